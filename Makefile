@@ -1,0 +1,81 @@
+# Everything runs in `.venv`, which the first target that needs it creates; see CONTRIBUTING.md.
+
+PYTHON ?= python3.11
+MILLSTREAM_HOME ?= $(CURDIR)/var
+PREFECT_HOME ?= $(MILLSTREAM_HOME)/prefect
+MLFLOW_TRACKING_URI ?= sqlite:///$(MILLSTREAM_HOME)/mlflow.db
+MLFLOW_PORT ?= 5000
+PREFECT_PORT ?= 4200
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+PIP := $(BIN)/python -m pip
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# MLflow compares with "true" and ignores "1".
+export DO_NOT_TRACK := true
+export MLFLOW_DISABLE_TELEMETRY := true
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast lint format mlflow-ui prefect-ui pins clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## Create .venv and install what pyproject.toml lists, as pinned in constraints.txt
+
+# The stamp goes first and comes back last: what was interrupted starts over with an empty .venv.
+$(INSTALLED): pyproject.toml constraints.txt
+	.ci/system-packages $(PYTHON)
+	test -f $@ || $(PYTHON) -m venv --clear .venv
+	rm -f $@
+	$(PIP) install --constraint constraints.txt pip
+	$(PIP) install --constraint constraints.txt --build-constraint constraints.txt --group dev
+	touch $@
+
+demo: $(INSTALLED) ## Fine-tune, wrap, register, promote and score on the packaged reviews
+	$(BIN)/python -m flows.end_to_end
+
+test: $(INSTALLED) ## Run every test
+	$(BIN)/python -m pytest
+
+test-fast: $(INSTALLED) ## Run the tests that take no more than a few seconds each
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(INSTALLED) ## Check style, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## Sort imports, mend what can be mended, and format
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+# Its job runners would add a crowd of processes, and nothing here uses them.
+mlflow-ui: export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
+mlflow-ui: $(INSTALLED) ## Open MLflow's UI on the runs and models, at port MLFLOW_PORT
+	mkdir -p "$(MILLSTREAM_HOME)"
+	$(BIN)/mlflow ui --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1 \
+		--backend-store-uri "$(MLFLOW_TRACKING_URI)" \
+		--artifacts-destination "$(MILLSTREAM_HOME)/mlartifacts"
+
+# The UI asks for data at port 4200 unless it is told where the server is.
+prefect-ui: export PREFECT_HOME := $(PREFECT_HOME)
+prefect-ui: export PREFECT_UI_API_URL := http://127.0.0.1:$(PREFECT_PORT)/api
+prefect-ui: $(INSTALLED) ## Open Prefect's UI on the flow runs, at port PREFECT_PORT
+	$(BIN)/prefect server start --host 127.0.0.1 --port $(PREFECT_PORT)
+
+pins: ## Resolve pyproject.toml anew and rewrite constraints.txt
+	.ci/system-packages $(PYTHON)
+	$(PYTHON) -m venv --clear .venv-pins
+	.venv-pins/bin/python -m pip install --upgrade pip
+	.venv-pins/bin/python -m pip install --group dev
+	.venv-pins/bin/python -m pip freeze --all > .venv-pins/frozen.txt
+	{ grep '^#' constraints.txt; sed 's/+.*//' .venv-pins/frozen.txt; } > .venv-pins/constraints.txt
+	mv .venv-pins/constraints.txt constraints.txt
+	rm -rf .venv-pins
+
+clean: ## Remove .venv and the tools' caches; the work under var/ stays
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './var/*' -prune -exec rm -rf {} +

@@ -1,0 +1,129 @@
+"""Any flow as a command: `python -m flows.NAME --help`.
+
+Exit codes:
+    0    the flow completed
+    1    it failed for a reason that is not one of these
+    2    a parameter is missing, unknown or out of bounds
+    3    a file, row, column or label is not usable
+    4    a transfer failed or brought something else
+    5    a model is missing, unfit, or failed its check
+    6    scoring ended, but not every shard was published
+    130  interrupted
+"""
+
+import copy
+import logging
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, NoReturn
+
+from cyclopts import App, CycloptsError, Parameter
+from prefect import Flow
+from prefect.exceptions import ParameterTypeError
+from prefect.logging.configuration import setup_logging
+from pydantic import ValidationError
+
+from tasks.errors import MillstreamError, ParameterError
+
+INTERRUPTED = 130
+
+
+def run(flow: Flow[..., Any]) -> NoReturn:
+    """Run a flow with the parameters in `sys.argv` and exit; see the codes above.
+
+    The flow's signature and docstring define the options; an error is one line on standard
+    error, with its traceback if `--debug` is given.
+    """
+    app = App(
+        name=f"python -m flows.{flow.fn.__name__}",
+        version_flags=(),
+        default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
+    )
+    app.default(flow.fn)
+
+    @app.meta.default
+    def launch(
+        *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+        debug: Annotated[bool, Parameter(negative=())] = False,
+    ) -> int:
+        """Run the flow.
+
+        Args:
+            tokens: Options of the flow.
+            debug: Show the traceback of an error.
+        """
+        try:
+            _, bound, _ = app.parse_args(tokens, print_error=False, exit_on_error=False)
+        except CycloptsError as error:
+            return _say(_in_one_line(error), ParameterError.exit_code)
+        return _exit_code(flow, dict(bound.arguments), debug=debug)
+
+    sys.exit(app.meta())
+
+
+def _exit_code(flow: Flow[..., Any], parameters: dict[str, Any], *, debug: bool) -> int:
+    if not debug:
+        _hide_tracebacks()
+    try:
+        _validate(flow, parameters)
+        flow(**parameters)
+    except KeyboardInterrupt:
+        return _say("interrupted", INTERRUPTED)
+    except MillstreamError as error:
+        if debug:
+            raise
+        return _say(str(error), error.exit_code)
+    except Exception as error:
+        if debug:
+            raise
+        reason = " ".join(str(error).split())
+        return _say(f"{type(error).__name__}: {reason} (--debug shows where)", 1)
+    return 0
+
+
+def _validate(flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
+    """Check the parameters before a server is started.
+
+    Raises:
+        ParameterError: If one is out of bounds.
+    """
+    logger = logging.getLogger("prefect.flows")
+    # It would log what the error says, and every parameter.
+    logger.disabled = True
+    try:
+        flow.validate_parameters(parameters)
+    except ParameterTypeError as error:
+        lines = [line.strip(" -") for line in str(error).splitlines()[1:] if line.strip()]
+        raise ParameterError("; ".join(lines)) from error
+    finally:
+        logger.disabled = False
+
+
+def _in_one_line(error: CycloptsError) -> str:
+    reason = error.__cause__
+    if isinstance(reason, ValidationError) and error.argument is not None:
+        found = reason.errors()[0]
+        return f"{error.argument.name}: {found['msg']}, got {found['input']!r}"
+    return " ".join(str(error).split())
+
+
+def _say(message: str, code: int) -> int:
+    sys.stderr.write(f"error: {message}\n")
+    return code
+
+
+def _hide_tracebacks() -> None:
+    """Keep Prefect's tracebacks off the terminal; its server still gets them."""
+    setup_logging()  # else the first flow run would make other handlers
+    for handler in logging.getLogger().handlers:
+        handler.format = partial(_without_traceback, handler.format)  # type: ignore[method-assign]
+
+
+def _without_traceback(
+    layout: Callable[[logging.LogRecord], str], record: logging.LogRecord
+) -> str:
+    # A copy: other handlers get the same record.
+    record = copy.copy(record)
+    record.exc_info = record.exc_text = None
+    return layout(record)

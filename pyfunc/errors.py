@@ -1,0 +1,13 @@
+"""The errors of the shipped package; their messages never quote a row's text."""
+
+
+class PipelineError(Exception):
+    """Base of the errors that the inference pipeline raises on purpose."""
+
+
+class ArtifactError(PipelineError):
+    """The model's folder lacks a file, or holds one that cannot be used."""
+
+
+class PredictParameterError(PipelineError):
+    """A parameter given at predict time is out of bounds."""

@@ -1,0 +1,75 @@
+"""The models-from-code script: MLflow runs it to load the model.
+
+MLflow loads it under a generated name, where relative imports cannot work, and its
+`code_paths` would let two versions collide in one process. So the script carries the package
+as an artifact and loads it under a name made from its digest: each version answers with the
+code that it was shipped with, whatever the process has imported before.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+import threading
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pandas as pd
+from mlflow.models import Model, set_model
+from mlflow.pyfunc import PythonModel, PythonModelContext
+
+_import_lock = threading.Lock()
+
+
+def load_shipped_package(folder: Path) -> ModuleType:
+    """Import the package in `folder` under a name unique to its code.
+
+    Args:
+        folder: A package's folder, with `__init__.py`.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes() + b"\0")
+    name = f"millstream_pyfunc_{digest.hexdigest()[:16]}"
+    with _import_lock:
+        if name not in sys.modules:
+            sys.modules[name] = _import_from(folder, name)
+        return importlib.import_module(f"{name}.pipeline")
+
+
+def _import_from(folder: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{folder}: expected a package")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class PipelineModel(PythonModel):
+    """Hands MLflow's frames to the shipped pipeline and its answers back."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Load the shipped code and weights; called once, by `mlflow.pyfunc.load_model`."""
+        folder = Path(context.artifacts["pipeline"])
+        package = load_shipped_package(folder / "pyfunc")
+        model_id = Model.load(folder.parents[1]).model_id
+        self._pipeline = package.open_pipeline(
+            folder, model_uri=f"models:/{model_id}", model_config=context.model_config
+        )
+
+    def predict(
+        self,
+        context: PythonModelContext,
+        model_input: pd.DataFrame,
+        params: dict[str, Any] | None = None,
+    ) -> pd.DataFrame:
+        """Answer a frame with the column `text` by one with the column `text`, a row a row."""
+        answers = self._pipeline.predict(model_input["text"].tolist(), **(params or {}))
+        return pd.DataFrame({"text": answers}, index=model_input.index)
+
+
+set_model(PipelineModel())

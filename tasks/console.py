@@ -1,0 +1,30 @@
+"""What a run shows in the terminal at its end."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def as_rows(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return names and values as words."""
+    return [(name.replace("_", " "), _as_words(value)) for name, value in fields.items()]
+
+
+def print_table(title: str, fields: Mapping[str, Any]) -> None:
+    """Print `fields`, a line each, under `title`."""
+    table = Table(title=title, show_header=False, title_justify="left")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in as_rows(fields):
+        table.add_row(name, value)
+    Console().print(table)
+
+
+def _as_words(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_as_words(item)}" for key, item in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_as_words, value)) or "none"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

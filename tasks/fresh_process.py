@@ -1,0 +1,26 @@
+"""A script, run by `tasks/packaging.py`: load a model where nothing else is at hand, and ask it.
+
+    python -I fresh_process.py MODEL_URI QUESTION.json ANSWER.json
+
+`-I` keeps the repository, the working folder and PYTHONPATH off `sys.path`, so that only what
+the artifact carries can answer. It imports nothing of the project.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+
+
+def main(model_uri: str, question: Path, answer: Path) -> None:
+    """Predict the texts in `question` without the cache and write the answers to `answer`."""
+    texts = json.loads(question.read_text(encoding="utf-8"))
+    model = mlflow.pyfunc.load_model(model_uri)
+    rows = model.predict(pd.DataFrame({"text": texts}), params={"use_cache": False})
+    answer.write_text(json.dumps(rows["text"].tolist()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

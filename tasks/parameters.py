@@ -1,0 +1,42 @@
+"""Types of the flows' parameters: bounds and choices that forms and command lines share."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pyfunc.spec import Kind, Precision
+from tasks.data import Fraction
+from tasks.training import Step as TrainingStep
+from tasks.training import Strategy
+
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+TokenLimit = Annotated[int, Field(ge=8)]
+LearningRate = Annotated[float, Field(gt=0, lt=1)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
+Workers = Annotated[int, Field(ge=1, le=64)]
+HeldOutShards = Annotated[int, Field(ge=1, le=1000)]
+EndToEndStep = Literal[
+    "all",
+    "download_data",
+    "fine_tuning_model",
+    "register_model",
+    "inference_pipeline_model",
+    "score",
+]
+
+__all__ = [
+    "EndToEndStep",
+    "Fraction",
+    "HeldOutShards",
+    "Kind",
+    "LearningRate",
+    "NotNegative",
+    "Positive",
+    "Precision",
+    "Sha256",
+    "Strategy",
+    "TokenLimit",
+    "TrainingStep",
+    "Workers",
+]

@@ -1,0 +1,99 @@
+"""Which version is champion: a comparison on the candidate's test rows, or a choice by hand."""
+
+import logging
+
+import pandas as pd
+from mlflow.entities.model_registry import ModelVersion
+
+from pyfunc.classifier import DEFAULT_BATCH_TOKENS
+from tasks import registry
+from tasks.answers import ask, load_pipeline
+from tasks.errors import ModelError
+from tasks.evaluation import test_rows
+from tasks.pipelines import REGISTERED_NAME, Standing
+from tasks.tracking import connect
+from tasks.training import RegisteredModel
+
+logger = logging.getLogger(__name__)
+
+
+def choose(registered: RegisteredModel) -> Standing:
+    """Give a new version its alias, by rule, and write the figures and the reason on it.
+
+    The first full pipeline becomes champion. A later one does if, on its own test rows, scored
+    again by both, its accuracy is no lower; else, or if it answers with other labels, it becomes
+    challenger. A plain pipeline answers in another form and gets no alias.
+    """
+    candidate = registry.find_version(registered.name, str(registered.version))
+    for alias, version in registry.aliases(registered.name).items():
+        if version == registered.version and alias in (registry.CHAMPION, registry.CHALLENGER):
+            return Standing(alias=alias, reason=candidate.tags["promotion_reason"])
+    if candidate.tags["kind"] == "plain":
+        return Standing(alias=None, reason="a plain pipeline answers with bare labels")
+    standing = _compare(candidate)
+    if standing.alias == registry.CHAMPION:
+        registry.set_champion(registered.name, candidate, standing.reason)
+    else:
+        registry.set_challenger(registered.name, candidate, standing.reason)
+    return standing
+
+
+def promote_by_hand(reference: str, reason: str) -> RegisteredModel:
+    """Make a version champion, whatever its figures.
+
+    Args:
+        reference: A version, an alias, a URI, or `previous` for the champion before this one.
+        reason: Written on the version.
+
+    Raises:
+        ModelError: If there is no such version, or it is a plain pipeline.
+        ParameterError: If `reference` names another model.
+    """
+    if reference == registry.PREVIOUS:
+        version = registry.previous_champion(REGISTERED_NAME)
+    else:
+        version = registry.find_version(REGISTERED_NAME, reference)
+    if version.tags.get("kind") == "plain":
+        raise ModelError(
+            f"{REGISTERED_NAME} version {version.version} is plain; expected a full pipeline"
+        )
+    registry.set_champion(REGISTERED_NAME, version, reason)
+    return RegisteredModel(name=REGISTERED_NAME, version=int(version.version))
+
+
+def _compare(candidate: ModelVersion) -> Standing:
+    current = registry.aliases(REGISTERED_NAME).get(registry.CHAMPION)
+    if current is None:
+        return Standing(alias="champion", reason="the first version")
+    champion = registry.find_version(REGISTERED_NAME, str(current))
+    if set(registry.labels_of(candidate)) != set(registry.labels_of(champion)):
+        reason = (
+            f"other labels than champion {current}: {registry.labels_of(candidate)} "
+            f"against {registry.labels_of(champion)}"
+        )
+        return Standing(alias="challenger", reason=reason)
+    rows = test_rows(candidate.tags["training_run_id"])
+    figures = {
+        "accuracy": _accuracy(candidate, rows),
+        "champion_accuracy": _accuracy(champion, rows),
+    }
+    _write_figures(candidate, figures | {"champion_version": current, "test_rows": len(rows)})
+    better = figures["accuracy"] >= figures["champion_accuracy"]
+    reason = (
+        f"accuracy {figures['accuracy']:.4f} {'is no lower than' if better else 'is below'} "
+        f"{figures['champion_accuracy']:.4f} of champion {current}, on {len(rows)} test rows"
+    )
+    return Standing(alias="champion" if better else "challenger", reason=reason)
+
+
+def _accuracy(version: ModelVersion, rows: pd.DataFrame) -> float:
+    model = load_pipeline(f"models:/{version.name}/{version.version}")
+    answers = ask(model, rows["text"].tolist(), use_cache=False, batch_tokens=DEFAULT_BATCH_TOKENS)
+    labels = [answer["response"]["prediction_label"] for answer in answers]
+    return float((rows["label"] == pd.Series(labels, index=rows.index)).mean())
+
+
+def _write_figures(version: ModelVersion, figures: dict[str, float]) -> None:
+    client = connect()
+    for name, value in figures.items():
+        client.set_model_version_tag(version.name, version.version, name, str(value))

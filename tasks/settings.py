@@ -1,0 +1,102 @@
+"""Where state lives and which servers are used: the one place that reads the environment."""
+
+import logging
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """Settings taken from environment variables; everything has a default.
+
+    Attributes:
+        home: Folder of all state (`MILLSTREAM_HOME`, default `var/` in the repository).
+        tracking_uri: MLflow's tracking and registry address (`MLFLOW_TRACKING_URI`,
+            default the SQLite file `mlflow.db` under `home`).
+    """
+
+    model_config = SettingsConfigDict(frozen=True, populate_by_name=True)
+
+    home: Path = Field(default=REPOSITORY / "var", validation_alias="MILLSTREAM_HOME")
+    explicit_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
+
+    @property
+    def tracking_uri(self) -> str:
+        return self.explicit_tracking_uri or f"sqlite:///{self.mlflow_database}"
+
+    @property
+    def mlflow_database(self) -> Path:
+        return self.root / "mlflow.db"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.root / "mlartifacts"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def prediction_cache(self) -> Path:
+        return self.root / "prediction-cache"
+
+    @property
+    def scored(self) -> Path:
+        return self.root / "scored"
+
+    @property
+    def prefect_home(self) -> Path:
+        return self.root / "prefect"
+
+    @property
+    def root(self) -> Path:
+        """`home` as an absolute path, so that a later change of folder cannot move it."""
+        return self.home.expanduser().resolve()
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Return the settings of this process; the environment is read once."""
+    return Settings()
+
+
+def prepare_process() -> None:
+    """Give the dependencies their defaults: state under `home`, no telemetry, our own log lines.
+
+    They read these variables when they are imported, so this has to run before. A
+    variable that is already set wins.
+    """
+    settings = get_settings()
+    # Prefect makes its home when it is imported, but not the folder above it.
+    settings.root.mkdir(parents=True, exist_ok=True)
+    defaults = {
+        # The served model and child processes look for the cache here.
+        "MILLSTREAM_HOME": str(settings.root),
+        "PREFECT_HOME": str(settings.prefect_home),
+        # A first start migrates a new database, which takes 17 s on two cores; Prefect waits 20.
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "tasks,pyfunc",
+        # The same loggers speak where there is no run, as in a notebook.
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        # MLflow compares with "true" and ignores "1".
+        "DO_NOT_TRACK": "true",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        # Local copies take no time worth a bar.
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    }
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+    for name in ("tasks", "pyfunc"):
+        # Else the root logger's level holds, which Prefect sets to WARNING.
+        logging.getLogger(name).setLevel(logging.INFO)

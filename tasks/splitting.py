@@ -1,0 +1,109 @@
+"""The split into train, validation and test, decided by each row's text alone."""
+
+import hashlib
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pyfunc.language import LanguageDetector
+from tasks.errors import DataError
+from tasks.files import published_folder
+
+PARTS = ("train", "validation", "test")
+
+_QUANTILES = {"minimum": 0.0, "p05": 0.05, "median": 0.5, "p95": 0.95, "maximum": 1.0}
+
+
+def normalise(text: str) -> str:
+    """Return `text` with case, Unicode form and white space evened out."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def part_of(text: str, validation_fraction: float, test_fraction: float) -> str:
+    """Return the part that `text` belongs to, whatever other rows there are.
+
+    Texts with equal normal forms share a part. The hash is uniform on [0, 1): the lowest
+    `test_fraction` is the test part, the next `validation_fraction` the validation part.
+    """
+    position = _hash(normalise(text)) / 2**64
+    if position < test_fraction:
+        return "test"
+    return "validation" if position < test_fraction + validation_fraction else "train"
+
+
+def sample(rows: pd.DataFrame, size: int, seed: int) -> pd.DataFrame:
+    """Return `size` rows drawn by a hash of text and seed, in their order; 0 returns all.
+
+    Raises:
+        DataError: If there are fewer rows than asked for.
+    """
+    if size == 0:
+        return rows
+    if size > len(rows):
+        raise DataError(f"sample_size: {size} rows asked for, the train part has {len(rows)}")
+    ranks = rows["text"].map(lambda text: _hash(f"{seed}\0{normalise(text)}"))
+    chosen = ranks.sort_values(kind="stable").index[:size]
+    return rows.loc[sorted(chosen)]
+
+
+def digest_rows(rows: pd.DataFrame) -> str:
+    """Return the SHA-256 of texts and labels in their order."""
+    digest = hashlib.sha256()
+    for text, label in zip(rows["text"], rows["label"], strict=True):
+        digest.update(json.dumps([text, label]).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def write_split(
+    rows: pd.DataFrame, folder: Path, *, validation_fraction: float, test_fraction: float
+) -> dict[str, int]:
+    """Write `train`, `validation` and `test.parquet` into `folder`, whole or not at all.
+
+    Returns:
+        The number of rows of each part.
+
+    Raises:
+        DataError: If a part would be empty, or the train part would have a single label.
+    """
+    parts = rows["text"].map(lambda text: part_of(text, validation_fraction, test_fraction))
+    tables = {part: rows[parts == part] for part in PARTS}
+    for part, table in tables.items():
+        if table.empty:
+            raise DataError(
+                f"{part}: none of {len(rows)} rows falls into it; "
+                "expected more rows or another validation_fraction and test_fraction"
+            )
+    if tables["train"]["label"].nunique() < 2:
+        raise DataError(
+            f"train: its {len(tables['train'])} rows have one label; expected two or more"
+        )
+    with published_folder(folder) as draft:
+        for part, table in tables.items():
+            table.to_parquet(draft / f"{part}.parquet", index=False)
+    return {part: len(table) for part, table in tables.items()}
+
+
+def describe(rows: pd.DataFrame) -> dict[str, Any]:
+    """Return the label, language and length distributions of the rows."""
+    detector = LanguageDetector()
+    words = rows["text"].map(lambda text: len(text.split()))
+    return {
+        "rows": len(rows),
+        "distinct_texts": rows["text"].map(normalise).nunique(),
+        "labels": _counts(rows["label"]),
+        "languages": _counts(detector.detect(text).code for text in rows["text"]),
+        "words": {name: float(words.quantile(q)) for name, q in _QUANTILES.items()},
+    }
+
+
+def _counts(values: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(values).most_common())
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])

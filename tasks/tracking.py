@@ -1,0 +1,79 @@
+"""MLflow: the connection, experiments, and what every run records about its origin."""
+
+import logging
+import shutil
+import subprocess
+from importlib.metadata import version
+
+import mlflow
+from filelock import FileLock
+from mlflow import MlflowClient
+
+from tasks.settings import REPOSITORY, get_settings
+
+RECORDED_PACKAGES = (
+    "diskcache",
+    "gcld3",
+    "mlflow",
+    "pandas",
+    "prefect",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+
+
+def connect() -> MlflowClient:
+    """Point MLflow at the settings' server or database and return a client."""
+    settings = get_settings()
+    # They narrate the making of a new database.
+    for name in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    mlflow.set_tracking_uri(settings.tracking_uri)
+    client = MlflowClient()
+    if settings.explicit_tracking_uri is None:
+        settings.root.mkdir(parents=True, exist_ok=True)
+        # Processes that open a new database at once crash in its migration.
+        with FileLock(settings.root / "mlflow.lock"):
+            client.search_experiments(max_results=1)
+    return client
+
+
+def experiment_id(name: str) -> str:
+    """Return the id of experiment `name`; a new one keeps its artifacts under `home`."""
+    client = connect()
+    settings = get_settings()
+    settings.root.mkdir(parents=True, exist_ok=True)
+    with FileLock(settings.root / "mlflow.lock"):
+        experiment = client.get_experiment_by_name(name)
+        if experiment is not None:
+            return str(experiment.experiment_id)
+        # On SQLite MLflow would put artifacts into ./mlruns; a server knows its own place.
+        location = None if settings.explicit_tracking_uri else (settings.artifacts / name).as_uri()
+        return str(client.create_experiment(name, artifact_location=location))
+
+
+def git_commit() -> str:
+    """Return the repository's commit, with `-dirty` for uncommitted changes, or `unknown`."""
+    git = shutil.which("git")
+    if git is None:
+        return "unknown"
+    described = subprocess.run(
+        [git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return described.stdout.strip() or "unknown"
+
+
+def package_versions() -> dict[str, str]:
+    """Return the installed versions of the packages that shape a result."""
+    return {name: version(name) for name in RECORDED_PACKAGES}
+
+
+def pinned(*packages: str) -> list[str]:
+    """Return pip requirements for the installed versions of `packages`."""
+    # A local label such as +cpu names a build that other machines cannot install.
+    return [f"{name}=={version(name).split('+')[0]}" for name in packages]

@@ -1,0 +1,252 @@
+"""Downloads that survive a broken line: one URL into one file, published whole or not at all.
+
+`fetch` makes one attempt, and the next one goes on with its `target.part`, see `tasks.partial`.
+The retries are those of the Prefect task `tasks.data.download_data`. `target.lock` is held by the
+process that downloads `target`, and left behind, empty.
+"""
+
+import hashlib
+import logging
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from tasks.errors import DownloadError, ParameterError, TransientDownloadError
+from tasks.files import sha256_of
+from tasks.partial import PartialFile, RemoteVersion
+
+CONNECT_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 60.0  # of silence, not of the whole transfer
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def fetch(
+    url: str, target: Path, *, sha256: str | None = None, timeout_s: float = READ_TIMEOUT_S
+) -> Path:
+    """Make one attempt to download a file; a later attempt asks for the missing bytes only.
+
+    A file that is already at `target` is used without a request, unless it does not have the
+    given digest: then it is replaced. Several processes may fetch one target at once. Where a
+    server tells neither ETag nor Last-Modified, a file that changed between two attempts is known
+    by its length alone: give a digest.
+
+    Args:
+        url: An http or https address. User name, password and query stay out of all messages.
+        target: The file to write. It appears whole, or not at all.
+        sha256: The expected digest of the file, in hexadecimal; not checked if None.
+        timeout_s: Seconds of silence after which the server is given up.
+
+    Returns:
+        `target`.
+
+    Raises:
+        ParameterError: `sha256` is not a digest.
+        TransientDownloadError: The transfer broke; another attempt may succeed.
+        DownloadError: The address is no http(s) URL, the server refuses it, the file has another
+            digest, or `target` cannot be written.
+    """
+    digest = _checked_digest(sha256)
+    with _as_download_errors(url, target):
+        if _is_there(target, digest):
+            return target
+        address = _checked_url(url)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _sole_writer(target):
+            if not _is_there(target, digest):
+                _download(address, target, digest, timeout_s)
+    return target
+
+
+def public_url(url: str) -> str:
+    """Return `url` fit for a message: without user name, password, query and fragment."""
+    try:
+        parts = urlsplit(url)
+        port = "" if parts.port is None else f":{parts.port}"
+    except ValueError:
+        # "http://user:pass/word@host" reads as the host "user" with the port "pass".
+        return "the given URL (its host or port is not readable)"
+    if parts.hostname:
+        return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
+    return "the given URL (it has no host)" if "@" in url else re.split("[?#]", url)[0]
+
+
+def _checked_digest(sha256: str | None) -> str | None:
+    if sha256 is None or re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        return sha256 and sha256.lower()
+    raise ParameterError(f"sha256={sha256!r}: expected 64 hexadecimal digits")
+
+
+def _checked_url(url: str) -> httpx.URL:
+    address = httpx.URL(url)
+    if address.scheme not in ("http", "https") or not address.host:
+        raise DownloadError(f"{public_url(url)}: expected an http:// or https:// address")
+    if (address.port or 0) > 65535:
+        raise DownloadError(f"{public_url(url)}: port {address.port}, expected at most 65535")
+    return address
+
+
+def _is_there(target: Path, digest: str | None) -> bool:
+    if digest is None or not target.is_file():
+        return target.is_file()
+    return sha256_of(target) == digest
+
+
+@contextmanager
+def _sole_writer(target: Path) -> Iterator[None]:
+    lock = FileLock(target.with_name(target.name + ".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _LOGGER.info("%s: waiting for the process that downloads it", target)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _as_download_errors(url: str, target: Path) -> Iterator[None]:
+    """Turn the errors of httpx and of the file system into lines for the user."""
+    try:
+        yield
+    except (httpx.InvalidURL, UnicodeError):
+        # Their texts quote the part that could not be read, which may belong to a password.
+        raise DownloadError(f"{public_url(url)}: expected a valid http(s) address") from None
+    except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TooManyRedirects) as error:
+        raise DownloadError(f"{public_url(url)}: {error}, expected a plain http(s) file") from error
+    except httpx.RequestError as error:
+        message = f"{public_url(url)}: {type(error).__name__} ({error}), expected a whole file"
+        broken = "CERTIFICATE_VERIFY_FAILED" not in str(error)
+        raise (TransientDownloadError if broken else DownloadError)(message) from error
+    except OSError as error:
+        raise DownloadError(f"{target}: cannot be written ({error.strerror or error})") from error
+
+
+@contextmanager
+def _hidden_request_lines() -> Iterator[None]:
+    """Drop the lines that httpx logs of this thread's requests: they hold the whole URL.
+
+    https://github.com/encode/httpx/blob/0.28.1/httpx/_client.py#L1025
+    """
+    thread = threading.get_ident()
+    logger = logging.getLogger("httpx")
+
+    def other_thread(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    logger.addFilter(other_thread)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other_thread)
+
+
+def _download(address: httpx.URL, target: Path, digest: str | None, timeout_s: float) -> None:
+    part = PartialFile(target.with_name(f"{target.name}.part"))
+    login = (address.username, address.password) if address.userinfo else None
+    client = httpx.Client(
+        auth=login,
+        follow_redirects=True,
+        timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
+        # A packed body has another length, and its bytes other places, than the file.
+        headers={"Accept-Encoding": "identity"},
+    )
+    with _hidden_request_lines(), client:
+        continued = _transfer(client, address.copy_with(username=None, password=None), part)
+    if digest is not None and (found := sha256_of(part.path)) != digest:
+        part.discard()
+        # Bytes of two attempts may be at odds; those of one are what the server has.
+        raise (TransientDownloadError if continued else DownloadError)(
+            f"{public_url(str(address))}: sha256 {found}, expected {digest}"
+        )
+    part.path.replace(target)
+    part.discard()
+
+
+def _transfer(client: httpx.Client, address: httpx.URL, part: PartialFile) -> bool:
+    """Complete the part; return whether an earlier attempt had begun it."""
+    source = hashlib.sha256(str(address).encode()).hexdigest()
+    if begun := part.version(source):
+        headers = {"Range": f"bytes={part.size}-", **begun.condition()}
+        with client.stream("GET", address, headers=headers) as response:
+            if version := begun.continued_by(response, part.size):
+                _require(response, 206)
+                _receive(response, part, version)
+                return True
+            if response.status_code not in (206, 416):
+                _start_over(response, part, source)
+                return False
+    with client.stream("GET", address) as response:
+        _start_over(response, part, source)
+    return False
+
+
+def _start_over(response: httpx.Response, part: PartialFile, source: str) -> None:
+    _require(response, 200)
+    _receive(response, part, part.begin(RemoteVersion.of(response, source)))
+
+
+def _require(response: httpx.Response, status: int) -> None:
+    found = response.status_code
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if found == status and encoding == "identity":
+        return
+    url = _asked_url(response)
+    if found == status:
+        raise DownloadError(f"{url}: content encoding {encoding!r}, expected the plain file")
+    if found not in (408, 429) and found < 500:
+        raise DownloadError(f"{url}: HTTP {found}, expected {status}")
+    wait_s = _retry_after_s(response)
+    asked = f" and a wish to wait {wait_s:.0f} s" if wait_s else ""
+    raise TransientDownloadError(f"{url}: HTTP {found}{asked}, expected {status}", wait_s)
+
+
+def _retry_after_s(response: httpx.Response) -> float:
+    value = response.headers.get("Retry-After", "")
+    if value.isdecimal():
+        return float(value)
+    with suppress(ValueError):
+        when = parsedate_to_datetime(value)
+        return max(0.0, (when.replace(tzinfo=UTC) - datetime.now(UTC)).total_seconds())
+    return 0.0
+
+
+def _receive(response: httpx.Response, part: PartialFile, version: RemoteVersion) -> None:
+    offset = part.size
+    with (
+        part.path.open("ab") as file,
+        tqdm(
+            desc=f"download {part.path.stem}",
+            initial=offset,
+            total=version.size,
+            unit="B",
+            unit_scale=True,
+            disable=None,  # shown on a terminal only
+        ) as bar,
+    ):
+        for chunk in response.iter_raw():
+            bar.update(file.write(chunk))
+        file.flush()
+        os.fsync(file.fileno())
+    # httpx compares the body with Content-Length only; a server may send less than it was asked.
+    if version.size is not None and part.size != version.size:
+        raise TransientDownloadError(
+            f"{_asked_url(response)}: {part.size} bytes, expected {version.size}"
+        )
+
+
+def _asked_url(response: httpx.Response) -> str:
+    """Return the address the user gave, not the one the server redirected to."""
+    return public_url(str([*response.history, response][0].request.url))

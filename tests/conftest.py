@@ -1,0 +1,132 @@
+"""Real parts, made small: a tiny transformer, a real tokenizer, all state in a temporary folder."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# Before anything of the project or Prefect is imported: no test may touch the user's state.
+os.environ["MILLSTREAM_HOME"] = tempfile.mkdtemp(prefix="millstream-tests-")
+for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME"):
+    os.environ.pop(name, None)
+
+# isort: split
+import flows  # noqa: F401 -- prepares the process
+
+# isort: split
+import pandas as pd
+import pytest
+import torch
+from prefect.testing.utilities import prefect_test_harness
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel
+
+from tasks.base_models import base_model_folder
+from tasks.settings import get_settings
+from tests.builders import Trained, build_trained
+
+LABELS = ("negative", "positive")
+
+
+def _refuse_the_network(event: str, arguments: tuple[Any, ...]) -> None:
+    if event != "socket.connect" or not isinstance(arguments[1], tuple):
+        return
+    host = str(arguments[1][0])
+    if host not in ("localhost", "::1") and not host.startswith("127."):
+        raise AssertionError(f"a test connects to {host}; expected no network")
+
+
+sys.addaudithook(_refuse_the_network)
+
+
+@pytest.fixture(scope="session")
+def prefect_harness() -> Iterator[None]:
+    """A Prefect server of its own, with a database that goes away."""
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty state folder."""
+    folder = tmp_path / "var"
+    yield from _use_home(folder, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-layer BERT with MiniLM's tokenizer, to be fine-tuned."""
+    folder = tmp_path_factory.mktemp("tiny-base")
+    torch.manual_seed(0)
+    BertModel(_tiny_config()).save_pretrained(folder)
+    _tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-layer BERT classifier with MiniLM's tokenizer, ready to predict."""
+    folder = tmp_path_factory.mktemp("tiny-classifier")
+    torch.manual_seed(1)
+    config = _tiny_config(id2label=dict(enumerate(LABELS)), initializer_range=0.5)
+    BertForSequenceClassification(config).save_pretrained(folder)
+    _tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def labelled_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 labelled rows that a tiny model can learn."""
+    path = tmp_path_factory.mktemp("data") / "reviews.csv"
+    rows = [
+        (f"a {'great' if row % 2 else 'awful'} film, number {row}", LABELS[row % 2])
+        for row in range(300)
+    ]
+    pd.DataFrame(rows, columns=["text", "label"]).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def _trained_once(
+    prefect_harness: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_base: Path,
+    labelled_csv: Path,
+) -> Trained:
+    folder = tmp_path_factory.mktemp("trained") / "var"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("MILLSTREAM_HOME", str(folder))
+        get_settings.cache_clear()
+        trained = build_trained(folder, tiny_base, labelled_csv)
+    get_settings.cache_clear()
+    return trained
+
+
+@pytest.fixture
+def trained(_trained_once: Trained, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trained]:
+    """The state folder with a tiny fine-tuned model and its pipeline registered; shared by tests."""
+    for _ in _use_home(_trained_once.home, monkeypatch):
+        yield _trained_once
+
+
+def _use_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("MILLSTREAM_HOME", str(folder))
+    get_settings.cache_clear()
+    yield folder
+    get_settings.cache_clear()
+
+
+def _tiny_config(**fields: Any) -> BertConfig:
+    return BertConfig(
+        vocab_size=30_522,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        **fields,
+    )
+
+
+def _tokenizer() -> Any:
+    return AutoTokenizer.from_pretrained(base_model_folder("minilm"), local_files_only=True)
