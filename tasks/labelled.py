@@ -72,7 +72,7 @@ def _read_table(file: Path) -> pd.DataFrame:
                 # Every cell is text as it stands: "NA", "None" and "007" keep their meaning.
                 return pd.read_csv(file, sep=separator, dtype=str, na_filter=False)
             case ".jsonl":
-                return pd.read_json(file, lines=True, dtype=False, convert_dates=False)
+                return pd.read_json(file, lines=True, dtype=False)
             case _:
                 return pd.read_parquet(file)
     except (OSError, ValueError) as error:

@@ -149,7 +149,7 @@ def raise_if_failed(summary: dict[str, Any]) -> None:
         )
 
 
-def _result_of(shard: Shard, outcome: ShardResult | Exception) -> ShardResult:
+def _result_of(shard: Shard, outcome: object) -> ShardResult:
     if isinstance(outcome, ShardResult):
         return outcome
     error = str(outcome) if isinstance(outcome, MillstreamError) else repr(outcome)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.data import Split
 from tasks.retrying import unless_refused
+from tasks.settings import get_settings
 
 REGISTERED_NAME = "dl_finetuned_model"
 EXPERIMENT = "train-classifier"
@@ -87,7 +88,7 @@ class RegisteredModel(BaseModel):
 @task(name="find training run", retries=2, retry_condition_fn=unless_refused)
 def find_training_run(run_id: str) -> FineTuned:
     """Return the model that an earlier run logged."""
-    from tasks.fine_tuning import find_run
+    from tasks.training_runs import find_run
 
     return find_run(run_id)
 
@@ -98,15 +99,22 @@ def fine_tune_model(split: Split, parameters: FineTuneParameters, *, reuse: bool
 
     A retry, and a new run with the same parameters, goes on from the last checkpoint.
     """
+    from filelock import FileLock
+
     from pyfunc.fingerprint import digest_folder
     from tasks.base_models import base_model_folder
-    from tasks.fine_tuning import find_finished, fine_tune
+    from tasks.fine_tuning import fine_tune
+    from tasks.training_runs import find_finished
 
     base = base_model_folder(parameters.base_model)
     key = parameters.key(split, digest_folder(base))
-    if reuse and (finished := find_finished(key)):
-        return finished
-    return fine_tune(split, parameters, base, key)
+    checkpoints = get_settings().checkpoints / key[:16]
+    checkpoints.parent.mkdir(parents=True, exist_ok=True)
+    # An equal training that runs at the same time is waited for, and its model taken.
+    with FileLock(checkpoints.with_suffix(".lock")):
+        if reuse and (finished := find_finished(key)):
+            return finished
+        return fine_tune(split, parameters, base, key, checkpoints)
 
 
 @task(name="evaluate model", retries=1, retry_condition_fn=unless_refused)

@@ -105,7 +105,7 @@ def _trained_once(
 
 @pytest.fixture
 def trained(_trained_once: Trained, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trained]:
-    """The state folder with a tiny fine-tuned model and its pipeline registered; shared by tests."""
+    """A state folder with a tiny model and its pipeline registered; tests share it."""
     for _ in _use_home(_trained_once.home, monkeypatch):
         yield _trained_once
 

@@ -14,6 +14,7 @@ from email.utils import format_datetime
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,9 +25,9 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.states import Failed
 from prefect.tasks import exponential_backoff
 
-from tasks import retrying
 from tasks.data import download_data
 from tasks.errors import DataError, DownloadError, ParameterError, TransientDownloadError
+from tasks.retrying import unless_refused
 from tasks.settings import REPOSITORY
 from tasks.transfer import fetch, public_url
 from tests.http_server import FileServer, Reply, serving
@@ -488,7 +489,7 @@ def test_killed_process_is_continued(server: FileServer, target: Path) -> None:
 
 def is_retried(error: Exception) -> bool:
     run = TaskRun(task_key="one", dynamic_key="0")
-    return retrying.unless_refused(download_data, run, Failed(data=error))
+    return unless_refused(download_data, run, Failed(data=error))
 
 
 @pytest.mark.parametrize(
@@ -512,7 +513,8 @@ def test_wish_to_wait_is_granted_up_to_a_minute(
     monkeypatch: pytest.MonkeyPatch, asked_s: float, waited_s: list[float]
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(retrying.time, "sleep", waits.append)
+    # Its own clock alone: threads of Prefect sleep as well.
+    monkeypatch.setattr("tasks.retrying.time", SimpleNamespace(sleep=waits.append))
     assert is_retried(TransientDownloadError("HTTP 503", asked_s)) is bool(waited_s)
     assert waits == waited_s
 
@@ -550,7 +552,7 @@ def in_flow(task: AnyDownload, source: str, sha256: str | None = None) -> Path:
 
 
 @pytest.fixture
-def task_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[TaskLog]:
+def task_log() -> Iterator[TaskLog]:
     handler = TaskLog()
     logger = logging.getLogger("prefect.task_runs")
     level = logger.level
@@ -631,7 +633,7 @@ def test_record_and_log_of_a_run_hold_no_secrets(server: FileServer, task_log: T
     records: list[str] = []
     watched = download_data.with_options(
         retry_delay_seconds=0.01,
-        on_failure=[lambda _task, run, _state: records.append(run.model_dump_json())],
+        on_failure=[lambda _task, run, _state: records.append(repr(run.model_dump()))],
     )
     server.will(Reply(status=503), Reply(cut_after=5_000), Reply(status=404))
     url = f"http://me:hunter2@{server.host}/reviews.csv?token=hunter2"
