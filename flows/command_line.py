@@ -14,7 +14,8 @@ Exit codes:
 import copy
 import logging
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Annotated, Any, NoReturn
 
@@ -33,14 +34,9 @@ def run(flow: Flow[..., Any]) -> NoReturn:
     """Run a flow with the parameters in `sys.argv` and exit; see the codes above.
 
     The flow's signature and docstring define the options; an error is one line on standard
-    error, with its traceback if `--debug` is given.
+    error, after its traceback if `--debug` is given.
     """
-    app = App(
-        name=f"python -m flows.{flow.fn.__name__}",
-        version_flags=(),
-        default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
-    )
-    app.default(flow.fn)
+    app = _app(flow)
 
     @app.meta.default
     def launch(
@@ -53,37 +49,56 @@ def run(flow: Flow[..., Any]) -> NoReturn:
             tokens: Options of the flow.
             debug: Show the traceback of an error.
         """
-        try:
-            _, bound, _ = app.parse_args(tokens, print_error=False, exit_on_error=False)
-        except CycloptsError as error:
-            return _say(_in_one_line(error), ParameterError.exit_code)
-        return _exit_code(flow, dict(bound.arguments), debug=debug)
+        return _exit_code(flow, tokens, debug=debug)
 
-    sys.exit(app.meta())
+    sys.exit(app.meta(sys.argv[1:]))
 
 
-def _exit_code(flow: Flow[..., Any], parameters: dict[str, Any], *, debug: bool) -> int:
+def parse(flow: Flow[..., Any], tokens: Sequence[str]) -> dict[str, Any]:
+    """Return a flow's parameters as the options in `tokens` give them, checked.
+
+    Raises:
+        ParameterError: If one is missing, unknown or out of bounds.
+    """
+    try:
+        _, bound, _ = _app(flow).parse_args(tokens, print_error=False, exit_on_error=False)
+    except CycloptsError as error:
+        raise ParameterError(_in_one_line(error)) from error
+    parameters = dict(bound.arguments)
+    _validate(flow, parameters)
+    return parameters
+
+
+def _app(flow: Flow[..., Any]) -> App:
+    app = App(
+        name=f"python -m flows.{flow.fn.__name__}",
+        version_flags=(),
+        default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
+    )
+    app.default(flow.fn)
+    return app
+
+
+def _exit_code(flow: Flow[..., Any], tokens: Sequence[str], *, debug: bool) -> int:
     if not debug:
         _hide_tracebacks()
     try:
-        _validate(flow, parameters)
-        flow(**parameters)
+        flow(**parse(flow, tokens))
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
-    except MillstreamError as error:
+    except Exception as error:  # noqa: BLE001 -- the outermost frame: whatever it is, one line
         if debug:
-            raise
-        return _say(str(error), error.exit_code)
-    except Exception as error:
-        if debug:
-            raise
+            traceback.print_exc()
         reason = " ".join(str(error).split())
-        return _say(f"{type(error).__name__}: {reason} (--debug shows where)", 1)
+        if isinstance(error, MillstreamError):
+            return _say(reason, error.exit_code)
+        named = ": ".join(filter(None, (type(error).__name__, reason)))
+        return _say(named if debug else f"{named} (--debug shows where)", 1)
     return 0
 
 
 def _validate(flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
-    """Check the parameters before a server is started.
+    """Check parameters against each other and their bounds, before a server is started.
 
     Raises:
         ParameterError: If one is out of bounds.

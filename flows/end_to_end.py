@@ -92,7 +92,7 @@ def end_to_end(
         batch_size: Training rows a step.
         learning_rate: Highest step size of the linear schedule.
         max_tokens: Longer texts are cut to this many tokens.
-        sample_size: Training rows to draw; 0 takes all.
+        sample_size: Training rows to draw at most; 0 takes all.
         seed: Seed of everything random; the same seed gives the same numbers on one machine.
         pipeline: full has all five steps, plain is the classifier without what is around it.
         inputs: Files, folders or glob patterns to score; empty scores the held-out test rows.

@@ -1,7 +1,6 @@
 """Score files with a registered pipeline, a shard each, and publish Parquet."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -10,6 +9,7 @@ from tasks.parameters import Positive, Workers
 from tasks.scoring import (
     ScoringParameters,
     find_shards,
+    output_folder,
     publish_summary,
     raise_if_failed,
     resolve_model,
@@ -42,9 +42,10 @@ def score_shards(
         The summary: rows, cache hits, model calls, shards, labels and languages.
     """
     started = datetime.now(UTC)
+    folder = output_folder(output_dir)
     parameters = ScoringParameters(
         model_uri=resolve_model(model_uri),
-        output_dir=Path(output_dir).expanduser().resolve(),
+        output_dir=folder,
         text_column=text_column,
         use_cache=use_cache,
         batch_tokens=batch_tokens,

@@ -85,7 +85,7 @@ def train_classifier(
         batch_size: Training rows a step.
         learning_rate: Highest step size of the linear schedule.
         max_tokens: Longer texts are cut to this many tokens.
-        sample_size: Training rows to draw; 0 takes all.
+        sample_size: Training rows to draw at most; 0 takes all.
         seed: Seed of everything random; the same seed gives the same numbers on one machine.
         checkpoint_steps: Steps between checkpoints; the most that a kill can lose.
         reuse: Take the model of an earlier run with equal data and parameters.

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import sqlite3
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Never
@@ -19,7 +18,9 @@ DEFAULT_SIZE_LIMIT = 2 * 2**30  # bytes
 # Records stay inside SQLite: a file of its own pays off from about 32 KiB, they have 0.4.
 _MAX_RECORD_BYTES = 2**20
 
-_CACHE_ERRORS = (sqlite3.Error, OSError, diskcache.Timeout)
+# Seconds to wait for the write lock, which others hold for milliseconds. diskcache's own
+# `retry=True` waits for ever: it takes a file that turned read-only for a lock as well.
+LOCK_TIMEOUT = 10.0
 
 
 class TextDisk(diskcache.Disk):  # type: ignore[misc]
@@ -41,8 +42,11 @@ class TextDisk(diskcache.Disk):  # type: ignore[misc]
             self._refuse("value")
         return value
 
+    def remove(self, file_path: str) -> None:
+        """Keep a file that a row names: no record is in one, and the name may lead anywhere."""
+
     def _refuse(self, what: str) -> Never:
-        raise sqlite3.DataError(f"{self._directory}: a {what} is not text")
+        raise ValueError(f"a {what} is not text")
 
 
 class PredictionCache:
@@ -53,7 +57,12 @@ class PredictionCache:
     """
 
     def __init__(
-        self, folder: Path, fingerprint: str, *, size_limit: int = DEFAULT_SIZE_LIMIT
+        self,
+        folder: Path,
+        fingerprint: str,
+        *,
+        size_limit: int = DEFAULT_SIZE_LIMIT,
+        lock_timeout: float = LOCK_TIMEOUT,
     ) -> None:
         """Open the cache, or go on without one.
 
@@ -61,6 +70,7 @@ class PredictionCache:
             folder: Where the cache lives; made if missing.
             fingerprint: Digest of all that can change an answer; part of every key.
             size_limit: Bytes on disk above which the entries stored first are dropped.
+            lock_timeout: Seconds to wait for the write lock.
         """
         self._folder = folder
         self._fingerprint = fingerprint
@@ -69,13 +79,17 @@ class PredictionCache:
         try:
             self._cache = diskcache.Cache(
                 folder,
+                timeout=lock_timeout,
                 disk=TextDisk,
                 disk_min_file_size=_MAX_RECORD_BYTES,
                 # The other policies that evict write on every read.
                 eviction_policy="least-recently-stored",
                 size_limit=size_limit,
+                # Inside a transaction the file does not shrink, so that each row stored over
+                # the limit would drop ten more, those of the same transaction included.
+                cull_limit=0,
             )
-        except _CACHE_ERRORS as error:
+        except Exception as error:  # noqa: BLE001 -- what a damaged file raises is diskcache's
             self._report(error)
 
     def get_many(self, texts: Iterable[str]) -> dict[str, Answer]:
@@ -85,22 +99,26 @@ class PredictionCache:
         found = {}
         for text in texts:
             try:
-                record = self._cache.get(self._key(text), retry=True)
+                record = self._cache.get(self._key(text))
                 if record is not None:
                     found[text] = Answer.from_record(record)
-            except (*_CACHE_ERRORS, ValueError, KeyError, TypeError) as error:
+            except ValueError as error:  # this record alone
                 self._report(error)
+            except Exception as error:  # noqa: BLE001 -- as above
+                self._report(error)
+                break
         return found
 
     def store_many(self, answers: Mapping[str, Answer]) -> None:
-        """Store answers by text, in one transaction."""
+        """Store answers by text, in one transaction; drop the oldest above the size limit."""
         if self._cache is None or not answers:
             return
         try:
-            with self._cache.transact(retry=True):
+            with self._cache.transact():
                 for text, answer in answers.items():
                     self._cache.set(self._key(text), answer.to_record(), tag=self._fingerprint)
-        except _CACHE_ERRORS as error:
+            self._cache.cull()
+        except Exception as error:  # noqa: BLE001 -- as above
             self._report(error)
 
     def close(self) -> None:

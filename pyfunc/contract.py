@@ -1,8 +1,10 @@
 """What the pipeline answers: one JSON document a row."""
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self, TypeVar
+
+Part = TypeVar("Part", "Prediction", "Language", "Provenance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +50,17 @@ class Answer:
         """Read what `to_record` wrote.
 
         Raises:
-            ValueError, KeyError or TypeError: If the record is something else.
+            ValueError: If the record is something else.
         """
-        fields = json.loads(record)
-        return cls(
-            prediction=Prediction(**fields["prediction"]),
-            language=Language(**fields["language"]),
-            provenance=Provenance(**fields["provenance"]),
-        )
+        try:
+            parts = json.loads(record)
+            return cls(
+                prediction=_read(Prediction, parts["prediction"]),
+                language=_read(Language, parts["language"]),
+                provenance=_read(Provenance, parts["provenance"]),
+            )
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ValueError("a record is not that of an answer") from error
 
     def to_document(self, *, cached: bool) -> str:
         """Return the row's JSON document; `cached` if this call did not compute it."""
@@ -97,6 +102,14 @@ class Refusal:
             },
             model_metadata=asdict(self.provenance),
         )
+
+
+def _read(kind: type[Part], values: dict[str, Any]) -> Part:
+    part = kind(**values)
+    for field in fields(kind):
+        if type(getattr(part, field.name)) is not field.type:
+            raise TypeError(field.name)
+    return part
 
 
 def _to_json(**document: Any) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,11 @@ from .settings import prediction_cache_folder
 from .spec import PipelineSpec
 
 logger = logging.getLogger("pyfunc.pipeline")
+
+# A tokenizer needs 430 bytes a character; a field this long is a file with a quote unclosed.
+MAX_CHARACTERS = 1_000_000
+
+_BLANK = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})  # Unicode categories: nothing to see
 
 
 class InferencePipeline:
@@ -46,8 +52,7 @@ class InferencePipeline:
         Raises:
             PredictParameterError: If `batch_tokens` is below 1.
         """
-        if batch_tokens < 1:
-            raise PredictParameterError(f"batch_tokens: expected 1 or more, got {batch_tokens}")
+        _check_batch_tokens(batch_tokens)
         reasons = [reason_to_refuse(text) for text in texts]
         valid = [str(text) for text, reason in zip(texts, reasons, strict=True) if not reason]
         answer = self._answer_with_cache if use_cache else self._answer_without_cache
@@ -115,8 +120,10 @@ class PlainPipeline:
             batch_tokens: Padded tokens that go through the transformer at once, at most.
 
         Raises:
-            PredictParameterError: If a row is not a text that can be predicted.
+            PredictParameterError: If a row is not a text that can be predicted, or
+                `batch_tokens` is below 1.
         """
+        _check_batch_tokens(batch_tokens)
         for row, text in enumerate(texts):
             if reason := reason_to_refuse(text):
                 raise PredictParameterError(f"row {row}: expected a text, got: {reason}")
@@ -162,4 +169,12 @@ def reason_to_refuse(text: object) -> str:
         text.encode()
     except UnicodeEncodeError:
         return "not encodable as UTF-8"
-    return "" if text.strip() else "empty"
+    if len(text) > MAX_CHARACTERS:
+        return f"longer than {MAX_CHARACTERS} characters"
+    blank = all(unicodedata.category(character) in _BLANK for character in text)
+    return "empty" if blank else ""
+
+
+def _check_batch_tokens(batch_tokens: int) -> None:
+    if batch_tokens < 1:
+        raise PredictParameterError(f"batch_tokens: expected 1 or more, got {batch_tokens}")

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from .errors import ArtifactError
 
@@ -39,10 +39,21 @@ class PipelineSpec:
         """Read `pipeline.json` from `folder`.
 
         Raises:
-            ArtifactError: If it is missing or has other fields.
+            ArtifactError: If it is missing, or has other fields or values.
         """
         path = folder / FILE_NAME
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            return cls(**json.loads(path.read_text(encoding="utf-8")))._checked()
         except (OSError, ValueError, TypeError) as error:
             raise ArtifactError(f"{path}: expected the settings of a pipeline ({error})") from error
+
+    def _checked(self) -> Self:
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"kind: {self.kind!r}")
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"precision: {self.precision!r}")
+        if type(self.max_tokens) is not int:
+            raise ValueError(f"max_tokens: {self.max_tokens!r}")
+        if not isinstance(self.finetuned_model_uri, str):
+            raise ValueError(f"finetuned_model_uri: {self.finetuned_model_uri!r}")
+        return self

@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 def as_rows(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -18,7 +19,7 @@ def print_table(title: str, fields: Mapping[str, Any]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in as_rows(fields):
-        table.add_row(name, value)
+        table.add_row(Text(name), Text(value))  # a path may look like markup
     Console().print(table)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from prefect import task
 from prefect.tasks import exponential_backoff
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tasks.errors import ParameterError
 from tasks.retrying import unless_refused
@@ -37,6 +37,14 @@ class LabelledData(BaseModel):
     label_names: tuple[str, ...] = ()
     validation_fraction: Fraction = 0.1
     test_fraction: Fraction = 0.1
+
+    @field_validator("source")
+    @classmethod
+    def _without_secrets(cls, source: str) -> str:
+        """Drop user, password and query of a URL: the record goes into files and MLflow."""
+        from tasks.transfer import public_url
+
+        return public_url(source) if "://" in source else source
 
     @model_validator(mode="after")
     def _leaves_rows_to_train_on(self) -> "LabelledData":

@@ -43,7 +43,6 @@ def fine_tune(
 
     Raises:
         ModelError: If the base model cannot be trained as a classifier.
-        DataError: If `sample_size` exceeds the train part.
     """
     rows = sample(pd.read_parquet(split.part("train")), parameters.sample_size, parameters.seed)
     validation = pd.read_parquet(split.part("validation"))

@@ -2,14 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from tasks.errors import DataError
+from tasks.tables import read_table
 
 # Tried in this order when no column is named; the second pair is the original project's.
 TEXT_COLUMNS = ("text", "review")
 LABEL_COLUMNS = ("label", "sentiment")
+
+_LONGEST_SHOWN = 40  # characters of a label that a message quotes
 
 
 def read_labelled(
@@ -34,10 +39,12 @@ def read_labelled(
     """
     tables = [_labelled_rows(file, text_column, label_column, tuple(label_names)) for file in files]
     rows = pd.concat(tables, ignore_index=True)
+    if rows.empty:
+        raise DataError(f"{_names(files)}: no row; expected rows with two labels or more")
     if rows["label"].nunique() < 2:
-        value = f"the label {rows['label'].iloc[0]!r}" if len(rows) else "no row"
         raise DataError(
-            f"{_names(files)}: rows 1 to {len(rows)} have {value} only; expected two labels or more"
+            f"{_names(files)}: rows 1 to {len(rows)}: the label of each is "
+            f"{_shown(rows['label'].iloc[0])}; expected two labels or more"
         )
     return rows
 
@@ -55,62 +62,76 @@ def labels_in_order(rows: pd.DataFrame, label_names: Sequence[str] = ()) -> tupl
 def _labelled_rows(
     file: Path, text_column: str | None, label_column: str | None, label_names: tuple[str, ...]
 ) -> pd.DataFrame:
-    table = _read_table(file)
-    texts = table[_column(file, table, "text_column", text_column, TEXT_COLUMNS)]
-    labels = table[_column(file, table, "label_column", label_column, LABEL_COLUMNS)]
+    table = _read(file)
+    texts = table[_column(file, table, "text_column", text_column, TEXT_COLUMNS)].to_pylist()
+    labels = table[_column(file, table, "label_column", label_column, LABEL_COLUMNS)].to_pylist()
     _check_texts(file, texts)
     return pd.DataFrame(
-        {"text": texts.astype(str), "label": _named_labels(file, labels, label_names)}, dtype=str
+        {"text": texts, "label": _named_labels(file, labels, label_names)}, dtype=str
     )
 
 
-def _read_table(file: Path) -> pd.DataFrame:
+def _read(file: Path) -> pa.Table:
     try:
-        match file.suffix.lower():
-            case ".csv" | ".tsv":
-                separator = "\t" if file.suffix.lower() == ".tsv" else ","
-                # Every cell is text as it stands: "NA", "None" and "007" keep their meaning.
-                return pd.read_csv(file, sep=separator, dtype=str, na_filter=False)
-            case ".jsonl":
-                return pd.read_json(file, lines=True, dtype=False)
-            case _:
-                return pd.read_parquet(file)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{file}: expected a {file.suffix[1:].upper()} table ({reason})") from error
+        # Every cell is text as it stands: "NA", "None" and "007" keep their meaning.
+        return read_table(file, texts=None)
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read ({error.strerror}); expected a table") from error
 
 
 def _column(
-    file: Path, table: pd.DataFrame, parameter: str, name: str | None, usual: Sequence[str]
+    file: Path, table: pa.Table, parameter: str, name: str | None, usual: Sequence[str]
 ) -> str:
     wanted = [name] if name else usual
     for column in wanted:
-        if column in table.columns:
+        if column in table.column_names:
             return column
     raise DataError(
-        f"{file}: no column {' or '.join(map(repr, wanted))} among {list(table.columns)}; "
+        f"{file}: no column {' or '.join(map(repr, wanted))} among {table.column_names}; "
         f"name one with {parameter}"
     )
 
 
-def _check_texts(file: Path, texts: pd.Series) -> None:
+def _check_texts(file: Path, texts: list[Any]) -> None:
     for row, text in enumerate(texts, start=1):
         if not isinstance(text, str) or not text.strip():
-            found = repr(text.strip()) if isinstance(text, str) else type(text).__name__
+            found = "empty" if isinstance(text, str) else _kind(text)
             raise DataError(f"{file}: row {row}: the text is {found}; expected a text with words")
 
 
-def _named_labels(file: Path, labels: pd.Series, names: tuple[str, ...]) -> list[str]:
+def _named_labels(file: Path, labels: list[Any], names: tuple[str, ...]) -> list[str]:
     positions = {str(position): name for position, name in enumerate(names)}
     known = positions | {name: name for name in names}
     expected = f"one of {list(names)}" if names else "a label"
     named = []
     for row, label in enumerate(labels, start=1):
-        value = "" if pd.isna(label) else str(label).strip()
+        value = _as_words(label)
         if not value or (names and value not in known):
-            raise DataError(f"{file}: row {row}: the label is {value!r}; expected {expected}")
+            found = _shown(value) if value is not None else _kind(label)
+            raise DataError(f"{file}: row {row}: the label is {found}; expected {expected}")
         named.append(known.get(value, value))
     return named
+
+
+def _as_words(label: object) -> str | None:
+    """Return a label as text, and `None` for null and what is no single value."""
+    if label is None or label != label or isinstance(label, bytes | list | dict):
+        return None
+    # Parquet and JSONL may hold the id 1 as 1.0.
+    if isinstance(label, float) and label.is_integer():
+        label = int(label)
+    return str(label).strip()
+
+
+def _shown(label: str) -> str:
+    """Return a label for a message: a long one may be a text, from a column named by mistake."""
+    if len(label) > _LONGEST_SHOWN:
+        return f"{len(label)} characters long"
+    return repr(label)
+
+
+def _kind(value: object) -> str:
+    return "null" if value is None or value != value else f"of the type {type(value).__name__}"
 
 
 def _names(files: Sequence[Path]) -> str:

@@ -14,6 +14,7 @@ import mlflow
 import pandas as pd
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from tqdm import tqdm
 
 from pyfunc.classifier import DEFAULT_BATCH_TOKENS
 from pyfunc.fingerprint import fingerprint_pipeline
@@ -99,10 +100,14 @@ def check(logged: LoggedPipeline) -> None:
     """
     connect()
     texts = [*EXAMPLES, *test_rows(logged.training_run_id)["text"].head(_CHECKED_ROWS)]
-    answers = _ask_fresh_process(logged.model_uri, texts)
+    with tqdm(total=2, desc="check", unit="models", disable=None) as bar:
+        answers = _ask_fresh_process(logged.model_uri, texts)
+        bar.update()
+        own_answers = _own_answers(logged, texts)
+        bar.update()
     gaps = [
         _score_gap(logged, row, answer, own)
-        for row, (answer, own) in enumerate(zip(answers, _own_answers(logged, texts), strict=True))
+        for row, (answer, own) in enumerate(zip(answers, own_answers, strict=True))
     ]
     connect().log_metric(logged.run_id, "check_max_score_difference", max(gaps))
     logger.info("%d answers of a fresh process agree, scores within %.1e", len(texts), max(gaps))

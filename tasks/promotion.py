@@ -4,6 +4,7 @@ import logging
 
 import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
+from tqdm import tqdm
 
 from pyfunc.classifier import DEFAULT_BATCH_TOKENS
 from tasks import registry
@@ -15,6 +16,8 @@ from tasks.tracking import connect
 from tasks.training import RegisteredModel
 
 logger = logging.getLogger(__name__)
+
+_ROWS_A_TICK = 128
 
 
 def choose(registered: RegisteredModel) -> Standing:
@@ -88,9 +91,19 @@ def _compare(candidate: ModelVersion) -> Standing:
 
 def _accuracy(version: ModelVersion, rows: pd.DataFrame) -> float:
     model = load_pipeline(f"models:/{version.name}/{version.version}")
-    answers = ask(model, rows["text"].tolist(), use_cache=False, batch_tokens=DEFAULT_BATCH_TOKENS)
-    labels = [answer["response"]["prediction_label"] for answer in answers]
-    return float((rows["label"] == pd.Series(labels, index=rows.index)).mean())
+    right = 0
+    with tqdm(total=len(rows), desc=f"version {version.version}", disable=None) as bar:
+        for start in range(0, len(rows), _ROWS_A_TICK):
+            part = rows.iloc[start : start + _ROWS_A_TICK]
+            answers = ask(
+                model, part["text"].tolist(), use_cache=False, batch_tokens=DEFAULT_BATCH_TOKENS
+            )
+            right += sum(
+                answer["response"]["prediction_label"] == label
+                for answer, label in zip(answers, part["label"], strict=True)
+            )
+            bar.update(len(part))
+    return right / len(rows)
 
 
 def _write_figures(version: ModelVersion, figures: dict[str, float]) -> None:

@@ -1,5 +1,6 @@
 """Scoring shards of files with a registered pipeline, as Prefect tasks."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tqdm import tqdm
 
 from tasks.data import Split
-from tasks.errors import MillstreamError, ShardsFailedError
+from tasks.errors import MillstreamError, ParameterError, ShardsFailedError
 from tasks.retrying import unless_refused
 
 # Beside the input columns, in this order.
@@ -74,6 +75,23 @@ class ShardResult(BaseModel):
     languages: dict[str, int] = {}
     seconds: float = 0.0
     error: str | None = None
+
+
+def output_folder(output_dir: str) -> Path:
+    """Return the absolute path of a folder that exists or can be made.
+
+    Raises:
+        ParameterError: If it is empty, a file is in its place, or it may not be written.
+    """
+    if not output_dir.strip():
+        raise ParameterError("output_dir: missing; expected a folder")
+    folder = Path(output_dir).expanduser().resolve()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir():
+        raise ParameterError(f"output_dir: {existing} is a file; expected a folder")
+    if not os.access(existing, os.W_OK):
+        raise ParameterError(f"output_dir: {existing} may not be written; expected another folder")
+    return folder
 
 
 @task(name="resolve model", retries=2, retry_delay_seconds=5, retry_condition_fn=unless_refused)
@@ -152,8 +170,10 @@ def raise_if_failed(summary: dict[str, Any]) -> None:
 def _result_of(shard: Shard, outcome: object) -> ShardResult:
     if isinstance(outcome, ShardResult):
         return outcome
-    error = str(outcome) if isinstance(outcome, MillstreamError) else repr(outcome)
-    return ShardResult(id=shard.id, path=shard.path, error=error)
+    reason = " ".join(str(outcome).split())
+    if not isinstance(outcome, MillstreamError):
+        reason = f"{type(outcome).__name__}: {reason}"
+    return ShardResult(id=shard.id, path=shard.path, error=reason)
 
 
 @task(name="publish summary", retries=1, retry_condition_fn=unless_refused)

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet
 
 from tasks.answers import ask, load_pipeline
@@ -21,6 +19,7 @@ from tasks.scoring import (
     Shard,
     ShardResult,
 )
+from tasks.tables import read_table
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +47,12 @@ def score(shard: Shard, parameters: ScoringParameters) -> ShardResult:
     Rows keep their order and their number, counted from 1.
 
     Raises:
-        DataError: If the file cannot be read, or has no text column or a reserved one.
+        OSError: If the file cannot be opened, or a result cannot be written.
+        DataError: If the file is no table, or has no text column or a reserved one.
         ModelError: If the model cannot be loaded.
     """
     started = time.monotonic()
-    table = read_table(shard.path, parameters.text_column)
+    table = read_shard(shard.path, parameters.text_column)
     answers = ask(
         load_pipeline(parameters.model_uri),
         table[parameters.text_column].to_pylist(),
@@ -92,17 +92,14 @@ def score(shard: Shard, parameters: ScoringParameters) -> ShardResult:
     return result
 
 
-def read_table(path: Path, text_column: str) -> pa.Table:
-    """Read a CSV, TSV, JSONL or Parquet file with the types that it has.
+def read_shard(path: Path, text_column: str) -> pa.Table:
+    """Read a file to score, with the types that it has.
 
     Raises:
-        DataError: If it cannot be read, lacks `text_column`, or has a reserved column.
+        OSError: If it cannot be opened, which another attempt may mend.
+        DataError: If it is no table, lacks `text_column`, or has a reserved column.
     """
-    try:
-        table = _read(path, text_column)
-    except (OSError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path}: expected a {path.suffix[1:].upper()} table ({reason})") from error
+    table = read_table(path, texts=(text_column,))
     if text_column not in table.column_names:
         raise DataError(
             f"{path}: no column {text_column!r} among {table.column_names}; "
@@ -114,25 +111,6 @@ def read_table(path: Path, text_column: str) -> pa.Table:
             f"{path}: the columns {sorted(reserved)} are reserved; expected other names"
         )
     return table
-
-
-def _read(path: Path, text_column: str) -> pa.Table:
-    match path.suffix.lower():
-        case ".parquet":
-            return pyarrow.parquet.read_table(path)
-        case ".jsonl":
-            return pyarrow.json.read_json(path)
-        case suffix:
-            return pyarrow.csv.read_csv(
-                path,
-                parse_options=pyarrow.csv.ParseOptions(
-                    delimiter="\t" if suffix == ".tsv" else ",", newlines_in_values=True
-                ),
-                # Texts like "NA" and "123" are texts.
-                convert_options=pyarrow.csv.ConvertOptions(
-                    column_types={text_column: pa.string()}, strings_can_be_null=False
-                ),
-            )
 
 
 def _scored_row(shard: Shard, row: int, answer: dict[str, Any]) -> dict[str, Any]:

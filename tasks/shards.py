@@ -1,33 +1,40 @@
 """The files to score: found, named, and made of held-out rows for a first try."""
 
+import csv
 import glob
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from tasks.data import Split
-from tasks.errors import DataError
+from tasks.errors import DataError, ParameterError
 from tasks.files import published_folder
 from tasks.scoring import Shard
 from tasks.settings import get_settings
-
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+from tasks.tables import SUFFIXES
 
 # Every tenth row comes a second time, as rows do in real input.
 _REPEAT_EVERY = 10
+
+_ID_CHARACTERS = 50  # of a file's name; each may take 4 bytes
 
 
 def find(inputs: Sequence[str]) -> tuple[Shard, ...]:
     """Return a shard for each file, sorted by path.
 
     Args:
-        inputs: Files, folders (their files, not those of subfolders) and glob patterns.
+        inputs: Files, folders (their tables, but neither those of subfolders nor hidden ones)
+            and glob patterns.
 
     Raises:
+        ParameterError: If there is no input, or an empty one.
         DataError: If an input brings no file, or a file of another kind is named.
     """
+    if not inputs or "" in inputs:
+        raise ParameterError("inputs: none given; expected files, folders or glob patterns")
     paths = {path.resolve() for text in inputs for path in _files_of(text)}
     return tuple(Shard(id=_shard_id(path), path=path) for path in sorted(paths))
 
@@ -52,14 +59,18 @@ def write_held_out(split: Split, shards: int) -> Path:
         for number, piece in enumerate(pieces):
             repeated = pieces[number - 1].iloc[::_REPEAT_EVERY]
             table = pd.concat([piece, repeated])
-            table.to_csv(draft / f"part-{number + 1:02}.csv", index=False)
+            # Without quotes a lone carriage return would end the row.
+            name = f"part-{number + 1:02}.csv"
+            table.to_csv(draft / name, index=False, quoting=csv.QUOTE_ALL)
     return folder
 
 
 def _files_of(text: str) -> Iterator[Path]:
     path = Path(text).expanduser()
     if path.is_dir():
-        found = [file for file in path.iterdir() if file.suffix.lower() in SUFFIXES]
+        # Hidden files, as macOS and editors leave them, are left out, as glob patterns do.
+        visible = [file for file in path.iterdir() if not file.name.startswith(".")]
+        found = [file for file in visible if file.is_file() and file.suffix.lower() in SUFFIXES]
     elif path.is_file():
         found = [path]
     else:
@@ -74,5 +85,6 @@ def _files_of(text: str) -> Iterator[Path]:
 
 
 def _shard_id(path: Path) -> str:
-    # Files of one name in two folders are two shards.
-    return f"{path.stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    # Files of one name in two folders are two shards. File names end at 255 bytes.
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
+    return f"{path.stem[:_ID_CHARACTERS]}-{digest}"

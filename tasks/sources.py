@@ -10,10 +10,10 @@ from tasks.archive import unpack
 from tasks.errors import DataError, DownloadError, ParameterError
 from tasks.files import published_file, sha256_of
 from tasks.settings import get_settings
-from tasks.transfer import fetch
+from tasks.tables import SUFFIXES
+from tasks.transfer import fetch, public_url
 
 EMBEDDED = ("rotten_tomatoes", "imdb")
-TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 
 _REVIEWS_SHA256 = "d4acac55fe7f38d09d551abf248647e257ec1ee13f5bb9ce524c2fb0b613675d"
 _REVIEW_LABELS = {"0": "negative", "1": "positive"}
@@ -33,20 +33,31 @@ def obtain(source: str, sha256: str | None = None) -> tuple[Path, ...]:
         DataError: If a zip is unsafe or holds no table.
     """
     if source in EMBEDDED:
+        if sha256:
+            raise ParameterError(f"sha256: given for {source}, whose own is checked; expected none")
         return (_export_embedded(source),)
-    if urlsplit(source).scheme in ("http", "https"):
-        file = fetch(source, _download_target(source, sha256), sha256=sha256)
+    if is_url(source):
+        target = _download_target(source, sha256)
+        _check_kind(target.name, public_url(source))
+        file = fetch(source, target, sha256=sha256)
     else:
         file = _local_file(source, sha256)
     return _tables_in(file)
 
 
+def is_url(source: str) -> bool:
+    """Return whether `source` is an address to download from, and no name or path."""
+    return source.lower().startswith(("http://", "https://"))
+
+
 def _local_file(source: str, sha256: str | None) -> Path:
     path = Path(source).expanduser().resolve()
     if not path.is_file():
+        shown = public_url(source) if "://" in source else source
         raise ParameterError(
-            f"source: {source} is no file; expected {', '.join(EMBEDDED)}, a file or a URL"
+            f"source: {shown} is no file; expected {', '.join(EMBEDDED)}, a file, or an http(s) URL"
         )
+    _check_kind(path.name, str(path))
     if sha256 and (found := sha256_of(path)) != sha256.lower():
         raise DownloadError(f"{path}: its SHA-256 is {found}; expected {sha256}")
     return path
@@ -59,24 +70,30 @@ def _download_target(url: str, sha256: str | None) -> Path:
     return get_settings().data / "downloads" / key / name
 
 
+def _check_kind(name: str, shown: str) -> None:
+    expected = (*SUFFIXES, ".zip")
+    suffix = PurePosixPath(name).suffix
+    if suffix.lower() not in expected:
+        raise DataError(f"{shown}: unknown kind of file {suffix!r}; expected {', '.join(expected)}")
+
+
 def _tables_in(file: Path) -> tuple[Path, ...]:
-    if file.suffix.lower() in TABLE_SUFFIXES:
+    if file.suffix.lower() in SUFFIXES:
         return (file,)
-    if file.suffix.lower() != ".zip":
-        expected = ", ".join((*TABLE_SUFFIXES, ".zip"))
-        raise DataError(f"{file}: unknown kind of file {file.suffix!r}; expected {expected}")
     folder = unpack(file, get_settings().data / "unpacked" / sha256_of(file)[:16])
     tables = tuple(
         sorted(
             path
             for path in folder.rglob("*")
-            if path.suffix.lower() in TABLE_SUFFIXES
-            # macOS adds a shadow of every file.
+            if path.is_file()
+            and path.suffix.lower() in SUFFIXES
+            # macOS adds a shadow of every file, in a folder of its own or beside it.
             and "__MACOSX" not in path.parts
+            and not path.name.startswith("._")
         )
     )
     if not tables:
-        raise DataError(f"{file}: no table inside; expected one of {', '.join(TABLE_SUFFIXES)}")
+        raise DataError(f"{file}: no table inside; expected one of {', '.join(SUFFIXES)}")
     return tables
 
 
@@ -91,7 +108,8 @@ def _export_embedded(source: str) -> Path:
         published_file(target) as draft,
         draft.open("w", newline="", encoding="utf-8") as output,
     ):
-        writer = csv.writer(output, lineterminator="\n")
+        # Without quotes a lone carriage return would end the row.
+        writer = csv.writer(output, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(("text", "label"))
         for row in csv.DictReader(rows):
             if row["source"] == source:

@@ -21,7 +21,9 @@ _QUANTILES = {"minimum": 0.0, "p05": 0.05, "median": 0.5, "p95": 0.95, "maximum"
 
 def normalise(text: str) -> str:
     """Return `text` with case, Unicode form and white space evened out."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    # Folding case takes some letters apart, such as ΐ.
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
 def part_of(text: str, validation_fraction: float, test_fraction: float) -> str:
@@ -37,15 +39,12 @@ def part_of(text: str, validation_fraction: float, test_fraction: float) -> str:
 
 
 def sample(rows: pd.DataFrame, size: int, seed: int) -> pd.DataFrame:
-    """Return `size` rows drawn by a hash of text and seed, in their order; 0 returns all.
+    """Return `size` rows drawn by a hash of text and seed, in their order.
 
-    Raises:
-        DataError: If there are fewer rows than asked for.
+    All rows are returned if `size` is 0, or if there are no more than `size`.
     """
-    if size == 0:
+    if size == 0 or size >= len(rows):
         return rows
-    if size > len(rows):
-        raise DataError(f"sample_size: {size} rows asked for, the train part has {len(rows)}")
     ranks = rows["text"].map(lambda text: _hash(f"{seed}\0{normalise(text)}"))
     chosen = ranks.sort_values(kind="stable").index[:size]
     return rows.loc[sorted(chosen)]

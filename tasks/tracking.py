@@ -4,12 +4,15 @@ import logging
 import shutil
 import subprocess
 from importlib.metadata import version
+from urllib.parse import urlsplit
 
 import mlflow
 from filelock import FileLock
 from mlflow import MlflowClient
 
 from tasks.settings import REPOSITORY, get_settings
+
+_SERVER_SCHEMES = ("http", "https", "databricks")
 
 RECORDED_PACKAGES = (
     "diskcache",
@@ -31,7 +34,7 @@ def connect() -> MlflowClient:
         logging.getLogger(name).setLevel(logging.WARNING)
     mlflow.set_tracking_uri(settings.tracking_uri)
     client = MlflowClient()
-    if settings.explicit_tracking_uri is None:
+    if urlsplit(settings.tracking_uri).scheme not in _SERVER_SCHEMES:
         settings.root.mkdir(parents=True, exist_ok=True)
         # Processes that open a new database at once crash in its migration.
         with FileLock(settings.root / "mlflow.lock"):
@@ -48,8 +51,9 @@ def experiment_id(name: str) -> str:
         experiment = client.get_experiment_by_name(name)
         if experiment is not None:
             return str(experiment.experiment_id)
-        # On SQLite MLflow would put artifacts into ./mlruns; a server knows its own place.
-        location = None if settings.explicit_tracking_uri else (settings.artifacts / name).as_uri()
+        # On a database MLflow would put artifacts into ./mlruns; a server knows its own place.
+        on_server = urlsplit(settings.tracking_uri).scheme in _SERVER_SCHEMES
+        location = None if on_server else (settings.artifacts / name).as_uri()
         return str(client.create_experiment(name, artifact_location=location))
 
 

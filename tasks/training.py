@@ -30,7 +30,7 @@ class FineTuneParameters(BaseModel):
         batch_size: Rows a step.
         learning_rate: Peak of the linear schedule.
         max_tokens: Longer texts are cut to this many tokens.
-        sample_size: Training rows drawn; 0 takes all.
+        sample_size: Training rows drawn at most; 0 takes all.
         seed: Seed of the draw, the new head, the order and dropout.
         checkpoint_steps: Steps between checkpoints; the most that a kill can lose.
     """

@@ -1,8 +1,19 @@
 """Things that several tests need made."""
 
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
+
+import torch
+
+from pyfunc.classifier import DEFAULT_BATCH_TOKENS
+from pyfunc.pipeline import InferencePipeline
+from pyfunc.spec import Kind, PipelineSpec, Precision
+from tasks.settings import REPOSITORY
 
 
 @dataclass(frozen=True)
@@ -27,7 +38,8 @@ def train_tiny(base_model: Path, data: Path, **parameters: Any) -> dict[str, Any
         "max_tokens": 32,
         "checkpoint_steps": 5,
     }
-    return train_classifier(**settings | parameters)
+    report: dict[str, Any] = train_classifier(**settings | parameters)
+    return report
 
 
 def build_trained(home: Path, base_model: Path, data: Path) -> Trained:
@@ -37,3 +49,45 @@ def build_trained(home: Path, base_model: Path, data: Path) -> Trained:
     training = train_tiny(base_model, data)
     pipeline = build_inference_pipeline(finetuned_model=training["finetuned_model"])
     return Trained(home=home, training=training, pipeline=pipeline)
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Compute on one thread; two that wait for each other on busy cores take 30 times as long."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def build_artifact(
+    folder: Path,
+    classifier: Path,
+    *,
+    kind: Kind = "full",
+    max_tokens: int = 16,
+    precision: Precision = "f32",
+    finetuned_model_uri: str = "models:/dl_finetuned_model/1",
+) -> Path:
+    """Lay out what a pipeline's model carries: settings, classifier and code."""
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(REPOSITORY / "pyfunc", folder / "pyfunc", ignore=ignore)
+    shutil.copytree(classifier, folder / "classifier")
+    PipelineSpec(kind, finetuned_model_uri, max_tokens, precision).write(folder)
+    return folder
+
+
+def ask_pipeline(
+    pipeline: InferencePipeline,
+    texts: Sequence[object],
+    *,
+    use_cache: bool = True,
+    batch_tokens: int = DEFAULT_BATCH_TOKENS,
+) -> list[dict[str, Any]]:
+    """Return a pipeline's documents, parsed as strictly as JSON is defined."""
+    answers = pipeline.predict(texts, use_cache=use_cache, batch_tokens=batch_tokens)
+    return [json.loads(answer, parse_constant=_refuse_constant) for answer in answers]
+
+
+def _refuse_constant(name: str) -> Never:
+    raise AssertionError(f"{name} is no JSON")

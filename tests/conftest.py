@@ -51,7 +51,9 @@ def prefect_harness() -> Iterator[None]:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty state folder."""
     folder = tmp_path / "var"
-    yield from _use_home(folder, monkeypatch)
+    _use_home(folder, monkeypatch)
+    yield folder
+    get_settings.cache_clear()
 
 
 @pytest.fixture(scope="session")
@@ -96,24 +98,22 @@ def _trained_once(
 ) -> Trained:
     folder = tmp_path_factory.mktemp("trained") / "var"
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setenv("MILLSTREAM_HOME", str(folder))
-        get_settings.cache_clear()
-        trained = build_trained(folder, tiny_base, labelled_csv)
-    get_settings.cache_clear()
-    return trained
+        _use_home(folder, monkeypatch)
+        return build_trained(folder, tiny_base, labelled_csv)
 
 
 @pytest.fixture
 def trained(_trained_once: Trained, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trained]:
     """A state folder with a tiny model and its pipeline registered; tests share it."""
-    for _ in _use_home(_trained_once.home, monkeypatch):
-        yield _trained_once
-
-
-def _use_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("MILLSTREAM_HOME", str(folder))
+    _use_home(_trained_once.home, monkeypatch)
+    yield _trained_once
     get_settings.cache_clear()
-    yield folder
+
+
+def _use_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILLSTREAM_HOME", str(folder))
+    # mlflow.set_tracking_uri leaves it behind.
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     get_settings.cache_clear()
 
 

@@ -1,12 +1,12 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
 import pytest
 from PIL import Image
 
-from flows.train_classifier import train_classifier
 from tasks.tracking import connect
 from tests.builders import Trained, train_tiny
 
@@ -24,6 +24,7 @@ def test_mlflow_holds_parameters_and_the_way_of_loss_and_accuracy(trained: Train
 
 def test_mlflow_holds_the_data_set_with_digest_and_distributions(trained: Trained) -> None:
     run = connect().get_run(trained.training["finetuned_run_id"])
+    assert run.inputs is not None
     dataset = run.inputs.dataset_inputs[0].dataset
     digest = run.data.tags["data_digest"]
     assert len(digest) == 64
@@ -132,7 +133,6 @@ def test_bf16_is_used_where_the_machine_has_it(trained: Trained) -> None:
     [
         ({"base_model": "/nowhere/at all"}, "base_model: '/nowhere/at all' is no folder"),
         ({"max_tokens": 4_000}, "max_tokens: 4000; .* reads 512 at most"),
-        ({"sample_size": 10_000}, "sample_size: 10000 rows asked for"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_in_one_line(
@@ -140,14 +140,12 @@ def test_what_cannot_be_trained_is_refused_in_one_line(
     prefect_harness: None,
     tiny_base: Path,
     labelled_csv: Path,
-    parameters: dict[str, object],
+    parameters: dict[str, Any],
     message: str,
 ) -> None:
     from tasks.errors import MillstreamError
 
     with pytest.raises(MillstreamError, match=message) as caught:
-        train_classifier(
-            **{"source": str(labelled_csv), "base_model": str(tiny_base)} | parameters
-        )
+        train_tiny(tiny_base, labelled_csv, **parameters)
     assert "\n" not in str(caught.value)
     assert not list((home / "checkpoints").glob("*/checkpoint-*"))

@@ -1,0 +1,25 @@
+import pytest
+
+from tasks.console import as_rows, print_table
+
+
+def test_values_are_put_into_words() -> None:
+    fields = {"test_accuracy": 0.81234, "labels": {"a": 2, "b": {"c": 0.5}}, "files": ["x", 1]}
+    assert as_rows(fields) == [
+        ("test accuracy", "0.8123"),
+        ("labels", "a: 2, b: c: 0.5000"),
+        ("files", "x, 1"),
+    ]
+    assert as_rows({"labels": {}, "files": [], "none": None}) == [
+        ("labels", "none"),
+        ("files", "none"),
+        ("none", "None"),
+    ]
+
+
+def test_what_looks_like_markup_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("Done", {"output_dir": "/x/[red]/[/b]/:smile:", "[i]name": 1})
+    shown = capsys.readouterr().out
+    assert "/x/[red]/[/b]/:smile:" in shown
+    assert "[i]name" in shown
+    assert "Done" in shown

@@ -1,0 +1,88 @@
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyfunc.contract import Answer, Language, Prediction, Provenance, Refusal
+
+PROVENANCE = Provenance("models:/dl_finetuned_model/3", "models:/m-1")
+ANSWER = Answer(Prediction("positive", 0.97, False), Language("en", True, 0.9), PROVENANCE)
+
+NUMBERS = st.floats(0, 1)
+ANSWERS = st.builds(
+    Answer,
+    prediction=st.builds(Prediction, label=st.text(), score=NUMBERS),
+    language=st.builds(Language, code=st.text(), probability=NUMBERS),
+    provenance=st.builds(Provenance),
+)
+
+
+def changed(**parts: Any) -> str:
+    return json.dumps(json.loads(ANSWER.to_record()) | parts)
+
+
+def test_an_answer_has_the_fields_of_the_contract() -> None:
+    assert json.loads(ANSWER.to_document(cached=True)) == {
+        "response": {"prediction_label": "positive", "prediction_score": 0.97},
+        "metadata": {
+            "language_detected": "en",
+            "language_reliable": True,
+            "language_probability": 0.9,
+            "truncated": False,
+            "cached": True,
+        },
+        "model_metadata": {
+            "finetuned_model_uri": "models:/dl_finetuned_model/3",
+            "inference_pipeline_model_uri": "models:/m-1",
+        },
+    }
+
+
+def test_a_refusal_has_the_same_fields_without_values_and_an_error() -> None:
+    refused = json.loads(Refusal("validate", "null", PROVENANCE).to_document())
+    answered = json.loads(ANSWER.to_document(cached=False))
+    assert refused["response"] is None
+    assert refused["error"] == {"step": "validate", "reason": "null"}
+    assert refused["metadata"].keys() == answered["metadata"].keys()
+    assert refused["metadata"] == dict.fromkeys(answered["metadata"]) | {"cached": False}
+    assert refused["model_metadata"] == answered["model_metadata"]
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_an_answer_says_whether_this_call_computed_it(cached: bool) -> None:
+    assert json.loads(ANSWER.to_document(cached=cached))["metadata"]["cached"] is cached
+
+
+@given(ANSWERS)
+def test_an_answer_survives_its_record(answer: Answer) -> None:
+    assert Answer.from_record(answer.to_record()) == answer
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "",
+        "noise",
+        "null",
+        "7",
+        "[]",
+        "{}",
+        '"text"',
+        "[" * 100_000,
+        changed(prediction=None),
+        changed(prediction={"label": "positive"}),
+        changed(prediction={"label": "positive", "score": "0.9", "truncated": False}),
+        changed(prediction={"label": None, "score": 0.9, "truncated": False}),
+        changed(prediction={"label": "positive", "score": 0.9, "truncated": 0}),
+        changed(prediction={"label": "positive", "score": 0.9, "truncated": False, "more": 1}),
+        changed(language="en"),
+        changed(language={"code": ["en"], "reliable": True, "probability": 0.9}),
+        changed(provenance=["models:/dl_finetuned_model/3", "models:/m-1"]),
+        changed(provenance={"finetuned_model_uri": 3, "inference_pipeline_model_uri": "m"}),
+    ],
+)
+def test_a_record_of_another_shape_is_a_value_error(record: str) -> None:
+    with pytest.raises(ValueError, match="not that of an answer"):
+        Answer.from_record(record)

@@ -1,0 +1,301 @@
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.errors import DataError
+from tasks.labelled import labels_in_order, read_labelled
+
+ROWS = [("a great film", "positive"), ('an "awful", long film', "negative")]
+SECRET = "the-text-of-a-row"
+
+texts = st.text(st.characters(exclude_categories=["Cs"])).filter(lambda text: text.strip() != "")
+
+
+def as_separated(rows: list[tuple[str, str]], separator: str) -> bytes:
+    frame = pd.DataFrame(rows, columns=["text", "label"])
+    return frame.to_csv(index=False, sep=separator, quoting=csv.QUOTE_ALL).encode()
+
+
+def as_jsonl(rows: list[tuple[str, str]]) -> bytes:
+    lines = (json.dumps({"text": text, "label": label}) + "\n" for text, label in rows)
+    return "".join(lines).encode()
+
+
+def as_parquet(rows: list[tuple[str, str]]) -> bytes:
+    sink = pa.BufferOutputStream()
+    table = pa.table({"text": [row[0] for row in rows], "label": [row[1] for row in rows]})
+    pq.write_table(table, sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+WRITERS: dict[str, Callable[[list[tuple[str, str]]], bytes]] = {
+    ".csv": lambda rows: as_separated(rows, ","),
+    ".tsv": lambda rows: as_separated(rows, "\t"),
+    ".jsonl": as_jsonl,
+    ".parquet": as_parquet,
+}
+
+
+def pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    return list(zip(rows["text"], rows["label"], strict=True))
+
+
+def saved(folder: Path, content: bytes | str, suffix: str = ".csv") -> Path:
+    path = folder / f"reviews{suffix}"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def refusal(path: Path, label_names: tuple[str, ...] = (), **columns: str) -> str:
+    """Return the message, having seen that it is one line that starts with the file."""
+    with pytest.raises(DataError) as raised:
+        read_labelled([path], label_names=label_names, **columns)
+    message = str(raised.value)
+    assert message.startswith(f"{path}: ")
+    assert len(message.splitlines()) == 1
+    assert SECRET not in message
+    return message.removeprefix(f"{path}: ")
+
+
+# What is read
+
+
+@pytest.mark.parametrize("suffix", [*WRITERS, ".CSV", ".Parquet"])
+def test_each_kind_of_table_is_read(tmp_path: Path, suffix: str) -> None:
+    path = saved(tmp_path, WRITERS[suffix.lower()](ROWS), suffix)
+    assert pairs(read_labelled([path])) == ROWS
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+@settings(max_examples=40)
+@given(rows=st.lists(texts, min_size=1))
+def test_every_text_is_read_as_it_was_written(suffix: str, rows: list[str]) -> None:
+    labelled = [(text, f"label {number % 2}") for number, text in enumerate([*rows, "more"])]
+    with TemporaryDirectory() as folder:
+        path = saved(Path(folder), WRITERS[suffix](labelled), suffix)
+        assert pairs(read_labelled([path])) == labelled
+
+
+def test_columns_of_the_original_project_are_accepted(tmp_path: Path) -> None:
+    path = saved(tmp_path, "review,sentiment\ngood,positive\nbad,negative\n")
+    assert pairs(read_labelled([path])) == [("good", "positive"), ("bad", "negative")]
+
+
+def test_columns_can_be_named(tmp_path: Path) -> None:
+    path = saved(tmp_path, "text,label,body,stars\nx,y,good,5\nx,y,bad,1\n")
+    rows = read_labelled([path], text_column="body", label_column="stars")
+    assert pairs(rows) == [("good", "5"), ("bad", "1")]
+
+
+def test_label_names_may_be_names_or_ids_in_the_file(tmp_path: Path) -> None:
+    path = saved(tmp_path, "text,label\na,0\nb,positive\nc,1\nd,negative\n")
+    rows = read_labelled([path], label_names=("negative", "positive"))
+    assert list(rows["label"]) == ["negative", "positive", "positive", "negative"]
+
+
+@pytest.mark.parametrize("ids", [pa.array([0, 1]), pa.array([0.0, 1.0]), pa.array(["0", "1"])])
+def test_ids_of_any_type_stand_for_names(tmp_path: Path, ids: pa.Array) -> None:
+    path = tmp_path / "reviews.parquet"
+    pq.write_table(pa.table({"text": ["a", "b"], "label": ids}), path)
+    rows = read_labelled([path], label_names=("negative", "positive"))
+    assert list(rows["label"]) == ["negative", "positive"]
+
+
+def test_names_that_are_numbers_stay_names(tmp_path: Path) -> None:
+    path = saved(tmp_path, "text,label\na,1\nb,0\n")
+    assert list(read_labelled([path], label_names=("1", "0"))["label"]) == ["1", "0"]
+
+
+def test_more_than_two_labels_are_read(tmp_path: Path) -> None:
+    path = saved(tmp_path, "text,label\na,sad\nb,glad\nc,mad\n")
+    rows = read_labelled([path])
+    assert labels_in_order(rows) == ("glad", "mad", "sad")
+    assert labels_in_order(rows, ("sad", "glad", "mad")) == ("sad", "glad", "mad")
+
+
+def test_numbers_as_labels_are_ordered_by_value(tmp_path: Path) -> None:
+    path = saved(tmp_path, "text,label\na,10\nb,9\nc,1\n")
+    assert labels_in_order(read_labelled([path])) == ("1", "9", "10")
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_texts_that_look_like_values_stay_texts(tmp_path: Path, suffix: str) -> None:
+    rows = [("NA", "None"), ("None", "NA"), ("007", "null"), ("1.50", "007"), ("2026-01-01", "x")]
+    assert pairs(read_labelled([saved(tmp_path, WRITERS[suffix](rows), suffix)])) == rows
+
+
+def test_a_mark_at_the_start_of_a_file_is_no_part_of_its_first_column(tmp_path: Path) -> None:
+    path = saved(tmp_path, "\ufefftext,label\na,x\nb,y\n")
+    assert pairs(read_labelled([path])) == [("a", "x"), ("b", "y")]
+
+
+def test_files_follow_each_other_in_the_order_given(tmp_path: Path) -> None:
+    paths = []
+    for name, label in (("b", "x"), ("a", "y")):
+        (tmp_path / name).mkdir()
+        paths.append(saved(tmp_path / name, f"text,label\n{name},{label}\n"))
+    assert pairs(read_labelled(paths)) == [("b", "x"), ("a", "y")]
+
+
+# Rows that are refused
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("", "empty"), (" \t\u00a0", "empty"), (None, "null"), (7, "of the type int")],
+)
+def test_row_without_a_text_is_named(tmp_path: Path, text: object, found: str) -> None:
+    lines = [{"text": SECRET, "label": "x"}] * 2 if isinstance(text, str) or text is None else []
+    lines.append({"text": text, "label": "y"})  # type: ignore[dict-item]
+    path = saved(tmp_path, "".join(json.dumps(line) + "\n" for line in lines), ".jsonl")
+    expected = f"row {len(lines)}: the text is {found}; expected a text with words"
+    assert refusal(path) == expected
+
+
+def test_row_of_a_csv_without_a_text_is_named(tmp_path: Path) -> None:
+    path = saved(tmp_path, f"text,label\n{SECRET},x\n,y\n")
+    assert refusal(path) == "row 2: the text is empty; expected a text with words"
+
+
+def test_empty_cell_of_a_parquet_column_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "reviews.parquet"
+    pq.write_table(pa.table({"text": [SECRET, None], "label": ["x", "y"]}), path)
+    assert refusal(path) == "row 2: the text is null; expected a text with words"
+
+
+def test_unknown_label_is_named_with_its_row_and_what_was_expected(tmp_path: Path) -> None:
+    path = saved(tmp_path, f"text,label\n{SECRET},positive\n{SECRET},neutral\n")
+    message = refusal(path, ("negative", "positive"))
+    assert message == "row 2: the label is 'neutral'; expected one of ['negative', 'positive']"
+
+
+def test_id_past_the_label_names_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, f"text,label\n{SECRET},1\n{SECRET},2\n")
+    assert refusal(path, ("negative", "positive")).startswith("row 2: the label is '2';")
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        (["x", ""], "''"),
+        (["x", " "], "''"),
+        (["x", None], "null"),
+        ([1, None], "null"),
+        ([1.0, float("nan")], "null"),
+        ([["x"], ["y"]], "of the type list"),
+    ],
+)
+def test_row_without_a_label_is_named(tmp_path: Path, labels: list[object], found: str) -> None:
+    path = tmp_path / "reviews.parquet"
+    pq.write_table(pa.table({"text": [SECRET, SECRET], "label": labels}), path)
+    row = 1 if "list" in found else 2
+    assert refusal(path) == f"row {row}: the label is {found}; expected a label"
+
+
+def test_text_in_the_label_column_is_not_quoted(tmp_path: Path) -> None:
+    long = f"{SECRET} {'and so on ' * 9}"
+    path = saved(tmp_path, f"text,label\n{long},x\n{long},y\n")
+    message = refusal(path, ("x", "y"), label_column="text")
+    assert message.startswith(f"row 1: the label is {len(long.strip())} characters long; expected")
+    path = saved(tmp_path, f"text,label\nx,{long}\nx,{long}\n")
+    assert f"the label of each is {len(long.strip())} characters long" in refusal(path)
+
+
+def test_single_label_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, f"text,label\n{SECRET},x\n{SECRET},x\n")
+    expected = "rows 1 to 2: the label of each is 'x'; expected two labels or more"
+    assert refusal(path) == expected
+
+
+def test_two_files_of_one_label_each_are_two_labels(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.csv", tmp_path / "other.csv"
+    one.write_text("text,label\na,x\n")
+    other.write_text("text,label\nb,y\n")
+    assert len(read_labelled([one, other])) == 2
+    with pytest.raises(DataError, match=f"^{one}, {one}: rows 1 to 2: the label of each is 'x'"):
+        read_labelled([one, one])
+
+
+# Files that are refused
+
+
+@pytest.mark.parametrize(
+    ("content", "suffix", "expected"),
+    [
+        ("", ".csv", "expected a CSV table"),
+        ("\n\n", ".csv", "expected a CSV table"),
+        ("text,label\n", ".csv", "no row; expected rows with two labels or more"),
+        ("", ".jsonl", "expected a JSONL table"),
+        ("", ".parquet", "expected a PARQUET table"),
+        (f"text,label\n{SECRET},x,y\n", ".csv", "row 1: number of cells 3; expected 2"),
+        (f"text,label\na,x\n{SECRET}\n", ".csv", "row 2: number of cells 1; expected 2"),
+        (f'text,label\na,x\n"{SECRET},y\n', ".csv", "row 2: number of cells 1; expected 2"),
+        (b"text,label\na,x\n" + SECRET.encode() + b"\xff,y\n", ".csv", "line 3 is not UTF-8"),
+        ("text,label\na,x\n".encode("utf-16"), ".csv", "line 1 is not UTF-8; expected UTF-8"),
+        (f'{{"text": "{SECRET}"\n', ".jsonl", "expected a JSONL table"),
+        (f'{{"text":"a"}}\n{{"text":"{SECRET}\n', ".jsonl", "in row 2"),
+        (f'["{SECRET}"]\n', ".jsonl", "expected a JSONL table"),
+        (f'"{SECRET}"\n', ".jsonl", "expected a JSONL table"),
+        (f'{{"text":"{SECRET} \\ud800"}}\n', ".jsonl", "surrogate pair in string is invalid"),
+        (b'{"text":"' + SECRET.encode() + b'\xff"}\n', ".jsonl", "line 1 is not UTF-8"),
+        (f'{{"text":"{SECRET}"}}\n{{"text":1}}\n', ".jsonl", "changed from string to number"),
+        (f"text,label\n{SECRET},x\n", ".parquet", "expected a PARQUET table"),
+        (as_parquet(ROWS)[:-9], ".parquet", "expected a PARQUET table"),
+        (f"{SECRET}", ".txt", "unknown kind of file; expected .csv, .tsv, .jsonl, .parquet"),
+        (f"text,text,label\n{SECRET},{SECRET},x\n", ".csv", "the columns ['text'] come twice"),
+    ],
+)
+def test_file_that_is_no_table_is_named_in_one_line(
+    tmp_path: Path, content: bytes | str, suffix: str, expected: str
+) -> None:
+    assert expected in refusal(saved(tmp_path, content, suffix))
+
+
+@settings(max_examples=150)
+@given(
+    content=st.binary(max_size=60)
+    | st.text(st.sampled_from('text,label\n"{}:[]\\u\t1\r\ufeff')).map(str.encode),
+    suffix=st.sampled_from([*WRITERS]),
+)
+def test_no_content_of_a_file_brings_another_error(content: bytes, suffix: str) -> None:
+    with TemporaryDirectory() as folder:
+        path = saved(Path(folder), content, suffix)
+        try:
+            read_labelled([path])
+        except DataError as error:
+            message = str(error)
+        else:
+            return
+    assert message.startswith(f"{path}: ")
+    assert len(message.splitlines()) == 1
+
+
+def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
+    assert "cannot be read (No such file or directory)" in refusal(tmp_path / "none.csv")
+    (tmp_path / "folder.csv").mkdir()
+    assert "cannot be read (Is a directory)" in refusal(tmp_path / "folder.csv")
+
+
+def test_missing_column_is_named_with_those_there_are(tmp_path: Path) -> None:
+    path = saved(tmp_path, f"body,label\n{SECRET},x\n")
+    expected = "no column 'text' or 'review' among ['body', 'label']; name one with text_column"
+    assert refusal(path) == expected
+    assert "no column 'words'" in refusal(path, text_column="words")
+    expected = "no column 'stars' among ['body', 'label']; name one with label_column"
+    assert refusal(path, text_column="body", label_column="stars") == expected
+
+
+def test_row_longer_than_a_usual_block_is_read(tmp_path: Path) -> None:
+    rows = [("long " * 700_000, "x"), ("b", "y")]
+    for suffix in (".csv", ".jsonl"):
+        assert pairs(read_labelled([saved(tmp_path, WRITERS[suffix](rows), suffix)])) == rows

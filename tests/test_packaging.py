@@ -1,0 +1,190 @@
+"""The pipeline as an MLflow model: what is inside, and whose code answers."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from mlflow.exceptions import MlflowException
+
+from flows.build_inference_pipeline import build_inference_pipeline
+from tasks import packaging
+from tasks.errors import ModelError
+from tasks.packaging import EXAMPLES
+from tasks.pipelines import PipelineParameters
+from tasks.settings import REPOSITORY, get_settings
+from tasks.training import RegisteredModel
+from tests.builders import Trained
+
+URI = "models:/inference_pipeline_model@champion"
+
+
+def _frame(*texts: object) -> pd.DataFrame:
+    return pd.DataFrame({"text": pd.Series(texts, dtype=object)})
+
+
+def _finetuned(trained: Trained) -> RegisteredModel:
+    name, version = trained.training["finetuned_model"].removeprefix("models:/").split("/")
+    return RegisteredModel(name=name, version=int(version))
+
+
+def test_the_original_texts_are_answered_from_a_foreign_folder(
+    trained: Trained, tmp_path: Path
+) -> None:
+    script = f"""
+import json, mlflow, pandas as pd
+model = mlflow.pyfunc.load_model({URI!r}, model_config={{"cache_dir": "cache"}})
+rows = model.predict(pd.DataFrame({{"text": {list(EXAMPLES)!r}}}))
+print(json.dumps([json.loads(row) for row in rows["text"]]))
+for row in rows["text"][:1]:
+    for uri in json.loads(row)["model_metadata"].values():
+        mlflow.pyfunc.load_model(uri)
+"""
+    environment = {"MLFLOW_TRACKING_URI": get_settings().tracking_uri, "PATH": os.environ["PATH"]}
+    process = subprocess.run(
+        [sys.executable, "-I", "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    answers = json.loads(process.stdout.splitlines()[0])
+    assert [a["metadata"]["language_detected"] for a in answers] == ["en", "en", "en", "zh"]
+    assert [a["metadata"]["cached"] for a in answers] == [False, False, True, False]
+    assert {a["response"]["prediction_label"] for a in answers} <= {"negative", "positive"}
+    origin = answers[0]["model_metadata"]
+    assert origin["finetuned_model_uri"] == trained.training["finetuned_model"]
+    assert origin["inference_pipeline_model_uri"].startswith("models:/m-")
+    assert (tmp_path / "cache" / "cache.db").is_file()
+
+
+def test_the_artifact_holds_code_and_weights_and_no_pickle(trained: Trained) -> None:
+    folder = Path(mlflow.artifacts.download_artifacts(URI))
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert "artifacts/pipeline/pyfunc/pipeline.py" in names
+    assert "artifacts/pipeline/classifier/model.safetensors" in names
+    assert "artifacts/pipeline/classifier/tokenizer.json" in names
+    assert not [name for name in names if name.endswith((".pkl", ".pickle", ".pt", ".bin"))]
+    requirements = (folder / "requirements.txt").read_text().splitlines()
+    assert all("==" in line for line in requirements)
+    assert {line.split("==")[0] for line in requirements} >= {"gcld3", "torch", "diskcache"}
+    assert not [line for line in requirements if "+" in line]
+    assert "input_example.json" in names
+
+
+def test_the_signature_names_the_column_and_the_parameters(trained: Trained) -> None:
+    signature = mlflow.models.get_model_info(URI).signature
+    assert signature.inputs.to_dict() == [{"type": "string", "name": "text", "required": True}]
+    assert signature.outputs.input_names() == ["text"]
+    parameters = {spec.name: (spec.dtype.name, spec.default) for spec in signature.params}
+    assert parameters == {"use_cache": ("boolean", True), "batch_tokens": ("long", 1024)}
+
+
+def test_a_frame_without_text_gets_mlflows_schema_error(trained: Trained) -> None:
+    model = mlflow.pyfunc.load_model(URI)
+    with pytest.raises(MlflowException, match=r"Model is missing inputs \['text'\]"):
+        model.predict(pd.DataFrame({"review": ["fine"]}))
+
+
+def test_parameters_at_predict_time_do_what_they_say(trained: Trained, tmp_path: Path) -> None:
+    model = mlflow.pyfunc.load_model(URI, model_config={"cache_dir": str(tmp_path / "cache")})
+
+    def cached(use_cache: bool) -> bool:
+        rows = model.predict(_frame("a new text"), params={"use_cache": use_cache})
+        return bool(json.loads(rows["text"][0])["metadata"]["cached"])
+
+    assert [cached(True), cached(False), cached(True)] == [False, False, True]
+    with pytest.raises(Exception, match="batch_tokens: expected 1 or more, got 0"):
+        model.predict(_frame("a new text"), params={"batch_tokens": 0})
+
+
+def test_each_version_answers_with_the_code_it_was_shipped_with(
+    trained: Trained, tmp_path: Path
+) -> None:
+    import pyfunc.language
+
+    changed = tmp_path / "pyfunc"
+    shutil.copytree(REPOSITORY / "pyfunc", changed, ignore=shutil.ignore_patterns("__pycache__"))
+    language = changed / "language.py"
+    source = language.read_text()
+    assert 'code="und"' in source
+    language.write_text(source.replace('code="und"', 'code="zxx"'))
+    finetuned = _finetuned(trained)
+    ours = packaging.log(finetuned, PipelineParameters())
+    theirs = packaging.log(finetuned, PipelineParameters(), package=changed)
+    assert ours.fingerprint != theirs.fingerprint
+
+    def language_of_digits(uri: str) -> str:
+        rows = mlflow.pyfunc.load_model(uri).predict(_frame("12345"))
+        return str(json.loads(rows["text"][0])["metadata"]["language_detected"])
+
+    # In either order, again, and beside the repository's own package.
+    order = [ours, theirs, ours, theirs]
+    answers = [language_of_digits(logged.model_uri) for logged in order]
+    assert answers == ["und", "zxx", "und", "zxx"]
+    assert pyfunc.language.UNDETERMINED.code == "und"
+    packages = {name for name in sys.modules if name.startswith("millstream_pyfunc_")}
+    assert len({name.split(".")[0] for name in packages}) >= 2
+
+
+def test_a_version_of_other_code_or_weights_never_answers_from_anothers_cache(
+    trained: Trained, tmp_path: Path
+) -> None:
+    finetuned = _finetuned(trained)
+    config = {"cache_dir": str(tmp_path / "cache")}
+
+    def answer(parameters: PipelineParameters) -> dict[str, dict[str, object]]:
+        logged = packaging.log(finetuned, parameters)
+        model = mlflow.pyfunc.load_model(logged.model_uri, model_config=config)
+        document: dict[str, dict[str, object]] = json.loads(
+            model.predict(_frame("a text"))["text"][0]
+        )
+        return document
+
+    first = answer(PipelineParameters())
+    assert first["metadata"]["cached"] is False
+    assert answer(PipelineParameters())["metadata"]["cached"] is True
+    assert answer(PipelineParameters(max_tokens=16))["metadata"]["cached"] is False
+    assert answer(PipelineParameters(precision="bf16"))["metadata"]["cached"] is False
+
+
+def test_the_plain_pipeline_answers_with_bare_labels_and_gets_no_alias(trained: Trained) -> None:
+    report = build_inference_pipeline(
+        finetuned_model=trained.training["finetuned_model"], pipeline="plain"
+    )
+    assert report["alias"] is None
+    model = mlflow.pyfunc.load_model(report["inference_pipeline_model"])
+    rows = model.predict(_frame("a great film", "an awful film"))
+    assert rows["text"].tolist() == ["positive", "negative"]
+
+
+def test_the_check_finds_a_pipeline_that_answers_otherwise(
+    trained: Trained, tmp_path: Path
+) -> None:
+    changed = tmp_path / "pyfunc"
+    shutil.copytree(REPOSITORY / "pyfunc", changed, ignore=shutil.ignore_patterns("__pycache__"))
+    classifier = changed / "classifier.py"
+    source = classifier.read_text()
+    assert "max(probabilities)" in source
+    classifier.write_text(source.replace("max(probabilities)", "min(probabilities)"))
+    logged = packaging.log(_finetuned(trained), PipelineParameters(), package=changed)
+    with pytest.raises(ModelError, match=r"row 0 of the check: .* expected what models:/dl_fine"):
+        packaging.check(logged)
+
+
+def test_the_check_finds_a_pipeline_that_needs_the_repository(
+    trained: Trained, tmp_path: Path
+) -> None:
+    changed = tmp_path / "pyfunc"
+    shutil.copytree(REPOSITORY / "pyfunc", changed, ignore=shutil.ignore_patterns("__pycache__"))
+    with (changed / "pipeline.py").open("a") as file:
+        file.write("\nimport tasks.errors\n")
+    logged = packaging.log(_finetuned(trained), PipelineParameters(), package=changed)
+    with pytest.raises(ModelError, match=r"fresh process: .*No module named 'tasks'"):
+        packaging.check(logged)
