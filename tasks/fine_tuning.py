@@ -90,9 +90,7 @@ def _load_base(
     # The head draws its weights when it is made.
     set_seed(parameters.seed)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            base, local_files_only=True, model_max_length=parameters.max_tokens
-        )
+        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
         model = AutoModelForSequenceClassification.from_pretrained(
             base,
             local_files_only=True,
@@ -106,9 +104,12 @@ def _load_base(
         raise ModelError(f"base_model: {base}: expected a transformer ({reason})") from error
     if tokenizer.pad_token_id is None:
         raise ModelError(f"base_model: {base}: its tokenizer has no padding token; expected one")
-    longest = getattr(model.config, "max_position_embeddings", None)
-    if longest is not None and parameters.max_tokens > longest:
+    # Some models count positions that no token can take, so the tokenizer's word counts as well.
+    positions = getattr(model.config, "max_position_embeddings", None)
+    longest = min(positions or tokenizer.model_max_length, tokenizer.model_max_length)
+    if parameters.max_tokens > longest:
         raise ModelError(f"max_tokens: {parameters.max_tokens}; {base} reads {longest} at most")
+    tokenizer.model_max_length = parameters.max_tokens
     if parameters.strategy == "freeze":
         for weights in model.base_model.parameters():
             weights.requires_grad = False

@@ -213,7 +213,8 @@ def _score_gap(logged: LoggedPipeline, row: int, answer: str, own: dict[str, Any
         response = json.loads(answer)["response"]
         label, score = response["prediction_label"], response["prediction_score"]
     gap = abs(float(score) - float(own["score"]))
-    if label != own["label"] or gap > _TOLERANCE[logged.precision]:
+    # Not `gap > …`, which a NaN would pass.
+    if label != own["label"] or not gap <= _TOLERANCE[logged.precision]:
         raise ModelError(
             f"{logged.model_uri}: row {row} of the check: {label} {score:.6f}; expected what "
             f"{logged.finetuned_model_uri} says: {own['label']} {own['score']:.6f}"

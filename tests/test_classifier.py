@@ -154,7 +154,7 @@ def test_a_tokenizer_that_cuts_at_the_left_does_so_here(
 def test_bf16_gives_close_answers(classifier: Classifier, tiny_classifier: Path) -> None:
     rough = Classifier(tiny_classifier, max_tokens=MAX_TOKENS, precision="bf16")
     exact = classifier.probabilities(TEXTS)
-    assert rough.probabilities(TEXTS) == close(exact, 3e-2)
+    assert rough.probabilities(TEXTS) == close(exact, 1e-2)
     assert rough.probabilities(TEXTS) != close(exact, 1e-6)
 
 
@@ -203,7 +203,7 @@ def peak_mib():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 classifier.predict(["warm"])
 before = peak_mib()
-assert all(row.truncated for row in classifier.predict(["很" * 100_000] * 16))
+assert all(row.truncated for row in classifier.predict(["很" * 100_000] * 24))
 print(peak_mib() - before)
 """
     child = subprocess.run(
@@ -213,7 +213,7 @@ print(peak_mib() - before)
         text=True,
     )
     assert child.returncode == 0, child.stderr
-    assert int(child.stdout) < 300  # all at once they take 690
+    assert int(child.stdout) < 150  # MiB; all at once they take 340 more
 
 
 def cut_the_weights_short(folder: Path) -> None:
