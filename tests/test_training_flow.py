@@ -146,6 +146,6 @@ def test_what_cannot_be_trained_is_refused_in_one_line(
     from tasks.errors import MillstreamError
 
     with pytest.raises(MillstreamError, match=message) as caught:
-        train_tiny(tiny_base, labelled_csv, **parameters)
+        train_tiny(**{"base_model": tiny_base, "data": labelled_csv} | parameters)
     assert "\n" not in str(caught.value)
     assert not list((home / "checkpoints").glob("*/checkpoint-*"))
