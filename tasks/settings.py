@@ -20,7 +20,7 @@ class Settings(BaseSettings):
             default the SQLite file `mlflow.db` under `home`).
     """
 
-    model_config = SettingsConfigDict(frozen=True, populate_by_name=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
 
     home: Path = Field(default=REPOSITORY / "var", validation_alias="MILLSTREAM_HOME")
     explicit_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")

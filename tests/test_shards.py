@@ -129,7 +129,7 @@ def test_long_names_leave_room_for_what_is_added(tmp_path: Path) -> None:
 
 @pytest.fixture
 def split(home: Path, tmp_path: Path) -> Split:
-    rows = [(f"film {row}, \r with {row % 7} stars", LABELS[row % 2]) for row in range(600)]
+    rows = [(f"film {row} \r with {row % 7} stars", LABELS[row % 2]) for row in range(600)]
     pd.DataFrame(rows, columns=["text", "label"]).to_parquet(tmp_path / "reviews.parquet")
     return split_data.fn((tmp_path / "reviews.parquet",), LabelledData(source="here"))
 

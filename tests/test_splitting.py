@@ -77,6 +77,7 @@ def test_case_of_a_text_does_not_change_its_part(text: str) -> None:
         ("Straße", "STRASSE"),
         ("ΐ", "ΐ".upper()),
         ("ﬁlm", "film"),
+        ("ℌello", "hello"),
         ("１２", "12"),
         ("e\u0301toile", "ÉTOILE"),
     ],
