@@ -146,6 +146,15 @@ def test_parameter_that_is_refused_is_one_line_and_code_2(
     assert re.search(expected, said)
 
 
+def test_debug_shows_where_a_parameter_was_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(score_shards, monkeypatch, "--debug", "--nonsense", "1") == 2
+    (first, *_, last) = capsys.readouterr().err.splitlines()
+    assert first.startswith("Traceback")
+    assert last == "error: Unknown option: --nonsense."
+
+
 # What comes of a flow
 
 
