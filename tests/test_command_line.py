@@ -15,6 +15,7 @@ from prefect.settings import PREFECT_API_URL
 from rich.console import Console
 
 from deployments.serve import FLOWS
+from flows import command_line
 from flows.command_line import run
 from flows.score_shards import score_shards
 from tasks import errors
@@ -196,20 +197,29 @@ def test_flow_that_completes_is_code_0(
     assert "error:" not in said
 
 
+CODES = {
+    "MillstreamError": 1,
+    "ParameterError": 2,
+    "DataError": 3,
+    "DownloadError": 4,
+    "TransientDownloadError": 4,
+    "ModelError": 5,
+    "ShardsFailedError": 6,
+}
+
+
+def test_each_error_has_the_code_of_the_table() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    assert {kind.__name__: getattr(kind, "exit_code", None) for kind in kinds} == CODES
+    for code in {0, 130, *CODES.values()}:
+        assert re.search(rf"^    {code} +\w", str(command_line.__doc__), re.MULTILINE)
+
+
 @pytest.mark.parametrize(
-    ("name", "code"),
-    [
-        ("MillstreamError", 1),
-        ("ParameterError", 2),
-        ("DataError", 3),
-        ("DownloadError", 4),
-        ("TransientDownloadError", 4),
-        ("ModelError", 5),
-        ("ShardsFailedError", 6),
-    ],
+    ("name", "code"), [("DataError", 3), ("TransientDownloadError", 4), ("ShardsFailedError", 6)]
 )
 @pytest.mark.usefixtures("prefect_harness")
-def test_each_error_has_its_code_and_one_line(
+def test_known_error_ends_with_its_code_and_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, code: int
 ) -> None:
     assert exit_code(fail_on_purpose, monkeypatch, name) == code

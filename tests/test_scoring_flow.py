@@ -262,7 +262,7 @@ def test_parameter_that_cannot_be_used_is_named_before_any_work(
 ) -> None:
     given: dict[str, Any] = {"inputs": [str(inputs)], "output_dir": str(tmp_path / "out")}
     with pytest.raises(error, match=f"^{message}"):
-        score_shards(**given | parameters)
+        score_shards.fn(**given | parameters)
     assert not (tmp_path / "out").exists()
 
 

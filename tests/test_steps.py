@@ -88,12 +88,11 @@ AnyFlow = Flow[..., dict[str, Any]]
         (end_to_end, {"finetuned_model": "1"}, "finetuned_model: given"),
     ],
 )
-@pytest.mark.usefixtures("prefect_harness")
 def test_flow_names_the_missing_parameter_before_any_work(
     flow: AnyFlow, parameters: dict[str, Any], message: str, home: Path
 ) -> None:
     with pytest.raises(ParameterError, match=f"^{message}"):
-        flow(**parameters)
+        flow.fn(**parameters)
     assert not home.exists()
 
 
