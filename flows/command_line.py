@@ -26,6 +26,7 @@ from prefect.logging.configuration import setup_logging
 from pydantic import ValidationError
 
 from tasks.errors import MillstreamError, ParameterError
+from tasks.settings import check_home
 
 INTERRUPTED = 130
 
@@ -83,6 +84,7 @@ def _exit_code(flow: Flow[..., Any], tokens: Sequence[str], *, debug: bool) -> i
     if not debug:
         _hide_tracebacks()
     try:
+        check_home()
         flow(**parse(flow, tokens))
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)

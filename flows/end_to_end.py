@@ -121,6 +121,11 @@ def end_to_end(
     )
     if "score" in todo and "fine_tuning_model" not in todo and not inputs:
         raise ParameterError("inputs: missing; the step score without fine_tuning_model needs them")
+    if "score" in todo and pipeline == "plain":
+        raise ParameterError(
+            "pipeline: plain answers with bare labels, which the step score cannot use; "
+            "expected full, or steps without score"
+        )
 
     report: dict[str, Any] = {}
     training_steps: list[Any] = [name for step in todo for name in TRAINING_STEPS.get(step, [])]

@@ -2,11 +2,14 @@
 
 import logging
 import os
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tasks.errors import ParameterError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -69,6 +72,17 @@ def get_settings() -> Settings:
     return Settings()
 
 
+def check_home() -> None:
+    """Make sure that state can be kept.
+
+    Raises:
+        ParameterError: If `home` is no folder that may be written.
+    """
+    root = get_settings().root
+    if not root.is_dir() or not os.access(root, os.W_OK):
+        raise ParameterError(f"MILLSTREAM_HOME: {root} is no folder that may be written")
+
+
 def prepare_process() -> None:
     """Give the dependencies their defaults: state under `home`, no telemetry, our own log lines.
 
@@ -76,8 +90,10 @@ def prepare_process() -> None:
     variable that is already set wins.
     """
     settings = get_settings()
-    # Prefect makes its home when it is imported, but not the folder above it.
-    settings.root.mkdir(parents=True, exist_ok=True)
+    # Prefect makes its home when it is imported, but not the folder above it. What cannot be
+    # made is an error of the command (`check_home`), not of the import.
+    with suppress(OSError):
+        settings.root.mkdir(parents=True, exist_ok=True)
     defaults = {
         # The served model and child processes look for the cache here.
         "MILLSTREAM_HOME": str(settings.root),

@@ -40,7 +40,7 @@ def find(inputs: Sequence[str]) -> tuple[Shard, ...]:
 
 
 def write_held_out(split: Split, shards: int) -> Path:
-    """Write the test rows as `shards` CSV files; some rows come again in the next file.
+    """Write the test rows as `shards` CSV files; some rows come again in a later file.
 
     Returns:
         The folder of the files; an earlier one of the same split is reused.
@@ -57,7 +57,8 @@ def write_held_out(split: Split, shards: int) -> Path:
     pieces = [rows.iloc[start::shards] for start in range(shards)]
     with published_folder(folder) as draft:
         for number, piece in enumerate(pieces):
-            repeated = pieces[number - 1].iloc[::_REPEAT_EVERY]
+            # Not of the file before: two are scored at the same time.
+            repeated = pieces[(number - 2) % shards].iloc[::_REPEAT_EVERY]
             table = pd.concat([piece, repeated])
             # Without quotes a lone carriage return would end the row.
             name = f"part-{number + 1:02}.csv"

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.settings import REPOSITORY, Settings
+from tasks.errors import ParameterError
+from tasks.settings import REPOSITORY, Settings, check_home, get_settings
 
 
 def test_state_lives_in_the_repository_whatever_the_users_home_is(
@@ -37,3 +38,13 @@ def test_millstream_home_moves_all_of_it(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_mlflow_tracking_uri_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     assert Settings().tracking_uri == "http://127.0.0.1:5000"
+
+
+def test_a_home_that_is_no_folder_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home.write_text("a file")
+    with pytest.raises(ParameterError, match=r"MILLSTREAM_HOME: .*var is no folder"):
+        check_home()
+    monkeypatch.setenv("MILLSTREAM_HOME", "/proc/nowhere")
+    get_settings.cache_clear()
+    with pytest.raises(ParameterError, match="MILLSTREAM_HOME: /proc/nowhere is no folder"):
+        check_home()

@@ -161,3 +161,10 @@ def test_more_held_out_files_than_rows_are_refused(split: Split) -> None:
     ):
         write_held_out(split, rows + 1)
     assert len(list(write_held_out(split, rows).iterdir())) == rows
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3])
+def test_few_held_out_files_repeat_rows_as_well(split: Split, shards: int) -> None:
+    files = list(write_held_out(split, shards).glob("*.csv"))
+    assert len(files) == shards
+    assert sum(len(pd.read_csv(file)) for file in files) > len(pd.read_parquet(split.part("test")))

@@ -166,3 +166,9 @@ def test_scoring_starts_from_files(
     shown = capsys.readouterr().out
     assert "rows scored" in shown
     assert "make mlflow-ui" in shown
+
+
+def test_a_plain_pipeline_is_not_built_to_be_scored_with(home: Path, prefect_harness: None) -> None:
+    with pytest.raises(ParameterError, match="^pipeline: plain answers with bare labels"):
+        end_to_end(pipeline="plain")
+    assert not (home / "data").exists()
