@@ -169,6 +169,6 @@ def test_scoring_starts_from_files(
 
 
 def test_a_plain_pipeline_is_not_built_to_be_scored_with(home: Path, prefect_harness: None) -> None:
-    with pytest.raises(ParameterError, match="^pipeline: plain answers with bare labels"):
+    with pytest.raises(ParameterError, match=r"^pipeline: plain answers with bare labels"):
         end_to_end(pipeline="plain")
     assert not (home / "data").exists()
