@@ -27,17 +27,20 @@ def load_pipeline(model_uri: str) -> PyFuncModel:
     Raises:
         ModelError: If it cannot be loaded.
     """
+    connect()
+    settings = get_settings()
     with _load_lock:
-        return _load(model_uri)
+        return _load(model_uri, settings.tracking_uri, str(settings.prediction_cache))
 
 
 @lru_cache(maxsize=2)
-def _load(model_uri: str) -> PyFuncModel:
-    connect()
+def _load(model_uri: str, _registry: str, cache_dir: str) -> PyFuncModel:
+    # In another registry the same URI is another model.
     quiet_transformers()
-    config = {"cache_dir": str(get_settings().prediction_cache)}
     try:
-        model: PyFuncModel = mlflow.pyfunc.load_model(model_uri, model_config=config)
+        model: PyFuncModel = mlflow.pyfunc.load_model(
+            model_uri, model_config={"cache_dir": cache_dir}
+        )
     except MlflowException as error:
         raise ModelError(f"{model_uri}: cannot be loaded ({error.message})") from error
     return model
