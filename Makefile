@@ -64,6 +64,7 @@ mlflow-ui: $(INSTALLED) ## Open MLflow's UI on the runs and models, at port MLFL
 prefect-ui: export PREFECT_HOME := $(PREFECT_HOME)
 prefect-ui: export PREFECT_UI_API_URL := http://127.0.0.1:$(PREFECT_PORT)/api
 prefect-ui: $(INSTALLED) ## Open Prefect's UI on the flow runs, at port PREFECT_PORT
+	mkdir -p "$(PREFECT_HOME)"
 	$(BIN)/prefect server start --host 127.0.0.1 --port $(PREFECT_PORT)
 
 pins: ## Resolve pyproject.toml anew and rewrite constraints.txt

@@ -8,11 +8,13 @@ Exit codes:
     4    a transfer failed or brought something else
     5    a model is missing, unfit, or failed its check
     6    scoring ended, but not every shard was published
-    130  interrupted
+    130  interrupted (Ctrl-C, SIGINT)
+    143  ended (SIGTERM)
 """
 
 import copy
 import logging
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -23,6 +25,7 @@ from cyclopts import App, CycloptsError, Parameter
 from prefect import Flow
 from prefect.exceptions import ParameterTypeError
 from prefect.logging.configuration import setup_logging
+from prefect.settings import PREFECT_API_URL
 from pydantic import ValidationError
 
 from tasks.errors import MillstreamError, ParameterError
@@ -85,7 +88,9 @@ def _exit_code(flow: Flow[..., Any], tokens: Sequence[str], *, debug: bool) -> i
         _hide_tracebacks()
     try:
         check_home()
-        flow(**parse(flow, tokens))
+        parameters = parse(flow, tokens)
+        _start_temporary_server()
+        flow(**parameters)
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
     except Exception as error:  # noqa: BLE001 -- the outermost frame: whatever it is, one line
@@ -97,6 +102,24 @@ def _exit_code(flow: Flow[..., Any], tokens: Sequence[str], *, debug: bool) -> i
         named = ": ".join(filter(None, (type(error).__name__, reason)))
         return _say(named if debug else f"{named} (--debug shows where)", 1)
     return 0
+
+
+def _start_temporary_server() -> None:
+    """Start the server that Prefect would start, if no other is named, out of Ctrl-C's reach.
+
+    A terminal interrupts all processes in its foreground. The server would end first, and Prefect
+    would try for minutes to tell it that the run was interrupted. A child inherits which signals
+    are blocked.
+    """
+    from prefect.server.api.server import SubprocessASGIServer
+
+    if PREFECT_API_URL.value():
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        SubprocessASGIServer().start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _validate(flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
@@ -134,7 +157,16 @@ def _hide_tracebacks() -> None:
     """Keep Prefect's tracebacks off the terminal; its server still gets them."""
     setup_logging()  # else the first flow run would make other handlers
     for handler in logging.getLogger().handlers:
+        handler.addFilter(_is_not_said_again)
         handler.format = partial(_without_traceback, handler.format)  # type: ignore[method-assign]
+
+
+def _is_not_said_again(record: logging.LogRecord) -> bool:
+    """Drop what Prefect says of a flow's error: the last line says it."""
+    return not (
+        record.name.startswith("prefect.flow_runs")
+        and record.getMessage().startswith(("Encountered exception", "Finished in state Failed"))
+    )
 
 
 def _without_traceback(

@@ -28,4 +28,6 @@ def _as_words(value: Any) -> str:
         return ", ".join(f"{key}: {_as_words(item)}" for key, item in value.items()) or "none"
     if isinstance(value, list | tuple):
         return ", ".join(map(_as_words, value)) or "none"
+    if value is None:
+        return "none"
     return f"{value:.4f}" if isinstance(value, float) else str(value)

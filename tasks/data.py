@@ -53,6 +53,10 @@ class LabelledData(BaseModel):
                 f"validation_fraction and test_fraction: expected a sum below 1, "
                 f"got {self.validation_fraction} + {self.test_fraction}"
             )
+        if self.text_column is not None and self.text_column == self.label_column:
+            raise ParameterError(
+                f"label_column: {self.label_column!r} is text_column as well; expected another"
+            )
         if len(set(self.label_names)) != len(self.label_names) or len(self.label_names) == 1:
             raise ParameterError(
                 f"label_names: expected two or more different names, got {list(self.label_names)}"

@@ -86,8 +86,9 @@ def _column(
     for column in wanted:
         if column in table.column_names:
             return column
+    # The names stay unsaid: without a header line they are the first row's text.
     raise DataError(
-        f"{file}: no column {' or '.join(map(repr, wanted))} among {table.column_names}; "
+        f"{file}: no column {' or '.join(map(repr, wanted))} among its {table.num_columns}; "
         f"name one with {parameter}"
     )
 

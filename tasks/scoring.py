@@ -1,8 +1,8 @@
 """Scoring shards of files with a registered pipeline, as Prefect tasks."""
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Any
 
 from prefect import task, unmapped
@@ -89,8 +89,15 @@ def output_folder(output_dir: str) -> Path:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir():
         raise ParameterError(f"output_dir: {existing} is a file; expected a folder")
-    if not os.access(existing, os.W_OK):
-        raise ParameterError(f"output_dir: {existing} may not be written; expected another folder")
+    try:
+        # A permission that looks right may not be, as under /proc or on a full disk.
+        with TemporaryFile(dir=existing) as probe:
+            probe.write(b"probe")
+    except OSError as error:
+        reason = error.strerror
+        raise ParameterError(
+            f"output_dir: {existing} may not be written ({reason}); expected another folder"
+        ) from error
     return folder
 
 

@@ -113,6 +113,9 @@ def prepare_process() -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    if not os.environ.get("PREFECT_API_URL"):
+        # Prefect takes an empty address for an address.
+        os.environ.pop("PREFECT_API_URL", None)
     for name in ("tasks", "pyfunc"):
         # Else the root logger's level holds, which Prefect sets to WARNING.
         logging.getLogger(name).setLevel(logging.INFO)

@@ -101,8 +101,9 @@ def read_shard(path: Path, text_column: str) -> pa.Table:
     """
     table = read_table(path, texts=(text_column,))
     if text_column not in table.column_names:
+        # The names stay unsaid: without a header line they are the first row's text.
         raise DataError(
-            f"{path}: no column {text_column!r} among {table.column_names}; "
+            f"{path}: no column {text_column!r} among its {table.num_columns}; "
             "name one with text_column"
         )
     reserved = set(table.column_names) & (set(PREDICTION_COLUMNS) | set(REJECTED_COLUMNS))

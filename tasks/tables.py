@@ -47,9 +47,11 @@ def read_table(path: Path, *, texts: Collection[str] | None) -> pa.Table:
         if getattr(error, "errno", None):
             raise
         raise DataError(f"{path}: expected {_kind(path)} ({_in_one_line(error)})") from error
-    twice = [name for name, count in Counter(table.column_names).items() if count > 1]
+    counts = Counter(table.column_names)
+    twice = [n for n, name in enumerate(table.column_names, start=1) if counts[name] > 1]
     if twice:
-        raise DataError(f"{path}: the columns {twice} come twice; expected different names")
+        # Numbers, not names: without a header line the names are the first row's text.
+        raise DataError(f"{path}: the columns {twice} share a name; expected different names")
     return table
 
 

@@ -29,8 +29,8 @@ RECORDED_PACKAGES = (
 def connect() -> MlflowClient:
     """Point MLflow at the settings' server or database and return a client."""
     settings = get_settings()
-    # They narrate the making of a new database.
-    for name in ("alembic", "mlflow.store.db.utils"):
+    # They narrate the making of a new database, and each model that is looked at.
+    for name in ("alembic", "mlflow.store.db.utils", "mlflow.pyfunc", "mlflow.transformers"):
         logging.getLogger(name).setLevel(logging.WARNING)
     mlflow.set_tracking_uri(settings.tracking_uri)
     client = MlflowClient()

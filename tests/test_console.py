@@ -13,7 +13,7 @@ def test_values_are_put_into_words() -> None:
     assert as_rows({"labels": {}, "files": [], "none": None}) == [
         ("labels", "none"),
         ("files", "none"),
-        ("none", "None"),
+        ("none", "none"),
     ]
 
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.errors import DataError
+from tasks.data import LabelledData
+from tasks.errors import DataError, ParameterError
 from tasks.labelled import labels_in_order, read_labelled
 
 ROWS = [("a great film", "positive"), ('an "awful", long film', "negative")]
@@ -252,7 +253,7 @@ def test_two_files_of_one_label_each_are_two_labels(tmp_path: Path) -> None:
         (f"text,label\n{SECRET},x\n", ".parquet", "expected a PARQUET table"),
         (as_parquet(ROWS)[:-9], ".parquet", "expected a PARQUET table"),
         (f"{SECRET}", ".txt", "unknown kind of file; expected .csv, .tsv, .jsonl, .parquet"),
-        (f"text,text,label\n{SECRET},{SECRET},x\n", ".csv", "the columns ['text'] come twice"),
+        (f"text,text,label\n{SECRET},{SECRET},x\n", ".csv", "the columns [1, 2] share a name"),
     ],
 )
 def test_file_that_is_no_table_is_named_in_one_line(
@@ -288,10 +289,10 @@ def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
 
 def test_missing_column_is_named_with_those_there_are(tmp_path: Path) -> None:
     path = saved(tmp_path, f"body,label\n{SECRET},x\n")
-    expected = "no column 'text' or 'review' among ['body', 'label']; name one with text_column"
+    expected = "no column 'text' or 'review' among its 2; name one with text_column"
     assert refusal(path) == expected
     assert "no column 'words'" in refusal(path, text_column="words")
-    expected = "no column 'stars' among ['body', 'label']; name one with label_column"
+    expected = "no column 'stars' among its 2; name one with label_column"
     assert refusal(path, text_column="body", label_column="stars") == expected
 
 
@@ -299,3 +300,19 @@ def test_row_longer_than_a_usual_block_is_read(tmp_path: Path) -> None:
     rows = [("long " * 700_000, "x"), ("b", "y")]
     for suffix in (".csv", ".jsonl"):
         assert pairs(read_labelled([saved(tmp_path, WRITERS[suffix](rows), suffix)])) == rows
+
+
+def test_one_column_cannot_be_text_and_label() -> None:
+    with pytest.raises(ParameterError, match=r"^label_column: 'body' is text_column as well"):
+        LabelledData(source="x.csv", text_column="body", label_column="body")
+
+
+def test_a_missing_header_line_is_not_quoted(tmp_path: Path) -> None:
+    path = tmp_path / "no_header.csv"
+    path.write_text("SECRET words,pos\nSECRET words,pos\n")
+    with pytest.raises(DataError, match="no column") as caught:
+        read_labelled([path])
+    path.write_text("SECRET,SECRET\nmore,more\n")
+    with pytest.raises(DataError, match=r"the columns .1, 2. share a name") as twice:
+        read_labelled([path])
+    assert "SECRET" not in str(caught.value) + str(twice.value)

@@ -295,7 +295,7 @@ def test_line_breaks_and_separators_within_a_cell_are_part_of_it(
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        (["body"], "no column 'text' among ['body']; name one with text_column"),
+        (["body"], "no column 'text' among its 1; name one with text_column"),
         (["text", "row", "cached"], "the columns ['cached', 'row'] are reserved; expected other"),
         (["text", "reason"], "the columns ['reason'] are reserved; expected other names"),
     ],
