@@ -3,7 +3,7 @@
 import importlib.util
 from pathlib import Path
 
-from tasks.errors import DownloadError, ModelError, ParameterError
+from tasks.errors import DownloadError, ModelError, ParameterError, TransientDownloadError
 from tasks.files import sha256_of
 
 PACKAGED = "minilm"
@@ -51,7 +51,7 @@ def _packaged_minilm() -> Path:
 
 def _from_hub(base_model: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
     try:
         return Path(snapshot_download(base_model, allow_patterns=list(_HUB_FILES)))
@@ -60,8 +60,13 @@ def _from_hub(base_model: str) -> Path:
             f"base_model: {base_model!r} is no folder and no Hugging Face id; "
             f"expected {PACKAGED!r}, an id, or a folder"
         ) from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except RepositoryNotFoundError as error:
         raise DownloadError(
+            f"base_model: {base_model!r} is no folder, and the Hugging Face Hub has no such model "
+            "that you may read"
+        ) from error
+    except OSError as error:  # those of the Hub's client as well
+        reason = str(error).strip().splitlines()[0]
+        raise TransientDownloadError(
             f"base_model: {base_model!r} is no folder, and the Hugging Face Hub gave: {reason}"
         ) from error

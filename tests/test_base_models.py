@@ -1,0 +1,39 @@
+"""Where base models come from, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+from tasks.base_models import base_model_folder
+from tasks.errors import ModelError, ParameterError, TransientDownloadError
+
+
+def test_the_packaged_model_is_the_upstream_one() -> None:
+    folder = base_model_folder("minilm")
+    with safe_open(folder / "model.safetensors", framework="pt") as weights:
+        assert weights.get_slice("embeddings.word_embeddings.weight").get_shape() == [30_522, 384]
+
+
+def test_a_folder_is_taken_as_it_is(tiny_base: Path) -> None:
+    assert base_model_folder(str(tiny_base)) == tiny_base.resolve()
+
+
+def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "pytorch_model.bin").write_bytes(b"a pickle")
+    with pytest.raises(ModelError, match=r"has no \*.safetensors; expected weights in that form"):
+        base_model_folder(str(tmp_path))
+
+
+def test_what_is_neither_folder_nor_id_is_refused() -> None:
+    with pytest.raises(ParameterError, match=r"^base_model: 'no such/thing/here' is no folder"):
+        base_model_folder("no such/thing/here")
+
+
+def test_a_hub_that_cannot_be_reached_is_worth_another_attempt(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(TransientDownloadError, match=r"^base_model: 'someone/model' is no folder"):
+        base_model_folder("someone/model")
