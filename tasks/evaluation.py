@@ -49,9 +49,10 @@ def evaluate(fine_tuned: FineTuned) -> dict[str, float]:
         _confusion(truth, probabilities, classifier.labels).to_dict(orient="split"),
         "evaluation/confusion_matrix.json",
     )
+    _log_pictures(fine_tuned.run_id, truth, probabilities, classifier.labels)
+    # Last: they tell that the evaluation is whole.
     with mlflow.start_run(run_id=fine_tuned.run_id):
         mlflow.log_metrics(metrics, model_id=fine_tuned.model_uri.removeprefix("models:/"))
-    _log_pictures(fine_tuned.run_id, truth, probabilities, classifier.labels)
     logger.info("test rows: %d, %s", len(rows), metrics)
     return metrics
 
