@@ -119,7 +119,7 @@ def download_data(source: str, sha256: str | None = None) -> tuple[Path, ...]:
     return obtain(source, sha256)
 
 
-@task(name="read split")
+@task(name="read split", retries=1, retry_condition_fn=unless_refused)
 def read_split(folder: str) -> Split:
     """Return the split that `split_data` left in `folder`."""
     return Split.read(Path(folder).expanduser().resolve())

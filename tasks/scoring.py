@@ -109,7 +109,7 @@ def resolve_model(model_uri: str) -> str:
     return resolve_pipeline(model_uri)
 
 
-@task(name="find shards")
+@task(name="find shards", retries=1, retry_condition_fn=unless_refused)
 def find_shards(inputs: tuple[str, ...]) -> tuple[Shard, ...]:
     """List the files to score; see `tasks.shards.find`."""
     from tasks.shards import find
