@@ -15,6 +15,10 @@ from pyfunc.pipeline import InferencePipeline
 from pyfunc.spec import Kind, PipelineSpec, Precision
 from tasks.settings import REPOSITORY
 
+# Before a command that a test interrupts: in a test run that a shell started in the background,
+# SIGINT is ignored, and children inherit that.
+HEEDING_INTERRUPTS = ("/usr/bin/env", "--default-signal=INT")
+
 
 @dataclass(frozen=True)
 class Trained:

@@ -14,6 +14,7 @@ from prefect.settings import PREFECT_API_URL
 
 from deployments.serve import FLOWS
 from tasks.settings import REPOSITORY
+from tests.builders import HEEDING_INTERRUPTS
 
 ENTRYPOINTS = {
     "flows/train_classifier.py:train_classifier": "train-classifier",
@@ -61,7 +62,7 @@ def test_served_flows_are_those_of_the_contract() -> None:
 
 @pytest.mark.slow
 def test_serving_registers_each_flow_with_its_form(prefect_harness: None, home: Path) -> None:
-    command = [sys.executable, "-m", "deployments.serve"]
+    command = [*HEEDING_INTERRUPTS, sys.executable, "-m", "deployments.serve"]
     environment = {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "MILLSTREAM_HOME": str(home)}
     with (
         subprocess.Popen(command, cwd=REPOSITORY, env=environment) as process,

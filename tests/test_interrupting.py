@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.settings import REPOSITORY
+from tests.builders import HEEDING_INTERRUPTS
 
 
 @pytest.mark.slow
@@ -18,7 +19,7 @@ def test_a_command_that_is_interrupted_says_so_and_ends(
     options = ["--epochs", "100000", "--sample-size", "0", "--max-tokens", "32"]
     options += ["--source", str(labelled_csv), "--base-model", str(tiny_base)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows.train_classifier", *options],
+        [*HEEDING_INTERRUPTS, sys.executable, "-m", "flows.train_classifier", *options],
         cwd=REPOSITORY,
         env=os.environ | {"MILLSTREAM_HOME": str(home)},
         stderr=subprocess.PIPE,
