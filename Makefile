@@ -18,7 +18,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint format mlflow-ui prefect-ui pins clean
+.PHONY: help setup demo test test-fast faults scale lint format mlflow-ui prefect-ui pins clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,14 @@ test: $(INSTALLED) ## Run every test
 
 test-fast: $(INSTALLED) ## Run the tests that take no more than a few seconds each
 	$(BIN)/python -m pytest -m "not slow"
+
+# It stays under 30 minutes on two cores.
+faults: export MILLSTREAM_FAULT_KILLS := 30
+faults: $(INSTALLED) ## Kill scoring at 30 random moments and put everything else in its way
+	$(BIN)/python -m pytest tests/faults --timeout 1800
+
+scale: $(INSTALLED) ## Score 25,000 reviews twice, and compare the memory of 200,000 and 2,000,000 rows
+	$(BIN)/python -m pytest tests/scale/prove_scale.py
 
 lint: $(INSTALLED) ## Check style, format and types
 	$(BIN)/ruff check

@@ -7,7 +7,11 @@ Exit codes:
     3    a file, row, column or label is not usable
     4    a transfer failed or brought something else
     5    a model is missing, unfit, or failed its check
-    6    scoring ended, but not every shard was published
+    6    scoring ended with too many failed shards or rejected rows
+    7    another run holds the output folder
+    8    the output folder cannot be written, as on a full disk
+    9    the published rows are not those of the input
+    10   all is published, but MLflow has no record of the run
     130  interrupted (Ctrl-C, SIGINT)
     143  ended (SIGTERM)
 """

@@ -1,20 +1,29 @@
-"""Score files with a registered pipeline, a shard each, and publish Parquet."""
+"""Score files with a registered pipeline, shard after shard, and publish Parquet."""
 
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
 from prefect import flow
+from prefect.runtime import flow_run
 
-from tasks.parameters import Positive, Workers
+from tasks.fan_out import score_in_parallel, survey_in_parallel
+from tasks.languages import LanguagePolicy
+from tasks.output_folder import output_folder, sole_user
+from tasks.parameters import NotNegative, Policy, Positive, Probability, Workers
+from tasks.planning import clear_leftovers
+from tasks.records import RowParameters
 from tasks.scoring import (
     ScoringParameters,
-    find_shards,
-    output_folder,
+    find_inputs,
+    identify_model,
+    log_to_mlflow,
+    plan_shards,
+    prove_complete,
     publish_summary,
-    raise_if_failed,
-    resolve_model,
-    score_in_parallel,
+    report_dry_run,
 )
+from tasks.verdict import raise_if_failed, raise_if_unrecorded
 
 
 @flow(name="score-shards")
@@ -23,37 +32,81 @@ def score_shards(
     output_dir: str,
     model_uri: str = "models:/inference_pipeline_model@champion",
     text_column: str = "text",
+    label_column: str | None = None,
+    shard_rows: Positive = 5_000,
+    language_policy: Policy = "score",
+    languages: list[str] = [],  # noqa: B006 -- forms show the default
+    language_threshold: Probability = 0.7,
     use_cache: bool = True,
+    resume: bool = True,
+    dry_run: bool = False,
+    max_failed_shards: NotNegative = 0,
+    max_rejected_fraction: Probability = 1.0,
     batch_tokens: Positive = 1_024,
     workers: Workers = 2,
 ) -> dict[str, Any]:
-    """Score shard after shard of files and publish their predictions.
+    """Score shard after shard of files and publish their predictions, each row once.
 
     Args:
-        inputs: Files, folders or glob patterns of CSV, TSV, JSONL or Parquet files.
-        output_dir: Folder that gets predictions/, rejected/ and manifest.json.
+        inputs: Files, folders, glob patterns or http(s) URLs of CSV, TSV, JSONL or Parquet
+            files, plain or with .gz or .zst.
+        output_dir: Folder that gets predictions/, rejected/, records/ and manifest.json.
         model_uri: The pipeline: models:/NAME@ALIAS or models:/NAME/VERSION.
         text_column: Column of the texts.
+        label_column: Column of the true labels, if there is one; the summary tells the accuracy.
+        shard_rows: Rows of a shard at most; a larger file is cut into several.
+        language_policy: What becomes of rows in none of the languages: score them like others,
+            flag them in a column language_flagged, or reject them.
+        languages: The languages that the model is meant for, as gcld3 reports them.
+        language_threshold: Least probability at which a detected language is believed.
         use_cache: Whether answers are looked up in the prediction cache and stored there.
+        resume: Whether shards that are done, from the same input, model and parameters, are
+            skipped.
+        dry_run: Whether to read the input and tell what a run would do, and write nothing.
+        max_failed_shards: Shards that may fail before the run counts as failed.
+        max_rejected_fraction: Share of the rows that may be rejected before it does.
         batch_tokens: Padded tokens that go through the transformer at once, at most.
         workers: Shards that are scored at the same time.
 
     Returns:
-        The summary: rows, cache hits, model calls, shards, labels and languages.
+        The summary: rows, shards, model calls made and avoided, labels, languages, rejects.
     """
     started = datetime.now(UTC)
     folder = output_folder(output_dir)
-    parameters = ScoringParameters(
-        model_uri=resolve_model(model_uri),
-        output_dir=folder,
+    rows = RowParameters(
         text_column=text_column,
-        use_cache=use_cache,
-        batch_tokens=batch_tokens,
+        label_column=label_column,
+        language=LanguagePolicy(
+            policy=language_policy, languages=tuple(languages), threshold=language_threshold
+        ),
     )
-    shards = find_shards(tuple(inputs))
-    results = score_in_parallel(shards, parameters, workers)
-    summary = publish_summary(parameters, results, started)
-    raise_if_failed(summary)
+    with nullcontext() if dry_run else sole_user(folder, flow_run.name or "score-shards"):
+        parameters = ScoringParameters(
+            model=identify_model(model_uri),
+            output_dir=folder,
+            rows=rows,
+            shard_rows=shard_rows,
+            use_cache=use_cache,
+            batch_tokens=batch_tokens,
+            workers=workers,
+            resume=resume,
+            flow_run_id=flow_run.id or "",
+        )
+        surveys = survey_in_parallel(find_inputs(tuple(inputs), folder), parameters)
+        planned = plan_shards(surveys, parameters)
+        if dry_run:
+            return report_dry_run(surveys, planned, parameters)
+        clear_leftovers(planned, folder)
+        outcomes = score_in_parallel(surveys, planned, parameters)
+        prove_complete(surveys, outcomes, parameters)
+        summary = publish_summary(parameters, outcomes, started)
+        logged = log_to_mlflow(parameters, summary, return_state=True)
+    raise_if_failed(
+        summary,
+        max_failed_shards=max_failed_shards,
+        max_rejected_fraction=max_rejected_fraction,
+    )
+    raise_if_unrecorded(logged)
     return summary
 
 

@@ -2,7 +2,9 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, Never
 
@@ -10,10 +12,9 @@ import diskcache
 from diskcache.core import MODE_RAW
 
 from .contract import Answer
+from .settings import DEFAULT_SIZE_LIMIT
 
 logger = logging.getLogger("pyfunc.cache")
-
-DEFAULT_SIZE_LIMIT = 2 * 2**30  # bytes
 
 # Records stay inside SQLite: a file of its own pays off from about 32 KiB, they have 0.4.
 _MAX_RECORD_BYTES = 2**20
@@ -21,6 +22,28 @@ _MAX_RECORD_BYTES = 2**20
 # Seconds to wait for the write lock, which others hold for milliseconds. diskcache's own
 # `retry=True` waits for ever: it takes a file that turned read-only for a lock as well.
 LOCK_TIMEOUT = 10.0
+
+# SQLite took at most 999 variables a statement until 3.32.
+KEYS_A_STATEMENT = 500
+
+# Values come as bytes: text that is not UTF-8 would fail the whole statement.
+_SELECT = (
+    f"SELECT key, mode = {MODE_RAW} AND typeof(value) = 'text', CAST(value AS BLOB)"  # noqa: S608
+    " FROM Cache WHERE raw = 1 AND key IN ({})"
+)
+
+
+def key_of(fingerprint: str, text: str) -> str:
+    """Return the key of a pipeline's answer to a text."""
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+    return f"{fingerprint}:{digest}"
+
+
+def in_chunks(keys: Iterable[str]) -> Iterator[tuple[list[str], str]]:
+    """Yield the keys in chunks that one statement takes, with its placeholders."""
+    rest = iter(keys)
+    while chunk := list(islice(rest, KEYS_A_STATEMENT)):
+        yield chunk, ",".join("?" * len(chunk))
 
 
 class TextDisk(diskcache.Disk):  # type: ignore[misc]
@@ -53,7 +76,12 @@ class PredictionCache:
     """Answers of one pipeline, shared by every process that opens the same folder.
 
     A cache that cannot be opened, read or written costs speed, never the answer: the first
-    failure is logged, all are counted in `failures`.
+    failure is logged, all are counted, each look-up in one that could not be opened included.
+
+    Attributes:
+        folder: Where the cache lives.
+        fingerprint: Digest of all that can change an answer.
+        failures: How often it failed, in all threads of this process.
     """
 
     def __init__(
@@ -72,9 +100,11 @@ class PredictionCache:
             size_limit: Bytes on disk above which the entries stored first are dropped.
             lock_timeout: Seconds to wait for the write lock.
         """
-        self._folder = folder
-        self._fingerprint = fingerprint
+        self.folder = folder
         self._cache: diskcache.Cache | None = None
+        self._lock = threading.Lock()
+        self._of_thread = threading.local()
+        self.fingerprint = fingerprint
         self.failures = 0
         try:
             self._cache = diskcache.Cache(
@@ -92,21 +122,24 @@ class PredictionCache:
         except Exception as error:  # noqa: BLE001 -- what a damaged file raises is diskcache's
             self._report(error)
 
+    @property
+    def failures_of_thread(self) -> int:
+        """How often it failed in the calling thread."""
+        return getattr(self._of_thread, "failures", 0)
+
     def get_many(self, texts: Iterable[str]) -> dict[str, Answer]:
         """Return the stored answers of those `texts` that have one."""
         if self._cache is None:
+            self._count()
             return {}
+        texts_by_key = {key_of(self.fingerprint, text): text for text in texts}
         found = {}
-        for text in texts:
-            try:
-                record = self._cache.get(self._key(text))
-                if record is not None:
-                    found[text] = Answer.from_record(record)
-            except ValueError as error:  # this record alone
-                self._report(error)
-            except Exception as error:  # noqa: BLE001 -- as above
-                self._report(error)
-                break
+        try:
+            for key, is_text, value in self._rows(texts_by_key):
+                if answer := self._read(is_text, value):
+                    found[texts_by_key[key]] = answer
+        except Exception as error:  # noqa: BLE001 -- as above
+            self._report(error)
         return found
 
     def store_many(self, answers: Mapping[str, Answer]) -> None:
@@ -116,7 +149,8 @@ class PredictionCache:
         try:
             with self._cache.transact():
                 for text, answer in answers.items():
-                    self._cache.set(self._key(text), answer.to_record(), tag=self._fingerprint)
+                    key = key_of(self.fingerprint, text)
+                    self._cache.set(key, answer.to_record(), tag=self.fingerprint)
             self._cache.cull()
         except Exception as error:  # noqa: BLE001 -- as above
             self._report(error)
@@ -126,15 +160,34 @@ class PredictionCache:
         if self._cache is not None:
             self._cache.close()
 
-    def _key(self, text: str) -> str:
-        return f"{self._fingerprint}:{hashlib.sha256(text.encode()).hexdigest()}"
+    def _rows(self, keys: Iterable[str]) -> Iterator[tuple[str, bool, bytes]]:
+        assert self._cache is not None  # noqa: S101
+        for chunk, placeholders in in_chunks(keys):
+            # diskcache gets one at a time (https://github.com/grantjenks/python-diskcache/issues/45);
+            # this is the connection that it keeps for each thread.
+            yield from self._cache._sql(_SELECT.format(placeholders), chunk).fetchall()
+
+    def _read(self, is_text: bool, value: bytes) -> Answer | None:
+        try:
+            if not is_text:
+                raise ValueError("a value is not text")
+            return Answer.from_record(value.decode())
+        except ValueError as error:  # this record alone
+            self._report(error)
+            return None
+
+    def _count(self) -> int:
+        self._of_thread.failures = self.failures_of_thread + 1
+        with self._lock:
+            self.failures += 1
+            return self.failures
 
     def _report(self, error: Exception) -> None:
-        self.failures += 1
-        if self.failures == 1:
+        if self._count() == 1:
             logger.warning(
-                "prediction cache %s fails (%s: %s); answers are computed instead",
-                self._folder,
+                "prediction cache %s fails (%s: %s); answers are computed instead; delete the "
+                "folder to start a new one",
+                self.folder,
                 type(error).__name__,
                 error,
             )

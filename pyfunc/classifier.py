@@ -53,6 +53,7 @@ class Classifier:
             str(model.config.id2label[index]) for index in range(model.config.num_labels)
         ]
 
+        self._vocabulary = int(model.get_input_embeddings().weight.shape[0])
         self._takes_token_types = "token_type_ids" in wrapper.model_input_names
         self._pad_id = int(wrapper.pad_token_id or 0)
         self._tokenizer = _bare_tokenizer(wrapper, folder)
@@ -105,6 +106,9 @@ class Classifier:
 
     @torch.inference_mode()
     def _logits(self, batch: Sequence[_Tokens]) -> torch.Tensor:
+        # On CUDA such an id ends the context: from then on every call of the process fails.
+        if max(max(read.ids, default=0) for read in batch) >= self._vocabulary:
+            raise IndexError(f"a token id: expected less than {self._vocabulary}")
         width = max(len(read.ids) for read in batch)
         inputs = {
             "input_ids": self._pad([read.ids for read in batch], width, self._pad_id),

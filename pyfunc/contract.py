@@ -1,8 +1,10 @@
 """What the pipeline answers: one JSON document a row."""
 
 import json
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Self, TypeVar
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, Self, TypeVar
+
+Source = Literal["computed", "repeated", "cached", "refused"]
 
 Part = TypeVar("Part", "Prediction", "Language", "Provenance")
 
@@ -70,9 +72,7 @@ class Answer:
                 "prediction_score": self.prediction.score,
             },
             metadata={
-                "language_detected": self.language.code,
-                "language_reliable": self.language.reliable,
-                "language_probability": self.language.probability,
+                **_language_fields(self.language),
                 "truncated": self.prediction.truncated,
                 "cached": cached,
             },
@@ -82,11 +82,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A row that cannot be answered: the step that refused it, and why."""
+    """A row that is not answered: the step that refused it, why, and its language if detected."""
 
     step: str
     reason: str
     provenance: Provenance
+    language: Language | None = None
 
     def to_document(self) -> str:
         """Return the row's JSON document, with `response` null and the error beside it."""
@@ -94,14 +95,87 @@ class Refusal:
             response=None,
             error={"step": self.step, "reason": self.reason},
             metadata={
-                "language_detected": None,
-                "language_reliable": None,
-                "language_probability": None,
+                **_language_fields(self.language),
                 "truncated": None,
                 "cached": False,
             },
             model_metadata=asdict(self.provenance),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a row: an answer or a refusal.
+
+    Attributes:
+        answer: The answer, or None.
+        refusal: The refusal, or None.
+        source: `computed` if this row paid for the transformer; `repeated` if an equal row of
+            the call did, or another thread at the same time; `cached` if the prediction cache
+            knew the answer; `refused`.
+    """
+
+    answer: Answer | None
+    refusal: Refusal | None
+    source: Source
+
+    def __post_init__(self) -> None:
+        if (self.answer is None) == (self.refusal is None):
+            raise ValueError("expected an answer or a refusal")
+        if (self.refusal is None) == (self.source == "refused"):
+            raise ValueError(f"expected the source of what is there, got {self.source}")
+
+    @classmethod
+    def of(cls, result: Answer | Refusal, source: Source) -> Self:
+        """Wrap an answer with its source; a refusal's is always `refused`."""
+        if isinstance(result, Refusal):
+            return cls(None, result, "refused")
+        return cls(result, None, source)
+
+    @property
+    def language(self) -> Language | None:
+        """The language of the text, if it was detected."""
+        return (self.answer or self._refused).language
+
+    def again(self) -> Self:
+        """Return the outcome of an equal row, which did not pay."""
+        return replace(self, source="repeated") if self.source == "computed" else self
+
+    def to_document(self) -> str:
+        """Return the row's JSON document."""
+        if self.answer:
+            return self.answer.to_document(cached=self.source != "computed")
+        return self._refused.to_document()
+
+    @property
+    def _refused(self) -> Refusal:
+        assert self.refusal  # noqa: S101 -- checked at the start
+        return self.refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What one call answered.
+
+    Attributes:
+        outcomes: One a text, in the order of the texts.
+        model_calls: Texts that the transformer answered in this call.
+        model_seconds: Time spent on detecting their languages and predicting them.
+        cache_failures: How often the prediction cache failed during this call.
+    """
+
+    outcomes: list[Outcome]
+    model_calls: int
+    model_seconds: float
+    cache_failures: int
+
+
+def _language_fields(language: Language | None) -> dict[str, Any]:
+    return {
+        "language_detected": language and language.code,
+        "language_reliable": language and language.reliable,
+        "language_probability": language and language.probability,
+    }
 
 
 def _read(kind: type[Part], values: dict[str, Any]) -> Part:

@@ -11,3 +11,11 @@ class ArtifactError(PipelineError):
 
 class PredictParameterError(PipelineError):
     """A parameter given at predict time is out of bounds."""
+
+
+class SettingError(PipelineError):
+    """A setting of the load, or a variable in its place, is out of bounds."""
+
+
+class CacheError(PipelineError):
+    """The prediction cache cannot be read or changed."""

@@ -52,6 +52,11 @@ def _import_from(folder: Path, name: str) -> ModuleType:
 class PipelineModel(PythonModel):
     """Hands MLflow's frames to the shipped pipeline and its answers back."""
 
+    @property
+    def pipeline(self) -> Any:
+        """The shipped pipeline, once it is loaded."""
+        return self._pipeline
+
     def load_context(self, context: PythonModelContext) -> None:
         """Load the shipped code and weights; called once, by `mlflow.pyfunc.load_model`."""
         folder = Path(context.artifacts["pipeline"])

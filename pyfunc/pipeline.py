@@ -3,19 +3,22 @@
 import logging
 import math
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from .cache import PredictionCache
+from .cache_contents import stored_keys
 from .classifier import DEFAULT_BATCH_TOKENS, Classifier
-from .contract import Answer, Provenance, Refusal
+from .computing import Computation, Rule
+from .contract import Answer, Answers, Outcome, Provenance, Refusal
 from .errors import PredictParameterError
 from .fingerprint import fingerprint_pipeline
+from .in_flight import Claims, InFlight
 from .language import LanguageDetector
-from .settings import prediction_cache_folder
+from .settings import prediction_cache_folder, prediction_cache_size_limit
 from .spec import PipelineSpec
 
 logger = logging.getLogger("pyfunc.pipeline")
@@ -27,7 +30,12 @@ _BLANK = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})  # Unicode categories: nothin
 
 
 class InferencePipeline:
-    """Cache look-up, language, prediction, response, cache store: in that order."""
+    """Cache look-up, language, prediction, response, cache store: in that order.
+
+    Attributes:
+        fingerprint: Digest of all that can change an answer.
+        labels: The labels that it answers with, in the order of the classifier's outputs.
+    """
 
     def __init__(
         self,
@@ -40,14 +48,32 @@ class InferencePipeline:
         self._detector = detector
         self._cache = cache
         self._provenance = provenance
+        self._in_flight: InFlight[Outcome] = InFlight()
+        self.fingerprint = cache.fingerprint
+        self.labels = classifier.labels
 
     def predict(self, texts: Sequence[object], *, use_cache: bool, batch_tokens: int) -> list[str]:
-        """Return one JSON document a row, in the order given; no row makes another fail.
+        """Return one JSON document a row: those of `answer`, which says what they depend on."""
+        answers = self.answer(texts, use_cache=use_cache, batch_tokens=batch_tokens)
+        return [outcome.to_document() for outcome in answers.outcomes]
+
+    def answer(
+        self,
+        texts: Sequence[object],
+        *,
+        use_cache: bool,
+        batch_tokens: int,
+        refuse: Rule | None = None,
+    ) -> Answers:
+        """Answer or refuse each row, in the order given; no row makes another fail.
 
         Args:
             texts: Anything; what is not text, empty, or not UTF-8 is refused by name.
-            use_cache: Whether answers are looked up, shared by equal rows, and stored.
+            use_cache: Whether answers are looked up, shared by equal rows and by threads that
+                ask at the same time, and stored.
             batch_tokens: Padded tokens that go through the transformer at once, at most.
+            refuse: Returns why texts of a language are to be refused, or an empty string. Such
+                a text is neither predicted nor, if its answer is cached, answered.
 
         Raises:
             PredictParameterError: If `batch_tokens` is below 1.
@@ -55,48 +81,63 @@ class InferencePipeline:
         _check_batch_tokens(batch_tokens)
         reasons = [reason_to_refuse(text) for text in texts]
         valid = [str(text) for text, reason in zip(texts, reasons, strict=True) if not reason]
-        answer = self._answer_with_cache if use_cache else self._answer_without_cache
-        documents = iter(answer(valid, batch_tokens))
-        return [
-            Refusal("validate", reason, self._provenance).to_document()
+        work = Computation(
+            self._classifier,
+            self._detector,
+            self._provenance,
+            batch_tokens=batch_tokens,
+            refuse=refuse,
+        )
+        failures = self._cache.failures_of_thread
+        found = iter(self._share(valid, work) if use_cache else _compute(valid, work))
+        outcomes = [
+            Outcome.of(Refusal("validate", reason, self._provenance), "refused")
             if reason
-            else next(documents)
+            else next(found)
             for reason in reasons
         ]
+        _log_other_languages(outcomes)
+        return Answers(
+            outcomes=outcomes,
+            model_calls=work.model_calls,
+            model_seconds=work.model_seconds,
+            cache_failures=self._cache.failures_of_thread - failures,
+        )
 
-    def _answer_with_cache(self, texts: list[str], batch_tokens: int) -> list[str]:
-        answers = self._cache.get_many(dict.fromkeys(texts))
-        missing = [text for text in dict.fromkeys(texts) if text not in answers]
-        computed = dict(zip(missing, self._compute(missing, batch_tokens), strict=True))
-        self._cache.store_many(computed)
-        answers |= computed
-        self._log_other_languages([answers[text] for text in texts])
+    def count_stored(self, texts: Iterable[str]) -> int:
+        """Return how many of the texts the prediction cache has an entry for."""
+        return stored_keys(self._cache.folder, self.fingerprint, texts)
 
-        # The first row of a computed text paid for it; the equal rows after it did not.
-        documents = []
+    def _share(self, texts: list[str], work: Computation) -> list[Outcome]:
+        """Return an outcome a text; each distinct text is looked up or computed once."""
+        outcomes: dict[str, Outcome] = {}
+        # A second round is for what another thread had claimed and then refused or given up.
+        while rest := [text for text in dict.fromkeys(texts) if text not in outcomes]:
+            with self._in_flight.claim(rest) as claims:
+                outcomes |= self._settle(claims, work)
+            outcomes |= {
+                text: _judge(outcome.again(), work) for text, outcome in claims.wait().items()
+            }
+        rows = []
         for text in texts:
-            documents.append(answers[text].to_document(cached=text not in computed))
-            computed.pop(text, None)
-        return documents
+            rows.append(outcomes[text])
+            outcomes[text] = outcomes[text].again()
+        return rows
 
-    def _answer_without_cache(self, texts: list[str], batch_tokens: int) -> list[str]:
-        answers = self._compute(texts, batch_tokens)
-        self._log_other_languages(answers)
-        return [answer.to_document(cached=False) for answer in answers]
-
-    def _compute(self, texts: list[str], batch_tokens: int) -> list[Answer]:
-        languages = [self._detector.detect(text) for text in texts]
-        predictions = self._classifier.predict(texts, batch_tokens)
-        return [
-            Answer(prediction, language, self._provenance)
-            for prediction, language in zip(predictions, languages, strict=True)
-        ]
-
-    @staticmethod
-    def _log_other_languages(answers: list[Answer]) -> None:
-        others = sum(answer.language.code != "en" for answer in answers)
-        if others:
-            logger.info("%d of %d texts are not English", others, len(answers))
+    def _settle(self, claims: Claims[Outcome], work: Computation) -> dict[str, Outcome]:
+        cached = {
+            text: Outcome.of(answer, "cached")
+            for text, answer in self._cache.get_many(claims.mine).items()
+        }
+        claims.settle(cached)
+        missing = [text for text in claims.mine if text not in cached]
+        results = dict(zip(missing, work.answer(missing), strict=True))
+        answers = {text: result for text, result in results.items() if isinstance(result, Answer)}
+        self._cache.store_many(answers)
+        claims.settle({text: Outcome.of(answer, "computed") for text, answer in answers.items()})
+        return {text: _judge(outcome, work) for text, outcome in cached.items()} | {
+            text: Outcome.of(result, "computed") for text, result in results.items()
+        }
 
 
 class PlainPipeline:
@@ -139,10 +180,11 @@ def open_pipeline(
     Args:
         folder: The artifact: `pipeline.json`, `classifier/` and `pyfunc/` (this code).
         model_uri: The MLflow URI of the model that the artifact belongs to.
-        model_config: Settings of this load: `cache_dir`.
+        model_config: Settings of this load: `cache_dir`, `cache_size_limit` (bytes).
 
     Raises:
         ArtifactError: If a file is missing or cannot be used.
+        SettingError: If the size limit of the cache is out of bounds.
     """
     spec = PipelineSpec.read(folder)
     classifier = Classifier(
@@ -154,7 +196,11 @@ def open_pipeline(
     return InferencePipeline(
         classifier,
         LanguageDetector(),
-        PredictionCache(prediction_cache_folder(model_config), fingerprint),
+        PredictionCache(
+            prediction_cache_folder(model_config),
+            fingerprint,
+            size_limit=prediction_cache_size_limit(model_config),
+        ),
         Provenance(spec.finetuned_model_uri, model_uri),
     )
 
@@ -173,6 +219,23 @@ def reason_to_refuse(text: object) -> str:
         return f"longer than {MAX_CHARACTERS} characters"
     blank = all(unicodedata.category(character) in _BLANK for character in text)
     return "empty" if blank else ""
+
+
+def _compute(texts: list[str], work: Computation) -> list[Outcome]:
+    return [Outcome.of(result, "computed") for result in work.answer(texts)]
+
+
+def _judge(outcome: Outcome, work: Computation) -> Outcome:
+    """Refuse an answer that the caller's rule does not let pass."""
+    if outcome.answer and (refusal := work.refuse(outcome.answer.language)):
+        return Outcome.of(refusal, "refused")
+    return outcome
+
+
+def _log_other_languages(outcomes: list[Outcome]) -> None:
+    codes = [outcome.language.code for outcome in outcomes if outcome.language]
+    if others := sum(code != "en" for code in codes):
+        logger.info("%d of %d texts are not English", others, len(codes))
 
 
 def _check_batch_tokens(batch_tokens: int) -> None:

@@ -10,10 +10,13 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 
+from pyfunc.pipeline import InferencePipeline
 from tasks.classifiers import quiet_transformers
 from tasks.errors import ModelError
+from tasks.registry import resolve_pipeline
+from tasks.scoring import ScoringModel
 from tasks.settings import get_settings
-from tasks.tracking import connect
+from tasks.tracking import connect, may_pass
 
 _load_lock = threading.Lock()
 
@@ -27,7 +30,6 @@ def load_pipeline(model_uri: str) -> PyFuncModel:
     Raises:
         ModelError: If it cannot be loaded.
     """
-    connect()
     settings = get_settings()
     with _load_lock:
         return _load(model_uri, settings.tracking_uri, str(settings.prediction_cache))
@@ -36,14 +38,51 @@ def load_pipeline(model_uri: str) -> PyFuncModel:
 @lru_cache(maxsize=2)
 def _load(model_uri: str, _registry: str, cache_dir: str) -> PyFuncModel:
     # In another registry the same URI is another model.
+    connect()
     quiet_transformers()
     try:
         model: PyFuncModel = mlflow.pyfunc.load_model(
             model_uri, model_config={"cache_dir": cache_dir}
         )
     except MlflowException as error:
+        if may_pass(error):
+            raise
         raise ModelError(f"{model_uri}: cannot be loaded ({error.message})") from error
     return model
+
+
+def typed_pipeline(model_uri: str) -> InferencePipeline:
+    """Return the pipeline inside the model at `model_uri`, with its typed `answer`.
+
+    Its classes are those of the code that the version ships, which are not this process's own.
+
+    Raises:
+        ModelError: If it cannot be loaded, or its code is too old to have `answer`.
+    """
+    model: Any = load_pipeline(model_uri)
+    pipeline = getattr(model.unwrap_python_model(), "pipeline", None)
+    if pipeline is None:
+        raise ModelError(
+            f"{model_uri}: ships code from before shards had records; "
+            "expected a version that flows.build_inference_pipeline makes now"
+        )
+    typed: InferencePipeline = pipeline
+    return typed
+
+
+def identify(model_uri: str) -> ScoringModel:
+    """Return the version that `model_uri` means now.
+
+    Args:
+        model_uri: `models:/<name>/<number>` or `models:/<name>@<alias>`.
+
+    Raises:
+        ModelError: If there is no such version, or it cannot be used.
+        ParameterError: If the URI is of another form.
+    """
+    uri = resolve_pipeline(model_uri)
+    pipeline = typed_pipeline(uri)
+    return ScoringModel(uri=uri, fingerprint=pipeline.fingerprint, labels=tuple(pipeline.labels))
 
 
 def ask(

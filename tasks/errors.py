@@ -6,7 +6,11 @@
     ├── DownloadError               4  a transfer failed or brought something else
     │   └── TransientDownloadError  4  a transfer that broke; worth another attempt
     ├── ModelError                  5  a model is missing, unfit, or failed its check
-    └── ShardsFailedError           6  scoring ended, but not every shard was published
+    ├── ShardsFailedError           6  scoring ended with too many failed shards or rejected rows
+    ├── OutputInUseError            7  another run holds the output folder
+    ├── OutputError                 8  the output folder cannot be written, as on a full disk
+    ├── ProofError                  9  the published rows are not those of the input
+    └── TrackingError              10  all is published, but MLflow has no record of the run
 
 Messages are one line and name the offending file, row, parameter or version, its value,
 and what was expected. They never quote the text of a user's row.
@@ -57,6 +61,30 @@ class ModelError(MillstreamError):
 
 
 class ShardsFailedError(MillstreamError):
-    """Scoring ended, but at least one shard was not published."""
+    """Scoring ended, but more shards failed or more rows were rejected than was allowed."""
 
     exit_code = 6
+
+
+class OutputInUseError(MillstreamError):
+    """Another run holds the output folder."""
+
+    exit_code = 7
+
+
+class OutputError(MillstreamError):
+    """The output folder cannot be written; the shards published before are safe."""
+
+    exit_code = 8
+
+
+class ProofError(MillstreamError):
+    """The published rows are not the rows of the input, each once."""
+
+    exit_code = 9
+
+
+class TrackingError(MillstreamError):
+    """Everything is published, but MLflow has no record of the run."""
+
+    exit_code = 10

@@ -74,7 +74,7 @@ def _labelled_rows(
 def _read(file: Path) -> pa.Table:
     try:
         # Every cell is text as it stands: "NA", "None" and "007" keep their meaning.
-        return read_table(file, texts=None)
+        return read_table(file)
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}); expected a table") from error
 

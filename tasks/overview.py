@@ -16,6 +16,7 @@ _SHOWN = {
     "scored": "rows scored",
     "rejected": "rows rejected",
     "cache_hits": "served from the cache",
+    "shards_skipped": "shards done before",
     "output_dir": "output folder",
 }
 

@@ -48,7 +48,7 @@ EXAMPLES = ("what a disappointing movie", "Great movie", "Great movie", "很好�
 
 _CHECKED_ROWS = 32
 # Softmax scores of one text move this far with the company in its batch.
-_TOLERANCE = {"f32": 1e-5, "bf16": 1e-2}
+TOLERANCE = {"f32": 1e-5, "bf16": 1e-2}
 _CHECK_TIMEOUT_S = 300
 
 
@@ -166,7 +166,7 @@ def _log_folder(folder: Path, fields: dict[str, Any]) -> LoggedPipeline:
             signature=SIGNATURE,
             input_example=pd.DataFrame({"text": EXAMPLES}),
             # Only keys that are logged can be set when the model is loaded.
-            model_config={"cache_dir": ""},
+            model_config={"cache_dir": "", "cache_size_limit": ""},
             pip_requirements=pinned(*REQUIREMENTS),
         )
         model_uri = f"models:/{info.model_id}"
@@ -214,7 +214,7 @@ def _score_gap(logged: LoggedPipeline, row: int, answer: str, own: dict[str, Any
         label, score = response["prediction_label"], response["prediction_score"]
     gap = abs(float(score) - float(own["score"]))
     # Not `gap > …`, which a NaN would pass.
-    if label != own["label"] or not gap <= _TOLERANCE[logged.precision]:
+    if label != own["label"] or not gap <= TOLERANCE[logged.precision]:
         raise ModelError(
             f"{logged.model_uri}: row {row} of the check: {label} {score:.6f}; expected what "
             f"{logged.finetuned_model_uri} says: {own['label']} {own['score']:.6f}"

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from pyfunc.spec import Kind, Precision
 from tasks.data import Fraction
+from tasks.languages import Policy, Probability
 from tasks.training import Step as TrainingStep
 from tasks.training import Strategy
 
@@ -32,8 +33,10 @@ __all__ = [
     "Kind",
     "LearningRate",
     "NotNegative",
+    "Policy",
     "Positive",
     "Precision",
+    "Probability",
     "Sha256",
     "Strategy",
     "TokenLimit",

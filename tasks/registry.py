@@ -9,7 +9,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from tasks.errors import ModelError, ParameterError
-from tasks.tracking import connect
+from tasks.tracking import connect, may_pass
 from tasks.training import RegisteredModel
 
 logger = logging.getLogger(__name__)
@@ -33,8 +33,8 @@ def register(
         tags: Tags of a new version.
     """
     client = connect()
-    if (earlier := _version_of(client, name, model_uri)) is not None:
-        return RegisteredModel(name=name, version=earlier, reused=True)
+    if (earlier := version_of(name, model_uri)) is not None:
+        return RegisteredModel(name=name, version=int(earlier.version), reused=True)
     try:
         client.create_registered_model(name)
     except MlflowException as error:
@@ -78,9 +78,19 @@ def find_version(name: str, reference: str) -> ModelVersion:
             return _latest(client, name)
         return client.get_model_version_by_alias(name, wanted)
     except MlflowException as error:
+        if may_pass(error):
+            raise
         raise ModelError(
             f"{name}: no version {reference!r}; {_what_exists(client, name)}"
         ) from error
+
+
+def version_of(name: str, model_uri: str) -> ModelVersion | None:
+    """Return the version of `name` that is the logged model `models:/m-…`, if there is one."""
+    for version in connect().search_model_versions(f"name = '{name}'"):
+        if version.source == model_uri:
+            return version
+    return None
 
 
 def resolve_pipeline(model_uri: str) -> str:
@@ -161,13 +171,6 @@ def _set_alias(client: MlflowClient, version: ModelVersion, alias: str) -> None:
     client.set_registered_model_alias(version.name, alias, version.version)
     name, number = version.tags["finetuned_model_uri"].removeprefix("models:/").split("/")
     client.set_registered_model_alias(name, alias, number)
-
-
-def _version_of(client: MlflowClient, name: str, model_uri: str) -> int | None:
-    for version in client.search_model_versions(f"name = '{name}'"):
-        if version.source == model_uri:
-            return int(version.version)
-    return None
 
 
 def _latest(client: MlflowClient, name: str) -> ModelVersion:

@@ -1,19 +1,18 @@
-"""Scoring shards of files with a registered pipeline, as Prefect tasks."""
+"""Scoring files with a registered pipeline, shard after shard, as Prefect tasks."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Annotated, Any
 
-from prefect import task, unmapped
-from prefect.futures import as_completed
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect import task
 from pydantic import BaseModel, ConfigDict, Field
-from tqdm import tqdm
 
 from tasks.data import Split
-from tasks.errors import MillstreamError, ParameterError, ShardsFailedError
+from tasks.records import RowParameters, Shard, ShardRecord
 from tasks.retrying import unless_refused
+from tasks.survey import Survey
+
+EXPERIMENT = "score-shards"
 
 # Beside the input columns, in this order.
 PREDICTION_COLUMNS = (
@@ -29,100 +28,168 @@ PREDICTION_COLUMNS = (
     "inference_pipeline_model_uri",
 )
 REJECTED_COLUMNS = ("shard", "row", "line", "raw", "step", "reason")
+FLAG_COLUMN = "language_flagged"  # the last of the predictions, where the policy is `flag`
+RESERVED_COLUMNS = frozenset({*PREDICTION_COLUMNS, *REJECTED_COLUMNS, FLAG_COLUMN})
+
+
+class ScoringModel(BaseModel):
+    """The pipeline version that answers.
+
+    Attributes:
+        uri: `models:/<name>/<number>`, which cannot come to mean another.
+        fingerprint: Digest of all that can change its answers.
+        labels: The labels that it answers with, in the order of their ids.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    uri: str
+    fingerprint: str
+    labels: tuple[str, ...]
 
 
 class ScoringParameters(BaseModel):
-    """How each shard is scored.
+    """How a run scores.
 
     Attributes:
-        model_uri: A version that cannot come to mean another.
-        output_dir: Folder of `predictions/`, `rejected/` and `manifest.json`.
-        text_column: Input column of the texts.
+        model: What answers.
+        output_dir: Folder of `predictions/`, `rejected/`, `records/` and `manifest.json`.
+        rows: The parameters that can change what is written for a row.
+        shard_rows: Rows of a shard at most.
         use_cache: Whether answers are looked up and stored.
         batch_tokens: Padded tokens that go through the transformer at once, at most.
+        workers: Shards that are scored at the same time.
+        resume: Whether shards that are done are left as they are.
+        flow_run_id: The Prefect flow run, or an empty string outside of one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model_uri: str
+    model: ScoringModel
     output_dir: Path
-    text_column: str = "text"
+    rows: RowParameters = RowParameters()
+    shard_rows: Annotated[int, Field(ge=1)] = 5_000
     use_cache: bool = True
     batch_tokens: Annotated[int, Field(ge=1)] = 1_024
+    workers: Annotated[int, Field(ge=1)] = 2
+    resume: bool = True
+    flow_run_id: str = ""
 
 
-class Shard(BaseModel):
-    """A file to score; `id` is made from its name and path, so that it is stable and unique."""
+class InputFile(BaseModel):
+    """A file to score.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: str
-    path: Path
-
-
-class ShardResult(BaseModel):
-    """What became of one shard; `error` is set if it could not be published."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: str
-    path: Path
-    rows_in: int = 0
-    scored: int = 0
-    rejected: int = 0
-    cache_hits: int = 0
-    labels: dict[str, int] = {}
-    languages: dict[str, int] = {}
-    seconds: float = 0.0
-    error: str | None = None
-
-
-def output_folder(output_dir: str) -> Path:
-    """Return the absolute path of a folder that exists or can be made.
-
-    Raises:
-        ParameterError: If it is empty, a file is in its place, or it may not be written.
+    Attributes:
+        id: Made from its name and place, so that it is stable and unique.
+        path: Where it is on this machine.
+        name: What is shown of it: its path, or its URL without secrets.
     """
-    if not output_dir.strip():
-        raise ParameterError("output_dir: missing; expected a folder")
-    folder = Path(output_dir).expanduser().resolve()
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if not existing.is_dir():
-        raise ParameterError(f"output_dir: {existing} is a file; expected a folder")
-    try:
-        # A permission that looks right may not be, as under /proc or on a full disk.
-        with TemporaryFile(dir=existing) as probe:
-            probe.write(b"probe")
-    except OSError as error:
-        reason = error.strerror
-        raise ParameterError(
-            f"output_dir: {existing} may not be written ({reason}); expected another folder"
-        ) from error
-    return folder
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    path: Path
+    name: str
 
 
-@task(name="resolve model", retries=2, retry_delay_seconds=5, retry_condition_fn=unless_refused)
-def resolve_model(model_uri: str) -> str:
-    """Return a URI of the version that an alias means now, so that all shards use that one."""
-    from tasks.registry import resolve_pipeline
+class Surveyed(BaseModel):
+    """A file after its survey.
 
-    return resolve_pipeline(model_uri)
+    Attributes:
+        file: The file.
+        survey: What its reading told; none if it failed.
+        error: Why it cannot be read at all, or an empty string.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: InputFile
+    survey: Survey | None = None
+    error: str = ""
 
 
-@task(name="find shards", retries=1, retry_condition_fn=unless_refused)
-def find_shards(inputs: tuple[str, ...]) -> tuple[Shard, ...]:
-    """List the files to score; see `tasks.shards.find`."""
-    from tasks.shards import find
+class PlannedShard(BaseModel):
+    """A shard and what is to be done with it.
 
-    return find(inputs)
+    Attributes:
+        shard: The range of rows.
+        why: Why it has to be scored; empty if it is done.
+        record: Its record, if it is done.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shard: Shard
+    why: str
+    record: ShardRecord | None = None
 
 
-@task(name="write held-out rows", retries=1, retry_condition_fn=unless_refused)
-def write_held_out_rows(split: Split, shards: int) -> str:
-    """Write the split's test rows as files to score and return their folder."""
-    from tasks.shards import write_held_out
+class ShardOutcome(BaseModel):
+    """What became of a shard, or of a file that cannot be read.
 
-    return str(write_held_out(split, shards))
+    Attributes:
+        id: The shard's, or the file's.
+        source: The file.
+        record: Its record; none if it failed.
+        skipped: Whether an earlier run did it.
+        why: Why this run scored it.
+        error: Why it failed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    source: str
+    record: ShardRecord | None = None
+    skipped: bool = False
+    why: str = ""
+    error: str = ""
+
+
+@task(
+    name="identify model",
+    retries=3,
+    retry_delay_seconds=[5, 20, 40],
+    retry_condition_fn=unless_refused,
+)
+def identify_model(model_uri: str) -> ScoringModel:
+    """Return the version that an alias means now, so that all shards use that one."""
+    from tasks.answers import identify
+
+    return identify(model_uri)
+
+
+@task(name="find inputs", retries=2, retry_delay_seconds=5, retry_condition_fn=unless_refused)
+def find_inputs(inputs: tuple[str, ...], output_dir: Path) -> tuple[InputFile, ...]:
+    """List the files to score, and download what is a URL; see `tasks.inputs.find`."""
+    from tasks.inputs import find
+
+    return find(inputs, output_dir)
+
+
+@task(
+    name="survey input",
+    task_run_name="survey {file.id}",
+    retries=2,
+    retry_delay_seconds=[1, 10],
+    retry_condition_fn=unless_refused,
+)
+def survey_input(file: InputFile, rows: RowParameters) -> Survey:
+    """Read a file once, for its digest, its number of rows and the types of its columns."""
+    from tasks.surveying import survey
+
+    required = {rows.text_column, rows.label_column or rows.text_column}
+    return survey(file.path, required, RESERVED_COLUMNS, texts={rows.text_column})
+
+
+@task(name="plan shards", retries=1, retry_condition_fn=unless_refused)
+def plan_shards(
+    surveys: tuple[Surveyed, ...], parameters: ScoringParameters
+) -> tuple[PlannedShard, ...]:
+    """Cut the files into ranges of rows and tell which of them are done already."""
+    from tasks.planning import plan
+
+    return plan(surveys, parameters)
 
 
 @task(
@@ -132,62 +199,63 @@ def write_held_out_rows(split: Split, shards: int) -> str:
     retry_delay_seconds=[1, 10],
     retry_condition_fn=unless_refused,
 )
-def score_shard(shard: Shard, parameters: ScoringParameters) -> ShardResult:
-    """Score one file and publish its predictions and rejects."""
+def score_shard(shard: Shard, staged: Path, parameters: ScoringParameters) -> ShardRecord:
+    """Score a range of rows and publish its predictions, its rejects and its record."""
     from tasks.shard_scoring import score
 
-    return score(shard, parameters)
+    return score(shard, staged, parameters)
 
 
-def score_in_parallel(
-    shards: tuple[Shard, ...], parameters: ScoringParameters, workers: int
-) -> tuple[ShardResult, ...]:
-    """Score shards in a pool of `workers` threads; a shard that fails does not stop the others.
+@task(name="prove completeness", retries=1, retry_condition_fn=unless_refused)
+def prove_complete(
+    surveys: tuple[Surveyed, ...],
+    outcomes: tuple[ShardOutcome, ...],
+    parameters: ScoringParameters,
+) -> None:
+    """Read from the published files that every row of the input is there once."""
+    from tasks.proof import prove
 
-    Returns:
-        A result for each shard, in their order.
-    """
-    # The pool of a flow is as large as its decorator says; this one is a parameter.
-    runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=workers)
-    with runner, tqdm(total=len(shards), desc="score", unit="shards", disable=None) as bar:
-        futures = runner.map(score_shard, {"shard": shards, "parameters": unmapped(parameters)})
-        for _ in as_completed(futures):
-            bar.update()
-        return tuple(
-            _result_of(shard, future.result(raise_on_failure=False))
-            for shard, future in zip(shards, futures, strict=True)
-        )
-
-
-def raise_if_failed(summary: dict[str, Any]) -> None:
-    """Fail the run if a shard was not published.
-
-    Raises:
-        ShardsFailedError: If so; the other shards are published.
-    """
-    failures = summary["failures"]
-    if failures:
-        shard, error = next(iter(failures.items()))
-        raise ShardsFailedError(
-            f"{len(failures)} of {summary['shards_total']} shards failed; "
-            f"the first, {shard}: {error}"
-        )
-
-
-def _result_of(shard: Shard, outcome: object) -> ShardResult:
-    if isinstance(outcome, ShardResult):
-        return outcome
-    reason = " ".join(str(outcome).split())
-    if not isinstance(outcome, MillstreamError):
-        reason = f"{type(outcome).__name__}: {reason}"
-    return ShardResult(id=shard.id, path=shard.path, error=reason)
+    prove(surveys, outcomes, parameters)
 
 
 @task(name="publish summary", retries=1, retry_condition_fn=unless_refused)
 def publish_summary(
-    parameters: ScoringParameters, results: tuple[ShardResult, ...], started: datetime
+    parameters: ScoringParameters, outcomes: tuple[ShardOutcome, ...], started: datetime
 ) -> dict[str, Any]:
     """Sum up the shards; write `manifest.json`, a Prefect artifact and a table."""
     from tasks.summary import publish
 
-    return publish(parameters, results, seconds=(datetime.now(UTC) - started).total_seconds())
+    return publish(parameters, outcomes, started)
+
+
+@task(
+    name="log to MLflow",
+    retries=4,
+    retry_delay_seconds=[5, 20, 20, 20],
+    retry_condition_fn=unless_refused,
+)
+def log_to_mlflow(parameters: ScoringParameters, summary: dict[str, Any]) -> str:
+    """Log the run, with the manifest attached, and return its id."""
+    from tasks.scoring_runs import log
+
+    return log(parameters, summary)
+
+
+@task(name="report dry run", retries=1, retry_condition_fn=unless_refused)
+def report_dry_run(
+    surveys: tuple[Surveyed, ...],
+    planned: tuple[PlannedShard, ...],
+    parameters: ScoringParameters,
+) -> dict[str, Any]:
+    """Tell what a run would do, without writing anything."""
+    from tasks.forecast import forecast
+
+    return forecast(surveys, planned, parameters)
+
+
+@task(name="write held-out rows", retries=1, retry_condition_fn=unless_refused)
+def write_held_out_rows(split: Split, shards: int) -> str:
+    """Write the split's test rows as files to score and return their folder."""
+    from tasks.held_out import write_held_out
+
+    return str(write_held_out(split, shards))

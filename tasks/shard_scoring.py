@@ -1,137 +1,149 @@
-"""One shard: read, answered, and published as Parquet, whole or not at all."""
+"""One shard: its rows answered, and published as Parquet with a record, whole or not at all."""
 
 import logging
+import socket
 import time
 from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet
 
-from tasks.answers import ask, load_pipeline
-from tasks.errors import DataError
-from tasks.files import published_file
-from tasks.scoring import (
-    PREDICTION_COLUMNS,
-    REJECTED_COLUMNS,
-    ScoringParameters,
-    Shard,
-    ShardResult,
-)
-from tasks.tables import read_table
+from pyfunc.contract import Answers, Outcome
+from tasks.answers import typed_pipeline
+from tasks.files import published_file, sha256_of
+from tasks.output_folder import writing_to
+from tasks.records import SCORE_BINS, Counts, Shard, ShardRecord, table_path, write_record
+from tasks.scoring import ScoringParameters
+from tasks.shard_tables import answered_rows, refused_rows, texts_of
+from tasks.staging import read_staged
 
 logger = logging.getLogger(__name__)
 
-_TYPES = {
-    "shard": pa.string(),
-    "row": pa.int64(),
-    "prediction_label": pa.string(),
-    "prediction_score": pa.float64(),
-    "language_detected": pa.string(),
-    "language_reliable": pa.bool_(),
-    "truncated": pa.bool_(),
-    "cached": pa.bool_(),
-    "finetuned_model_uri": pa.string(),
-    "inference_pipeline_model_uri": pa.string(),
-    "line": pa.int64(),
-    "raw": pa.binary(),
-    "step": pa.string(),
-    "reason": pa.string(),
-}
 
+def score(shard: Shard, staged: Path, parameters: ScoringParameters) -> ShardRecord:
+    """Answer the rows of a shard; publish what is rejected, what is predicted, and the record.
 
-def score(shard: Shard, parameters: ScoringParameters) -> ShardResult:
-    """Answer every row of a file and publish `predictions/` and `rejected/<shard>.parquet`.
-
-    Rows keep their order and their number, counted from 1.
+    Args:
+        shard: The range of rows.
+        staged: Where `tasks.staging.write_staged` put them.
+        parameters: How to score them.
 
     Raises:
-        OSError: If the file cannot be opened, or a result cannot be written.
-        DataError: If the file is no table, or has no text column or a reserved one.
+        OutputError: If the output folder is full or may not be written.
+        OSError: If a file fails in another way.
         ModelError: If the model cannot be loaded.
     """
-    started = time.monotonic()
-    table = read_shard(shard.path, parameters.text_column)
-    answers = ask(
-        load_pipeline(parameters.model_uri),
-        table[parameters.text_column].to_pylist(),
+    started, clock = datetime.now(UTC), time.monotonic()
+    rows = read_staged(staged)
+    readable = rows.filter(pc.is_null(rows["reason"]))
+    answers = typed_pipeline(parameters.model.uri).answer(
+        texts_of(readable, parameters.rows.text_column),
         use_cache=parameters.use_cache,
         batch_tokens=parameters.batch_tokens,
+        refuse=parameters.rows.language.refuse,
     )
-    scored = [_scored_row(shard, row, a) for row, a in enumerate(answers, start=1) if a["response"]]
-    rejected = [
-        _rejected_row(shard, row, a) for row, a in enumerate(answers, start=1) if not a["response"]
-    ]
-    for folder, columns, rows in (
-        ("rejected", REJECTED_COLUMNS, rejected),
-        ("predictions", PREDICTION_COLUMNS, scored),
-    ):
-        target = parameters.output_dir / folder / f"{shard.id}.parquet"
-        with published_file(target) as draft:
-            pyarrow.parquet.write_table(_joined(table, columns, rows), draft)
-    result = ShardResult(
-        id=shard.id,
-        path=shard.path,
-        rows_in=table.num_rows,
-        scored=len(scored),
-        rejected=len(rejected),
-        cache_hits=sum(row["cached"] for row in scored),
-        labels=dict(Counter(row["prediction_label"] for row in scored)),
-        languages=dict(Counter(row["language_detected"] for row in scored)),
-        seconds=time.monotonic() - started,
-    )
+    rejected = refused_rows(shard, rows, answers.outcomes)
+    predictions = answered_rows(shard, readable, answers.outcomes, parameters.rows.language)
+    with writing_to(parameters.output_dir):
+        files = {
+            "rejected": _publish(rejected, "rejected", shard, parameters),
+            "predictions": _publish(predictions, "predictions", shard, parameters),
+        }
+        record = ShardRecord(
+            shard=shard,
+            model_uri=parameters.model.uri,
+            fingerprint=parameters.model.fingerprint,
+            parameters=parameters.rows,
+            counts=_counts(predictions, rejected, answers, parameters),
+            labels=_counted(predictions["prediction_label"].to_pylist()),
+            languages=_counted(_languages(answers.outcomes)),
+            scores=_histogram(predictions["prediction_score"].to_pylist()),
+            reasons=_counted(_reasons(rejected)),
+            files=files,
+            started=started,
+            seconds=time.monotonic() - clock,
+            model_seconds=answers.model_seconds,
+            host=socket.gethostname(),
+            flow_run_id=parameters.flow_run_id,
+        )
+        write_record(parameters.output_dir, record)
     logger.info(
-        "%s: %d rows scored (%d from the cache), %d rejected, in %.1f s",
+        "%s: %d rows scored (%d through the model), %d rejected, in %.1f s",
         shard.id,
-        result.scored,
-        result.cache_hits,
-        result.rejected,
-        result.seconds,
+        record.counts.scored,
+        record.counts.model_calls,
+        record.counts.rejected,
+        record.seconds,
     )
-    return result
+    return record
 
 
-def read_shard(path: Path, text_column: str) -> pa.Table:
-    """Read a file to score, with the types that it has.
+def _publish(table: pa.Table, folder: str, shard: Shard, parameters: ScoringParameters) -> str:
+    with published_file(table_path(parameters.output_dir, folder, shard.id)) as draft:
+        pyarrow.parquet.write_table(table, draft)
+        return sha256_of(draft)
 
-    Raises:
-        OSError: If it cannot be opened, which another attempt may mend.
-        DataError: If it is no table, lacks `text_column`, or has a reserved column.
-    """
-    table = read_table(path, texts=(text_column,))
-    if text_column not in table.column_names:
-        # The names stay unsaid: without a header line they are the first row's text.
-        raise DataError(
-            f"{path}: no column {text_column!r} among its {table.num_columns}; "
-            "name one with text_column"
+
+def _counts(
+    predictions: pa.Table, rejected: pa.Table, answers: Answers, parameters: ScoringParameters
+) -> Counts:
+    sources = Counter(outcome.source for outcome in answers.outcomes)
+    labelled, correct = _agreement(predictions, parameters)
+    return Counts(
+        rows_in=predictions.num_rows + rejected.num_rows,
+        scored=predictions.num_rows,
+        rejected=rejected.num_rows,
+        model_calls=answers.model_calls,
+        repeated=sources["repeated"],
+        cached=sources["cached"],
+        labelled=labelled,
+        correct=correct,
+        cache_failures=answers.cache_failures,
+    )
+
+
+def _agreement(predictions: pa.Table, parameters: ScoringParameters) -> tuple[int, int]:
+    """Return how many rows have a label, and for how many it is the predicted one."""
+    if parameters.rows.label_column is None or not predictions.num_rows:
+        return 0, 0
+    ids = {str(number): name for number, name in enumerate(parameters.model.labels)}
+    # The model's names come first: they may be numbers themselves.
+    names = ids | {name: name for name in parameters.model.labels}
+    pairs = [
+        (names.get(str(label), str(label)), predicted)
+        for label, predicted in zip(
+            predictions[parameters.rows.label_column].to_pylist(),
+            predictions["prediction_label"].to_pylist(),
+            strict=True,
         )
-    reserved = set(table.column_names) & (set(PREDICTION_COLUMNS) | set(REJECTED_COLUMNS))
-    if reserved:
-        raise DataError(
-            f"{path}: the columns {sorted(reserved)} are reserved; expected other names"
+        if label is not None and label != ""
+    ]
+    return len(pairs), sum(label == predicted for label, predicted in pairs)
+
+
+def _languages(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return the language of each row for which one was looked for."""
+    parts = [outcome.answer or outcome.refusal for outcome in outcomes]
+    return [part.language.code for part in parts if part is not None and part.language is not None]
+
+
+def _reasons(rejected: pa.Table) -> list[str]:
+    return [
+        f"{step}: {reason}"
+        for step, reason in zip(
+            rejected["step"].to_pylist(), rejected["reason"].to_pylist(), strict=True
         )
-    return table
+    ]
 
 
-def _scored_row(shard: Shard, row: int, answer: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "shard": shard.id,
-        "row": row,
-        **answer["response"],
-        **answer["metadata"],
-        **answer["model_metadata"],
-    }
+def _counted(values: Sequence[str]) -> dict[str, int]:
+    return dict(Counter(values).most_common())
 
 
-def _rejected_row(shard: Shard, row: int, answer: dict[str, Any]) -> dict[str, Any]:
-    return {"shard": shard.id, "row": row, "line": None, "raw": None, **answer["error"]}
-
-
-def _joined(table: pa.Table, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> pa.Table:
-    """Return the input rows that `rows` number, with `columns` of `rows` beside them."""
-    joined = table.take(pa.array([row["row"] - 1 for row in rows], pa.int64()))
-    for column in columns:
-        values = pa.array([row[column] for row in rows], _TYPES[column])
-        joined = joined.append_column(column, values)
-    return joined
+def _histogram(scores: Sequence[float]) -> tuple[int, ...]:
+    bins = Counter(min(int(score * SCORE_BINS), SCORE_BINS - 1) for score in scores)
+    return tuple(bins[place] for place in range(SCORE_BINS))

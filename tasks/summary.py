@@ -2,69 +2,134 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from prefect.artifacts import create_markdown_artifact
 
 from tasks.console import as_rows, print_table
 from tasks.files import published_file
-from tasks.scoring import ScoringParameters, ShardResult
+from tasks.output_folder import writing_to
+from tasks.records import ShardRecord
+from tasks.scoring import ScoringParameters, ShardOutcome
 
 
 def publish(
-    parameters: ScoringParameters, results: tuple[ShardResult, ...], *, seconds: float
+    parameters: ScoringParameters, outcomes: Sequence[ShardOutcome], started: datetime
 ) -> dict[str, Any]:
     """Write `manifest.json`, leave a Prefect artifact, print a table, and return the summary.
 
     Args:
         parameters: What the shards were scored with.
-        results: One for each shard, failed ones included.
-        seconds: Wall time of the run.
+        outcomes: One for each shard, failed ones included.
+        started: When the run began.
+
+    Raises:
+        OutputError: If the output folder cannot be written.
     """
-    summary = summarise(parameters, results, seconds=seconds)
+    seconds = (datetime.now(UTC) - started).total_seconds()
+    summary = summarise(parameters, outcomes, seconds=seconds)
     manifest = {
         "summary": summary,
         "parameters": parameters.model_dump(mode="json"),
-        "shards": [result.model_dump(mode="json") for result in results],
+        "shards": [outcome.model_dump(mode="json") for outcome in outcomes],
     }
-    with published_file(parameters.output_dir / "manifest.json") as draft:
+    with (
+        writing_to(parameters.output_dir),
+        published_file(parameters.output_dir / "manifest.json") as draft,
+    ):
         draft.write_text(json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8")
     create_markdown_artifact(
-        key="scoring-summary", markdown=_as_markdown(summary), description="What was scored"
+        key="scoring-summary",
+        markdown=as_markdown("Scored shards", summary),
+        description="What was scored",
     )
     print_table("Scored shards", summary)
     return summary
 
 
 def summarise(
-    parameters: ScoringParameters, results: tuple[ShardResult, ...], *, seconds: float
+    parameters: ScoringParameters, outcomes: Sequence[ShardOutcome], *, seconds: float
 ) -> dict[str, Any]:
-    """Return the sums over the shards that were published, and how many failed.
+    """Return the sums over the shards that are published, and what this run saved.
 
-    `model_calls` counts the texts that went through the transformer.
+    `shards_done` are all that are published, `shards_skipped` those of them that an earlier run
+    did; rows, labels, languages and reasons are those of the shards done. `model_calls`,
+    `cache_hits` and what was avoided are those of this run; `cache_hits` are the rows that
+    another row or run had paid for.
+
+    Args:
+        parameters: What the shards were scored with.
+        outcomes: One for each shard, failed ones included.
+        seconds: Wall time of the run.
     """
-    done = [result for result in results if result.error is None]
-    scored = sum(result.scored for result in done)
-    cache_hits = sum(result.cache_hits for result in done)
-    return {
-        "output_dir": str(parameters.output_dir),
-        "model_uri": parameters.model_uri,
-        "rows_in": sum(result.rows_in for result in done),
-        "scored": scored,
-        "rejected": sum(result.rejected for result in done),
-        "cache_hits": cache_hits,
-        "model_calls": scored - cache_hits,
-        "shards_total": len(results),
-        "shards_done": len(done),
-        "shards_skipped": 0,
-        "shards_failed": len(results) - len(done),
-        "labels": _added(result.labels for result in done),
-        "languages": _added(result.languages for result in done),
-        "failures": {result.id: result.error for result in results if result.error},
-        "seconds": round(seconds, 3),
-        "rows_per_second": round(scored / seconds, 1) if seconds else 0.0,
+    done = [outcome.record for outcome in outcomes if outcome.record is not None]
+    skipped = [o.record for o in outcomes if o.record is not None and o.skipped]
+    own = [o.record for o in outcomes if o.record is not None and not o.skipped]
+    avoided = {
+        "deduplication": _sum(own, "repeated"),
+        "cache": _sum(own, "cached"),
+        "resume": _sum(skipped, "scored"),
     }
+    labelled = _sum(done, "labelled")
+    summary = {
+        "output_dir": str(parameters.output_dir),
+        "model_uri": parameters.model.uri,
+        "rows_in": _sum(done, "rows_in"),
+        "scored": _sum(done, "scored"),
+        "rejected": _sum(done, "rejected"),
+        "cache_hits": avoided["deduplication"] + avoided["cache"],
+        "model_calls": _sum(own, "model_calls"),
+        "model_calls_avoided": avoided,
+        "seconds_saved": _seconds_saved(own, done, sum(avoided.values())),
+        "shards_total": len(outcomes),
+        "shards_done": len(done),
+        "shards_skipped": len(skipped),
+        "shards_failed": sum(bool(outcome.error) for outcome in outcomes),
+        "scored_because": _counted(outcome.why for outcome in outcomes if outcome.why),
+        "labels": _added(record.labels for record in done),
+        "languages": _added(record.languages for record in done),
+        "rejected_because": _added(record.reasons for record in done),
+        "failures": {outcome.id: outcome.error for outcome in outcomes if outcome.error},
+        "cache_failures": _sum(own, "cache_failures"),
+        "seconds": round(seconds, 3),
+        "rows_per_second": round(_sum(own, "rows_in") / seconds, 1) if seconds else 0.0,
+    }
+    if labelled:
+        summary["accuracy"] = _sum(done, "correct") / labelled
+    return summary
+
+
+def as_markdown(title: str, fields: dict[str, Any]) -> str:
+    """Return `fields` as a Markdown table under a heading."""
+    cells = [(name, value.replace("|", "\\|")) for name, value in as_rows(fields)]
+    rows = [f"| {name} | {value} |" for name, value in cells]
+    return "\n".join([f"# {title}", "", "| | |", "|---|---|", *rows])
+
+
+def seconds_a_call(records: Iterable[ShardRecord]) -> float | None:
+    """Return the measured time that a text takes in the model, or None if none went through."""
+    records = list(records)
+    calls = _sum(records, "model_calls")
+    return sum(record.model_seconds for record in records) / calls if calls else None
+
+
+def _seconds_saved(
+    own: Sequence[ShardRecord], done: Sequence[ShardRecord], avoided: int
+) -> float | None:
+    """Return the time that avoided calls would have taken; None if no call was ever measured."""
+    # As this run measured it, else as the runs did whose shards it found.
+    measured = seconds_a_call(own) or seconds_a_call(done)
+    return None if measured is None else round(measured * avoided, 6)
+
+
+def _sum(records: Iterable[ShardRecord], field: str) -> int:
+    return sum(getattr(record.counts, field) for record in records)
+
+
+def _counted(values: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(values).most_common())
 
 
 def _added(counts: Iterable[dict[str, int]]) -> dict[str, int]:
@@ -72,9 +137,3 @@ def _added(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     for count in counts:
         total.update(count)
     return dict(total.most_common())
-
-
-def _as_markdown(summary: dict[str, Any]) -> str:
-    cells = [(name, value.replace("|", "\\|")) for name, value in as_rows(summary)]
-    rows = [f"| {name} | {value} |" for name, value in cells]
-    return "\n".join(["# Scored shards", "", "| | |", "|---|---|", *rows])

@@ -1,12 +1,13 @@
-"""Tables as they stand: CSV, TSV, JSONL and Parquet files, read without changing a cell."""
+"""Labelled tables: CSV, TSV, JSONL and Parquet files, read whole and without changing a cell.
+
+Files to score are read as streams instead, by `tasks.surveying`.
+"""
 
 import re
 from collections import Counter
-from collections.abc import Collection
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute
 import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
@@ -18,20 +19,12 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 # A row must lie in one block, and row numbers in messages count from the start of theirs.
 _BLOCK_BYTES = 2**30
 
-# Numbers that come out of these types as they went in; 007, +49 and 0x1F do not.
-_PLAIN_NUMBERS = {
-    pa.int64(): "^(0|-?[1-9][0-9]*)?$",
-    pa.float64(): r"^(-?(0|[1-9][0-9]{0,14})(\.[0-9]*)?([eE][+-]?[0-9]+)?)?$",
-}
 
-
-def read_table(path: Path, *, texts: Collection[str] | None) -> pa.Table:
-    """Read a table with the types that it has; what a CSV cell says is never changed by one.
+def read_table(path: Path) -> pa.Table:
+    """Read a table; JSONL and Parquet columns keep their types, CSV cells are texts.
 
     Args:
         path: A file with one of `SUFFIXES`.
-        texts: CSV columns that are texts, whatever they look like; `None` takes all. The other
-            columns get the type that fits each of their cells, and are texts where none does.
 
     Raises:
         OSError: If the file cannot be opened, which another attempt may mend.
@@ -41,7 +34,7 @@ def read_table(path: Path, *, texts: Collection[str] | None) -> pa.Table:
         raise DataError(f"{path}: unknown kind of file; expected {', '.join(SUFFIXES)}")
     _check_encoding(path)
     try:
-        table = _read(path, texts)
+        table = _read(path)
         table.validate(full=True)
     except (OSError, ValueError, pa.ArrowException) as error:
         if getattr(error, "errno", None):
@@ -67,26 +60,19 @@ def _check_encoding(path: Path) -> None:
                 raise DataError(f"{path}: line {number} is not UTF-8; expected UTF-8") from error
 
 
-def _read(path: Path, texts: Collection[str] | None) -> pa.Table:
+def _read(path: Path) -> pa.Table:
     match path.suffix.lower():
         case ".parquet":
             return pyarrow.parquet.ParquetFile(path).read()
         case ".jsonl":
             return _read_jsonl(path)
         case _:
-            return _read_csv(path, texts)
+            return _read_csv(path)
 
 
-def _read_csv(path: Path, texts: Collection[str] | None) -> pa.Table:
-    typed = _parse_csv(path, {})
-    cells = _parse_csv(path, dict.fromkeys(typed.column_names, pa.string()))
-    if texts is None:
-        return cells
-    columns = [
-        column if name not in texts and _says_the_same(column, text) else text
-        for name, column, text in zip(typed.column_names, typed.columns, cells.columns, strict=True)
-    ]
-    return pa.table(columns, names=typed.column_names)
+def _read_csv(path: Path) -> pa.Table:
+    names = _parse_csv(path, {}).column_names
+    return _parse_csv(path, dict.fromkeys(names, pa.string()))
 
 
 def _parse_csv(path: Path, types: dict[str, pa.DataType]) -> pa.Table:
@@ -109,9 +95,6 @@ def _parse_csv(path: Path, types: dict[str, pa.DataType]) -> pa.Table:
         convert_options=pyarrow.csv.ConvertOptions(
             column_types=types,
             strings_can_be_null=False,
-            null_values=[""],  # "NA" is Namibia
-            true_values=["true", "True", "TRUE"],
-            false_values=["false", "False", "FALSE"],
         ),
     )
     if misshapen:
@@ -121,14 +104,6 @@ def _parse_csv(path: Path, types: dict[str, pa.DataType]) -> pa.Table:
             f"expected {first.expected_columns}, as in the header"
         )
     return table
-
-
-def _says_the_same(column: pa.ChunkedArray, text: pa.ChunkedArray) -> bool:
-    if pa.types.is_null(column.type):
-        return False
-    pattern = _PLAIN_NUMBERS.get(column.type, "")
-    matches = pyarrow.compute.match_substring_regex(text, pattern)
-    return bool(pyarrow.compute.all(matches, min_count=0).as_py())
 
 
 def _read_jsonl(path: Path) -> pa.Table:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import mlflow
 from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from tasks.settings import REPOSITORY, get_settings
 
@@ -30,8 +31,10 @@ def connect() -> MlflowClient:
     """Point MLflow at the settings' server or database and return a client."""
     settings = get_settings()
     # They narrate the making of a new database, and each model that is looked at.
-    for name in ("alembic", "mlflow.store.db.utils", "mlflow.pyfunc", "mlflow.transformers"):
+    for name in ("alembic", "mlflow.pyfunc", "mlflow.transformers"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It logs the whole traceback of every error that it raises as well.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     mlflow.set_tracking_uri(settings.tracking_uri)
     client = MlflowClient()
     if urlsplit(settings.tracking_uri).scheme not in _SERVER_SCHEMES:
@@ -55,6 +58,11 @@ def experiment_id(name: str) -> str:
         on_server = urlsplit(settings.tracking_uri).scheme in _SERVER_SCHEMES
         location = None if on_server else (settings.artifacts / name).as_uri()
         return str(client.create_experiment(name, artifact_location=location))
+
+
+def may_pass(error: MlflowException) -> bool:
+    """Return whether the same call may succeed later, as when the database is locked."""
+    return bool(error.error_code == "TEMPORARILY_UNAVAILABLE")
 
 
 def git_commit() -> str:

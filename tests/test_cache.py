@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,20 +17,25 @@ from typing import Any
 
 import diskcache
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pyfunc.cache import PredictionCache, TextDisk
 from pyfunc.classifier import Classifier
 from pyfunc.contract import Answer, Language, Prediction, Provenance
+from pyfunc.errors import SettingError
 from pyfunc.language import LanguageDetector
-from pyfunc.pipeline import InferencePipeline
-from pyfunc.settings import prediction_cache_folder
+from pyfunc.pipeline import InferencePipeline, open_pipeline
+from pyfunc.settings import prediction_cache_folder, prediction_cache_size_limit
 from tasks.settings import REPOSITORY
-from tests.builders import ask_pipeline, one_torch_thread
+from tests.builders import ask_pipeline, build_artifact, one_torch_thread
 
 TEXTS = ["Great movie", "what a disappointing movie", "很好看的电影"]
 
 PROVENANCE = Provenance("models:/dl_finetuned_model/3", "models:/m-1")
 ANSWER = Answer(Prediction("positive", 0.97, False), Language("en", True, 0.9), PROVENANCE)
+
+VARIABLE = "MILLSTREAM_CACHE_SIZE_LIMIT"
 
 NOBODY = 65_534  # a user id that owns nothing
 
@@ -180,6 +186,29 @@ def test_above_the_size_limit_the_answers_stored_first_go_and_the_last_ones_stay
     assert cache.failures == 0
 
 
+def test_a_look_up_asks_the_database_once_for_500_texts(folder: Path) -> None:
+    cache = PredictionCache(folder, "f")
+    texts = [str(row) for row in range(1_001)]
+    cache.store_many(dict.fromkeys(texts, ANSWER))
+    asked: list[str] = []
+    cache._cache._con.set_trace_callback(asked.append)  # type: ignore[union-attr]
+    assert cache.get_many(texts) == dict.fromkeys(texts, ANSWER)
+    assert len(asked) == 3
+    assert cache.get_many([]) == {}
+    assert len(asked) == 3
+
+
+@given(st.sets(st.integers(0, 2_000)), st.lists(st.integers(0, 2_000)))
+@settings(deadline=None, max_examples=25)
+def test_what_is_stored_and_asked_for_is_found(stored: set[int], asked: list[int]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        cache = PredictionCache(Path(name), "f")
+        cache.store_many({f"{row}": ANSWER for row in stored})
+        found = cache.get_many(str(row) for row in asked)
+        cache.close()
+    assert found == {str(row): ANSWER for row in asked if row in stored}
+
+
 # Where it is stored
 
 
@@ -194,6 +223,56 @@ def test_the_folder_is_that_of_the_configuration_else_of_the_home_else_of_the_us
         assert prediction_cache_folder(nothing) == tmp_path / "home" / "prediction-cache"
     monkeypatch.delenv("MILLSTREAM_HOME")
     assert prediction_cache_folder(None) == tmp_path / "user" / "millstream" / "prediction-cache"
+
+
+def test_the_size_limit_is_that_of_the_configuration_else_of_the_variable_else_2_gib(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(VARIABLE, "3000000")
+    assert prediction_cache_size_limit({"cache_size_limit": 2**20}) == 2**20
+    assert prediction_cache_size_limit({"cache_size_limit": "1048577"}) == 2**20 + 1
+    for nothing in (None, {}, {"cache_size_limit": ""}, {"cache_size_limit": None}):
+        assert prediction_cache_size_limit(nothing) == 3_000_000
+    monkeypatch.setenv(VARIABLE, "")
+    assert prediction_cache_size_limit(None) == 2 * 2**30
+    monkeypatch.delenv(VARIABLE)
+    assert prediction_cache_size_limit(None) == 2 * 2**30
+
+
+@pytest.mark.parametrize(
+    "value",
+    [0, 2**20 - 1, -(2**21), 2e6, True, [], "much", "2 GiB", "2e6", "-2000000", " ", "²", 10**30],
+)
+def test_a_size_limit_that_is_no_whole_number_of_a_mebibyte_or_more_is_named(
+    monkeypatch: pytest.MonkeyPatch, value: object
+) -> None:
+    monkeypatch.setenv(VARIABLE, "3000000")
+    with pytest.raises(SettingError, match=r"^cache_size_limit: expected a whole number of bytes"):
+        prediction_cache_size_limit({"cache_size_limit": value})
+
+
+@pytest.mark.parametrize("value", ["0", "1048575", "2.5", "much", "9" * 5_000])
+def test_a_size_limit_that_is_bad_in_the_variable_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv(VARIABLE, value)
+    with pytest.raises(SettingError, match=f"^{VARIABLE}: expected .*at least 1048576"):
+        prediction_cache_size_limit({"cache_size_limit": ""})
+
+
+def test_a_pipeline_keeps_to_the_size_limit_that_it_is_opened_with(
+    tiny_classifier: Path, tmp_path: Path
+) -> None:
+    artifact = build_artifact(tmp_path / "artifact", tiny_classifier)
+    config = {"cache_dir": str(tmp_path / "cache"), "cache_size_limit": 2**21}
+    open_pipeline(artifact, model_uri="models:/m", model_config=config)
+    with database(tmp_path / "cache") as connection:
+        query = "SELECT value FROM Settings WHERE key = 'size_limit'"
+        assert connection.execute(query).fetchall() == [(2**21,)]
+    with pytest.raises(SettingError, match="cache_size_limit"):
+        open_pipeline(
+            artifact, model_uri="models:/m", model_config=config | {"cache_size_limit": 7}
+        )
 
 
 # What is in the way
@@ -292,13 +371,42 @@ def test_a_record_of_another_shape_costs_a_computation_and_is_mended(
     assert cached(ask(cache)) == [True] * 3
 
 
-def test_one_bad_record_costs_its_own_row_alone(ask: Ask, folder: Path) -> None:
+BAD_RECORDS = {
+    "garbage": "'garbage'",
+    "text that is not UTF-8": "CAST(x'7bff' AS TEXT)",
+    "a number": "7",
+    "bytes": "x'7b7d'",
+    "nothing": "NULL",
+}
+
+
+@pytest.mark.parametrize("record", BAD_RECORDS.values(), ids=list(BAD_RECORDS))
+def test_one_bad_record_costs_its_own_row_alone(ask: Ask, folder: Path, record: str) -> None:
     filled(folder, ask)
     with database(folder) as connection:
-        connection.execute("UPDATE Cache SET value = 'garbage' WHERE rowid = 2")
+        connection.execute(f"UPDATE Cache SET value = {record} WHERE rowid = 2")
     cache = PredictionCache(folder, "f")
     assert sorted(cached(ask(cache))) == [False, True, True]
     assert cache.failures == 1
+
+
+@pytest.mark.parametrize("mode", ["0", "2", "3", "4", "NULL", "'text'", "CAST(x'ff' AS TEXT)"])
+def test_text_in_any_mode_but_raw_is_refused(ask: Ask, folder: Path, mode: str) -> None:
+    filled(folder, ask)
+    with database(folder) as connection:
+        connection.execute(f"UPDATE Cache SET mode = {mode} WHERE rowid = 2")
+    cache = PredictionCache(folder, "f")
+    assert sorted(cached(ask(cache))) == [False, True, True]
+    assert cache.failures == 1
+
+
+def test_a_key_that_is_not_raw_is_not_found(folder: Path) -> None:
+    PredictionCache(folder, "f").store_many({"a text": ANSWER})
+    with database(folder) as connection:
+        connection.execute("UPDATE Cache SET raw = 0")
+    cache = PredictionCache(folder, "f")
+    assert cache.get_many(["a text"]) == {}
+    assert cache.failures == 0
 
 
 def put_noise_over_the_file(folder: Path) -> None:
@@ -362,6 +470,7 @@ def test_a_spoilt_cache_costs_speed_and_one_warning_but_no_answer(
     assert cache.failures >= 1
     (warning,) = warnings()
     assert f"prediction cache {folder} fails" in warning
+    assert warning.endswith("are computed instead; delete the folder to start a new one")
 
 
 def test_a_folder_that_cannot_be_made_costs_speed_and_one_warning_but_no_answer(
@@ -370,7 +479,7 @@ def test_a_folder_that_cannot_be_made_costs_speed_and_one_warning_but_no_answer(
     folder.write_text("a file")
     cache = PredictionCache(folder / "inside a file", "f")
     assert ask(cache) == ask(cache) == right
-    assert cache.failures == 1
+    assert cache.failures == 3  # it was not opened, and then asked twice
     assert len(warnings()) == 1
 
 
@@ -473,7 +582,7 @@ cache.store_many({{"a text": answer}})
 print(cache.get_many(["a text"]), cache.failures)
 """
     child = _run(script, open_to_all)
-    assert child.stdout.splitlines() == ["{}", "{} 1"]
+    assert child.stdout.splitlines() == ["{}", "{} 3"]
     assert child.stderr.splitlines() == ["WARNING"]
 
 
@@ -565,6 +674,24 @@ def test_threads_share_a_cache(folder: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(work, range(16))) == [50] * 16
     assert cache.failures == 0
+
+
+def test_a_thread_knows_its_own_failures(folder: Path) -> None:
+    cache = PredictionCache(folder, "f")
+    cache.store_many({"a": ANSWER, "b": ANSWER, "c": ANSWER})
+    with database(folder) as connection:
+        connection.execute("UPDATE Cache SET value = 'garbage'")
+    barrier = threading.Barrier(3)
+
+    def work(texts: str) -> int:
+        barrier.wait(30)
+        cache.get_many(texts)
+        barrier.wait(30)
+        return cache.failures_of_thread
+
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(work, ["", "a", "bc"])) == [0, 1, 2]
+    assert (cache.failures, cache.failures_of_thread) == (3, 0)
 
 
 def _run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -130,7 +130,7 @@ def test_equal_parameters_of_two_flows_are_described_and_bounded_alike() -> None
         (["--inputs", "a.csv", "--output-dir", "o", "--workers", "0"], "--workers: .* got 0"),
         (["--inputs", "a.csv", "--output-dir", "o", "--workers", "65"], "--workers: .* got 65"),
         (["--inputs", "a.csv", "--output-dir", "o", "--workers", "two"], '--workers.*"two"'),
-        (["--inputs", "a.csv", "--output-dir", "o", "--nonsense", "1"], "--nonsense"),
+        (["--inputs", "a.csv", "--output-dir", "o", "--gibberish", "1"], "--gibberish"),
         (["--inputs", "a.csv", "--output-dir", "o", "--use-cache", "maybe"], "maybe"),
     ],
 )
@@ -150,10 +150,10 @@ def test_parameter_that_is_refused_is_one_line_and_code_2(
 def test_debug_shows_where_a_parameter_was_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert exit_code(score_shards, monkeypatch, "--debug", "--nonsense", "1") == 2
+    assert exit_code(score_shards, monkeypatch, "--debug", "--gibberish", "1") == 2
     (first, *_, last) = capsys.readouterr().err.splitlines()
     assert first.startswith("Traceback")
-    assert last == "error: Unknown option: --nonsense."
+    assert last == "error: Unknown option: --gibberish."
 
 
 # What comes of a flow
@@ -205,6 +205,10 @@ CODES = {
     "TransientDownloadError": 4,
     "ModelError": 5,
     "ShardsFailedError": 6,
+    "OutputInUseError": 7,
+    "OutputError": 8,
+    "ProofError": 9,
+    "TrackingError": 10,
 }
 
 

@@ -1,14 +1,15 @@
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyfunc.contract import Answer, Language, Prediction, Provenance, Refusal
+from pyfunc.contract import Answer, Language, Outcome, Prediction, Provenance, Refusal, Source
 
 PROVENANCE = Provenance("models:/dl_finetuned_model/3", "models:/m-1")
 ANSWER = Answer(Prediction("positive", 0.97, False), Language("en", True, 0.9), PROVENANCE)
+REFUSAL = Refusal("validate", "null", PROVENANCE)
 
 NUMBERS = st.floats(0, 1)
 ANSWERS = st.builds(
@@ -48,6 +49,53 @@ def test_a_refusal_has_the_same_fields_without_values_and_an_error() -> None:
     assert refused["metadata"].keys() == answered["metadata"].keys()
     assert refused["metadata"] == dict.fromkeys(answered["metadata"]) | {"cached": False}
     assert refused["model_metadata"] == answered["model_metadata"]
+
+
+def test_a_refusal_shows_the_language_if_it_was_detected() -> None:
+    refusal = Refusal("language", "not wanted", PROVENANCE, Language("fr", True, 0.8))
+    assert json.loads(refusal.to_document())["metadata"] == {
+        "language_detected": "fr",
+        "language_reliable": True,
+        "language_probability": 0.8,
+        "truncated": None,
+        "cached": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("source", "cached"), [("computed", False), ("repeated", True), ("cached", True)]
+)
+def test_an_answered_row_says_whether_it_paid(source: Source, cached: bool) -> None:
+    outcome = Outcome(ANSWER, None, source)
+    assert outcome.to_document() == ANSWER.to_document(cached=cached)
+    assert outcome.language == ANSWER.language
+
+
+def test_a_refused_row_has_the_document_of_its_refusal() -> None:
+    outcome = Outcome(None, REFUSAL, "refused")
+    assert outcome.to_document() == REFUSAL.to_document()
+    assert outcome.language is None
+
+
+@pytest.mark.parametrize("answer", [ANSWER, None])
+@pytest.mark.parametrize("refusal", [REFUSAL, None])
+@pytest.mark.parametrize("source", get_args(Source))
+def test_a_row_has_an_answer_or_a_refusal_and_a_source_that_fits(
+    answer: Answer | None, refusal: Refusal | None, source: Source
+) -> None:
+    fits = (answer is None) == (source == "refused") and (answer is None) != (refusal is None)
+    if fits:
+        Outcome(answer, refusal, source)
+    else:
+        with pytest.raises(ValueError, match="expected"):
+            Outcome(answer, refusal, source)
+
+
+def test_an_equal_row_repeats_what_was_computed_and_nothing_else() -> None:
+    sources: list[Source] = ["computed", "repeated", "cached"]
+    again = [Outcome(ANSWER, None, source).again().source for source in sources]
+    assert again == ["repeated", "repeated", "cached"]
+    assert Outcome(None, REFUSAL, "refused").again().source == "refused"
 
 
 @pytest.mark.parametrize("cached", [True, False])

@@ -22,6 +22,8 @@ ENTRYPOINTS = {
     "flows/promote_pipeline.py:promote_pipeline": "promote-pipeline",
     "flows/score_shards.py:score_shards": "score-shards",
     "flows/end_to_end.py:end_to_end": "end-to-end",
+    "flows/explain_prediction.py:explain_prediction": "explain-prediction",
+    "flows/prune_cache.py:prune_cache": "prune-cache",
 }
 KEYS = {"name", "entrypoint", "work_pool"}
 

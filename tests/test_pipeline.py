@@ -1,18 +1,26 @@
 import json
 import logging
+import sqlite3
+import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from pyfunc.cache import PredictionCache
 from pyfunc.classifier import DEFAULT_BATCH_TOKENS
+from pyfunc.contract import Answers, Language, Outcome
 from pyfunc.errors import ArtifactError, PredictParameterError
+from pyfunc.fingerprint import fingerprint_pipeline
 from pyfunc.pipeline import MAX_CHARACTERS, InferencePipeline, PlainPipeline, open_pipeline
 from pyfunc.spec import PipelineSpec
 from tests.builders import ask_pipeline, build_artifact, one_torch_thread
@@ -123,6 +131,11 @@ def opened(artifact: Path, cache: Path) -> InferencePipeline:
     return pipeline
 
 
+def with_cache_in(pipeline: InferencePipeline, folder: Path) -> InferencePipeline:
+    cache = PredictionCache(folder, "f")
+    return InferencePipeline(pipeline._classifier, pipeline._detector, cache, pipeline._provenance)
+
+
 def answer(document: dict[str, Any]) -> Any:
     """Return every field but `cached`, equal to another's within 1e-5 in the score."""
     response, metadata = document["response"], document["metadata"]
@@ -131,6 +144,11 @@ def answer(document: dict[str, Any]) -> Any:
         "response": response
         and response | {"prediction_score": pytest.approx(response["prediction_score"], abs=1e-5)},
     }
+
+
+def outcome(row: Outcome) -> Any:
+    """Return all but the source, equal to another's within 1e-5 in the score."""
+    return answer(json.loads(row.to_document()))
 
 
 def without_cached(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -194,6 +212,172 @@ def test_a_text_longer_than_the_model_reads_says_that_it_was_cut(cold: Inference
 def test_no_rows_have_no_answers(cold: InferencePipeline) -> None:
     assert cold.predict([], use_cache=True, batch_tokens=1) == []
     assert cold.predict([], use_cache=False, batch_tokens=1) == []
+
+
+# The typed answers
+
+
+@unhurried
+@given(st.lists(ANY_ROW, max_size=8), st.booleans())
+def test_the_documents_are_those_of_the_typed_answers(
+    pipeline: InferencePipeline, rows: list[object], use_cache: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        typed, documents = (with_cache_in(pipeline, Path(name)) for name in (one, other))
+        for _ in range(2):
+            answers = typed.answer(rows, use_cache=use_cache, batch_tokens=64)
+            assert [row.to_document() for row in answers.outcomes] == documents.predict(
+                rows, use_cache=use_cache, batch_tokens=64
+            )
+
+
+@unhurried
+@given(st.lists(st.sampled_from([*ORIGINAL, *ODD, None, "", 7]), max_size=12), st.booleans())
+def test_sources_add_up_and_answers_are_those_without_the_cache(
+    pipeline: InferencePipeline, rows: list[object], refused: bool
+) -> None:
+    def rule(language: Language) -> str:
+        return "not wanted" if refused and language.code == "zh" else ""
+
+    def count(answers: Answers) -> Counter[str]:
+        return Counter(row.source for row in answers.outcomes)
+
+    with tempfile.TemporaryDirectory() as name:
+        cold = with_cache_in(pipeline, Path(name))
+        without = cold.answer(rows, use_cache=False, batch_tokens=64, refuse=rule)
+        first = cold.answer(rows, use_cache=True, batch_tokens=64, refuse=rule)
+        second = cold.answer(rows, use_cache=True, batch_tokens=64, refuse=rule)
+    for answers in (without, first, second):
+        assert [row.source == "refused" for row in answers.outcomes] == [
+            row.refusal is not None for row in answers.outcomes
+        ]
+        assert len(answers.outcomes) == count(answers).total() == len(rows)
+        assert answers.model_calls == count(answers)["computed"]
+        assert answers.cache_failures == 0
+        assert [outcome(row) for row in answers.outcomes] == [
+            outcome(row) for row in without.outcomes
+        ]
+    texts = {row for row, found in zip(rows, first.outcomes, strict=True) if found.answer}
+    assert count(without).keys() <= {"computed", "refused"}
+    assert count(first)["computed"] == len(texts)
+    assert count(first)["cached"] == 0
+    assert count(second)["cached"] == len(rows) - count(second)["refused"]
+
+
+def test_who_paid_is_told_row_by_row(cold: InferencePipeline) -> None:
+    cold.predict(["a film"], use_cache=True, batch_tokens=64)
+    answers = cold.answer(["new", "a film", "new", None], use_cache=True, batch_tokens=64)
+    assert [row.source for row in answers.outcomes] == [
+        "computed",
+        "cached",
+        "repeated",
+        "refused",
+    ]
+    assert answers.model_calls == 1
+    assert answers.model_seconds > 0
+
+
+def test_time_spent_with_the_cache_alone_is_not_the_models(cold: InferencePipeline) -> None:
+    cold.predict(ORIGINAL, use_cache=True, batch_tokens=64)
+    answers = cold.answer(ORIGINAL, use_cache=True, batch_tokens=64)
+    assert answers.model_calls == 0
+    assert answers.model_seconds < 0.001
+
+
+def test_failures_of_the_cache_are_those_of_the_call(artifact: Path, tmp_path: Path) -> None:
+    pipeline = opened(artifact, tmp_path / "cache")
+    pipeline.predict(ORIGINAL, use_cache=True, batch_tokens=64)
+    with closing(sqlite3.connect(tmp_path / "cache" / "cache.db")) as database:
+        database.execute("UPDATE Cache SET value = 'garbage' WHERE rowid < 3")
+        database.commit()
+    failures = [
+        pipeline.answer(ORIGINAL, use_cache=use_cache, batch_tokens=64).cache_failures
+        for use_cache in (False, True, True)
+    ]
+    assert failures == [0, 2, 0]
+
+
+def test_a_pipeline_tells_its_fingerprint_and_its_labels(
+    artifact: Path, cold: InferencePipeline
+) -> None:
+    spec = PipelineSpec.read(artifact)
+    assert cold.fingerprint == fingerprint_pipeline(
+        artifact / "pyfunc", artifact / "classifier", spec
+    )
+    assert cold.labels == list(LABELS)
+
+
+def test_a_pipeline_counts_the_texts_that_its_cache_has(cold: InferencePipeline) -> None:
+    assert cold.count_stored(ORIGINAL) == 0
+    cold.predict(ORIGINAL[:2], use_cache=True, batch_tokens=64)
+    assert cold.count_stored(ORIGINAL) == 3  # the second text comes twice
+    cold.predict(ORIGINAL, use_cache=False, batch_tokens=64)
+    assert cold.count_stored(iter(ORIGINAL)) == 3
+
+
+def test_a_model_that_mlflow_loads_hands_out_its_pipeline(artifact: Path, tmp_path: Path) -> None:
+    mlflow.pyfunc.save_model(
+        tmp_path / "model",
+        python_model=str(artifact / "pyfunc" / "model.py"),
+        artifacts={"pipeline": str(artifact)},
+        model_config={"cache_dir": "", "cache_size_limit": ""},
+        pip_requirements=[],
+    )
+    config = {"cache_dir": str(tmp_path / "cache"), "cache_size_limit": 2**20}
+    model = mlflow.pyfunc.load_model(str(tmp_path / "model"), model_config=config)
+    pipeline = model.unwrap_python_model().pipeline
+    answers = pipeline.answer(ORIGINAL, use_cache=True, batch_tokens=64)
+    assert [row.source for row in answers.outcomes] == [
+        "computed",
+        "computed",
+        "repeated",
+        "computed",
+    ]
+    assert pipeline.labels == list(LABELS)
+    assert (tmp_path / "cache" / "cache.db").is_file()
+
+
+# A rule that refuses languages
+
+
+def not_chinese(language: Language) -> str:
+    return f"not wanted: {language.code}" if language.code == "zh" else ""
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_a_text_of_a_refused_language_is_refused_and_the_others_are_answered(
+    cold: InferencePipeline, use_cache: bool
+) -> None:
+    answers = cold.answer(ORIGINAL, use_cache=use_cache, batch_tokens=64, refuse=not_chinese)
+    refusal = answers.outcomes[3].refusal
+    assert refusal
+    assert (refusal.step, refusal.reason) == ("language", "not wanted: zh")
+    assert refusal.language
+    assert refusal.language.code == "zh"
+    assert [row.answer is not None for row in answers.outcomes] == [True, True, True, False]
+    assert answers.model_calls == (2 if use_cache else 3)
+
+
+def test_a_refused_text_is_neither_predicted_nor_stored(cold: InferencePipeline) -> None:
+    for _ in range(2):
+        answers = cold.answer(
+            [ORIGINAL[3]] * 2, use_cache=True, batch_tokens=64, refuse=not_chinese
+        )
+        assert [row.source for row in answers.outcomes] == ["refused"] * 2
+        assert answers.model_calls == 0
+    assert cold._cache.get_many(ORIGINAL) == {}
+    (row,) = cold.answer([ORIGINAL[3]], use_cache=True, batch_tokens=64).outcomes
+    assert row.source == "computed"
+
+
+def test_a_cached_answer_is_refused_as_a_computed_one_is(cold: InferencePipeline) -> None:
+    computed = cold.answer(ORIGINAL, use_cache=False, batch_tokens=64, refuse=not_chinese)
+    cold.predict(ORIGINAL, use_cache=True, batch_tokens=64)
+    cached = cold.answer(ORIGINAL, use_cache=True, batch_tokens=64, refuse=not_chinese)
+    assert [row.source for row in cached.outcomes] == ["cached"] * 3 + ["refused"]
+    assert cached.outcomes[3] == computed.outcomes[3]
+    (again,) = cold.answer([ORIGINAL[3]], use_cache=True, batch_tokens=64).outcomes
+    assert again.source == "cached"
 
 
 # What an answer does not depend on

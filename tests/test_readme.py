@@ -1,4 +1,4 @@
-"""README tells the truth: each command that it shows is run or checked here."""
+"""README and docs tell the truth: each command that they show is run or checked here."""
 
 import importlib
 import re
@@ -14,10 +14,12 @@ from tasks.settings import REPOSITORY, get_settings
 from tests.builders import Trained
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+DOCS = [path.read_text(encoding="utf-8") for path in sorted((REPOSITORY / "docs").glob("*.md"))]
 
 
 def _blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+    pattern = re.compile(rf"^```{language}\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+    return [block for text in (README, *DOCS) for block in pattern.findall(text)]
 
 
 def _commands() -> list[str]:
@@ -73,7 +75,7 @@ def test_readme_shows_commands() -> None:
     assert len(_commands()) > 10
 
 
-@pytest.mark.parametrize("command", _commands())
+@pytest.mark.parametrize("command", sorted(set(_commands())))
 def test_a_command_of_readme_is_one_that_works(command: str) -> None:
     words = _words(command)
     CHECKS[words[0]](words)

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from prefect import flow
@@ -17,9 +20,19 @@ from prefect.client.schemas.filters import LogFilter, LogFilterTimestamp
 from prefect.client.schemas.sorting import ArtifactSort
 
 from flows.score_shards import score_shards
-from tasks.errors import DataError, ModelError, ParameterError, ShardsFailedError
+from tasks.errors import (
+    DataError,
+    ModelError,
+    OutputInUseError,
+    ParameterError,
+    ProofError,
+    ShardsFailedError,
+)
+from tasks.fan_out import survey_in_parallel
+from tasks.inputs import find
+from tasks.output_folder import sole_user
 from tasks.pipelines import REGISTERED_NAME
-from tasks.scoring import ScoringParameters, Shard, ShardResult, score_in_parallel
+from tasks.scoring import InputFile, ScoringModel, ScoringParameters, Surveyed
 from tasks.tracking import connect
 from tests.builders import Trained
 
@@ -120,13 +133,22 @@ def test_run_answers_every_row_once_and_says_so_everywhere(
     assert (predictions["row"] == predictions["id"] + 1).all()
     assert sorted(rejected["reason"]) == ["empty"] * 3 + ["null"] * 3
     assert predictions["shard"].nunique() == rejected["shard"].nunique() == 3
-    files = {path.name for path in folder.rglob("*") if path.is_file()}
-    assert files == {f"{shard}.parquet" for shard in set(predictions["shard"])} | {"manifest.json"}
+    shards = set(predictions["shard"])
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert files == {".lock", "manifest.json"} | {
+        f"{kind}/{shard}.{ending}"
+        for shard in shards
+        for kind, ending in {
+            "predictions": "parquet",
+            "rejected": "parquet",
+            "records": "json",
+        }.items()
+    }
 
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["summary"] == json.loads(json.dumps(summary))
-    assert [shard["rows_in"] for shard in manifest["shards"]] == [10, 10, 10]
-    assert manifest["parameters"]["model_uri"] == summary["model_uri"]
+    assert [shard["record"]["counts"]["rows_in"] for shard in manifest["shards"]] == [10, 10, 10]
+    assert manifest["parameters"]["model"]["uri"] == summary["model_uri"]
 
     shown = capsys.readouterr().out
     assert "Scored shards" in shown
@@ -138,25 +160,248 @@ def test_run_answers_every_row_once_and_says_so_everywhere(
     assert "| rows in | 30 |" in str(artifact.data)
 
 
-def test_second_run_computes_nothing_and_a_run_without_the_cache_everything(
+def test_run_is_in_mlflow_with_its_figures_and_its_manifest(
     trained: Trained, inputs: Path, tmp_path: Path
 ) -> None:
-    def calls(**parameters: Any) -> tuple[int, int]:
-        summary = score_shards([str(inputs)], str(tmp_path / "out"), **parameters)
-        return summary["model_calls"], summary["cache_hits"]
+    summary = score_shards([str(inputs)], str(tmp_path / "out"), shard_rows=4)
+    client = connect()
+    experiment = client.get_experiment_by_name("score-shards")
+    assert experiment is not None
+    run = client.search_runs([experiment.experiment_id], max_results=1)[0]
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["output_dir"] == str(tmp_path / "out")
+    assert run.data.params["shard_rows"] == "4"
+    for name in ("rows_in", "scored", "rejected", "model_calls", "cache_hits", "shards_done"):
+        assert run.data.metrics[name] == summary[name]
+    avoided = summary["model_calls_avoided"]["deduplication"]
+    assert run.data.metrics["model_calls_avoided_by_deduplication"] == avoided
+    manifest = client.download_artifacts(run.info.run_id, "manifest.json", str(tmp_path))
+    assert Path(manifest).read_bytes() == (tmp_path / "out" / "manifest.json").read_bytes()
 
-    assert calls(use_cache=False) == (24, 0)
-    assert calls(workers=1) == (18, 6)
-    assert calls(workers=3, batch_tokens=16) == (0, 24)
-    predictions = pd.read_parquet(tmp_path / "out" / "predictions")
-    assert len(predictions) == 24
-    assert predictions["cached"].all()
+
+def test_accuracy_is_told_where_there_are_labels(trained: Trained, tmp_path: Path) -> None:
+    table = pd.DataFrame({"text": ["a great film", "an awful film"], "label": ["positive"] * 2})
+    table.to_csv(tmp_path / "rows.csv")
+    summary = score_shards(
+        [str(tmp_path / "rows.csv")], str(tmp_path / "out"), label_column="label"
+    )
+    predicted = pd.read_parquet(tmp_path / "out" / "predictions")["prediction_label"]
+    assert summary["accuracy"] == (predicted == "positive").mean()
+    assert "accuracy" not in score_shards([str(tmp_path / "rows.csv")], str(tmp_path / "out"))
 
 
-# Shards that fail
+# What is not done twice
 
 
-def test_broken_shard_fails_alone_and_the_run_after_the_others(
+def made(summary: dict[str, Any]) -> tuple[int, ...]:
+    avoided = summary["model_calls_avoided"]
+    own = (avoided["deduplication"], avoided["cache"], avoided["resume"])
+    assert summary["model_calls"] + sum(own) == summary["scored"]
+    assert summary["cache_hits"] == own[0] + own[1]
+    return (summary["model_calls"], *own)
+
+
+def test_equal_texts_are_predicted_once_in_a_run_and_never_again_after_it(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    for part in (1, 2):  # all three shards are equal
+        (inputs / f"part-{part}.parquet").write_bytes((inputs / "part-0.parquet").read_bytes())
+    first = made(score_shards([str(inputs)], str(tmp_path / "out"), workers=3))
+    assert first[0] == 6
+    assert first[1] + first[2] == 18
+    assert made(score_shards([str(inputs)], str(tmp_path / "other"), batch_tokens=16)) == (
+        0,
+        0,
+        24,
+        0,
+    )
+    without = score_shards([str(inputs)], str(tmp_path / "other"), resume=False, use_cache=False)
+    assert made(without) == (24, 0, 0, 0)
+    assert not pd.read_parquet(tmp_path / "other" / "predictions")["cached"].any()
+
+
+def test_second_run_skips_what_is_done_and_says_so(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    first = score_shards([str(inputs)], str(tmp_path / "out"), use_cache=False)
+    published = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/*.*")}
+    assert len(published) == 9
+    second = score_shards([str(inputs)], str(tmp_path / "out"), use_cache=False)
+    assert made(second) == (0, 0, 0, 24)
+    assert second["seconds_saved"] > 0
+    assert (second["shards_done"], second["shards_skipped"]) == (3, 3)
+    same = ("rows_in", "scored", "rejected", "labels", "languages", "rejected_because")
+    assert {name: first[name] for name in same} == {name: second[name] for name in same}
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/*.*")} == published
+
+
+def alter_the_input(folder: Path, output: Path) -> dict[str, Any]:
+    table = pd.read_parquet(folder / "part-1.parquet")
+    table.loc[0, "text"] = "another film"
+    table.to_parquet(folder / "part-1.parquet")
+    return {}
+
+
+def delete_the_predictions(folder: Path, output: Path) -> dict[str, Any]:
+    next(output.glob("predictions/part-1-*")).unlink()
+    return {}
+
+
+def alter_the_rejects(folder: Path, output: Path) -> dict[str, Any]:
+    with next(output.glob("rejected/part-1-*")).open("ab") as file:
+        file.write(b"more")
+    return {}
+
+
+def cut_the_record(folder: Path, output: Path) -> dict[str, Any]:
+    record = next(output.glob("records/part-1-*"))
+    record.write_bytes(record.read_bytes()[:100])
+    return {}
+
+
+def delete_the_record(folder: Path, output: Path) -> dict[str, Any]:
+    next(output.glob("records/part-1-*")).unlink()
+    return {}
+
+
+def change_nothing_that_matters(folder: Path, output: Path) -> dict[str, Any]:
+    return {"batch_tokens": 16, "workers": 1, "use_cache": False, "max_failed_shards": 1}
+
+
+def ask_for_a_flag(folder: Path, output: Path) -> dict[str, Any]:
+    return {"language_policy": "flag", "languages": ["en"]}
+
+
+def ask_to_start_over(folder: Path, output: Path) -> dict[str, Any]:
+    return {"resume": False}
+
+
+def ask_for_other_ranges(folder: Path, output: Path) -> dict[str, Any]:
+    return {"shard_rows": 9}
+
+
+@pytest.mark.parametrize(
+    ("change", "reasons"),
+    [
+        (alter_the_input, {"the input changed": 1}),
+        (delete_the_predictions, {"its predictions file is missing": 1}),
+        (alter_the_rejects, {"its rejected file was altered": 1}),
+        (cut_the_record, {"its record is damaged": 1}),
+        (delete_the_record, {"new": 1}),
+        (change_nothing_that_matters, {}),
+        (ask_for_a_flag, {"the parameters changed": 3}),
+        (ask_to_start_over, {"resume is false": 3}),
+        (ask_for_other_ranges, {"the row range changed": 3, "new": 3}),
+    ],
+)
+def test_what_is_no_longer_as_recorded_is_scored_again_and_the_summary_says_why(
+    trained: Trained,
+    inputs: Path,
+    tmp_path: Path,
+    change: Callable[[Path, Path], dict[str, Any]],
+    reasons: dict[str, int],
+) -> None:
+    output = tmp_path / "out"
+    score_shards([str(inputs)], str(output))
+    parameters = change(inputs, output)
+    summary = score_shards([str(inputs)], str(output), **parameters)
+    assert summary["scored_because"] == reasons
+    assert (summary["rows_in"], summary["scored"], summary["rejected"]) == (30, 24, 6)
+    rows = pd.concat([pd.read_parquet(output / folder) for folder in ("predictions", "rejected")])
+    assert len(rows) == 30
+    assert not rows.duplicated(["id", "shard"]).any()
+    assert (
+        score_shards([str(inputs)], str(output), **parameters | {"resume": True})["shards_skipped"]
+        == summary["shards_total"]
+    )
+
+
+def test_ranges_that_a_file_no_longer_has_are_removed_and_other_files_stay(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    score_shards([str(inputs)], str(output), shard_rows=4)
+    assert len(list(output.glob("predictions/*"))) == 9
+    pd.read_parquet(inputs / "part-1.parquet").head(3).to_parquet(inputs / "part-1.parquet")
+    (inputs / "part-2.parquet").unlink()
+    assert score_shards([str(inputs)], str(output), shard_rows=4)["rows_in"] == 13
+    for folder in ("predictions", "rejected", "records"):
+        names = sorted(path.name[:6] for path in (output / folder).iterdir())
+        assert names == ["part-0"] * 3 + ["part-1"] + ["part-2"] * 3
+
+
+def test_what_a_killed_run_left_is_cleared_away(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    score_shards([str(inputs)], str(output))
+    left = [
+        output / "predictions" / ".part-0.parquet.123.draft",
+        output / "records" / ".part-0.json.123.draft",
+        output / ".manifest.json.123.draft",
+        output / ".staged" / "part-0-00001.arrow",
+    ]
+    left[-1].parent.mkdir(exist_ok=True)
+    for path in left:
+        path.touch()
+    score_shards([str(inputs)], str(output))
+    assert not [path for path in left if path.exists()]
+
+
+# Ranges
+
+
+@given(data=st.data())
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+def test_outputs_put_together_are_the_input_in_order_whatever_the_shard_size(
+    trained: Trained, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    tmp_path = tmp_path_factory.mktemp("ranges")
+    rows = data.draw(
+        st.lists(
+            st.fixed_dictionaries(
+                {
+                    "id": st.none() | st.integers(-(2**62), 2**62),
+                    "text": st.none() | st.text(max_size=20) | st.sampled_from(["NA", "a film"]),
+                    "seen": st.none() | st.datetimes(),
+                    "tags": st.none() | st.lists(st.text(max_size=3), max_size=2),
+                }
+            ),
+            max_size=40,
+        )
+    )
+    schema = pa.schema(
+        [
+            ("id", pa.int64()),
+            ("text", pa.string()),
+            ("seen", pa.timestamp("us")),
+            ("tags", pa.list_(pa.string())),
+        ]
+    )
+    table = pa.Table.from_pylist(rows, schema)
+    pq.write_table(table, tmp_path / "rows.parquet", row_group_size=7)
+    shard_rows = data.draw(st.integers(1, 50))
+    summary = score_shards.fn(
+        [str(tmp_path / "rows.parquet")], str(tmp_path / "out"), shard_rows=shard_rows
+    )
+    assert summary["shards_done"] == max(1, -(-len(rows) // shard_rows))
+    parts = [
+        pq.read_table(path).select([*schema.names, "row"])
+        for folder in ("predictions", "rejected")
+        for path in sorted((tmp_path / "out" / folder).iterdir())
+    ]
+    whole = pa.concat_tables(parts).sort_by("row")
+    assert whole["row"].to_pylist() == list(range(1, len(rows) + 1))
+    assert whole.drop_columns(["row"]).equals(table)
+    predictions = pq.read_table(tmp_path / "out" / "predictions")
+    assert predictions["prediction_label"].null_count == 0
+    assert predictions.num_rows == summary["scored"]
+
+
+# What fails
+
+
+def test_broken_file_fails_alone_and_the_run_after_the_others(
     trained: Trained, inputs: Path, tmp_path: Path
 ) -> None:
     broken = inputs / "part-1.parquet"
@@ -165,46 +410,158 @@ def test_broken_shard_fails_alone_and_the_run_after_the_others(
         score_shards(inputs=[str(inputs)], output_dir=str(tmp_path / "out"))
     message = str(raised.value)
     assert message.startswith("1 of 3 shards failed; the first, part-1-")
-    assert f"{broken}: expected a PARQUET table" in message
+    assert f"{broken}: expected a Parquet table" in message
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     summary = manifest["summary"]
     assert (summary["shards_done"], summary["shards_failed"]) == (2, 1)
     assert summary["rows_in"] == summary["scored"] + summary["rejected"] == 20
-    errors = {Path(shard["path"]).name: shard["error"] for shard in manifest["shards"]}
+    errors = {Path(shard["source"]).name: shard["error"] for shard in manifest["shards"]}
     assert errors.pop("part-1.parquet").startswith(f"{broken}: ")
-    assert errors == {"part-0.parquet": None, "part-2.parquet": None}
+    assert errors == {"part-0.parquet": "", "part-2.parquet": ""}
     published = {path.name[:6] for path in (tmp_path / "out").rglob("*.parquet")}
     assert published == {"part-0", "part-2"}
 
 
-@flow(name="score-listed-shards")
-def score_listed(
-    shards: tuple[Shard, ...], parameters: ScoringParameters
-) -> tuple[ShardResult, ...]:
-    return score_in_parallel(shards, parameters, workers=2)
+def test_as_many_shards_may_fail_as_is_allowed(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    (inputs / "part-1.parquet").write_bytes(b"PAR1")
+    summary = score_shards([str(inputs)], str(tmp_path / "out"), max_failed_shards=1)
+    assert (summary["shards_done"], summary["shards_failed"]) == (2, 1)
 
 
-def test_shard_that_comes_late_is_retried_alone(
+def test_more_rejected_rows_than_allowed_fail_the_run_which_is_published_all_the_same(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    with pytest.raises(ShardsFailedError) as raised:
+        score_shards([str(inputs)], str(output), max_rejected_fraction=0.19)
+    assert str(raised.value) == (
+        "6 of 30 rows were rejected, most of them for 'validate: null'; expected at most 19.00%"
+    )
+    assert len(pd.read_parquet(output / "rejected")) == 6
+    summary = score_shards([str(inputs)], str(output), max_rejected_fraction=0.2)
+    assert summary["shards_skipped"] == 3
+
+
+@flow(name="survey-listed-files")
+def survey_listed(
+    files: tuple[InputFile, ...], parameters: ScoringParameters
+) -> tuple[Surveyed, ...]:
+    return survey_in_parallel(files, parameters)
+
+
+def test_file_that_comes_late_is_surveyed_again(
     trained: Trained, inputs: Path, tmp_path: Path
 ) -> None:
     parameters = ScoringParameters(
-        model_uri=trained.pipeline["inference_pipeline_model"], output_dir=tmp_path / "out"
+        model=ScoringModel(uri="models:/m/1", fingerprint="f", labels=()),
+        output_dir=tmp_path / "out",
     )
-    shards = tuple(Shard(id=f"s{n}", path=inputs / f"part-{n}.parquet") for n in range(3))
-    away = shards[1].path.rename(tmp_path / "away")
+    files = find([str(inputs)], parameters.output_dir)
+    away = files[1].path.rename(tmp_path / "away")
 
     def bring_back() -> None:
-        away.rename(shards[1].path)
+        away.rename(files[1].path)
 
     with on_log("prefect.task_runs", "Retry 1/2 will start", bring_back) as retries:
-        results = score_listed(shards, parameters)
+        surveys = survey_listed(files, parameters)
     assert len(retries) == 1
-    assert [(result.id, result.rows_in, result.error) for result in results] == [
-        ("s0", 10, None),
-        ("s1", 10, None),
-        ("s2", 10, None),
-    ]
-    assert len(list((tmp_path / "out" / "predictions").iterdir())) == 3
+    assert [surveyed.survey.rows for surveyed in surveys if surveyed.survey] == [10, 10, 10]
+
+
+def test_file_that_changes_while_it_is_scored_fails_and_the_next_run_makes_it_good(
+    trained: Trained, tmp_path: Path
+) -> None:
+    path, output = tmp_path / "rows.csv", tmp_path / "out"
+    path.write_text("text\n" + "".join(f"film {row}\n" for row in range(9_000)))
+
+    def change() -> None:
+        with path.open("a") as file:
+            file.write("one more film\n")
+
+    with (
+        on_log("tasks.shard_scoring", "rows scored", change),
+        pytest.raises(ShardsFailedError, match="changed while it was read"),
+    ):
+        score_shards([str(path)], str(output), shard_rows=500, workers=1)
+    summary = score_shards([str(path)], str(output), shard_rows=500)
+    assert summary["scored"] == 9_001
+    assert summary["shards_skipped"] == 0
+    rows = pd.read_parquet(output / "predictions")
+    assert sorted(rows["row"]) == list(range(1, 9_002))
+
+
+def test_rows_that_are_lost_between_input_and_output_fail_the_proof(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+
+    def lose_a_row() -> None:
+        path = next(output.glob("predictions/part-0-*"))
+        pq.write_table(pq.read_table(path).slice(1), path)
+
+    with (
+        on_log("tasks.shard_scoring", "part-2", lose_a_row),
+        pytest.raises(ProofError, match="9 published rows, 1 missing; expected the rows 1 to 10"),
+    ):
+        score_shards([str(inputs)], str(output), workers=1)
+    summary = score_shards([str(inputs)], str(output))
+    assert summary["scored_because"] == {"its predictions file was altered": 1}
+
+
+def test_second_run_on_a_folder_is_told_who_holds_it(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    with (
+        sole_user(tmp_path / "out", "first-run"),
+        pytest.raises(OutputInUseError, match=r"in use by run first-run \(process \d+ on "),
+    ):
+        score_shards([str(inputs)], str(tmp_path / "out"))
+    assert score_shards([str(inputs)], str(tmp_path / "out"))["shards_done"] == 3
+
+
+# Dry runs
+
+
+def test_dry_run_tells_what_a_run_would_do_and_writes_nothing(
+    trained: Trained, inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    first = score_shards([str(inputs / "part-0.parquet")], str(output), dry_run=True)
+    assert not output.exists()
+    assert first["expected_seconds"] is None
+    score_shards([str(inputs / "part-0.parquet")], str(output))
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
+    again = pd.read_parquet(inputs / "part-0.parquet")
+    again.to_parquet(inputs / "part-3.parquet")
+    told = score_shards([str(inputs)], str(output), dry_run=True)
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == before
+    expected = {
+        "rows": 40,
+        "distinct_texts": 18,
+        "duplicates": 14,
+        "rows_that_cannot_be_scored": 8,
+        "shards_total": 4,
+        "shards_to_skip": 1,
+        "shards_to_score": 3,
+        "expected_model_calls": 12,
+        "expected_cache_hits": 12,
+        "scored_because": {"new": 3},
+    }
+    assert told.items() >= expected.items()
+    assert told["expected_seconds"] > 0
+    assert "Dry run: nothing was written" in capsys.readouterr().out
+    summary = score_shards([str(inputs)], str(output))
+    assert summary["model_calls"] == told["expected_model_calls"]
+    assert summary["cache_hits"] == told["expected_cache_hits"]
+
+
+def test_dry_run_without_the_cache_expects_a_call_a_row(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    told = score_shards([str(inputs)], str(tmp_path / "out"), dry_run=True, use_cache=False)
+    assert (told["expected_model_calls"], told["expected_cache_hits"]) == (24, 0)
 
 
 # The model
@@ -244,6 +601,8 @@ def test_plain_pipeline_cannot_score(trained: Trained, inputs: Path, tmp_path: P
         ({"inputs": ["none.csv"]}, DataError, "inputs: 'none.csv' brings no file"),
         ({"output_dir": ""}, ParameterError, "output_dir: missing; expected a folder"),
         ({"output_dir": "/dev/null/out"}, ParameterError, "output_dir: /dev/null is a file"),
+        ({"language_policy": "reject"}, ParameterError, "languages: none given; language_policy"),
+        ({"languages": ["english"]}, ParameterError, r"languages: \['english'\]; expected codes"),
         ({"model_uri": "champion"}, ParameterError, "model_uri: 'champion'; expected models:/"),
         (
             {"model_uri": "models:/none/1"},
@@ -280,12 +639,14 @@ def test_no_text_of_a_row_is_logged_shown_or_kept_by_prefect(
     folder.mkdir()
     (folder / "good.csv").write_text(f"text\n{SECRET}\n{SECRET} 很好看的电影\n")
     (folder / "wide.csv").write_text(f"text\n{SECRET},{SECRET}\n")
-    (folder / "cut.jsonl").write_text(f'{{"text": "{SECRET}\n')
+    (folder / "headless.csv").write_text(f"{SECRET}\n{SECRET}\n")
+    (folder / "cut.jsonl").write_text(f'{{"text": "{SECRET}"}}\n{{"text": "{SECRET}\n')
     (folder / "mixed.jsonl").write_text(f'{{"text": "{SECRET}"}}\n{{"text": 1}}\n')
     (folder / "bytes.jsonl").write_bytes(b'{"text": "' + SECRET.encode() + b'\xff"}\n')
     caplog.set_level(logging.DEBUG)
-    with pytest.raises(ShardsFailedError, match="4 of 5 shards failed"):
+    with pytest.raises(ShardsFailedError, match="1 of 6 shards failed"):
         score_shards([str(folder)], str(tmp_path / "out"))
+    score_shards([str(folder)], str(tmp_path / "out"), dry_run=True)
     shown = capsys.readouterr()
     kept = (tmp_path / "out" / "manifest.json").read_text()
     since = LogFilter(timestamp=LogFilterTimestamp(after_=started))
@@ -293,6 +654,6 @@ def test_no_text_of_a_row_is_logged_shown_or_kept_by_prefect(
         artifacts = client.read_artifacts(sort=ArtifactSort.CREATED_DESC, limit=1)
         lines = client.read_logs(since)
     everything = f"{caplog.text}{shown}{kept}{artifacts}{lines}"
-    assert "row 1: number of cells 2" in everything
+    assert "read: 2 cells; expected 1" in everything
     assert SECRET not in everything
     assert SECRET in str(pq.read_table(next((tmp_path / "out").glob("predictions/good*"))))

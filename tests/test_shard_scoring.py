@@ -13,11 +13,22 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.answers import ask, load_pipeline
-from tasks.errors import DataError, ModelError
-from tasks.scoring import PREDICTION_COLUMNS, REJECTED_COLUMNS, ScoringParameters, ShardResult
-from tasks.shard_scoring import read_shard, score
-from tasks.shards import find
+from tasks.answers import ask, identify, load_pipeline
+from tasks.errors import OutputError
+from tasks.files import sha256_of
+from tasks.inputs import find
+from tasks.languages import LanguagePolicy
+from tasks.planning import plan
+from tasks.records import RowParameters, Shard, ShardRecord, read_record
+from tasks.scoring import (
+    PREDICTION_COLUMNS,
+    REJECTED_COLUMNS,
+    ScoringParameters,
+    Surveyed,
+    survey_input,
+)
+from tasks.shard_scoring import score
+from tasks.staging import rows_of_shards, write_staged
 from tests.builders import Trained
 
 SECRET = "the-text-of-a-row"
@@ -25,19 +36,30 @@ SECRET = "the-text-of-a-row"
 
 @pytest.fixture
 def parameters(trained: Trained, tmp_path: Path) -> ScoringParameters:
-    model_uri = trained.pipeline["inference_pipeline_model"]
-    return ScoringParameters(model_uri=model_uri, output_dir=tmp_path / "out")
+    model = identify(trained.pipeline["inference_pipeline_model"])
+    return ScoringParameters(model=model, output_dir=tmp_path / "out")
 
 
-def score_file(path: Path, parameters: ScoringParameters) -> ShardResult:
-    (shard,) = find([str(path)])
-    return score(shard, parameters)
+def stage(path: Path, parameters: ScoringParameters) -> tuple[Shard, Path]:
+    """Put the rows of a file that fits into one shard where `score` reads them."""
+    (file,) = find([str(path)], parameters.output_dir)
+    surveyed = Surveyed(file=file, survey=survey_input.fn(file, parameters.rows))
+    ((shard, rows),) = rows_of_shards(surveyed, [p.shard for p in plan([surveyed], parameters)])
+    return shard, write_staged(rows, path.with_suffix(".arrow"))
 
 
-def score_table(table: pa.Table, parameters: ScoringParameters) -> ShardResult:
+def score_file(path: Path, parameters: ScoringParameters) -> ShardRecord:
+    return score(*stage(path, parameters), parameters)
+
+
+def score_table(table: pa.Table, parameters: ScoringParameters) -> ShardRecord:
     path = parameters.output_dir.parent / "rows.parquet"
     pq.write_table(table, path)
     return score_file(path, parameters)
+
+
+def with_rows(parameters: ScoringParameters, **fields: Any) -> ScoringParameters:
+    return parameters.model_copy(update={"rows": RowParameters(**fields)})
 
 
 def output(folder: str, parameters: ScoringParameters) -> pa.Table:
@@ -86,11 +108,11 @@ def test_predictions_have_every_input_column_then_those_of_the_contract(
 def test_input_columns_keep_types_values_order_and_row_numbers(
     parameters: ScoringParameters,
 ) -> None:
-    result = score_table(MIXED, parameters)
+    record = score_table(MIXED, parameters)
     for folder, rows in (("predictions", [1, 3, 5]), ("rejected", [2, 4])):
         table = output(folder, parameters)
         assert table["row"].to_pylist() == rows
-        assert set(table["shard"].to_pylist()) == {result.id}
+        assert set(table["shard"].to_pylist()) == {record.shard.id}
         kept = table.select(MIXED.column_names)
         assert kept.schema.equals(MIXED.schema)
         assert kept.to_pylist() == MIXED.take([row - 1 for row in rows]).to_pylist()
@@ -114,8 +136,8 @@ def test_types_of_the_added_columns_do_not_depend_on_the_rows(
 def test_rows_that_cannot_be_answered_are_rejected_with_step_and_reason(
     parameters: ScoringParameters,
 ) -> None:
-    result = score_table(pa.table({"text": ["", "fine", None, "\n\t"]}), parameters)
-    assert (result.rows_in, result.scored, result.rejected) == (4, 1, 3)
+    record = score_table(pa.table({"text": ["", "fine", None, "\n\t"]}), parameters)
+    assert in_out(record) == (4, 1, 3)
     rejected = output("rejected", parameters).select(["row", "line", "raw", "step", "reason"])
     assert [tuple(row.values()) for row in rejected.to_pylist()] == [
         (1, None, None, "validate", "empty"),
@@ -136,15 +158,15 @@ def test_rows_that_cannot_be_answered_are_rejected_with_step_and_reason(
 def test_column_that_holds_no_texts_is_rejected_row_by_row(
     parameters: ScoringParameters, values: pa.Array, reason: str
 ) -> None:
-    result = score_table(pa.table({"text": values}), parameters)
-    assert (result.rows_in, result.scored, result.rejected) == (2, 0, 2)
+    record = score_table(pa.table({"text": values}), parameters)
+    assert in_out(record) == (2, 0, 2)
     assert output("rejected", parameters)["reason"].to_pylist() == [reason, reason]
     assert output("predictions", parameters).num_rows == 0
 
 
 def test_table_without_rows_is_published(parameters: ScoringParameters) -> None:
-    result = score_table(MIXED.slice(0, 0), parameters)
-    assert (result.rows_in, result.scored, result.rejected) == (0, 0, 0)
+    record = score_table(MIXED.slice(0, 0), parameters)
+    assert in_out(record) == (0, 0, 0)
     assert output("predictions", parameters).num_rows == 0
 
 
@@ -152,7 +174,7 @@ def test_each_row_has_its_own_answer(parameters: ScoringParameters) -> None:
     texts = [f"{'great ' * (row % 7)}film {row}{' so awful' * (row % 5)}" for row in range(24)]
     score_table(pa.table({"text": texts}), parameters)
     predictions = output("predictions", parameters)
-    model = load_pipeline(parameters.model_uri)
+    model = load_pipeline(parameters.model.uri)
     for text, row in zip(texts, predictions.to_pylist(), strict=True):
         (answer,) = ask(model, [text], use_cache=False, batch_tokens=1024)
         assert row["prediction_label"] == answer["response"]["prediction_label"]
@@ -171,17 +193,23 @@ def test_rows_name_the_models_that_answered(
 
 
 def test_another_column_can_hold_the_texts(parameters: ScoringParameters) -> None:
-    named = parameters.model_copy(update={"text_column": "body"})
-    result = score_table(pa.table({"text": [1], "body": ["a great film"]}), named)
-    assert result.scored == 1
+    named = with_rows(parameters, text_column="body")
+    record = score_table(pa.table({"text": [1], "body": ["a great film"]}), named)
+    assert record.counts.scored == 1
     assert output("predictions", named).column_names[:2] == ["text", "body"]
+
+
+def in_out(record: ShardRecord) -> tuple[int, int, int]:
+    return record.counts.rows_in, record.counts.scored, record.counts.rejected
 
 
 # The cache
 
 
-def counts(result: ShardResult) -> tuple[int, int]:
-    return result.scored, result.cache_hits
+def counts(record: ShardRecord) -> tuple[int, int, int, int]:
+    counted = record.counts
+    assert counted.model_calls + counted.repeated + counted.cached == counted.scored
+    return counted.scored, counted.model_calls, counted.repeated, counted.cached
 
 
 def test_repeats_and_later_runs_are_served_from_the_cache(
@@ -190,88 +218,30 @@ def test_repeats_and_later_runs_are_served_from_the_cache(
     texts = [f"{tmp_path} one", f"{tmp_path} two", f"{tmp_path} one", ""]
     table = pa.table({"text": texts})
     without = parameters.model_copy(update={"use_cache": False})
-    assert counts(score_table(table, without)) == (3, 0)
-    assert counts(score_table(table, parameters)) == (3, 1)
+    assert counts(score_table(table, without)) == (3, 3, 0, 0)
+    assert counts(score_table(table, parameters)) == (3, 2, 1, 0)
     assert output("predictions", parameters)["cached"].to_pylist() == [False, False, True]
     cold = output("predictions", parameters).drop_columns(["cached"])
-    assert counts(score_table(table, parameters)) == (3, 3)
+    assert counts(score_table(table, parameters)) == (3, 0, 0, 3)
     assert output("predictions", parameters)["cached"].to_pylist() == [True, True, True]
     assert output("predictions", parameters).drop_columns(["cached"]).equals(cold)
-    assert counts(score_table(table, without)) == (3, 0)
+    assert counts(score_table(table, without)) == (3, 3, 0, 0)
 
 
 def test_result_counts_labels_and_languages(parameters: ScoringParameters) -> None:
-    result = score_table(pa.table({"text": ["This film is great", "很好看的电影", ""]}), parameters)
-    assert result.languages == {"en": 1, "zh": 1}
-    assert sum(result.labels.values()) == 2
+    record = score_table(pa.table({"text": ["This film is great", "很好看的电影", ""]}), parameters)
+    assert record.languages == {"en": 1, "zh": 1}
+    assert sum(record.labels.values()) == 2
 
 
-# What CSV and JSONL cells say
-
-CELLS = "text,plain,zeros,na,due,empty,big,hex,ratio,flag,day\n"
-
-
-def test_csv_cells_get_a_type_only_if_it_says_the_same(tmp_path: Path) -> None:
-    path = tmp_path / "rows.csv"
-    path.write_text(
-        CELLS
-        + "007,1,007,NA,2026-01-01,,12345678901234567890,0x1F,0.50,true,2026-01-01\n"
-        + "NA,,8,NA,NA,,1,1,,false,\n"
-    )
-    table = read_shard(path, "text")
-    types = dict(zip(table.column_names, map(str, table.schema.types), strict=True))
-    assert types == {
-        "text": "string",
-        "plain": "int64",
-        "zeros": "string",
-        "na": "string",
-        "due": "string",
-        "empty": "string",
-        "big": "string",
-        "hex": "string",
-        "ratio": "double",
-        "flag": "bool",
-        "day": "date32[day]",
-    }
-    assert table.drop_columns(["ratio", "flag", "day"]).to_pylist() == [
-        {
-            "text": "007",
-            "plain": 1,
-            "zeros": "007",
-            "na": "NA",
-            "due": "2026-01-01",
-            "empty": "",
-            "big": "12345678901234567890",
-            "hex": "0x1F",
-        },
-        {
-            "text": "NA",
-            "plain": None,
-            "zeros": "8",
-            "na": "NA",
-            "due": "NA",
-            "empty": "",
-            "big": "1",
-            "hex": "1",
-        },
-    ]
-
-
-def test_jsonl_texts_that_look_like_times_stay_texts(tmp_path: Path) -> None:
-    path = tmp_path / "rows.jsonl"
-    path.write_text('{"id": 1, "text": "2026-01-01"}\n{"id": null, "text": "2026-01-02"}\n')
-    table = read_shard(path, "text")
-    assert table.to_pylist() == [
-        {"id": 1, "text": "2026-01-01"},
-        {"id": None, "text": "2026-01-02"},
-    ]
+# CSV and JSONL
 
 
 def test_missing_key_of_a_jsonl_row_is_null(tmp_path: Path, parameters: ScoringParameters) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"id": 1}\n\n{"id": 2, "text": "a film"}\n')
-    result = score_file(path, parameters)
-    assert (result.rows_in, result.scored, result.rejected) == (2, 1, 1)
+    record = score_file(path, parameters)
+    assert in_out(record) == (2, 1, 1)
     assert output("rejected", parameters)["id"].to_pylist() == [1]
 
 
@@ -289,74 +259,123 @@ def test_line_breaks_and_separators_within_a_cell_are_part_of_it(
     assert output("predictions", parameters)["text"].to_pylist() == [text]
 
 
-# Files that are refused
+def test_lines_that_cannot_be_read_are_rejected_with_line_and_bytes_among_the_others(
+    parameters: ScoringParameters, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b"text,id\na film,1\nbad,2,3\n\xff film,4\n,5\nanother film,6\n")
+    record = score_file(path, parameters)
+    assert in_out(record) == (5, 2, 3)
+    predictions, rejected = output("predictions", parameters), output("rejected", parameters)
+    assert predictions.select(["id", "row"]).to_pylist() == [
+        {"id": 1, "row": 1},
+        {"id": 6, "row": 5},
+    ]
+    found = rejected.select(["text", "id", "row", "line", "raw", "step"]).to_pylist()
+    assert [tuple(row.values()) for row in found] == [
+        (None, None, 2, 3, b"bad,2,3", "read"),
+        (None, None, 3, 4, b"\xff film,4", "read"),
+        ("", 5, 4, 5, None, "validate"),
+    ]
+    assert record.reasons["validate: empty"] == 1
+
+
+def test_lone_surrogate_of_a_jsonl_text_is_rejected(
+    parameters: ScoringParameters, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"text": "a \\ud800 film"}\n{"text": "a film"}\n')
+    assert in_out(score_file(path, parameters)) == (2, 1, 1)
+    assert output("rejected", parameters)["raw"].to_pylist() == [b'{"text": "a \\ud800 film"}']
+
+
+def test_text_of_a_parquet_file_that_is_not_utf8_is_rejected_alone(
+    parameters: ScoringParameters,
+) -> None:
+    texts = pa.array([b"a film", SECRET.encode() + b"\xff"], pa.binary()).view(pa.string())
+    assert in_out(score_table(pa.table({"text": texts}), parameters)) == (2, 1, 1)
+    rejected = output("rejected", parameters)
+    assert rejected["reason"].to_pylist() == ["not encodable as UTF-8"]
+    assert rejected["text"].cast(pa.binary()).to_pylist() == [SECRET.encode() + b"\xff"]
+
+
+# Languages
+
+FRENCH = "Ce film est une merveille, je le recommande à tous mes amis sans hésiter"
+ENGLISH = "This film is a marvel, and I recommend it to all my friends without hesitation"
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_row_in_a_foreign_language_is_rejected_before_it_is_predicted(
+    parameters: ScoringParameters, use_cache: bool
+) -> None:
+    policy = LanguagePolicy(policy="reject", languages=("en", "de"))
+    strict = with_rows(parameters, language=policy).model_copy(update={"use_cache": use_cache})
+    record = score_table(pa.table({"text": [FRENCH + ".", ENGLISH + ".", "42"]}), strict)
+    assert in_out(record) == (3, 2, 1)
+    assert record.counts.model_calls == 2
+    assert record.reasons == {"language: fr; expected en or de": 1}
+    assert record.languages == {"fr": 1, "en": 1, "und": 1}
+    assert output("predictions", strict)["row"].to_pylist() == [2, 3]
+
+
+def test_answer_in_the_cache_does_not_get_a_foreign_row_past_the_policy(
+    parameters: ScoringParameters,
+) -> None:
+    table = pa.table({"text": [FRENCH, ENGLISH]})
+    assert in_out(score_table(table, parameters)) == (2, 2, 0)
+    strict = with_rows(parameters, language=LanguagePolicy(policy="reject", languages=("en",)))
+    assert in_out(score_table(table, strict)) == (2, 1, 1)
+    assert in_out(score_table(table, parameters)) == (2, 2, 0)
+
+
+def test_flag_marks_foreign_rows_in_a_column_of_its_own(parameters: ScoringParameters) -> None:
+    flagging = with_rows(parameters, language=LanguagePolicy(policy="flag", languages=("en",)))
+    score_table(pa.table({"text": [FRENCH, ENGLISH, "42"]}), flagging)
+    predictions = output("predictions", flagging)
+    assert predictions.column_names[-1] == "language_flagged"
+    assert predictions["language_flagged"].to_pylist() == [True, False, False]
+
+
+# Labels
 
 
 @pytest.mark.parametrize(
-    ("columns", "message"),
-    [
-        (["body"], "no column 'text' among its 1; name one with text_column"),
-        (["text", "row", "cached"], "the columns ['cached', 'row'] are reserved; expected other"),
-        (["text", "reason"], "the columns ['reason'] are reserved; expected other names"),
-    ],
+    "values", [["{0}", "{1}", None], [0, 1, None], ["{0}", "1", ""]], ids=["names", "ids", "mixed"]
 )
-def test_missing_and_reserved_columns_are_named(
-    parameters: ScoringParameters, columns: list[str], message: str
+def test_labels_are_compared_by_name_or_id_and_rows_without_one_are_left_out(
+    parameters: ScoringParameters, values: list[Any]
 ) -> None:
-    with pytest.raises(DataError) as raised:
-        score_table(pa.table({column: [SECRET] for column in columns}), parameters)
-    assert str(raised.value).startswith(
-        f"{parameters.output_dir.parent / 'rows.parquet'}: {message}"
-    )
-    assert not parameters.output_dir.exists()
+    names = parameters.model.labels
+    labels = [v.format(*names) if isinstance(v, str) else v for v in values]
+    labelled = with_rows(parameters, label_column="truth")
+    record = score_table(pa.table({"text": ["x", "y", "z"], "truth": labels}), labelled)
+    predicted = output("predictions", labelled)["prediction_label"].to_pylist()
+    assert record.counts.labelled == 2
+    assert record.counts.correct == (predicted[0] == names[0]) + (predicted[1] == names[1])
 
 
-@pytest.mark.parametrize("column", sorted({*PREDICTION_COLUMNS, *REJECTED_COLUMNS}))
-def test_every_column_of_the_contract_is_reserved(tmp_path: Path, column: str) -> None:
-    path = tmp_path / "rows.parquet"
-    pq.write_table(pa.table({"text": ["a"], column: ["b"]}), path)
-    with pytest.raises(DataError, match=rf"\['{column}'\] are reserved"):
-        read_shard(path, "text")
+# The record
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("rows.csv", f"text,id\na,1\n{SECRET},2,3\n", "row 2: number of cells 3; expected 2"),
-        ("rows.csv", f"text,id\na,1\n{SECRET}\n", "row 2: number of cells 1; expected 2"),
-        ("rows.jsonl", f'{{"text": "{SECRET}"}}\n{{"text": "{SECRET}\n', "in row 2"),
-        ("rows.jsonl", f'{{"text": "{SECRET}"}}\n{{"text": 1}}\n', "string to number in row 2"),
-        ("rows.parquet", SECRET, "expected a PARQUET table"),
-    ],
-)
-def test_broken_file_is_named_with_its_row_and_without_its_text(
-    parameters: ScoringParameters, tmp_path: Path, name: str, content: str, message: str
+def test_record_tells_what_the_shard_was_made_from_and_holds_the_files_digests(
+    parameters: ScoringParameters,
 ) -> None:
-    (tmp_path / name).write_text(content)
-    with pytest.raises(DataError) as raised:
-        score_file(tmp_path / name, parameters)
-    error: BaseException | None = raised.value
-    assert str(error).startswith(f"{tmp_path / name}: ")
-    assert message in str(error)
-    while error is not None:  # Prefect logs the causes as well
-        assert SECRET not in repr(error)
-        error = error.__cause__
-    assert not parameters.output_dir.exists()
-
-
-def test_text_that_is_not_utf8_is_refused_without_quoting_it(tmp_path: Path) -> None:
-    path = tmp_path / "rows.parquet"
-    broken = pa.array([SECRET.encode() + b"\xff"]).cast(pa.binary()).view(pa.string())
-    pq.write_table(pa.table({"text": broken}), path)
-    with pytest.raises(DataError, match="Invalid UTF8") as raised:
-        read_shard(path, "text")
-    assert SECRET not in repr(raised.value.__cause__)
-
-
-def test_missing_model_is_named(parameters: ScoringParameters) -> None:
-    missing = parameters.model_copy(update={"model_uri": "models:/inference_pipeline_model/99"})
-    with pytest.raises(ModelError, match="inference_pipeline_model/99: cannot be loaded"):
-        score_table(MIXED, missing)
+    record = score_table(MIXED, parameters)
+    assert read_record(parameters.output_dir, record.shard.id) == record
+    path = parameters.output_dir.parent / "rows.parquet"
+    assert record.shard.source == str(path)
+    assert record.shard.sha256 == sha256_of(path)
+    assert (record.shard.first_row, record.shard.rows) == (1, 5)
+    assert record.fingerprint == parameters.model.fingerprint
+    assert record.files == {
+        folder: sha256_of(parameters.output_dir / folder / f"{record.shard.id}.parquet")
+        for folder in ("predictions", "rejected")
+    }
+    scores = output("predictions", parameters)["prediction_score"].to_pylist()
+    assert sum(record.scores) == len(scores) == 3
+    assert all(record.scores[int(score * 20)] for score in scores)
+    assert sum(record.labels.values()) == sum(record.languages.values()) == 3
 
 
 # Whole or not at all
@@ -377,7 +396,7 @@ def files_end_at(size: int) -> Iterator[None]:
 def test_disk_that_is_full_leaves_no_part_of_a_file(
     parameters: ScoringParameters, tmp_path: Path, text: str | None
 ) -> None:
-    noise = [random.Random(row).randbytes(20_000) for row in range(4)]
+    noise = [random.Random(row).randbytes(40_000) for row in range(4)]
     table = pa.table({"text": pa.array([text] * 4, pa.string()), "noise": noise})
     whole = score_table(table, parameters)
     published = {path: path.read_bytes() for path in parameters.output_dir.rglob("*.parquet")}
@@ -385,12 +404,15 @@ def test_disk_that_is_full_leaves_no_part_of_a_file(
     pq.write_table(table.slice(0, 3), other)
     without = parameters.model_copy(update={"use_cache": False})
     for file in (other, tmp_path / "rows.parquet"):
-        with files_end_at(40_000), pytest.raises(OSError, match="File too large"):
-            score_file(file, without)
-    (shard,) = find([str(other)])
+        shard, staged = stage(file, parameters)
+        message = r"output_dir: .* cannot be written \(File too large\); what was published"
+        with files_end_at(100_000), pytest.raises(OutputError, match=message):
+            score(shard, staged, without)
+    (file_id,) = (found.id for found in find([str(other)], parameters.output_dir))
     failed = "predictions" if text else "rejected"
-    assert not (parameters.output_dir / failed / f"{shard.id}.parquet").exists()
-    again = parameters.output_dir / failed / f"{whole.id}.parquet"
+    assert not (parameters.output_dir / failed / f"{file_id}-00001.parquet").exists()
+    assert not (parameters.output_dir / "records" / f"{file_id}-00001.json").exists()
+    again = parameters.output_dir / failed / f"{whole.shard.id}.parquet"
     assert again.read_bytes() == published[again]
     left = [path.name for path in parameters.output_dir.rglob("*") if path.is_file()]
     assert not [name for name in left if "draft" in name]
@@ -404,6 +426,6 @@ def test_log_counts_rows_and_quotes_none(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     texts: list[Any] = [SECRET, f"{SECRET} 很好看的电影", None, ""]
-    result = score_table(pa.table({"text": texts}), parameters)
-    assert f"{result.id}: 2 rows scored" in caplog.text
+    record = score_table(pa.table({"text": texts}), parameters)
+    assert f"{record.shard.id}: 2 rows scored" in caplog.text
     assert SECRET not in caplog.text

@@ -1,15 +1,14 @@
 import hashlib
 import os
-import shutil
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from tasks.data import LabelledData, Split, split_data
 from tasks.errors import DataError, ParameterError
-from tasks.shards import find, write_held_out
-from tests.conftest import LABELS
+from tasks.inputs import find
+from tests.http_server import serving
+
+OUT = Path("/out")
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def names(*inputs: str | Path) -> list[str]:
-    return [shard.path.name for shard in find([str(text) for text in inputs])]
+    return [shard.path.name for shard in find([str(text) for text in inputs], OUT)]
 
 
 # What is found
@@ -64,7 +63,7 @@ def test_relative_paths_and_the_users_home_are_understood(
 ) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HOME", str(folder))
-    assert find(["b.csv"]) == find(["~/b.csv"]) == find([str(folder / "b.csv")])
+    assert find(["b.csv"], OUT) == find(["~/b.csv"], OUT) == find([str(folder / "b.csv")], OUT)
 
 
 def test_link_to_a_file_is_that_file(folder: Path) -> None:
@@ -77,15 +76,15 @@ def test_link_to_a_file_is_that_file(folder: Path) -> None:
 
 @pytest.mark.parametrize("inputs", [[], [""], ["b.csv", ""]])
 def test_no_input_is_refused(inputs: list[str]) -> None:
-    with pytest.raises(ParameterError, match="inputs: none given; expected files, folders or glob"):
-        find(inputs)
+    with pytest.raises(ParameterError, match="inputs: none given; expected files, folders, glob"):
+        find(inputs, OUT)
 
 
 @pytest.mark.parametrize("name", ["none.csv", "*.orc", "empty"])
 def test_input_without_a_file_is_named(folder: Path, name: str) -> None:
     (folder / "empty").mkdir()
     with pytest.raises(DataError) as raised:
-        find([str(folder / "b.csv"), str(folder / name)])
+        find([str(folder / "b.csv"), str(folder / name)], OUT)
     assert str(raised.value).startswith(f"inputs: '{folder / name}' brings no file; expected .csv")
 
 
@@ -94,7 +93,7 @@ def test_named_file_of_another_kind_is_refused(folder: Path, name: str) -> None:
     with pytest.raises(
         DataError, match=f"^{folder}/notes.txt: unknown kind of file; expected .csv"
     ):
-        find([str(folder / name)])
+        find([str(folder / name)], OUT)
 
 
 # Ids
@@ -102,16 +101,16 @@ def test_named_file_of_another_kind_is_refused(folder: Path, name: str) -> None:
 
 def test_ids_are_stable_and_told_apart_by_the_folder(folder: Path) -> None:
     (folder / "more" / "b.csv").touch()
-    first, second = find([str(folder / "b.csv"), str(folder / "more" / "b.csv")])
+    first, second = find([str(folder / "b.csv"), str(folder / "more" / "b.csv")], OUT)
     assert first.id != second.id
     assert first.id.startswith("b-")
-    assert find([str(folder)])[1] == first
+    assert find([str(folder)], OUT)[1] == first
 
 
 def test_id_is_made_of_name_and_path_alone(folder: Path) -> None:
     # Predictions are files of this name: another id would leave two of them beside each other.
     digest = hashlib.sha256(str(folder / "b.csv").encode()).hexdigest()
-    assert find([str(folder / "b.csv")])[0].id == f"b-{digest[:8]}"
+    assert find([str(folder / "b.csv")], OUT)[0].id == f"b-{digest[:8]}"
 
 
 def test_long_names_leave_room_for_what_is_added(tmp_path: Path) -> None:
@@ -119,52 +118,53 @@ def test_long_names_leave_room_for_what_is_added(tmp_path: Path) -> None:
     for name in (one, other):
         assert len(os.fsencode(name)) > 250
         (tmp_path / name).touch()
-    ids = [shard.id for shard in find([str(tmp_path)])]
+    ids = [shard.id for shard in find([str(tmp_path)], OUT)]
     assert len(set(ids)) == 2
     assert all(len(os.fsencode(f".{name}.parquet.4194304.draft")) < 256 for name in ids)
 
 
-# The held-out rows
+# Addresses
 
 
-@pytest.fixture
-def split(home: Path, tmp_path: Path) -> Split:
-    rows = [(f"film {row} \r with {row % 7} stars", LABELS[row % 2]) for row in range(600)]
-    pd.DataFrame(rows, columns=["text", "label"]).to_parquet(tmp_path / "reviews.parquet")
-    return split_data.fn((tmp_path / "reviews.parquet",), LabelledData(source="here"))
+def test_address_is_fetched_anew_each_time_and_shown_without_its_secrets(home: Path) -> None:
+    with serving(b"text\na film\n") as server:
+        url = f"http://{server.host}/rows.csv.gz?token=secret"
+        (first,) = find([url], OUT)
+        assert first.path.read_bytes() == b"text\na film\n"
+        assert first.name == f"http://{server.host}/rows.csv.gz"
+        assert first.id.startswith("rows-")
+        server.body = b"text\nanother film\n"
+        (second,) = find([url], OUT)
+        assert second == first
+        assert second.path.read_bytes() == b"text\nanother film\n"
 
 
-def test_held_out_files_hold_every_test_row_and_repeat_some(split: Split) -> None:
-    folder = write_held_out(split, 4)
-    tables = [pd.read_csv(file) for file in sorted(folder.glob("*.csv"))]
-    assert len(tables) == 4
-    rows = [row for table in tables for row in zip(table["text"], table["label"], strict=True)]
-    test = pd.read_parquet(split.part("test"))
-    assert set(rows) == set(zip(test["text"], test["label"], strict=True))
-    assert len(test) * 1.05 < len(rows) < len(test) * 1.2
+def test_address_has_one_id_whatever_it_holds_and_two_outputs_do_not_share_its_file(
+    home: Path,
+) -> None:
+    with serving(b"text\n") as server:
+        (one,) = find([f"http://{server.host}/rows.csv"], OUT)
+        (other,) = find([f"http://{server.host}/rows.csv"], Path("/other"))
+        (third,) = find([f"http://{server.host}/rows.csv?page=2"], OUT)
+    assert one.id == other.id != third.id
+    assert one.path != other.path
 
 
-def test_held_out_files_are_written_once(split: Split) -> None:
-    folder = write_held_out(split, 4)
-    written = folder.stat().st_mtime_ns
-    assert write_held_out(split, 4) == folder
-    assert folder.stat().st_mtime_ns == written
-    assert write_held_out(split, 5) != folder
-    shutil.rmtree(folder)
-    assert write_held_out(split, 4) == folder
+@pytest.mark.parametrize("name", ["rows.zip", "rows", "rows.csv.bz2"])
+def test_address_of_another_kind_of_file_is_refused_before_it_is_asked(
+    home: Path, name: str
+) -> None:
+    url = f"http://127.0.0.1:1/{name}"
+    with pytest.raises(DataError, match=f"^{url}: unknown kind of file; expected .csv"):
+        find([f"{url}?token=secret"], OUT)
 
 
-def test_more_held_out_files_than_rows_are_refused(split: Split) -> None:
-    rows = split.rows["test"]
-    with pytest.raises(
-        DataError, match=f"held_out_shards: {rows + 1} of {rows} test rows; expected"
-    ):
-        write_held_out(split, rows + 1)
-    assert len(list(write_held_out(split, rows).iterdir())) == rows
+# Ids of compressed files
 
 
-@pytest.mark.parametrize("shards", [1, 2, 3])
-def test_few_held_out_files_repeat_rows_as_well(split: Split, shards: int) -> None:
-    files = list(write_held_out(split, shards).glob("*.csv"))
-    assert len(files) == shards
-    assert sum(len(pd.read_csv(file)) for file in files) > len(pd.read_parquet(split.part("test")))
+def test_id_leaves_out_what_follows_the_name(folder: Path) -> None:
+    for name in ("x.csv", "x.csv.gz", "x.parquet.zst"):
+        (folder / name).touch()
+    ids = [file.id for file in find([str(folder / "x.*")], OUT)]
+    assert [name[:2] for name in ids] == ["x-"] * 3
+    assert len(set(ids)) == 3

@@ -1,0 +1,32 @@
+"""Trace one row of an output back to the code, weights and data that made its answer."""
+
+from typing import Any
+
+from prefect import flow
+
+from tasks.housekeeping import explain_row
+from tasks.parameters import Positive
+
+
+@flow(name="explain-prediction")
+def explain_prediction(
+    output_dir: str, shard: str, row: Positive, verify: bool = False
+) -> dict[str, Any]:
+    """Print the whole chain behind one row of an output.
+
+    Args:
+        output_dir: Folder that score_shards wrote.
+        shard: The shard, as the output's column shard names it.
+        row: The row, as the output's column row numbers it.
+        verify: Whether to predict the row again, with the version that computed it, and compare.
+
+    Returns:
+        The chain: text, answer, versions, training run, digests and commits.
+    """
+    return explain_row(output_dir, shard, row, verify=verify)
+
+
+if __name__ == "__main__":
+    from flows.command_line import run
+
+    run(explain_prediction)

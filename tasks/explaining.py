@@ -1,0 +1,146 @@
+"""One row of an output, traced back to the code, weights and data that made its answer."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet
+from mlflow.entities.model_registry import ModelVersion
+
+from tasks.answers import ask, load_pipeline
+from tasks.console import print_table
+from tasks.errors import DataError, ModelError, ParameterError
+from tasks.packaging import TOLERANCE
+from tasks.pipelines import REGISTERED_NAME
+from tasks.records import FOLDERS, ShardRecord, read_record, table_path
+from tasks.registry import find_version, version_of
+from tasks.tracking import connect
+
+
+def explain(output_dir: Path, shard_id: str, row: int, *, verify: bool) -> dict[str, Any]:
+    """Print and return the chain behind a row: its answer, versions, training and data.
+
+    Args:
+        output_dir: Folder of an output.
+        shard_id: A shard of it.
+        row: Number of the row in its file, counted from 1.
+        verify: Whether to predict the row again and compare.
+
+    Raises:
+        ParameterError: If there is no such shard or row.
+        DataError: If the shard's record is damaged.
+        ModelError: If the row's version is gone, or predicts something else now.
+    """
+    record = _record_of(output_dir, shard_id)
+    folder, values = _row_of(output_dir, record, row)
+    chain = {
+        "shard": shard_id,
+        "row": row,
+        "text": values.get(record.parameters.text_column),
+        "input_file": record.shard.source,
+        "input_sha256": record.shard.sha256,
+    }
+    if folder == "rejected":
+        chain |= {"rejected_by": values["step"], "reason": values["reason"]}
+        raw = values["raw"]
+        chain |= {"line": values["line"], "raw": raw and raw.decode(errors="backslashreplace")}
+        chain |= _asked(record)
+    else:
+        chain |= _answer(values) | _asked(record) | _versions(values)
+        if verify:
+            chain |= _verify(chain)
+    print_table("One row", chain)
+    return chain
+
+
+def _record_of(output_dir: Path, shard_id: str) -> ShardRecord:
+    try:
+        # A name with a path in it is no shard's.
+        record = read_record(output_dir, shard_id) if Path(shard_id).name == shard_id else None
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    if record is None:
+        known = sorted(path.stem for path in (output_dir / "records").glob("*.json"))
+        examples = f"one of {len(known)}, such as {known[0]}" if known else "an output folder"
+        raise ParameterError(f"shard: {shard_id!r} is not in {output_dir}; expected {examples}")
+    return record
+
+
+def _row_of(output_dir: Path, record: ShardRecord, row: int) -> tuple[str, dict[str, Any]]:
+    for folder in FOLDERS:
+        path = table_path(output_dir, folder, record.shard.id)
+        table = pyarrow.parquet.read_table(path, filters=pc.field("row") == row)
+        if table.num_rows:
+            return folder, table.to_pylist()[0]
+    last = record.shard.first_row + record.shard.rows - 1
+    raise ParameterError(
+        f"row: {row} is not in {record.shard.id}; expected {record.shard.first_row} to {last}"
+    )
+
+
+def _answer(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: values[name]
+        for name in (
+            "prediction_label",
+            "prediction_score",
+            "language_detected",
+            "language_reliable",
+            "truncated",
+            "cached",
+        )
+    }
+
+
+def _asked(record: ShardRecord) -> dict[str, Any]:
+    return {
+        "asked_version": record.model_uri,
+        "pipeline_fingerprint": record.fingerprint,
+        "scored_at": record.started.isoformat(timespec="seconds"),
+        "scored_on": record.host,
+        "prefect_flow_run": record.flow_run_id,
+    }
+
+
+def _versions(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what computed an answer, and what that was made from."""
+    logged = values["inference_pipeline_model_uri"]
+    pipeline = version_of(REGISTERED_NAME, logged)
+    if pipeline is None:
+        raise ModelError(f"{logged}: no version of {REGISTERED_NAME} is that model any more")
+    name, number = values["finetuned_model_uri"].removeprefix("models:/").split("/")
+    finetuned = find_version(name, number)
+    training = connect().get_run(str(finetuned.run_id))
+    return {
+        "computed_by": logged,
+        "pipeline_version": _uri(pipeline),
+        "pipeline_code_commit": pipeline.tags.get("git_commit"),
+        "precision": pipeline.tags.get("precision"),
+        "finetuned_version": _uri(finetuned),
+        "training_run": training.info.run_id,
+        "training_code_commit": training.data.tags.get("git_commit"),
+        "data_source": training.data.params.get("source"),
+        "data_digest": training.data.tags.get("data_digest"),
+    }
+
+
+def _verify(chain: Mapping[str, Any]) -> dict[str, Any]:
+    model = load_pipeline(chain["computed_by"])
+    (answer,) = ask(model, [chain["text"]], use_cache=False, batch_tokens=1)
+    response = answer["response"] or {"prediction_label": None, "prediction_score": 0.0}
+    label, score = response["prediction_label"], response["prediction_score"]
+    difference = abs(score - chain["prediction_score"])
+    allowed = TOLERANCE[chain["precision"]]
+    # Not `difference > …`, which a NaN would pass.
+    if label != chain["prediction_label"] or not difference <= allowed:
+        raise ModelError(
+            f"{chain['shard']} row {chain['row']}: {chain['computed_by']} answers {label} "
+            f"{score:.6f} now; expected {chain['prediction_label']} "
+            f"{chain['prediction_score']:.6f} within {allowed}"
+        )
+    return {"verified": f"same label, scores within {difference:.1e}"}
+
+
+def _uri(version: ModelVersion) -> str:
+    return f"models:/{version.name}/{version.version}"

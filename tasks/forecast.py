@@ -1,0 +1,122 @@
+"""What a scoring run would do, without doing it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pyfunc.pipeline import reason_to_refuse
+from tasks.answers import typed_pipeline
+from tasks.console import print_table
+from tasks.distinct import DistinctTexts
+from tasks.records import read_records
+from tasks.scoring import PlannedShard, ScoringParameters, Surveyed
+from tasks.shard_tables import texts_of
+from tasks.staging import rows_of_shards
+from tasks.summary import seconds_a_call
+
+# Records of the same pipeline that an estimate is made from, the latest ones.
+_RECORDS = 100
+
+
+def forecast(
+    surveys: Sequence[Surveyed], planned: Sequence[PlannedShard], parameters: ScoringParameters
+) -> dict[str, Any]:
+    """Read the input, print and return what a run with these parameters would do.
+
+    Rows and texts are those of the whole input. Hits and calls are those of the shards that are
+    to be scored; `expected_seconds` is estimated from the records of the output folder, and None
+    if none of them is of this pipeline.
+
+    Raises:
+        DataError: If a file changed since its survey.
+    """
+    texts = _Texts(parameters)
+    with closing(texts):
+        for surveyed in surveys:
+            shards = [p for p in planned if p.shard.file_id == surveyed.file.id]
+            wanted = {p.shard.id for p in shards if p.why}
+            for shard, rows in rows_of_shards(surveyed, [p.shard for p in shards]):
+                texts.add(rows, is_to_be_scored=shard.id in wanted)
+    remaining = [p for p in planned if p.why]
+    report = {
+        "output_dir": str(parameters.output_dir),
+        "model_uri": parameters.model.uri,
+        "rows": sum(s.survey.rows for s in surveys if s.survey is not None),
+        **texts.counts,
+        "shards_total": len(planned),
+        "shards_to_skip": len(planned) - len(remaining),
+        "shards_to_score": len(remaining),
+        "scored_because": dict(Counter(p.why for p in remaining)),
+        "unreadable_files": {s.file.name: s.error for s in surveys if s.error},
+        "expected_seconds": _expected_seconds(
+            texts.counts["expected_model_calls"], remaining, parameters
+        ),
+    }
+    print_table("Dry run: nothing was written", report)
+    return report
+
+
+class _Texts:
+    """What is known of the texts that were read."""
+
+    def __init__(self, parameters: ScoringParameters) -> None:
+        self._parameters = parameters
+        self._pipeline = typed_pipeline(parameters.model.uri)
+        self._distinct = DistinctTexts()
+        self._distinct_to_score = DistinctTexts()
+        self.counts = dict.fromkeys(
+            (
+                "distinct_texts",
+                "duplicates",
+                "rows_that_cannot_be_scored",
+                "expected_cache_hits",
+                "expected_model_calls",
+            ),
+            0,
+        )
+
+    def add(self, rows: pa.Table, *, is_to_be_scored: bool) -> None:
+        """Count the rows of a shard."""
+        readable = rows.filter(pc.is_null(rows["reason"]))
+        values = texts_of(readable, self._parameters.rows.text_column)
+        texts = [str(value) for value in values if not reason_to_refuse(value)]
+        new = self._distinct.add(texts)
+        self.counts["distinct_texts"] += len(new)
+        self.counts["duplicates"] += len(texts) - len(new)
+        self.counts["rows_that_cannot_be_scored"] += len(rows) - len(texts)
+        if not is_to_be_scored:
+            return
+        if not self._parameters.use_cache:
+            self.counts["expected_model_calls"] += len(texts)
+            return
+        to_answer = self._distinct_to_score.add(texts)
+        stored = self._pipeline.count_stored(to_answer)
+        self.counts["expected_cache_hits"] += len(texts) - (len(to_answer) - stored)
+        self.counts["expected_model_calls"] += len(to_answer) - stored
+
+    def close(self) -> None:
+        """Free what the counting took."""
+        self._distinct.close()
+        self._distinct_to_score.close()
+
+
+def _expected_seconds(
+    calls: int, to_score: Sequence[PlannedShard], parameters: ScoringParameters
+) -> float | None:
+    records = [
+        record
+        for record in islice(read_records(parameters.output_dir), _RECORDS)
+        if record.fingerprint == parameters.model.fingerprint
+    ]
+    in_model = seconds_a_call(records)
+    rows = sum(record.counts.rows_in for record in records)
+    if in_model is None or not rows:
+        return None
+    beside = sum(record.seconds - record.model_seconds for record in records) / rows
+    total = in_model * calls + beside * sum(p.shard.rows for p in to_score)
+    return round(total / max(1, min(parameters.workers, len(to_score))), 3)

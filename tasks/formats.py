@@ -1,0 +1,80 @@
+"""The kinds of files that hold tables, told by their names, and the rows read from them."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, cast
+
+Kind = Literal["csv", "tsv", "jsonl", "parquet"]
+Compression = Literal["", "gzip", "zstd"]
+
+EXPECTED = ".csv, .tsv, .jsonl or .parquet, each plain or followed by .gz or .zst"
+
+BLOCK_ROWS = 1_000
+
+# A block ends with the row that fills it, so that long rows make small blocks.
+_BLOCK_BYTES = 2**23
+
+_ENDING = re.compile(r"\.(csv|tsv|jsonl|parquet)(\.gz|\.zst)?\Z", re.IGNORECASE)
+_COMPRESSIONS: dict[str, Compression] = {"": "", ".gz": "gzip", ".zst": "zstd"}
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a file's name says about its content."""
+
+    kind: Kind
+    compression: Compression
+
+
+class Record(NamedTuple):
+    """A row as it stands in a file.
+
+    Attributes:
+        line: The line on which it starts, counted from 1; `None` in a file without lines.
+        size: Its bytes.
+        value: Its cells, or its JSON object; `None` if it could not be parsed.
+        raw: Its bytes without the final line break, if it could not be parsed.
+        reason: Why it is rejected, without any text of the row; `None` if it is not.
+    """
+
+    line: int | None
+    size: int
+    value: Any
+    raw: bytes | None = None
+    reason: str | None = None
+
+
+def format_of(name: str) -> Format | None:
+    """Return the format that the end of a file's name tells, `None` if it is none of ours."""
+    found = _ENDING.search(name)
+    if found is None:
+        return None
+    kind = cast("Kind", found[1].lower())
+    return Format(kind, _COMPRESSIONS[(found[2] or "").lower()])
+
+
+def stem_of(name: str) -> str:
+    """Return a file's name without the endings that tell its format."""
+    return _ENDING.sub("", name)
+
+
+def in_blocks(records: Iterable[Record], rows: int = BLOCK_ROWS) -> Iterator[list[Record]]:
+    """Yield lists of at most `rows` records, fewer where these are long; none is empty."""
+    block: list[Record] = []
+    size = 0
+    for record in records:
+        block.append(record)
+        size += record.size
+        if len(block) == rows or size >= _BLOCK_BYTES:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
+
+
+def without_break(line: bytes) -> bytes:
+    r"""Return a line, or several, without the final `\n` or `\r\n`."""
+    if line.endswith(b"\r\n"):
+        return line[:-2]
+    return line.removesuffix(b"\n")

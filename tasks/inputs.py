@@ -1,0 +1,78 @@
+"""The files to score: found, fetched and named."""
+
+import glob
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from tasks.errors import DataError, ParameterError
+from tasks.formats import EXPECTED, format_of, stem_of
+from tasks.scoring import InputFile
+from tasks.settings import get_settings
+from tasks.sources import is_url
+from tasks.transfer import fetch, public_url
+
+_ID_CHARACTERS = 50  # of a file's name; each may take 4 bytes, and file names end at 255
+
+
+def find(inputs: Sequence[str], output_dir: Path) -> tuple[InputFile, ...]:
+    """Return the files that `inputs` mean, sorted by place; URLs are downloaded anew.
+
+    Args:
+        inputs: Files, folders (their tables, but neither those of subfolders nor hidden ones),
+            glob patterns and http(s) URLs.
+        output_dir: Runs with another one do not share a download.
+
+    Raises:
+        ParameterError: If there is no input, or an empty one.
+        DataError: If an input brings no file, or a file of another kind is named.
+        DownloadError: If a transfer failed.
+    """
+    if not inputs or "" in inputs:
+        raise ParameterError("inputs: none given; expected files, folders, glob patterns or URLs")
+    urls = sorted({text for text in inputs if is_url(text)})
+    places = [text for text in inputs if not is_url(text)]
+    paths = sorted({path.resolve() for text in places for path in _files_of(text)})
+    for url in urls:
+        if format_of(urlsplit(url).path) is None:
+            raise DataError(f"{public_url(url)}: unknown kind of file; expected {EXPECTED}")
+    return (
+        *(InputFile(id=_id_of(str(path), path.name), path=path, name=str(path)) for path in paths),
+        *(_downloaded(url, output_dir) for url in urls),
+    )
+
+
+def _files_of(text: str) -> Iterator[Path]:
+    path = Path(text).expanduser()
+    if path.is_dir():
+        # Hidden files, as macOS and editors leave them, are left out, as glob patterns do.
+        visible = [file for file in path.iterdir() if not file.name.startswith(".")]
+        found = [file for file in visible if file.is_file() and format_of(file.name)]
+    elif path.is_file():
+        found = [path]
+    else:
+        found = [Path(name) for name in glob.glob(str(path), recursive=True)]  # noqa: PTH207
+        found = [file for file in found if file.is_file()]
+    for file in found:
+        if format_of(file.name) is None:
+            raise DataError(f"{file}: unknown kind of file; expected {EXPECTED}")
+    if not found:
+        raise DataError(f"inputs: {text!r} brings no file; expected {EXPECTED}")
+    yield from found
+
+
+def _downloaded(url: str, output_dir: Path) -> InputFile:
+    name = PurePosixPath(urlsplit(url).path).name
+    key = hashlib.sha256(f"{url}\0{output_dir}".encode()).hexdigest()[:16]
+    target = get_settings().data / "downloads" / "scoring" / key / name
+    # What the address held the last time may not be what it holds now.
+    target.unlink(missing_ok=True)
+    return InputFile(id=_id_of(url, name), path=fetch(url, target), name=public_url(url))
+
+
+def _id_of(place: str, name: str) -> str:
+    # Files of one name in two folders are two files.
+    digest = hashlib.sha256(os.fsencode(place)).hexdigest()[:8]
+    return f"{stem_of(name)[:_ID_CHARACTERS]}-{digest}"

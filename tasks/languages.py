@@ -1,0 +1,65 @@
+"""Which languages a model is meant for, and what becomes of rows in another one."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pyfunc.contract import Language
+from tasks.errors import ParameterError
+
+# What gcld3 3.0.13 can report: https://github.com/google/cld3#supported-languages
+_CODES = (
+    "af am ar bg bg-Latn bn bs ca ceb co cs cy da de el el-Latn en eo es et eu fa fi fil fr "
+    "fy ga gd gl gu ha haw hi hi-Latn hmn hr ht hu hy id ig is it iw ja ja-Latn jv ka kk km "
+    "kn ko ku ky la lb lo lt lv mg mi mk ml mn mr ms mt my ne nl no ny pa pl ps pt ro ru "
+    "ru-Latn sd si sk sl sm sn so sq sr st su sv sw ta te tg th tr uk ur uz vi xh yi yo zh "
+    "zh-Latn zu"
+)
+CODES = frozenset(_CODES.split())
+
+Policy = Literal["score", "flag", "reject"]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class LanguagePolicy(BaseModel):
+    """What becomes of rows in a language that the model is not meant for.
+
+    A row is taken for foreign if its language is none of `languages` and gcld3 is sure of it: its
+    probability is at least `threshold`. Where no language can be told, a row is not foreign.
+
+    Attributes:
+        policy: `score` treats all rows alike, `flag` marks foreign ones, `reject` refuses them
+            before they are predicted.
+        languages: Codes as gcld3 reports them.
+        threshold: The least probability that is believed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policy: Policy = "score"
+    languages: tuple[str, ...] = ()
+    threshold: Probability = 0.7
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> "LanguagePolicy":
+        unknown = sorted(set(self.languages) - CODES)
+        if unknown:
+            raise ParameterError(
+                f"languages: {unknown}; expected codes as gcld3 reports them, of: {_CODES}"
+            )
+        if self.policy != "score" and not self.languages:
+            raise ParameterError(
+                f"languages: none given; language_policy {self.policy} expects at least one"
+            )
+        return self
+
+    def is_foreign(self, language: Language) -> bool:
+        """Return whether a row of this language is not what the model is meant for."""
+        sure = language.code != "und" and language.probability >= self.threshold
+        return bool(self.languages) and sure and language.code not in self.languages
+
+    def refuse(self, language: Language) -> str:
+        """Return why a row of this language is refused, or an empty string."""
+        if self.policy != "reject" or not self.is_foreign(language):
+            return ""
+        return f"{language.code}; expected {' or '.join(self.languages)}"

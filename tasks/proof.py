@@ -1,0 +1,60 @@
+"""The proof of completeness: read from the published files, not taken from counters."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet
+
+from tasks.errors import ProofError
+from tasks.records import FOLDERS, Shard, table_path
+from tasks.scoring import ScoringParameters, ShardOutcome, Surveyed
+
+
+def prove(
+    surveys: Sequence[Surveyed], outcomes: Sequence[ShardOutcome], parameters: ScoringParameters
+) -> None:
+    """Check that every row of each file is published once, but for those of failed shards.
+
+    Args:
+        surveys: The files; the rows that they have were counted before any was scored.
+        outcomes: What became of their shards.
+        parameters: Tell the folder of the output.
+
+    Raises:
+        ProofError: If a row is missing, doubled or out of order, naming the first such shard.
+    """
+    rows = {survey.file.name: survey.survey.rows for survey in surveys if survey.survey}
+    for outcome in outcomes:
+        if outcome.record is not None:
+            _check_shard(outcome.record.shard, parameters.output_dir)
+            rows[outcome.source] -= outcome.record.shard.rows
+    unfinished = {outcome.source for outcome in outcomes if outcome.error}
+    for source, missing in rows.items():
+        if missing and source not in unfinished:
+            raise ProofError(f"{source}: {missing} of its rows are in no shard; expected 0")
+
+
+def _check_shard(shard: Shard, output_dir: Path) -> None:
+    numbers = []
+    for folder in FOLDERS:
+        path = table_path(output_dir, folder, shard.id)
+        try:
+            table = pyarrow.parquet.read_table(path, columns=["shard", "row"])
+        except (OSError, pa.ArrowException) as error:
+            raise ProofError(f"{path}: expected the {folder} of a shard ({error})") from error
+        if not pc.all(pc.equal(table["shard"], shard.id), min_count=0).as_py():
+            raise ProofError(f"{path}: has rows of another shard; expected {shard.id} alone")
+        numbers.append(table["row"].to_numpy())
+        if (np.diff(numbers[-1]) <= 0).any():
+            raise ProofError(f"{path}: its rows are out of order; expected that of the input")
+    found = np.sort(np.concatenate(numbers))
+    expected = np.arange(shard.first_row, shard.first_row + shard.rows)
+    if not np.array_equal(found, expected):
+        raise ProofError(
+            f"{shard.id}: {len(found)} published rows, {len(np.setdiff1d(expected, found))} "
+            f"missing; expected the rows {shard.first_row} to "
+            f"{shard.first_row + shard.rows - 1} once each"
+        )

@@ -1,0 +1,105 @@
+"""The two tables of a shard: the rows that were answered, and those that were refused."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pyfunc.contract import Outcome
+from tasks.languages import LanguagePolicy
+from tasks.records import Shard
+from tasks.scoring import FLAG_COLUMN, REJECTED_COLUMNS
+
+
+def texts_of(rows: pa.Table, text_column: str) -> list[object]:
+    """Return the values to score; a string that is not UTF-8, as Parquet may hold, is no error.
+
+    Args:
+        rows: Rows that could be read; where there is none, the column may be missing.
+        text_column: Their column.
+    """
+    if not rows.num_rows:
+        return []
+    column = rows[text_column]
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        values: list[object] = column.to_pylist()
+        return values
+    return [_decoded(value) for value in column.cast(pa.large_binary()).to_pylist()]
+
+
+def answered_rows(
+    shard: Shard, rows: pa.Table, outcomes: Sequence[Outcome], policy: LanguagePolicy
+) -> pa.Table:
+    """Return the rows that have an answer, with the columns of the contract after their own.
+
+    Args:
+        shard: What the rows are of.
+        rows: The readable rows, as staged.
+        outcomes: One for each of `rows`.
+        policy: With `flag`, a last column marks the rows in a foreign language.
+    """
+    places = [place for place, outcome in enumerate(outcomes) if outcome.answer is not None]
+    sources = [outcomes[place].source for place in places]
+    answers = [answer for outcome in outcomes if (answer := outcome.answer) is not None]
+    table = rows.take(pa.array(places, pa.int64()))
+    columns = {
+        "shard": _constant(shard.id, len(answers)),
+        "row": table["row"],
+        "prediction_label": pa.array([a.prediction.label for a in answers], pa.string()),
+        "prediction_score": pa.array([a.prediction.score for a in answers], pa.float64()),
+        "language_detected": pa.array([a.language.code for a in answers], pa.string()),
+        "language_reliable": pa.array([a.language.reliable for a in answers], pa.bool_()),
+        "truncated": pa.array([a.prediction.truncated for a in answers], pa.bool_()),
+        "cached": pa.array([source != "computed" for source in sources], pa.bool_()),
+        "finetuned_model_uri": pa.array(
+            [a.provenance.finetuned_model_uri for a in answers], pa.string()
+        ),
+        "inference_pipeline_model_uri": pa.array(
+            [a.provenance.inference_pipeline_model_uri for a in answers], pa.string()
+        ),
+    }
+    if policy.policy == "flag":
+        columns[FLAG_COLUMN] = pa.array(
+            [policy.is_foreign(a.language) for a in answers], pa.bool_()
+        )
+    table = table.select(_own_columns(table))
+    for name, values in columns.items():
+        table = table.append_column(name, values)
+    return table
+
+
+def refused_rows(shard: Shard, rows: pa.Table, outcomes: Sequence[Outcome]) -> pa.Table:
+    """Return the rows that have no answer, with their line, bytes, step and reason.
+
+    Args:
+        shard: What the rows are of.
+        rows: All rows, as staged; those that could not be read have a reason already.
+        outcomes: One for each row without one.
+    """
+    steps, reasons = rows["step"].to_pylist(), rows["reason"].to_pylist()
+    remaining = iter(outcomes)
+    for place, reason in enumerate(reasons):
+        if reason is None and (refusal := next(remaining).refusal):
+            steps[place], reasons[place] = refusal.step, refusal.reason
+    table = rows.drop_columns(["step", "reason"])
+    table = table.append_column("step", pa.array(steps, pa.string()))
+    table = table.append_column("reason", pa.array(reasons, pa.string()))
+    table = table.filter(pc.is_valid(table["reason"]))
+    own = _own_columns(table)
+    table = table.append_column("shard", _constant(shard.id, table.num_rows))
+    return table.select([*own, *REJECTED_COLUMNS])
+
+
+def _own_columns(rows: pa.Table) -> list[str]:
+    return [name for name in rows.column_names if name not in REJECTED_COLUMNS]
+
+
+def _constant(value: str, rows: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value, pa.string()), rows)
+
+
+def _decoded(value: bytes | None) -> str | None:
+    # What cannot be decoded becomes lone surrogates, which the pipeline refuses by name.
+    return None if value is None else value.decode(errors="surrogateescape")

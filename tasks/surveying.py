@@ -1,0 +1,196 @@
+"""Files to score, read twice: a survey of the whole file, then its rows in blocks.
+
+Memory does not grow with the file, and everything a row says travels through unchanged.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+
+from tasks import csv_rows, jsonl_rows, parquet_rows
+from tasks.errors import DataError
+from tasks.files import sha256_of
+from tasks.formats import BLOCK_ROWS, EXPECTED, Format, Record, format_of, in_blocks
+from tasks.opening import lines_of, opened
+from tasks.survey import Survey
+
+# Beside the input columns, in this order.
+PLACE = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("line", pa.int64()),
+        ("raw", pa.binary()),
+        ("step", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+
+_ArraysOf = Callable[[Sequence[Record], pa.Schema], list[pa.Array]]
+
+_DELIMITERS = {"csv": ",", "tsv": "\t"}
+
+
+def survey(
+    path: Path, required: Collection[str], reserved: Collection[str], texts: Collection[str] = ()
+) -> Survey:
+    """Read a whole file and return what is needed to read its rows in blocks.
+
+    Args:
+        path: A file with one of the endings in `formats.EXPECTED`.
+        required: Columns that it must have.
+        reserved: Columns that it must not have, besides those of `PLACE`.
+        texts: CSV columns that are text whatever they look like, and JSONL columns in which
+            other values beside texts are rejected.
+
+    Raises:
+        OSError: If it cannot be opened or read, which another attempt may mend.
+        DataError: If it is no table, or its columns are not as they should be.
+    """
+    form = _format(path)
+    status = path.stat()
+    digest = sha256_of(path)
+    schema, rows = _schema_of(path, form, texts)
+    _check_distinct(path, schema.names)
+    # A JSONL file without a row that can be read has no columns to look for.
+    if schema.names or form.kind != "jsonl":
+        _check_required(path, schema.names, required)
+    _check_reserved(path, schema.names, {*reserved, *PLACE.names})
+    found = Survey(
+        sha256=digest,
+        size=status.st_size,
+        modified_ns=status.st_mtime_ns,
+        rows=rows,
+        columns=schema.serialize().to_pybytes(),
+    )
+    _check_unchanged(path, found)
+    return found
+
+
+def read_blocks(path: Path, survey: Survey, block_rows: int = BLOCK_ROWS) -> Iterator[pa.Table]:
+    """Yield the rows in their order, in tables of at most `block_rows`; none is empty.
+
+    Each has the input columns in the survey's types and those of `PLACE`. `row` counts from 1
+    over all rows, `line` from 1 in the decompressed file (null for Parquet). Where a row could
+    not be parsed, the input columns are null and `raw` has its bytes without the final line
+    break. Where a row is rejected, `step` is "read" and `reason` says why.
+
+    Raises:
+        OSError: If the file cannot be opened or read, which another attempt may mend.
+        DataError: If it is damaged, or no longer the file that was surveyed.
+    """
+    rows = 0
+    _check_unchanged(path, survey)
+    for columns, records in _blocks(path, survey.arrow_schema, block_rows):
+        _check_unchanged(path, survey)
+        first, rows = rows + 1, rows + len(records)
+        _check_fits(path, rows <= survey.rows)
+        arrays = [*columns, *_places(records, first)]
+        yield pa.Table.from_arrays(arrays, schema=_block_schema(survey))
+    _check_fits(path, rows == survey.rows)
+
+
+def empty_block(survey: Survey) -> pa.Table:
+    """Return a table without rows that has the columns `read_blocks` yields."""
+    return _block_schema(survey).empty_table()
+
+
+def _format(path: Path) -> Format:
+    form = format_of(path.name)
+    if form is None:
+        raise DataError(f"{path}: unknown kind of file; expected {EXPECTED}")
+    return form
+
+
+def _schema_of(path: Path, form: Format, texts: Collection[str]) -> tuple[pa.Schema, int]:
+    if form.kind == "parquet":
+        return parquet_rows.schema_of(path, form.compression)
+    with opened(path, form.compression) as stream:
+        lines = lines_of(stream, path)
+        if form.kind == "jsonl":
+            return jsonl_rows.schema_of(jsonl_rows.read(lines), path, texts)
+        names, records = csv_rows.read(lines, _DELIMITERS[form.kind], path)
+        return csv_rows.schema_of(names, records, texts)
+
+
+def _blocks(
+    path: Path, schema: pa.Schema, rows: int
+) -> Iterator[tuple[list[pa.Array], list[Record]]]:
+    """Yield the columns of a few rows at a time, and these rows' places."""
+    form = _format(path)
+    if form.kind == "parquet":
+        for batch in parquet_rows.read(path, form.compression, schema, rows):
+            yield batch.columns, [Record(None, 0, None)] * batch.num_rows
+        return
+    with opened(path, form.compression) as stream:
+        records, arrays_of = _records(stream, path, form, schema)
+        for block in in_blocks(records, rows):
+            try:
+                columns = arrays_of(block, schema)
+            except (pa.ArrowException, OverflowError, KeyError):
+                # Without the cause, which would quote the value.
+                columns = []
+            _check_fits(path, len(columns) == len(schema))
+            yield columns, block
+
+
+def _records(
+    stream: BinaryIO, path: Path, form: Format, schema: pa.Schema
+) -> tuple[Iterator[Record], _ArraysOf]:
+    lines = lines_of(stream, path)
+    if form.kind == "jsonl":
+        records = jsonl_rows.read(lines)
+        return jsonl_rows.with_texts_checked(records, schema), jsonl_rows.arrays_of
+    names, records = csv_rows.read(lines, _DELIMITERS[form.kind], path)
+    _check_fits(path, names == schema.names)
+    return records, csv_rows.arrays_of
+
+
+def _places(records: Sequence[Record], first: int) -> list[pa.Array]:
+    columns = (
+        range(first, first + len(records)),
+        [record.line for record in records],
+        [record.raw for record in records],
+        ["read" if record.reason else None for record in records],
+        [record.reason for record in records],
+    )
+    return [pa.array(values, kind) for values, kind in zip(columns, PLACE.types, strict=True)]
+
+
+def _block_schema(survey: Survey) -> pa.Schema:
+    schema = jsonl_rows.without_marks(survey.arrow_schema)
+    return pa.schema([*schema, *PLACE], metadata=schema.metadata)
+
+
+def _check_distinct(path: Path, names: Sequence[str]) -> None:
+    counts = Counter(names)
+    twice = [n for n, name in enumerate(names, start=1) if counts[name] > 1]
+    if twice:
+        # Numbers, not names: without a header line the names are the first row's text.
+        raise DataError(f"{path}: the columns {twice} share a name; expected different names")
+
+
+def _check_required(path: Path, names: Sequence[str], required: Collection[str]) -> None:
+    for name in sorted(set(required) - set(names)):
+        # The others stay unsaid, for the same reason.
+        raise DataError(
+            f"{path}: no column {name!r} among its {len(names)}; expected a column of that name"
+        )
+
+
+def _check_reserved(path: Path, names: Sequence[str], reserved: Collection[str]) -> None:
+    found = sorted(set(names) & set(reserved))
+    if found:
+        raise DataError(f"{path}: the columns {found} are reserved; expected other names")
+
+
+def _check_unchanged(path: Path, survey: Survey) -> None:
+    status = path.stat()
+    _check_fits(path, (status.st_size, status.st_mtime_ns) == (survey.size, survey.modified_ns))
+
+
+def _check_fits(path: Path, fits: bool) -> None:
+    if not fits:
+        raise DataError(f"{path}: changed while it was read; expected the file that was surveyed")

@@ -1,0 +1,100 @@
+import errno
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import OutputError, OutputInUseError
+from tasks.output_folder import sole_user, writing_to
+from tasks.settings import REPOSITORY
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from tasks.output_folder import sole_user
+with sole_user(Path(sys.argv[1]), "of another process"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def start_holder(folder: Path) -> "subprocess.Popen[str]":
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(folder)],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_second_run_is_told_which_run_and_process_hold_the_folder(tmp_path: Path) -> None:
+    with start_holder(tmp_path) as process:
+        with pytest.raises(OutputInUseError) as raised, sole_user(tmp_path, "mine"):
+            pass
+        process.kill()
+    assert f"{tmp_path} is in use by run of another process (process {process.pid} on" in str(
+        raised.value
+    )
+
+
+def test_process_that_was_killed_holds_nothing(tmp_path: Path) -> None:
+    with start_holder(tmp_path) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    with sole_user(tmp_path, "mine"):
+        pass
+
+
+def test_threads_of_one_process_exclude_each_other(tmp_path: Path) -> None:
+    def try_it() -> None:
+        with sole_user(tmp_path, "second"):
+            pass
+
+    with ThreadPoolExecutor(1) as pool, sole_user(tmp_path, "first"):
+        error = pool.submit(try_it).exception()
+    assert isinstance(error, OutputInUseError)
+    assert "in use by run first" in str(error)
+
+
+@pytest.mark.parametrize("note", ["", "[]", "{}", None])
+def test_holder_whose_note_cannot_be_read_is_another_run(tmp_path: Path, note: str | None) -> None:
+    with sole_user(tmp_path, "first"):
+        path = tmp_path / ".lock.json"
+        path.unlink() if note is None else path.write_text(note)
+        with (
+            pytest.raises(OutputInUseError, match="in use by another run; expected"),
+            sole_user(tmp_path, "second"),
+        ):
+            pass
+
+
+def test_folder_that_was_not_used_is_removed_and_one_that_was_stays(tmp_path: Path) -> None:
+    with sole_user(tmp_path / "unused", "mine"):
+        pass
+    assert not (tmp_path / "unused").exists()
+    with sole_user(tmp_path / "used", "mine"):
+        (tmp_path / "used" / "file").touch()
+    assert sorted(path.name for path in (tmp_path / "used").iterdir()) == [".lock", "file"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+def test_disk_that_needs_someone_ends_the_run_with_what_is_wrong(
+    tmp_path: Path, number: int
+) -> None:
+    reason = os.strerror(number)
+    with pytest.raises(OutputError, match=rf"{tmp_path} cannot be written \({reason}\)"):  # noqa: SIM117
+        with writing_to(tmp_path):
+            raise OSError(number, "in other words")
+
+
+def test_other_errors_of_a_disk_are_left_as_they_are(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="hiccup") as raised, writing_to(tmp_path):
+        raise OSError(errno.EIO, "hiccup")
+    assert raised.value.errno == errno.EIO

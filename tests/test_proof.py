@@ -1,0 +1,136 @@
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.errors import ProofError
+from tasks.planning import ranges
+from tasks.proof import prove
+from tasks.records import Counts, RowParameters, Shard, ShardRecord, table_path
+from tasks.scoring import (
+    InputFile,
+    ScoringModel,
+    ScoringParameters,
+    ShardOutcome,
+    Surveyed,
+)
+from tasks.survey import Survey
+
+FILE = InputFile(id="rows-12345678", path=Path("/rows.csv"), name="/rows.csv")
+
+
+def outcome(shard: Shard) -> ShardOutcome:
+    record = ShardRecord(
+        shard=shard,
+        model_uri="",
+        fingerprint="",
+        parameters=RowParameters(),
+        counts=Counts(),
+        labels={},
+        languages={},
+        scores=(),
+        reasons={},
+        files={},
+        started=datetime.now(UTC),
+        seconds=0,
+        model_seconds=0,
+        host="",
+        flow_run_id="",
+    )
+    return ShardOutcome(id=shard.id, source=shard.source, record=record)
+
+
+def publish(folder: str, shard: str, rows: list[int], output: Path) -> None:
+    path = table_path(output, folder, shard)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    types = pa.schema([("shard", pa.string()), ("row", pa.int64())])
+    pq.write_table(pa.table([[shard] * len(rows), rows], schema=types), path)
+
+
+class Output:
+    """Ten rows in two shards of five, of which the rows 2 and 7 were rejected."""
+
+    def __init__(self, folder: Path) -> None:
+        survey = Survey(sha256="0" * 64, size=0, modified_ns=0, rows=10, columns=b"")
+        self.folder = folder
+        self.surveys = [Surveyed(file=FILE, survey=survey)]
+        self.shards = list(ranges(FILE, survey, 5))
+        self.outcomes = [outcome(shard) for shard in self.shards]
+        for shard, scored, rejected in zip(
+            self.shards, ([1, 3, 4, 5], [6, 8, 9, 10]), ([2], [7]), strict=True
+        ):
+            publish("predictions", shard.id, scored, folder)
+            publish("rejected", shard.id, rejected, folder)
+
+    def prove(self) -> None:
+        model = ScoringModel(uri="", fingerprint="", labels=())
+        parameters = ScoringParameters(model=model, output_dir=self.folder)
+        prove(self.surveys, self.outcomes, parameters)
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Output:
+    return Output(tmp_path)
+
+
+def test_whole_output_is_proved(published: Output) -> None:
+    published.prove()
+
+
+def lose_a_row(published: Output) -> None:
+    publish("predictions", published.shards[1].id, [6, 8, 10], published.folder)
+
+
+def double_a_row(published: Output) -> None:
+    publish("rejected", published.shards[1].id, [7, 8], published.folder)
+
+
+def swap_rows(published: Output) -> None:
+    publish("predictions", published.shards[1].id, [6, 9, 8, 10], published.folder)
+
+
+def replace_a_row(published: Output) -> None:
+    publish("predictions", published.shards[1].id, [6, 8, 9, 11], published.folder)
+
+
+def put_another_shard_in_its_place(published: Output) -> None:
+    first, second = (table_path(published.folder, "predictions", s.id) for s in published.shards)
+    second.write_bytes(first.read_bytes())
+
+
+def remove_a_file(published: Output) -> None:
+    table_path(published.folder, "rejected", published.shards[1].id).unlink()
+
+
+def forget_a_shard(published: Output) -> None:
+    published.outcomes.pop()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lose_a_row, "4 published rows, 1 missing; expected the rows 6 to 10 once each"),
+        (double_a_row, "6 published rows, 0 missing; expected the rows 6 to 10 once each"),
+        (swap_rows, "its rows are out of order; expected that of the input"),
+        (replace_a_row, "5 published rows, 1 missing; expected the rows 6 to 10 once each"),
+        (put_another_shard_in_its_place, "has rows of another shard; expected rows-12345678-00002"),
+        (remove_a_file, "expected the rejected of a shard"),
+        (forget_a_shard, "/rows.csv: 5 of its rows are in no shard; expected 0"),
+    ],
+)
+def test_damage_is_found_and_named(
+    published: Output, damage: Callable[[Output], None], message: str
+) -> None:
+    damage(published)
+    with pytest.raises(ProofError, match=message):
+        published.prove()
+
+
+def test_rows_of_a_failed_shard_may_be_missing(published: Output) -> None:
+    forget_a_shard(published)
+    shard = published.shards[1]
+    published.outcomes.append(ShardOutcome(id=shard.id, source=shard.source, error="why"))
+    published.prove()

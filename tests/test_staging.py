@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.planning import ranges
+from tasks.scoring import InputFile
+from tasks.staging import cut, read_staged, write_staged
+from tasks.survey import Survey
+
+FILE = InputFile(id="rows-12345678", path=Path("/rows.csv"), name="/rows.csv")
+
+
+def survey_of(rows: int) -> Survey:
+    return Survey(sha256="0" * 64, size=0, modified_ns=0, rows=rows, columns=b"")
+
+
+@given(
+    sizes=st.lists(st.integers(0, 9), min_size=1, max_size=8),
+    shard_rows=st.integers(1, 30),
+    data=st.data(),
+)
+def test_each_wanted_range_gets_its_rows_whatever_the_blocks(
+    sizes: list[int], shard_rows: int, data: st.DataObject
+) -> None:
+    table = pa.table({"row": range(1, sum(sizes) + 1)})
+    starts = [sum(sizes[:place]) for place in range(len(sizes))]
+    blocks = [table.slice(start, size) for start, size in zip(starts, sizes, strict=True)]
+    shards = list(ranges(FILE, survey_of(sum(sizes)), shard_rows))
+    wanted = data.draw(st.sets(st.sampled_from([shard.id for shard in shards])))
+    found = list(cut(blocks, shards, wanted))
+    assert [shard.id for shard, _ in found] == [s.id for s in shards if s.id in wanted]
+    for shard, rows in found:
+        assert rows["row"].to_pylist() == list(range(shard.first_row, shard.first_row + shard.rows))
+
+
+@given(rows=st.integers(0, 200), shard_rows=st.integers(1, 60))
+def test_ranges_cover_a_file_without_gaps_and_there_is_always_one(
+    rows: int, shard_rows: int
+) -> None:
+    shards = list(ranges(FILE, survey_of(rows), shard_rows))
+    assert len({shard.id for shard in shards}) == len(shards) >= 1
+    numbers = [n for s in shards for n in range(s.first_row, s.first_row + s.rows)]
+    assert numbers == list(range(1, rows + 1))
+    assert all(shard.rows <= shard_rows for shard in shards)
+    assert sorted(shard.id for shard in shards) == [shard.id for shard in shards]
+
+
+def test_blocks_that_end_early_are_an_error() -> None:
+    shards = list(ranges(FILE, survey_of(5), 2))
+    with pytest.raises(EOFError, match="1 rows of rows-12345678-00003 are missing"):
+        list(cut([pa.table({"row": [1, 2, 3, 4]})], shards, {shard.id for shard in shards}))
+
+
+def test_staged_rows_come_back_with_types_and_changing_dictionaries(tmp_path: Path) -> None:
+    tables = [
+        pa.table({"kind": pa.array(values).dictionary_encode(), "tags": [[{"a": 1}]] * 2})
+        for values in (["x", None], ["y", "x"])
+    ]
+    table = pa.concat_tables(tables)
+    path = write_staged(table, tmp_path / "deep" / "rows.arrow")
+    assert read_staged(path).to_pylist() == table.to_pylist()
+    assert read_staged(path).schema == table.schema
