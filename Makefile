@@ -49,7 +49,7 @@ faults: $(INSTALLED) ## Kill scoring at 30 random moments and put everything els
 	$(BIN)/python -m pytest tests/faults --timeout 1800
 
 scale: $(INSTALLED) ## Score 25,000 reviews twice, and compare the memory of 200,000 and 2,000,000 rows
-	$(BIN)/python -m pytest tests/scale/prove_scale.py
+	$(BIN)/python -m pytest -s tests/scale/prove_scale.py
 
 lint: $(INSTALLED) ## Check style, format and types
 	$(BIN)/ruff check

@@ -2,16 +2,25 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from flows.build_inference_pipeline import build_inference_pipeline
 from flows.promote_pipeline import promote_pipeline
+from flows.score_shards import score_shards
 from flows.train_classifier import train_classifier
 from tasks import registry
 from tasks.errors import ModelError, ParameterError
 from tests.builders import Trained, train_tiny
 
 NAME = "inference_pipeline_model"
+
+
+def score(home: Path, rows: Path) -> pd.DataFrame:
+    """Score `rows` with the champion, into the folder of the time before."""
+    summary = score_shards([str(rows)], str(home / "scored"))
+    assert summary["scored"] == 300
+    return pd.read_parquet(home / "scored" / "predictions")
 
 
 @pytest.mark.slow
@@ -31,6 +40,9 @@ def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
     assert "is below" in version.tags["promotion_reason"]
     assert registry.aliases(NAME) == {"champion": 1, "challenger": 2}
 
+    rows = score(home, labelled_csv)
+    (old_uri,) = set(rows["inference_pipeline_model_uri"])
+
     equal = train_tiny(tiny_base, labelled_csv, seed=7)
     third = build_inference_pipeline(finetuned_model=equal["finetuned_model"])
     assert third["alias"] == "champion"
@@ -38,8 +50,18 @@ def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
     assert registry.aliases(NAME) == {"champion": 3, "challenger": 2}
     assert registry.aliases("dl_finetuned_model") == {"champion": 3, "challenger": 2}
 
+    # No answer of an earlier champion is given as the new one's.
+    rows = score(home, labelled_csv)
+    assert old_uri not in set(rows["inference_pipeline_model_uri"])
+    assert not rows["cached"].any()
+
     promote_pipeline(version="previous", reason="it was better")
     assert registry.aliases(NAME)["champion"] == 1
+    # Its answers are still there.
+    rows = score(home, labelled_csv)
+    assert set(rows["inference_pipeline_model_uri"]) == {old_uri}
+    assert rows["cached"].all()
+
     assert registry.find_version(NAME, "1").tags["promotion_reason"] == "it was better"
     promote_pipeline(version="previous")
     assert registry.aliases(NAME)["champion"] == 3
