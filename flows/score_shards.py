@@ -33,7 +33,7 @@ def score_shards(
     model_uri: str = "models:/inference_pipeline_model@champion",
     text_column: str = "text",
     label_column: str | None = None,
-    shard_rows: Positive = 5_000,
+    shard_rows: Positive = 2_000,
     language_policy: Policy = "score",
     languages: list[str] = [],  # noqa: B006 -- forms show the default
     language_threshold: Probability = 0.7,

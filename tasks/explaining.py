@@ -6,7 +6,6 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet
-from mlflow.entities.model_registry import ModelVersion
 
 from tasks.answers import ask, load_pipeline
 from tasks.console import print_table
@@ -15,6 +14,7 @@ from tasks.packaging import TOLERANCE
 from tasks.pipelines import REGISTERED_NAME
 from tasks.records import FOLDERS, ShardRecord, read_record, table_path
 from tasks.registry import find_version, version_of
+from tasks.scoring import PREDICTION_COLUMNS
 from tasks.tracking import connect
 
 
@@ -47,7 +47,8 @@ def explain(output_dir: Path, shard_id: str, row: int, *, verify: bool) -> dict[
         chain |= {"line": values["line"], "raw": raw and raw.decode(errors="backslashreplace")}
         chain |= _asked(record)
     else:
-        chain |= _answer(values) | _asked(record) | _versions(values)
+        chain |= {name: values[name] for name in PREDICTION_COLUMNS}
+        chain |= _asked(record) | _versions(values)
         if verify:
             chain |= _verify(chain)
     print_table("One row", chain)
@@ -79,20 +80,6 @@ def _row_of(output_dir: Path, record: ShardRecord, row: int) -> tuple[str, dict[
     )
 
 
-def _answer(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: values[name]
-        for name in (
-            "prediction_label",
-            "prediction_score",
-            "language_detected",
-            "language_reliable",
-            "truncated",
-            "cached",
-        )
-    }
-
-
 def _asked(record: ShardRecord) -> dict[str, Any]:
     return {
         "asked_version": record.model_uri,
@@ -113,11 +100,9 @@ def _versions(values: Mapping[str, Any]) -> dict[str, Any]:
     finetuned = find_version(name, number)
     training = connect().get_run(str(finetuned.run_id))
     return {
-        "computed_by": logged,
-        "pipeline_version": _uri(pipeline),
+        "computed_by_version": f"models:/{pipeline.name}/{pipeline.version}",
         "pipeline_code_commit": pipeline.tags.get("git_commit"),
         "precision": pipeline.tags.get("precision"),
-        "finetuned_version": _uri(finetuned),
         "training_run": training.info.run_id,
         "training_code_commit": training.data.tags.get("git_commit"),
         "data_source": training.data.params.get("source"),
@@ -126,8 +111,8 @@ def _versions(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _verify(chain: Mapping[str, Any]) -> dict[str, Any]:
-    model = load_pipeline(chain["computed_by"])
-    (answer,) = ask(model, [chain["text"]], use_cache=False, batch_tokens=1)
+    version = chain["inference_pipeline_model_uri"]
+    (answer,) = ask(load_pipeline(version), [chain["text"]], use_cache=False, batch_tokens=1)
     response = answer["response"] or {"prediction_label": None, "prediction_score": 0.0}
     label, score = response["prediction_label"], response["prediction_score"]
     difference = abs(score - chain["prediction_score"])
@@ -135,12 +120,8 @@ def _verify(chain: Mapping[str, Any]) -> dict[str, Any]:
     # Not `difference > …`, which a NaN would pass.
     if label != chain["prediction_label"] or not difference <= allowed:
         raise ModelError(
-            f"{chain['shard']} row {chain['row']}: {chain['computed_by']} answers {label} "
-            f"{score:.6f} now; expected {chain['prediction_label']} "
+            f"{chain['shard']} row {chain['row']}: {version} answers {label} {score:.6f} now; "
+            f"expected {chain['prediction_label']} "
             f"{chain['prediction_score']:.6f} within {allowed}"
         )
     return {"verified": f"same label, scores within {difference:.1e}"}
-
-
-def _uri(version: ModelVersion) -> str:
-    return f"models:/{version.name}/{version.version}"

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from prefect import unmapped
@@ -112,6 +113,8 @@ class _Crew:
         """
         for _ in range(self._places):
             self._free.acquire()
+        with suppress(OSError):  # it may be missing, or hold what another process put there
+            (self._parameters.output_dir / STAGING).rmdir()
         if self._fatal is not None:
             raise self._fatal
         return tuple(sorted(self._outcomes, key=lambda outcome: outcome.id))

@@ -68,7 +68,7 @@ class ScoringParameters(BaseModel):
     model: ScoringModel
     output_dir: Path
     rows: RowParameters = RowParameters()
-    shard_rows: Annotated[int, Field(ge=1)] = 5_000
+    shard_rows: Annotated[int, Field(ge=1)] = 2_000
     use_cache: bool = True
     batch_tokens: Annotated[int, Field(ge=1)] = 1_024
     workers: Annotated[int, Field(ge=1)] = 2

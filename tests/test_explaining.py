@@ -44,13 +44,13 @@ def test_answered_row_is_traced_to_code_weights_and_data(
         "prediction_label": predictions["prediction_label"],
         "prediction_score": predictions["prediction_score"],
         "language_detected": predictions["language_detected"],
-        "cached": row == 8,
+        "cached": predictions["cached"],
         "input_file": str(source),
         "input_sha256": sha256_of(source),
-        "computed_by": predictions["inference_pipeline_model_uri"],
+        "inference_pipeline_model_uri": predictions["inference_pipeline_model_uri"],
         "asked_version": trained.pipeline["inference_pipeline_model"],
-        "pipeline_version": trained.pipeline["inference_pipeline_model"],
-        "finetuned_version": trained.training["finetuned_model"],
+        "computed_by_version": trained.pipeline["inference_pipeline_model"],
+        "finetuned_model_uri": trained.training["finetuned_model"],
         "training_run": trained.training["finetuned_run_id"],
     }
     assert chain.items() >= expected.items()
