@@ -62,7 +62,7 @@ def score_shards(
         use_cache: Whether answers are looked up in the prediction cache and stored there.
         resume: Whether shards that are done, from the same input, model and parameters, are
             skipped.
-        dry_run: Whether to read the input and tell what a run would do, and write nothing.
+        dry_run: Whether to read the input and tell what a run would do, with no output at all.
         max_failed_shards: Shards that may fail before the run counts as failed.
         max_rejected_fraction: Share of the rows that may be rejected before it does.
         batch_tokens: Padded tokens that go through the transformer at once, at most.
@@ -81,6 +81,7 @@ def score_shards(
         ),
     )
     with nullcontext() if dry_run else sole_user(folder, flow_run.name or "score-shards"):
+        files = find_inputs(tuple(inputs), folder)
         parameters = ScoringParameters(
             model=identify_model(model_uri),
             output_dir=folder,
@@ -92,7 +93,7 @@ def score_shards(
             resume=resume,
             flow_run_id=flow_run.id or "",
         )
-        surveys = survey_in_parallel(find_inputs(tuple(inputs), folder), parameters)
+        surveys = survey_in_parallel(files, parameters)
         planned = plan_shards(surveys, parameters)
         if dry_run:
             return report_dry_run(surveys, planned, parameters)
