@@ -166,10 +166,13 @@ def _hide_tracebacks() -> None:
 
 
 def _is_not_said_again(record: logging.LogRecord) -> bool:
-    """Drop what Prefect says of a flow's error: the last line says it."""
+    """Drop what Prefect says of a flow's error and of its own events: the last line is ours."""
+    said = record.getMessage()
+    if said.startswith("Still processing items"):
+        return False
     return not (
         record.name.startswith("prefect.flow_runs")
-        and record.getMessage().startswith(("Encountered exception", "Finished in state Failed"))
+        and said.startswith(("Encountered exception", "Finished in state Failed"))
     )
 
 

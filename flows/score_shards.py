@@ -8,6 +8,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from tasks.fan_out import score_in_parallel, survey_in_parallel
+from tasks.inputs import downloads_removed
 from tasks.languages import LanguagePolicy
 from tasks.output_folder import output_folder, sole_user
 from tasks.parameters import NotNegative, Policy, Positive, Probability, Workers
@@ -75,12 +76,13 @@ def score_shards(
     folder = output_folder(output_dir)
     rows = RowParameters(
         text_column=text_column,
-        label_column=label_column,
+        label_column=label_column or None,
         language=LanguagePolicy(
             policy=language_policy, languages=tuple(languages), threshold=language_threshold
         ),
     )
-    with nullcontext() if dry_run else sole_user(folder, flow_run.name or "score-shards"):
+    sole = nullcontext() if dry_run else sole_user(folder, flow_run.name or "score-shards")
+    with sole, downloads_removed(folder):
         files = find_inputs(tuple(inputs), folder)
         parameters = ScoringParameters(
             model=identify_model(model_uri),

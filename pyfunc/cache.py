@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -22,6 +23,10 @@ _MAX_RECORD_BYTES = 2**20
 # Seconds to wait for the write lock, which others hold for milliseconds. diskcache's own
 # `retry=True` waits for ever: it takes a file that turned read-only for a lock as well.
 LOCK_TIMEOUT = 10.0
+
+# From these SQLite does not recover, and each further try could make it worse: noise in the
+# index beside the database makes SQLite map memory until the last connection to it is closed.
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_PROTOCOL})
 
 # SQLite took at most 999 variables a statement until 3.32.
 KEYS_A_STATEMENT = 500
@@ -76,7 +81,8 @@ class PredictionCache:
     """Answers of one pipeline, shared by every process that opens the same folder.
 
     A cache that cannot be opened, read or written costs speed, never the answer: the first
-    failure is logged, all are counted, each look-up in one that could not be opened included.
+    failure is logged, all are counted. One that cannot be opened, or is damaged, is given up for
+    the life of the process; each look-up in it counts as a failure.
 
     Attributes:
         folder: Where the cache lives.
@@ -102,6 +108,7 @@ class PredictionCache:
         """
         self.folder = folder
         self._cache: diskcache.Cache | None = None
+        self._damaged = False
         self._lock = threading.Lock()
         self._of_thread = threading.local()
         self.fingerprint = fingerprint
@@ -129,7 +136,7 @@ class PredictionCache:
 
     def get_many(self, texts: Iterable[str]) -> dict[str, Answer]:
         """Return the stored answers of those `texts` that have one."""
-        if self._cache is None:
+        if self._is_given_up():
             self._count()
             return {}
         texts_by_key = {key_of(self.fingerprint, text): text for text in texts}
@@ -144,14 +151,15 @@ class PredictionCache:
 
     def store_many(self, answers: Mapping[str, Answer]) -> None:
         """Store answers by text, in one transaction; drop the oldest above the size limit."""
-        if self._cache is None or not answers:
+        if self._is_given_up() or not answers:
             return
         try:
-            with self._cache.transact():
+            cache = self._opened
+            with cache.transact():
                 for text, answer in answers.items():
                     key = key_of(self.fingerprint, text)
-                    self._cache.set(key, answer.to_record(), tag=self.fingerprint)
-            self._cache.cull()
+                    cache.set(key, answer.to_record(), tag=self.fingerprint)
+            cache.cull()
         except Exception as error:  # noqa: BLE001 -- as above
             self._report(error)
 
@@ -160,12 +168,21 @@ class PredictionCache:
         if self._cache is not None:
             self._cache.close()
 
+    @property
+    def _opened(self) -> diskcache.Cache:
+        assert self._cache is not None  # noqa: S101 -- else it is given up
+        return self._cache
+
+    def _is_given_up(self) -> bool:
+        if self._damaged:
+            self.close()  # each thread has a connection of its own
+        return self._damaged or self._cache is None
+
     def _rows(self, keys: Iterable[str]) -> Iterator[tuple[str, bool, bytes]]:
-        assert self._cache is not None  # noqa: S101
         for chunk, placeholders in in_chunks(keys):
             # diskcache gets one at a time (https://github.com/grantjenks/python-diskcache/issues/45);
             # this is the connection that it keeps for each thread.
-            yield from self._cache._sql(_SELECT.format(placeholders), chunk).fetchall()
+            yield from self._opened._sql(_SELECT.format(placeholders), chunk).fetchall()
 
     def _read(self, is_text: bool, value: bytes) -> Answer | None:
         try:
@@ -183,6 +200,9 @@ class PredictionCache:
             return self.failures
 
     def _report(self, error: Exception) -> None:
+        # The extended codes have the plain one in their lowest byte.
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+            self._damaged = True
         if self._count() == 1:
             logger.warning(
                 "prediction cache %s fails (%s: %s); answers are computed instead; delete the "

@@ -11,6 +11,8 @@ from .language import LanguageDetector
 
 Rule = Callable[[Language], str]
 
+_PROBE = "."  # a text that any model can read
+
 
 class Computation:
     """The language detector and the transformer at work for one call.
@@ -38,7 +40,11 @@ class Computation:
         self.model_seconds = 0.0
 
     def answer(self, texts: Sequence[str]) -> list[Answer | Refusal]:
-        """Answer or refuse each text; one that makes the model raise is refused alone."""
+        """Answer or refuse each text; one that makes the model raise is refused alone.
+
+        Raises:
+            Exception: What the model raises if it does on any text.
+        """
         started = time.perf_counter()
         results = self._answer(texts)
         self.model_seconds += time.perf_counter() - started
@@ -57,7 +63,7 @@ class Computation:
             for text, language in zip(texts, languages, strict=True)
             if isinstance(language, Language)
         ]
-        predictions = isolate(self._predict, [text for text, _ in accepted])
+        predictions = self._predictions([text for text, _ in accepted])
         answers = iter(
             self._respond(prediction, language)
             for prediction, (_, language) in zip(predictions, accepted, strict=True)
@@ -65,6 +71,18 @@ class Computation:
         return [
             language if isinstance(language, Refusal) else next(answers) for language in languages
         ]
+
+    def _predictions(self, texts: Sequence[str]) -> list[Prediction | Failure]:
+        results = isolate(self._predict, texts)
+        failed = [place for place, result in enumerate(results) if isinstance(result, Failure)]
+        if failed:
+            # What ails the whole process, as a lack of memory, must not be held against a text:
+            # either the probe raises as well, or the texts get another chance.
+            self._predict([_PROBE])
+            again = isolate(self._predict, [texts[place] for place in failed])
+            for place, result in zip(failed, again, strict=True):
+                results[place] = result
+        return results
 
     def _detect(self, texts: Sequence[str]) -> list[Language]:
         return [self._detector.detect(text) for text in texts]

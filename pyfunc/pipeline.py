@@ -77,6 +77,7 @@ class InferencePipeline:
 
         Raises:
             PredictParameterError: If `batch_tokens` is below 1.
+            Exception: What the model raises if it fails on any text, as without memory.
         """
         _check_batch_tokens(batch_tokens)
         reasons = [reason_to_refuse(text) for text in texts]

@@ -62,10 +62,11 @@ def _are_integers(texts: pa.Array) -> bool:
 
 
 def _are_decimals(texts: pa.Array) -> bool:
-    # A double gives back any 15 digits. More places than these would leave its range.
-    plain = pc.match_substring_regex(texts, r"^-?(0|[1-9][0-9]*)(\.[0-9]{1,200})?$")
-    digits = pc.replace_substring_regex(texts, r"^-?[0.]*|\.", "")
-    return bool(pc.all(plain).as_py()) and bool(pc.max(pc.utf8_length(digits)).as_py() <= 15)
+    # As Python writes them, so that a version such as 1.10 stays what it is.
+    plain = pc.match_substring_regex(texts, r"^-?[0-9]+\.[0-9]+$")
+    return bool(pc.all(plain).as_py()) and all(
+        repr(float(cell)) == cell for cell in texts.to_pylist() if cell is not None
+    )
 
 
 def _are_dates(texts: pa.Array) -> bool:

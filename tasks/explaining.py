@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
+import pyarrow as pa
 import pyarrow.parquet
 
 from tasks.answers import ask, load_pipeline
@@ -14,7 +14,8 @@ from tasks.packaging import TOLERANCE
 from tasks.pipelines import REGISTERED_NAME
 from tasks.records import FOLDERS, ShardRecord, read_record, table_path
 from tasks.registry import find_version, version_of
-from tasks.scoring import PREDICTION_COLUMNS
+from tasks.scoring import PREDICTION_COLUMNS, REJECTED_COLUMNS
+from tasks.shard_tables import texts_of
 from tasks.tracking import connect
 
 
@@ -71,13 +72,24 @@ def _record_of(output_dir: Path, shard_id: str) -> ShardRecord:
 def _row_of(output_dir: Path, record: ShardRecord, row: int) -> tuple[str, dict[str, Any]]:
     for folder in FOLDERS:
         path = table_path(output_dir, folder, record.shard.id)
-        table = pyarrow.parquet.read_table(path, filters=pc.field("row") == row)
-        if table.num_rows:
-            return folder, table.to_pylist()[0]
+        # Not read_table, whose data sets have columns of their own.
+        table = pyarrow.parquet.ParquetFile(path).read()
+        place = table["row"].index(row).as_py()
+        if place >= 0:
+            return folder, _values(table.slice(place, 1), record.parameters.text_column)
     last = record.shard.first_row + record.shard.rows - 1
     raise ParameterError(
         f"row: {row} is not in {record.shard.id}; expected {record.shard.first_row} to {last}"
     )
+
+
+def _values(row: pa.Table, text_column: str) -> dict[str, Any]:
+    """Return the text and the columns of the contract of one row."""
+    names = [*PREDICTION_COLUMNS, *REJECTED_COLUMNS]
+    own = row.select([name for name in row.column_names if name in names])
+    text = texts_of(row, text_column)[0] if text_column in row.column_names else None
+    shown = text.encode(errors="backslashreplace").decode() if isinstance(text, str) else text
+    return {text_column: shown, **own.to_pylist()[0]}
 
 
 def _asked(record: ShardRecord) -> dict[str, Any]:

@@ -129,7 +129,7 @@ class _Crew:
                 self._submit(waiting[shard.id], rows)
                 del waiting[shard.id]
         except (DataError, OSError) as error:
-            self._outcomes += [_failed(p.shard, p.why, error) for p in waiting.values()]
+            self._outcomes += [_failed(p.shard, error) for p in waiting.values()]
 
     def _submit(self, planned: PlannedShard, rows: "pa.Table") -> None:
         from tasks.staging import write_staged
@@ -171,11 +171,13 @@ class _Crew:
             return
         if isinstance(result, OutputError):
             self._fatal = result
-        self._outcomes.append(_failed(planned.shard, planned.why, result))
+        self._outcomes.append(_failed(planned.shard, result))
 
 
-def _failed(shard: Shard, why: str, error: object) -> ShardOutcome:
-    return ShardOutcome(id=shard.id, source=shard.source, why=why, error=_in_words(error))
+def _failed(shard: Shard, error: object) -> ShardOutcome:
+    return ShardOutcome(
+        id=shard.id, source=shard.source, error=_in_words(error), rows_failed=shard.rows
+    )
 
 
 def _in_words(error: object) -> str:

@@ -7,15 +7,15 @@ from itertools import islice
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from pyfunc.language import LanguageDetector
 from pyfunc.pipeline import reason_to_refuse
 from tasks.answers import typed_pipeline
 from tasks.console import print_table
 from tasks.distinct import DistinctTexts
 from tasks.records import read_records
 from tasks.scoring import PlannedShard, ScoringParameters, Surveyed
-from tasks.shard_tables import texts_of
+from tasks.shard_tables import readable_rows, texts_of
 from tasks.staging import rows_of_shards
 from tasks.summary import seconds_a_call
 
@@ -67,6 +67,8 @@ class _Texts:
     def __init__(self, parameters: ScoringParameters) -> None:
         self._parameters = parameters
         self._pipeline = typed_pipeline(parameters.model.uri)
+        self._detector = LanguageDetector()
+        self._refuse = parameters.rows.language.refuse
         self._distinct = DistinctTexts()
         self._distinct_to_score = DistinctTexts()
         self.counts = dict.fromkeys(
@@ -82,9 +84,11 @@ class _Texts:
 
     def add(self, rows: pa.Table, *, is_to_be_scored: bool) -> None:
         """Count the rows of a shard."""
-        readable = rows.filter(pc.is_null(rows["reason"]))
+        readable = readable_rows(rows)
         values = texts_of(readable, self._parameters.rows.text_column)
         texts = [str(value) for value in values if not reason_to_refuse(value)]
+        if self._parameters.rows.language.policy == "reject":
+            texts = [text for text in texts if not self._refuse(self._detector.detect(text))]
         new = self._distinct.add(texts)
         self.counts["distinct_texts"] += len(new)
         self.counts["duplicates"] += len(texts) - len(new)

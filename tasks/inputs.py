@@ -3,22 +3,25 @@
 import glob
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
+
+from pydantic import SecretStr
 
 from tasks.errors import DataError, ParameterError
 from tasks.formats import EXPECTED, format_of, stem_of
 from tasks.scoring import InputFile
 from tasks.settings import get_settings
-from tasks.sources import is_url
-from tasks.transfer import fetch, public_url
+from tasks.transfer import fetch, is_url, public_url
 
 _ID_CHARACTERS = 50  # of a file's name; each may take 4 bytes, and file names end at 255
 
 
 def find(inputs: Sequence[str], output_dir: Path) -> tuple[InputFile, ...]:
-    """Return the files that `inputs` mean, sorted by place; URLs are downloaded anew.
+    """Return the files that `inputs` mean, sorted by place, and after them the URLs.
 
     Args:
         inputs: Files, folders (their tables, but neither those of subfolders nor hidden ones),
@@ -28,7 +31,6 @@ def find(inputs: Sequence[str], output_dir: Path) -> tuple[InputFile, ...]:
     Raises:
         ParameterError: If there is no input, or an empty one.
         DataError: If an input brings no file, or a file of another kind is named.
-        DownloadError: If a transfer failed.
     """
     if not inputs or "" in inputs:
         raise ParameterError("inputs: none given; expected files, folders, glob patterns or URLs")
@@ -40,8 +42,32 @@ def find(inputs: Sequence[str], output_dir: Path) -> tuple[InputFile, ...]:
             raise DataError(f"{public_url(url)}: unknown kind of file; expected {EXPECTED}")
     return (
         *(InputFile(id=_id_of(str(path), path.name), path=path, name=str(path)) for path in paths),
-        *(_downloaded(url, output_dir) for url in urls),
+        *(_remote(url, output_dir) for url in urls),
     )
+
+
+def download(file: InputFile) -> None:
+    """Bring a file that has a URL to this machine; what broke before goes on.
+
+    Raises:
+        DownloadError: If the transfer failed.
+    """
+    if file.url is not None:
+        fetch(file.url.get_secret_value(), file.path)
+
+
+@contextmanager
+def downloads_removed(output_dir: Path) -> Iterator[None]:
+    """Remove at the end of the block what this process downloaded for an output folder."""
+    try:
+        yield
+    finally:
+        shutil.rmtree(_downloads(output_dir), ignore_errors=True)
+
+
+def _downloads(output_dir: Path) -> Path:
+    key = hashlib.sha256(os.fsencode(output_dir)).hexdigest()[:16]
+    return get_settings().data / "downloads" / "scoring" / f"{key}-{os.getpid()}"
 
 
 def _files_of(text: str) -> Iterator[Path]:
@@ -49,7 +75,8 @@ def _files_of(text: str) -> Iterator[Path]:
     if path.is_dir():
         # Hidden files, as macOS and editors leave them, are left out, as glob patterns do.
         visible = [file for file in path.iterdir() if not file.name.startswith(".")]
-        found = [file for file in visible if file.is_file() and format_of(file.name)]
+        # A link that leads nowhere is a file that is missing.
+        found = [file for file in visible if not file.is_dir() and format_of(file.name)]
     elif path.is_file():
         found = [path]
     else:
@@ -63,13 +90,12 @@ def _files_of(text: str) -> Iterator[Path]:
     yield from found
 
 
-def _downloaded(url: str, output_dir: Path) -> InputFile:
+def _remote(url: str, output_dir: Path) -> InputFile:
     name = PurePosixPath(urlsplit(url).path).name
-    key = hashlib.sha256(f"{url}\0{output_dir}".encode()).hexdigest()[:16]
-    target = get_settings().data / "downloads" / "scoring" / key / name
+    path = _downloads(output_dir) / hashlib.sha256(url.encode()).hexdigest()[:16] / name
     # What the address held the last time may not be what it holds now.
-    target.unlink(missing_ok=True)
-    return InputFile(id=_id_of(url, name), path=fetch(url, target), name=public_url(url))
+    path.unlink(missing_ok=True)
+    return InputFile(id=_id_of(url, name), path=path, name=public_url(url), url=SecretStr(url))
 
 
 def _id_of(place: str, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pyfunc.contract import Language
 from tasks.errors import ParameterError
@@ -39,6 +39,12 @@ class LanguagePolicy(BaseModel):
     policy: Policy = "score"
     languages: tuple[str, ...] = ()
     threshold: Probability = 0.7
+
+    @field_validator("languages")
+    @classmethod
+    def _in_one_order(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
+        """Sort them, so that another order is no other policy."""
+        return tuple(sorted(set(languages)))
 
     @model_validator(mode="after")
     def _is_complete(self) -> "LanguagePolicy":

@@ -28,7 +28,8 @@ def output_folder(output_dir: str) -> Path:
     """Return the absolute path of a folder that exists or can be made.
 
     Raises:
-        ParameterError: If it is empty, a file is in its place, or it may not be written.
+        ParameterError: If it is empty, or a file is in its place.
+        OutputError: If it may not be written, or its disk is full.
     """
     if not output_dir.strip():
         raise ParameterError("output_dir: missing; expected a folder")
@@ -37,13 +38,13 @@ def output_folder(output_dir: str) -> Path:
     if not existing.is_dir():
         raise ParameterError(f"output_dir: {existing} is a file; expected a folder")
     try:
-        # A permission that looks right may not be, as under /proc or on a full disk.
+        # A permission that looks right may not be, as under /proc.
         with TemporaryFile(dir=existing) as probe:
             probe.write(b"probe")
     except OSError as error:
-        reason = error.strerror
-        raise ParameterError(
-            f"output_dir: {existing} may not be written ({reason}); expected another folder"
+        reason = os.strerror(error.errno or 0)
+        raise OutputError(
+            f"output_dir: {existing} cannot be written ({reason}); expected a folder that can be"
         ) from error
     return folder
 

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 
 from tasks.errors import ProofError
-from tasks.records import FOLDERS, Shard, table_path
+from tasks.records import FOLDERS, ShardRecord, table_path
 from tasks.scoring import ScoringParameters, ShardOutcome, Surveyed
 
 
@@ -29,7 +29,7 @@ def prove(
     rows = {survey.file.name: survey.survey.rows for survey in surveys if survey.survey}
     for outcome in outcomes:
         if outcome.record is not None:
-            _check_shard(outcome.record.shard, parameters.output_dir)
+            _check_shard(outcome.record, parameters.output_dir)
             rows[outcome.source] -= outcome.record.shard.rows
     unfinished = {outcome.source for outcome in outcomes if outcome.error}
     for source, missing in rows.items():
@@ -37,14 +37,20 @@ def prove(
             raise ProofError(f"{source}: {missing} of its rows are in no shard; expected 0")
 
 
-def _check_shard(shard: Shard, output_dir: Path) -> None:
-    numbers = []
+def _check_shard(record: ShardRecord, output_dir: Path) -> None:
+    shard, numbers = record.shard, []
+    counted = {"rejected": record.counts.rejected, "predictions": record.counts.scored}
     for folder in FOLDERS:
         path = table_path(output_dir, folder, shard.id)
         try:
-            table = pyarrow.parquet.read_table(path, columns=["shard", "row"])
+            # Not read_table, whose data sets have columns of their own.
+            table = pyarrow.parquet.ParquetFile(path).read(columns=["shard", "row"])
         except (OSError, pa.ArrowException) as error:
             raise ProofError(f"{path}: expected the {folder} of a shard ({error})") from error
+        if table.num_rows != counted[folder]:
+            raise ProofError(
+                f"{path}: has {table.num_rows} rows; expected {counted[folder]}, as in its record"
+            )
         if not pc.all(pc.equal(table["shard"], shard.id), min_count=0).as_py():
             raise ProofError(f"{path}: has rows of another shard; expected {shard.id} alone")
         numbers.append(table["row"].to_numpy())

@@ -49,6 +49,15 @@ class RowParameters(BaseModel):
     label_column: str | None = None
     language: LanguagePolicy = LanguagePolicy()
 
+    def matter_as(self, others: "RowParameters") -> bool:
+        """Return whether these write the same rows as `others`."""
+        return self._that_matter() == others._that_matter()
+
+    def _that_matter(self) -> "RowParameters":
+        if self.language.policy == "score":
+            return self.model_copy(update={"language": LanguagePolicy()})
+        return self
+
 
 class Counts(BaseModel):
     """Rows of a shard, and what they cost.
@@ -62,6 +71,7 @@ class Counts(BaseModel):
         cached: Rows that the prediction cache answered.
         labelled: Scored rows that have a label of their own.
         correct: Of these, the ones that the prediction agrees with.
+        unknown_labels: Of these, the ones whose label the model does not know.
         cache_failures: Failures of the prediction cache, each of which cost speed alone.
     """
 
@@ -75,6 +85,7 @@ class Counts(BaseModel):
     cached: int = 0
     labelled: int = 0
     correct: int = 0
+    unknown_labels: int = 0
     cache_failures: int = 0
 
 
@@ -183,7 +194,7 @@ def why_to_score(
         "the row range changed": (record.shard.first_row, record.shard.rows)
         == (shard.first_row, shard.rows),
         "the model changed": record.fingerprint == fingerprint,
-        "the parameters changed": record.parameters == parameters,
+        "the parameters changed": record.parameters.matter_as(parameters),
     }
     reasons = [reason for reason, same in differences.items() if not same]
     return (reasons[0] if reasons else _what_is_broken(output_dir, record)), record

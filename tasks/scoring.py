@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import task
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from tasks.data import Split
 from tasks.records import RowParameters, Shard, ShardRecord
@@ -81,8 +81,9 @@ class InputFile(BaseModel):
 
     Attributes:
         id: Made from its name and place, so that it is stable and unique.
-        path: Where it is on this machine.
+        path: Where it is on this machine, or will be once it is downloaded.
         name: What is shown of it: its path, or its URL without secrets.
+        url: Where it is downloaded from, if it is.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -90,6 +91,7 @@ class InputFile(BaseModel):
     id: str
     path: Path
     name: str
+    url: SecretStr | None = None
 
 
 class Surveyed(BaseModel):
@@ -134,6 +136,7 @@ class ShardOutcome(BaseModel):
         skipped: Whether an earlier run did it.
         why: Why this run scored it.
         error: Why it failed.
+        rows_failed: Rows that it has and that are not published because it failed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -144,6 +147,7 @@ class ShardOutcome(BaseModel):
     skipped: bool = False
     why: str = ""
     error: str = ""
+    rows_failed: int = 0
 
 
 @task(
@@ -161,7 +165,7 @@ def identify_model(model_uri: str) -> ScoringModel:
 
 @task(name="find inputs", retries=2, retry_delay_seconds=5, retry_condition_fn=unless_refused)
 def find_inputs(inputs: tuple[str, ...], output_dir: Path) -> tuple[InputFile, ...]:
-    """List the files to score, and download what is a URL; see `tasks.inputs.find`."""
+    """List the files to score; see `tasks.inputs.find`."""
     from tasks.inputs import find
 
     return find(inputs, output_dir)
@@ -175,9 +179,14 @@ def find_inputs(inputs: tuple[str, ...], output_dir: Path) -> tuple[InputFile, .
     retry_condition_fn=unless_refused,
 )
 def survey_input(file: InputFile, rows: RowParameters) -> Survey:
-    """Read a file once, for its digest, its number of rows and the types of its columns."""
+    """Read a file once, for its digest, its number of rows and the types of its columns.
+
+    A URL is downloaded before.
+    """
+    from tasks.inputs import download
     from tasks.surveying import survey
 
+    download(file)
     required = {rows.text_column, rows.label_column or rows.text_column}
     return survey(file.path, required, RESERVED_COLUMNS, texts={rows.text_column})
 

@@ -6,10 +6,10 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet
 
 from pyfunc.contract import Answers, Outcome
@@ -18,7 +18,7 @@ from tasks.files import published_file, sha256_of
 from tasks.output_folder import writing_to
 from tasks.records import SCORE_BINS, Counts, Shard, ShardRecord, table_path, write_record
 from tasks.scoring import ScoringParameters
-from tasks.shard_tables import answered_rows, refused_rows, texts_of
+from tasks.shard_tables import answered_rows, readable_rows, refused_rows, texts_of
 from tasks.staging import read_staged
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ def score(shard: Shard, staged: Path, parameters: ScoringParameters) -> ShardRec
     """
     started, clock = datetime.now(UTC), time.monotonic()
     rows = read_staged(staged)
-    readable = rows.filter(pc.is_null(rows["reason"]))
+    readable = readable_rows(rows)
     answers = typed_pipeline(parameters.model.uri).answer(
         texts_of(readable, parameters.rows.text_column),
         use_cache=parameters.use_cache,
@@ -92,7 +92,6 @@ def _counts(
     predictions: pa.Table, rejected: pa.Table, answers: Answers, parameters: ScoringParameters
 ) -> Counts:
     sources = Counter(outcome.source for outcome in answers.outcomes)
-    labelled, correct = _agreement(predictions, parameters)
     return Counts(
         rows_in=predictions.num_rows + rejected.num_rows,
         scored=predictions.num_rows,
@@ -100,29 +99,34 @@ def _counts(
         model_calls=answers.model_calls,
         repeated=sources["repeated"],
         cached=sources["cached"],
-        labelled=labelled,
-        correct=correct,
         cache_failures=answers.cache_failures,
+        **_agreement(predictions, parameters),
     )
 
 
-def _agreement(predictions: pa.Table, parameters: ScoringParameters) -> tuple[int, int]:
-    """Return how many rows have a label, and for how many it is the predicted one."""
-    if parameters.rows.label_column is None or not predictions.num_rows:
-        return 0, 0
+def _agreement(predictions: pa.Table, parameters: ScoringParameters) -> Counter[str]:
+    """Count rows that have a label, those it is predicted for, and those of unknown labels."""
+    counts: Counter[str] = Counter()
+    if parameters.rows.label_column is None:
+        return counts
     ids = {str(number): name for number, name in enumerate(parameters.model.labels)}
     # The model's names come first: they may be numbers themselves.
     names = ids | {name: name for name in parameters.model.labels}
-    pairs = [
-        (names.get(str(label), str(label)), predicted)
-        for label, predicted in zip(
-            predictions[parameters.rows.label_column].to_pylist(),
-            predictions["prediction_label"].to_pylist(),
-            strict=True,
-        )
-        if label is not None and label != ""
-    ]
-    return len(pairs), sum(label == predicted for label, predicted in pairs)
+    labels = texts_of(predictions, parameters.rows.label_column)
+    for label, predicted in zip(labels, predictions["prediction_label"].to_pylist(), strict=True):
+        if label is not None and label != "":
+            name = names.get(_as_name(label))
+            counts["labelled"] += 1
+            counts["correct"] += name == predicted
+            counts["unknown_labels"] += name is None
+    return counts
+
+
+def _as_name(label: object) -> str:
+    # An id may have become a float, beside nulls, or a truth value.
+    if isinstance(label, (bool, float, Decimal)) and label == label // 1:
+        return str(int(label))
+    return str(label)
 
 
 def _languages(outcomes: Sequence[Outcome]) -> list[str]:

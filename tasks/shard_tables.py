@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pyfunc.contract import Outcome
 from tasks.languages import LanguagePolicy
 from tasks.records import Shard
 from tasks.scoring import FLAG_COLUMN, REJECTED_COLUMNS
+
+_TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 
 
 def texts_of(rows: pa.Table, text_column: str) -> list[object]:
@@ -23,10 +24,16 @@ def texts_of(rows: pa.Table, text_column: str) -> list[object]:
     column = rows[text_column]
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+    if not any(is_text(column.type) for is_text in _TEXTS):
         values: list[object] = column.to_pylist()
         return values
     return [_decoded(value) for value in column.cast(pa.large_binary()).to_pylist()]
+
+
+def readable_rows(rows: pa.Table) -> pa.Table:
+    """Return the staged rows that could be read."""
+    reasons = rows["reason"].to_pylist()
+    return taken(rows, [place for place, reason in enumerate(reasons) if reason is None])
 
 
 def answered_rows(
@@ -43,7 +50,7 @@ def answered_rows(
     places = [place for place, outcome in enumerate(outcomes) if outcome.answer is not None]
     sources = [outcomes[place].source for place in places]
     answers = [answer for outcome in outcomes if (answer := outcome.answer) is not None]
-    table = rows.take(pa.array(places, pa.int64()))
+    table = taken(rows, places)
     columns = {
         "shard": _constant(shard.id, len(answers)),
         "row": table["row"],
@@ -86,7 +93,7 @@ def refused_rows(shard: Shard, rows: pa.Table, outcomes: Sequence[Outcome]) -> p
     table = rows.drop_columns(["step", "reason"])
     table = table.append_column("step", pa.array(steps, pa.string()))
     table = table.append_column("reason", pa.array(reasons, pa.string()))
-    table = table.filter(pc.is_valid(table["reason"]))
+    table = taken(table, [place for place, reason in enumerate(reasons) if reason is not None])
     own = _own_columns(table)
     table = table.append_column("shard", _constant(shard.id, table.num_rows))
     return table.select([*own, *REJECTED_COLUMNS])
@@ -94,6 +101,19 @@ def refused_rows(shard: Shard, rows: pa.Table, outcomes: Sequence[Outcome]) -> p
 
 def _own_columns(rows: pa.Table) -> list[str]:
     return [name for name in rows.column_names if name not in REJECTED_COLUMNS]
+
+
+def taken(rows: pa.Table, places: Sequence[int]) -> pa.Table:
+    """Return some rows, in the order of `places`, counted from 0; types stay as they are."""
+    # Arrow has no `take` for views yet: https://github.com/apache/arrow/issues/43010
+    plain = pa.schema([field.with_type(_without_view(field.type)) for field in rows.schema])
+    return rows.cast(plain).take(pa.array(places, pa.int64())).cast(rows.schema)
+
+
+def _without_view(kind: pa.DataType) -> pa.DataType:
+    return {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}.get(
+        kind, kind
+    )
 
 
 def _constant(value: str, rows: int) -> pa.Array:

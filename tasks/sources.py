@@ -11,7 +11,7 @@ from tasks.errors import DataError, DownloadError, ParameterError
 from tasks.files import published_file, sha256_of
 from tasks.settings import get_settings
 from tasks.tables import SUFFIXES
-from tasks.transfer import fetch, public_url
+from tasks.transfer import fetch, is_url, public_url
 
 EMBEDDED = ("rotten_tomatoes", "imdb")
 
@@ -43,11 +43,6 @@ def obtain(source: str, sha256: str | None = None) -> tuple[Path, ...]:
     else:
         file = _local_file(source, sha256)
     return _tables_in(file)
-
-
-def is_url(source: str) -> bool:
-    """Return whether `source` is an address to download from, and no name or path."""
-    return source.lower().startswith(("http://", "https://"))
 
 
 def _local_file(source: str, sha256: str | None) -> Path:

@@ -14,6 +14,8 @@ from tasks.output_folder import writing_to
 from tasks.records import ShardRecord
 from tasks.scoring import ScoringParameters, ShardOutcome
 
+_FAILURES_SHOWN = 10
+
 
 def publish(
     parameters: ScoringParameters, outcomes: Sequence[ShardOutcome], started: datetime
@@ -42,10 +44,10 @@ def publish(
         draft.write_text(json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8")
     create_markdown_artifact(
         key="scoring-summary",
-        markdown=as_markdown("Scored shards", summary),
+        markdown=as_markdown("Scored shards", _shortened(summary)),
         description="What was scored",
     )
-    print_table("Scored shards", summary)
+    print_table("Scored shards", _shortened(summary))
     return summary
 
 
@@ -79,6 +81,7 @@ def summarise(
         "rows_in": _sum(done, "rows_in"),
         "scored": _sum(done, "scored"),
         "rejected": _sum(done, "rejected"),
+        "rows_failed": sum(outcome.rows_failed for outcome in outcomes),
         "cache_hits": avoided["deduplication"] + avoided["cache"],
         "model_calls": _sum(own, "model_calls"),
         "model_calls_avoided": avoided,
@@ -97,8 +100,18 @@ def summarise(
         "rows_per_second": round(_sum(own, "rows_in") / seconds, 1) if seconds else 0.0,
     }
     if labelled:
+        summary["labelled"] = labelled
+        summary["unknown_labels"] = _sum(done, "unknown_labels")
         summary["accuracy"] = _sum(done, "correct") / labelled
     return summary
+
+
+def _shortened(summary: dict[str, Any]) -> dict[str, Any]:
+    """Leave out all but a few of many failures; the manifest has them all."""
+    failures = list(summary["failures"].items())
+    more = len(failures) - _FAILURES_SHOWN
+    shown = dict(failures[:_FAILURES_SHOWN])
+    return summary | {"failures": shown | ({"more": more} if more > 0 else {})}
 
 
 def as_markdown(title: str, fields: dict[str, Any]) -> str:

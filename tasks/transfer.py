@@ -68,6 +68,11 @@ def fetch(
     return target
 
 
+def is_url(source: str) -> bool:
+    """Return whether `source` is an address to download from, and no name or path."""
+    return source.lower().startswith(("http://", "https://"))
+
+
 def public_url(url: str) -> str:
     """Return `url` fit for a message: without user name, password, query and fragment."""
     try:

@@ -100,8 +100,8 @@ def test_blank_lines_are_no_rows_but_an_empty_cell_is_one() -> None:
 
 
 def test_columns_get_types_over_the_whole_file() -> None:
-    early = "1,1,true,True,2026-02-28,,1,1,1,true,2026-01-01\n" * 3_000
-    late = "-9223372036854775808,0.50,false,False,,,1.5,,NA,True,2026-02-30\n"
+    early = "1,1.25,true,True,2026-02-28,,1,1,1,true,2026-01-01\n" * 3_000
+    late = "-9223372036854775808,0.5,false,False,,,1.5,,NA,True,2026-02-30\n"
     table = read_lines(("i,f,b,c,d,e,g,h,j,k,l\n" + early + late).encode())
     types = {field.name: str(field.type) for field in table.schema}
     assert {name: types[name] for name in "ifbcdeghjkl"} == {
@@ -111,7 +111,7 @@ def test_columns_get_types_over_the_whole_file() -> None:
         "c": "bool",
         "d": "date32[day]",
         "e": "string",
-        "g": "double",
+        "g": "string",
         "h": "int64",
         "j": "string",
         "k": "string",
@@ -125,7 +125,7 @@ def test_columns_get_types_over_the_whole_file() -> None:
             "c": False,
             "d": None,
             "e": "",
-            "g": 1.5,
+            "g": "1.5",
             "h": None,
             "j": "NA",
             "k": "True",
@@ -136,7 +136,8 @@ def test_columns_get_types_over_the_whole_file() -> None:
 
 UNTYPED = """
 NA None null nan inf yes tRUE 007 00.5 +49 1e5 0x1F -0x1 1_000 1. .5 - 1,5 １ 9223372036854775808
-0.1234567890123456 1234567890123456.5 0000-01-01 -001-01-01 2026-02-30 2026-1-1 2026-01-01T00:00:00
+0.12345678901234567890 1.10 10.00 -0 -0.50 0.0000001
+0000-01-01 -001-01-01 2026-02-30 2026-1-1 2026-01-01T00:00:00
 """
 
 
@@ -154,9 +155,10 @@ TYPED = {
     "-1": -1,
     "9223372036854775807": 2**63 - 1,
     "0.5": 0.5,
-    "-0.50": -0.5,
+    "-0.5": -0.5,
+    "3.0": 3.0,
     "123456789012.345": 123456789012.345,
-    "0.000000000000000000001": 1e-21,
+    "0.1234567890123456": 0.1234567890123456,
     "TRUE": True,
     "False": False,
     "0001-01-01": date.min,

@@ -3,6 +3,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from flows.explain_prediction import explain_prediction
@@ -69,6 +71,17 @@ def test_rejected_row_is_traced_to_its_line_and_reason(output: Path) -> None:
     assert chain["raw"] == '{"broken'
     assert chain["text"] is None
     assert "prediction_label" not in chain
+
+
+def test_row_whose_text_is_not_utf8_is_shown_with_its_bytes(
+    trained: Trained, tmp_path: Path
+) -> None:
+    texts = pa.array([b"a film \xff"]).view(pa.string())
+    pq.write_table(pa.table({"text": texts}), tmp_path / "rows.parquet")
+    score_shards([str(tmp_path / "rows.parquet")], str(tmp_path / "out"))
+    chain = explain(tmp_path / "out", shards(tmp_path / "out")[0], 1, verify=False)
+    assert chain["reason"] == "not encodable as UTF-8"
+    assert chain["text"] == "a film \\udcff"
 
 
 def test_answer_that_its_version_does_not_give_is_found(output: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import DataError, ParameterError
-from tasks.inputs import find
+from tasks.inputs import download, downloads_removed, find
 from tests.http_server import serving
 
 OUT = Path("/out")
@@ -130,11 +130,14 @@ def test_address_is_fetched_anew_each_time_and_shown_without_its_secrets(home: P
     with serving(b"text\na film\n") as server:
         url = f"http://{server.host}/rows.csv.gz?token=secret"
         (first,) = find([url], OUT)
+        download(first)
         assert first.path.read_bytes() == b"text\na film\n"
         assert first.name == f"http://{server.host}/rows.csv.gz"
         assert first.id.startswith("rows-")
+        assert "secret" not in repr(first)
         server.body = b"text\nanother film\n"
         (second,) = find([url], OUT)
+        download(second)
         assert second == first
         assert second.path.read_bytes() == b"text\nanother film\n"
 
@@ -142,12 +145,24 @@ def test_address_is_fetched_anew_each_time_and_shown_without_its_secrets(home: P
 def test_address_has_one_id_whatever_it_holds_and_two_outputs_do_not_share_its_file(
     home: Path,
 ) -> None:
-    with serving(b"text\n") as server:
-        (one,) = find([f"http://{server.host}/rows.csv"], OUT)
-        (other,) = find([f"http://{server.host}/rows.csv"], Path("/other"))
-        (third,) = find([f"http://{server.host}/rows.csv?page=2"], OUT)
+    (one,) = find(["http://127.0.0.1:1/rows.csv"], OUT)
+    (other,) = find(["http://127.0.0.1:1/rows.csv"], Path("/other"))
+    (third,) = find(["http://127.0.0.1:1/rows.csv?page=2"], OUT)
     assert one.id == other.id != third.id
     assert one.path != other.path
+
+
+def test_what_was_downloaded_is_removed_in_the_end(home: Path) -> None:
+    with serving(b"text\na film\n") as server, downloads_removed(OUT):
+        (file,) = find([f"http://{server.host}/rows.csv"], OUT)
+        download(file)
+        assert file.path.is_file()
+    assert [path for path in home.rglob("*") if path.is_file()] == []
+
+
+def test_link_that_leads_nowhere_is_found_and_not_passed_over(folder: Path) -> None:
+    (folder / "z.csv").symlink_to(folder / "missing.csv")
+    assert names(folder)[-1] == "missing.csv"
 
 
 @pytest.mark.parametrize("name", ["rows.zip", "rows", "rows.csv.bz2"])

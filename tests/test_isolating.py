@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 
 from pyfunc.cache import PredictionCache
 from pyfunc.classifier import Classifier
-from pyfunc.contract import Language, Provenance
+from pyfunc.contract import Language, Prediction, Provenance
 from pyfunc.isolating import Failure, isolate
 from pyfunc.language import LanguageDetector
 from pyfunc.pipeline import InferencePipeline
@@ -224,6 +224,50 @@ def test_a_failure_of_every_text_refuses_them_all(
     assert {row.refusal.step for row in answers.outcomes if row.refusal} == {"predict"}
     assert {row.source for row in answers.outcomes} == {"refused"}
     assert answers.model_calls == 0
+
+
+class Ailing(Classifier):
+    """Raises on everything while it ails."""
+
+    ails = True
+
+    def predict(self, texts: Sequence[str], batch_tokens: int = 1_024) -> list[Prediction]:
+        if self.ails:
+            raise MemoryError
+        return super().predict(texts, batch_tokens)
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_what_ails_the_model_on_any_text_is_raised_and_no_text_is_refused_for_it(
+    tiny_classifier: Path, detector: LanguageDetector, tmp_path: Path, use_cache: bool
+) -> None:
+    ailing = Ailing(tiny_classifier, max_tokens=16, precision="f32")
+    pipeline = piped(ailing, detector, tmp_path / "cache")
+    with pytest.raises(MemoryError):
+        pipeline.predict(NEIGHBOURS, use_cache=use_cache, batch_tokens=1_024)
+    ailing.ails = False
+    documents = ask_pipeline(pipeline, NEIGHBOURS, use_cache=use_cache)
+    assert errors(documents) == [None] * len(NEIGHBOURS)
+
+
+class Recovering(Classifier):
+    """Raises until it is asked for one text alone that is none of the neighbours."""
+
+    ails = True
+
+    def predict(self, texts: Sequence[str], batch_tokens: int = 1_024) -> list[Prediction]:
+        self.ails = self.ails and set(texts) <= set(NEIGHBOURS)
+        if self.ails:
+            raise MemoryError
+        return super().predict(texts, batch_tokens)
+
+
+def test_a_text_that_failed_only_for_a_while_is_answered(
+    tiny_classifier: Path, detector: LanguageDetector, tmp_path: Path
+) -> None:
+    recovering = Recovering(tiny_classifier, max_tokens=16, precision="f32")
+    pipeline = piped(recovering, detector, tmp_path / "cache")
+    assert errors(ask_pipeline(pipeline, NEIGHBOURS)) == [None] * len(NEIGHBOURS)
 
 
 def test_a_refused_text_is_not_stored_and_is_tried_again(

@@ -28,7 +28,7 @@ def test_row_is_foreign_if_gcld3_is_sure_of_another_language(
 ) -> None:
     policy = LanguagePolicy(policy="reject", languages=("en", "de"))
     assert policy.is_foreign(found) == foreign
-    assert policy.refuse(found) == ("fr; expected en or de" if foreign else "")
+    assert policy.refuse(found) == ("fr; expected de or en" if foreign else "")
 
 
 @pytest.mark.parametrize("policy", ["score", "flag"])

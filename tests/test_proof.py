@@ -64,6 +64,21 @@ class Output:
         ):
             publish("predictions", shard.id, scored, folder)
             publish("rejected", shard.id, rejected, folder)
+        self.count()
+
+    def count(self) -> None:
+        """Let the records count what is in the files, so that only the rows are at odds."""
+        for number, outcome in enumerate(self.outcomes):
+            if outcome.record is not None:
+                rows = {
+                    folder: pq.ParquetFile(table_path(self.folder, folder, outcome.id)).metadata
+                    for folder in ("predictions", "rejected")
+                }
+                counts = Counts(
+                    scored=rows["predictions"].num_rows, rejected=rows["rejected"].num_rows
+                )
+                record = outcome.record.model_copy(update={"counts": counts})
+                self.outcomes[number] = outcome.model_copy(update={"record": record})
 
     def prove(self) -> None:
         model = ScoringModel(uri="", fingerprint="", labels=())
@@ -82,10 +97,12 @@ def test_whole_output_is_proved(published: Output) -> None:
 
 def lose_a_row(published: Output) -> None:
     publish("predictions", published.shards[1].id, [6, 8, 10], published.folder)
+    published.count()
 
 
 def double_a_row(published: Output) -> None:
     publish("rejected", published.shards[1].id, [7, 8], published.folder)
+    published.count()
 
 
 def swap_rows(published: Output) -> None:
@@ -105,6 +122,10 @@ def remove_a_file(published: Output) -> None:
     table_path(published.folder, "rejected", published.shards[1].id).unlink()
 
 
+def lose_a_row_that_was_counted(published: Output) -> None:
+    publish("predictions", published.shards[1].id, [6, 8, 10], published.folder)
+
+
 def forget_a_shard(published: Output) -> None:
     published.outcomes.pop()
 
@@ -118,6 +139,7 @@ def forget_a_shard(published: Output) -> None:
         (replace_a_row, "5 published rows, 1 missing; expected the rows 6 to 10 once each"),
         (put_another_shard_in_its_place, "has rows of another shard; expected rows-12345678-00002"),
         (remove_a_file, "expected the rejected of a shard"),
+        (lose_a_row_that_was_counted, "has 3 rows; expected 4, as in its record"),
         (forget_a_shard, "/rows.csv: 5 of its rows are in no shard; expected 0"),
     ],
 )

@@ -35,6 +35,7 @@ from tasks.pipelines import REGISTERED_NAME
 from tasks.scoring import InputFile, ScoringModel, ScoringParameters, Surveyed
 from tasks.tracking import connect
 from tests.builders import Trained
+from tests.http_server import Reply, serving
 
 SECRET = "the-text-of-a-row"
 
@@ -265,7 +266,15 @@ def delete_the_record(folder: Path, output: Path) -> dict[str, Any]:
 
 
 def change_nothing_that_matters(folder: Path, output: Path) -> dict[str, Any]:
-    return {"batch_tokens": 16, "workers": 1, "use_cache": False, "max_failed_shards": 1}
+    return {
+        "batch_tokens": 16,
+        "workers": 1,
+        "use_cache": False,
+        "max_failed_shards": 1,
+        "label_column": "",
+        "languages": ["en"],
+        "language_threshold": 0.5,
+    }
 
 
 def ask_for_a_flag(folder: Path, output: Path) -> dict[str, Any]:
@@ -422,6 +431,51 @@ def test_broken_file_fails_alone_and_the_run_after_the_others(
     assert published == {"part-0", "part-2"}
 
 
+def test_address_that_brings_nothing_fails_alone(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    with serving(b"text\na film\n") as server:
+        good, bad = (f"http://{server.host}/{name}.csv?token=secret" for name in ("good", "bad"))
+        server.will(Reply(status=404))  # the first to be asked for
+        summary = score_shards(
+            [bad, good, str(inputs)], str(tmp_path / "out"), max_failed_shards=1, workers=1
+        )
+    assert (summary["shards_done"], summary["shards_failed"]) == (4, 1)
+    (error,) = summary["failures"].values()
+    assert error == f"http://{server.host}/bad.csv: HTTP 404, expected 200"
+    assert not list((trained.home / "data" / "downloads" / "scoring").iterdir())
+
+
+def test_rows_of_failed_shards_are_counted(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text\n" + "".join(f"film {row}\n" for row in range(9_000)))
+
+    def change() -> None:
+        path.write_text("text\n")
+
+    with on_log("tasks.shard_scoring", "rows scored", change):
+        summary = score_shards(
+            [str(path)], str(tmp_path / "out"), shard_rows=500, workers=1, max_failed_shards=18
+        )
+    assert summary["shards_failed"] > 10
+    assert summary["rows_failed"] == 500 * summary["shards_failed"]
+    assert summary["rows_in"] + summary["rows_failed"] == 9_000
+    assert sum(summary["scored_because"].values()) == summary["shards_done"]
+
+
+def test_columns_that_arrows_data_sets_have_are_like_any_other(
+    trained: Trained, tmp_path: Path
+) -> None:
+    names = ["__fragment_index", "__batch_index", "__filename"]
+    table = pa.table({"text": ["a film"], **{name: [1] for name in names}})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    score_shards([str(tmp_path / "rows.parquet")], str(tmp_path / "out"))
+    (path,) = (tmp_path / "out" / "predictions").iterdir()
+    assert pq.ParquetFile(path).read().select(table.column_names).equals(table)
+
+
 def test_as_many_shards_may_fail_as_is_allowed(
     trained: Trained, inputs: Path, tmp_path: Path
 ) -> None:
@@ -503,7 +557,7 @@ def test_rows_that_are_lost_between_input_and_output_fail_the_proof(
 
     with (
         on_log("tasks.shard_scoring", "part-2", lose_a_row),
-        pytest.raises(ProofError, match="9 published rows, 1 missing; expected the rows 1 to 10"),
+        pytest.raises(ProofError, match="has 7 rows; expected 8, as in its record"),
     ):
         score_shards([str(inputs)], str(output), workers=1)
     summary = score_shards([str(inputs)], str(output))
@@ -555,6 +609,16 @@ def test_dry_run_tells_what_a_run_would_do_and_writes_nothing(
     summary = score_shards([str(inputs)], str(output))
     assert summary["model_calls"] == told["expected_model_calls"]
     assert summary["cache_hits"] == told["expected_cache_hits"]
+
+
+def test_dry_run_knows_the_language_policy(trained: Trained, tmp_path: Path) -> None:
+    french = "Ce film est une merveille, je le recommande à tous mes amis sans hésiter"
+    pd.DataFrame({"text": [french, "a film"]}).to_csv(tmp_path / "rows.csv")
+    policy: dict[str, Any] = {"language_policy": "reject", "languages": ["en"]}
+    told = score_shards([str(tmp_path / "rows.csv")], str(tmp_path / "o"), dry_run=True, **policy)
+    done = score_shards([str(tmp_path / "rows.csv")], str(tmp_path / "o"), **policy)
+    assert (told["rows_that_cannot_be_scored"], told["expected_model_calls"]) == (1, 1)
+    assert (done["rejected"], done["model_calls"]) == (1, 1)
 
 
 def test_dry_run_without_the_cache_expects_a_call_a_row(

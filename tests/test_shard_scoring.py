@@ -192,6 +192,16 @@ def test_rows_name_the_models_that_answered(
     assert load_pipeline(row["inference_pipeline_model_uri"]) is not None
 
 
+def test_texts_may_be_of_any_type_of_string(parameters: ScoringParameters) -> None:
+    for kind in (pa.large_string(), pa.string_view()):
+        other = pa.array([b"a", None, b""], pa.binary_view())
+        table = pa.table({"text": pa.array(["a film", None, ""], kind), "other": other})
+        assert in_out(score_table(table, parameters)) == (3, 1, 2)
+        for folder in ("predictions", "rejected"):
+            assert output(folder, parameters).select(["text", "other"]).schema == table.schema
+    assert output("rejected", parameters)["reason"].to_pylist() == ["null", "empty"]
+
+
 def test_another_column_can_hold_the_texts(parameters: ScoringParameters) -> None:
     named = with_rows(parameters, text_column="body")
     record = score_table(pa.table({"text": [1], "body": ["a great film"]}), named)
@@ -314,7 +324,7 @@ def test_row_in_a_foreign_language_is_rejected_before_it_is_predicted(
     record = score_table(pa.table({"text": [FRENCH + ".", ENGLISH + ".", "42"]}), strict)
     assert in_out(record) == (3, 2, 1)
     assert record.counts.model_calls == 2
-    assert record.reasons == {"language: fr; expected en or de": 1}
+    assert record.reasons == {"language: fr; expected de or en": 1}
     assert record.languages == {"fr": 1, "en": 1, "und": 1}
     assert output("predictions", strict)["row"].to_pylist() == [2, 3]
 
@@ -341,7 +351,9 @@ def test_flag_marks_foreign_rows_in_a_column_of_its_own(parameters: ScoringParam
 
 
 @pytest.mark.parametrize(
-    "values", [["{0}", "{1}", None], [0, 1, None], ["{0}", "1", ""]], ids=["names", "ids", "mixed"]
+    "values",
+    [["{0}", "{1}", None], [0, 1, None], ["{0}", "1", ""], [0.0, 1.0, None], [False, True, None]],
+    ids=["names", "ids", "mixed", "floats", "truth values"],
 )
 def test_labels_are_compared_by_name_or_id_and_rows_without_one_are_left_out(
     parameters: ScoringParameters, values: list[Any]
@@ -353,6 +365,15 @@ def test_labels_are_compared_by_name_or_id_and_rows_without_one_are_left_out(
     predicted = output("predictions", labelled)["prediction_label"].to_pylist()
     assert record.counts.labelled == 2
     assert record.counts.correct == (predicted[0] == names[0]) + (predicted[1] == names[1])
+
+
+def test_label_that_the_model_does_not_know_is_counted_and_one_that_is_not_utf8_is_no_error(
+    parameters: ScoringParameters,
+) -> None:
+    labels = pa.array([b"\xff", b"glad", parameters.model.labels[0].encode()]).view(pa.string())
+    labelled = with_rows(parameters, label_column="truth")
+    record = score_table(pa.table({"text": ["x", "y", "z"], "truth": labels}), labelled)
+    assert (record.counts.labelled, record.counts.unknown_labels) == (3, 2)
 
 
 # The record
