@@ -614,7 +614,11 @@ def test_dry_run_tells_what_a_run_would_do_and_writes_nothing(
 def test_dry_run_knows_the_language_policy(trained: Trained, tmp_path: Path) -> None:
     french = "Ce film est une merveille, je le recommande à tous mes amis sans hésiter"
     pd.DataFrame({"text": [french, "a film"]}).to_csv(tmp_path / "rows.csv")
-    policy: dict[str, Any] = {"language_policy": "reject", "languages": ["en"]}
+    policy: dict[str, Any] = {
+        "language_policy": "reject",
+        "languages": ["en"],
+        "use_cache": False,
+    }
     told = score_shards([str(tmp_path / "rows.csv")], str(tmp_path / "o"), dry_run=True, **policy)
     done = score_shards([str(tmp_path / "rows.csv")], str(tmp_path / "o"), **policy)
     assert (told["rows_that_cannot_be_scored"], told["expected_model_calls"]) == (1, 1)
