@@ -319,10 +319,6 @@ def test_what_is_no_longer_as_recorded_is_scored_again_and_the_summary_says_why(
     rows = pd.concat([pd.read_parquet(output / folder) for folder in ("predictions", "rejected")])
     assert len(rows) == 30
     assert not rows.duplicated(["id", "shard"]).any()
-    assert (
-        score_shards([str(inputs)], str(output), **parameters | {"resume": True})["shards_skipped"]
-        == summary["shards_total"]
-    )
 
 
 def test_ranges_that_a_file_no_longer_has_are_removed_and_other_files_stay(
@@ -361,7 +357,7 @@ def test_what_a_killed_run_left_is_cleared_away(
 
 
 @given(data=st.data())
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 def test_outputs_put_together_are_the_input_in_order_whatever_the_shard_size(
     trained: Trained, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
@@ -446,25 +442,6 @@ def test_address_that_brings_nothing_fails_alone(
     assert not list((trained.home / "data" / "downloads" / "scoring").iterdir())
 
 
-def test_rows_of_failed_shards_are_counted(
-    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "rows.csv"
-    path.write_text("text\n" + "".join(f"film {row}\n" for row in range(9_000)))
-
-    def change() -> None:
-        path.write_text("text\n")
-
-    with on_log("tasks.shard_scoring", "rows scored", change):
-        summary = score_shards(
-            [str(path)], str(tmp_path / "out"), shard_rows=500, workers=1, max_failed_shards=18
-        )
-    assert summary["shards_failed"] > 10
-    assert summary["rows_failed"] == 500 * summary["shards_failed"]
-    assert summary["rows_in"] + summary["rows_failed"] == 9_000
-    assert sum(summary["scored_because"].values()) == summary["shards_done"]
-
-
 def test_columns_that_arrows_data_sets_have_are_like_any_other(
     trained: Trained, tmp_path: Path
 ) -> None:
@@ -534,11 +511,14 @@ def test_file_that_changes_while_it_is_scored_fails_and_the_next_run_makes_it_go
         with path.open("a") as file:
             file.write("one more film\n")
 
-    with (
-        on_log("tasks.shard_scoring", "rows scored", change),
-        pytest.raises(ShardsFailedError, match="changed while it was read"),
-    ):
-        score_shards([str(path)], str(output), shard_rows=500, workers=1)
+    with on_log("tasks.shard_scoring", "rows scored", change):
+        first = score_shards(
+            [str(path)], str(output), shard_rows=500, workers=1, max_failed_shards=18
+        )
+    assert "changed while it was read" in next(iter(first["failures"].values()))
+    assert first["rows_failed"] == 500 * first["shards_failed"] > 0
+    assert first["rows_in"] + first["rows_failed"] == 9_000
+    assert sum(first["scored_because"].values()) == first["shards_done"]
     summary = score_shards([str(path)], str(output), shard_rows=500)
     assert summary["scored"] == 9_001
     assert summary["shards_skipped"] == 0

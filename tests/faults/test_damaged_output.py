@@ -16,7 +16,7 @@ from tests.faults.rows import texts, write_csv, write_rows
 from tests.faults.scoring_command import Scoring
 from tests.faults.whole import check_same, check_tidy, check_whole
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("campaign")]
 
 
 @pytest.fixture
@@ -56,7 +56,6 @@ def test_a_disk_that_fills_up_ends_the_run_and_the_next_one_goes_on(
     check_tidy(scoring.output)
 
 
-@pytest.mark.usefixtures("campaign")
 def test_a_file_that_may_not_grow_ends_the_run_and_the_next_one_goes_on(
     scoring: Scoring, tmp_path: Path
 ) -> None:
@@ -78,7 +77,6 @@ def test_a_file_that_may_not_grow_ends_the_run_and_the_next_one_goes_on(
     check_tidy(scoring.output)
 
 
-@pytest.mark.usefixtures("campaign")
 def test_what_is_deleted_or_altered_between_runs_is_scored_again(
     scoring: Scoring, tmp_path: Path
 ) -> None:
@@ -104,7 +102,6 @@ def test_what_is_deleted_or_altered_between_runs_is_scored_again(
     check_same(scoring.output, undisturbed.output)
 
 
-@pytest.mark.usefixtures("campaign")
 def test_of_two_runs_on_one_folder_the_second_is_told_who_holds_it(
     scoring: Scoring, tmp_path: Path
 ) -> None:
