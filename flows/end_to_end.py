@@ -70,7 +70,7 @@ def end_to_end(
     output_dir: str = "",
     model_uri: str = "models:/inference_pipeline_model@champion",
     use_cache: bool = True,
-    workers: Workers = 2,
+    workers: Workers = 0,
     data_files: list[str] = [],  # noqa: B006
     finetuned_run_id: str = "",
     finetuned_model: str = "",
@@ -100,7 +100,7 @@ def end_to_end(
         output_dir: Folder of the scores; empty takes scored/end-to-end in the state folder.
         model_uri: The pipeline to score with: models:/NAME@ALIAS or models:/NAME/VERSION.
         use_cache: Whether answers are looked up in the prediction cache and stored there.
-        workers: Shards that are scored at the same time.
+        workers: Shards that are scored at the same time; 0 takes one a core, up to eight.
         data_files: The tables to start from, without the step download_data.
         finetuned_run_id: The MLflow run to start from, without the step fine_tuning_model.
         finetuned_model: Version of dl_finetuned_model to start from, without the step

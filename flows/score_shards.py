@@ -7,7 +7,8 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from tasks.fan_out import score_in_parallel, survey_in_parallel
+from pyfunc.batching import DEFAULT_BATCH_TOKENS
+from tasks.fan_out import default_workers, score_in_parallel, survey_in_parallel
 from tasks.inputs import downloads_removed
 from tasks.languages import LanguagePolicy
 from tasks.output_folder import output_folder, sole_user
@@ -43,8 +44,8 @@ def score_shards(
     dry_run: bool = False,
     max_failed_shards: NotNegative = 0,
     max_rejected_fraction: Probability = 1.0,
-    batch_tokens: Positive = 1_024,
-    workers: Workers = 2,
+    batch_tokens: Positive = DEFAULT_BATCH_TOKENS,
+    workers: Workers = 0,
 ) -> dict[str, Any]:
     """Score shard after shard of files and publish their predictions, each row once.
 
@@ -67,7 +68,7 @@ def score_shards(
         max_failed_shards: Shards that may fail before the run counts as failed.
         max_rejected_fraction: Share of the rows that may be rejected before it does.
         batch_tokens: Padded tokens that go through the transformer at once, at most.
-        workers: Shards that are scored at the same time.
+        workers: Shards that are scored at the same time; 0 takes one a core, up to eight.
 
     Returns:
         The summary: rows, shards, model calls made and avoided, labels, languages, rejects.
@@ -91,7 +92,7 @@ def score_shards(
             shard_rows=shard_rows,
             use_cache=use_cache,
             batch_tokens=batch_tokens,
-            workers=workers,
+            workers=workers or default_workers(),
             resume=resume,
             flow_run_id=flow_run.id or "",
         )

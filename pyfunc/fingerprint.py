@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
-from .spec import PipelineSpec
+from .engines import Engine
+from .openvino_engine import model_path
 
-# They tokenise, compute and detect; another version may answer otherwise.
-_COMPUTING_LIBRARIES = ("gcld3", "tokenizers", "torch", "transformers")
+# They tokenise, detect and compute; another version may answer otherwise.
+_LIBRARIES = ("gcld3", "tokenizers")
+_LIBRARIES_OF = {"openvino": ("openvino",), "torch": ("torch", "transformers")}
 
 
 def digest_code(package: Path) -> str:
@@ -22,24 +24,29 @@ def digest_folder(folder: Path) -> str:
     return _digest_files(folder, (path for path in folder.rglob("*") if path.is_file()))
 
 
-def fingerprint_pipeline(package: Path, classifier: Path, spec: PipelineSpec) -> str:
+def fingerprint_pipeline(artifact: Path, max_tokens: int, engine: Engine) -> str:
     """Return the SHA-256 of everything that can change an answer of the pipeline.
 
     It is taken from the files themselves, so that no record can claim otherwise. The URIs of
     the versions are left out: versions that must answer alike share their cache entries.
 
     Args:
-        package: Folder of the shipped code.
-        classifier: Folder of weights, configuration (with the labels) and tokenizer.
-        spec: Settings of the pipeline.
+        artifact: Folder with the shipped code (`pyfunc/`), with weights, configuration (and so
+            the labels) and tokenizer (`classifier/`), and with the converted model (`openvino/`).
+        max_tokens: Longer texts are cut to this many tokens.
+        engine: What computes.
     """
+    name, precision = engine.variant.engine, engine.variant.precision
     parts = {
-        "code": digest_code(package),
-        "classifier": digest_folder(classifier),
-        "max_tokens": spec.max_tokens,
-        "precision": spec.precision,
-        "libraries": {name: version(name) for name in _COMPUTING_LIBRARIES},
+        "code": digest_code(artifact / "pyfunc"),
+        "classifier": digest_folder(artifact / "classifier"),
+        "max_tokens": max_tokens,
+        "engine": [name, precision, engine.device],
+        "libraries": {library: version(library) for library in _LIBRARIES + _LIBRARIES_OF[name]},
     }
+    if name == "openvino":
+        model = model_path(artifact / "openvino", precision)
+        parts["model"] = _digest_files(model.parent, model.parent.glob(f"{model.stem}.*"))
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -12,36 +11,47 @@ Value = TypeVar("Value")
 class Claims(Generic[Value]):
     """What one thread claimed: texts to settle itself, and those that others have claimed."""
 
-    def __init__(self, lock: threading.Lock, claimed: dict[str, Future[Value | None]]) -> None:
-        self._lock = lock
+    def __init__(
+        self,
+        changed: threading.Condition,
+        claimed: "dict[str, Claims[Value]]",
+        texts: Iterable[str],
+    ) -> None:
+        self._changed = changed
         self._claimed = claimed
-        self._mine: dict[str, Future[Value | None]] = {}
-        self._theirs: dict[str, Future[Value | None]] = {}
+        self._mine = dict.fromkeys(texts)
+        self._theirs: dict[str, Claims[Value]] = {}
+        self._settled: dict[str, Value] = {}
+        self._ended = False
 
     @property
     def mine(self) -> list[str]:
         """The texts that this thread must settle, in the order claimed."""
         return list(self._mine)
 
-    def take(self, texts: Iterable[str]) -> None:
+    def take(self) -> None:
         """Claim what nobody has claimed; remember whose the rest is."""
-        with self._lock:
-            for text in texts:
-                if text in self._claimed:
-                    self._theirs[text] = self._claimed[text]
-                else:
-                    # Mine first: what an interrupt leaves here is given up all the same.
-                    self._mine[text] = self._claimed[text] = Future()
+        with self._changed:
+            for text in self._mine:
+                owner = self._claimed.setdefault(text, self)
+                if owner is not self:
+                    self._theirs[text] = owner
+            for text in self._theirs:
+                del self._mine[text]
 
     def settle(self, values: Mapping[str, Value]) -> None:
         """Hand the values of texts of mine to whoever waits for them."""
-        for text, value in values.items():
-            self._end(text, value)
+        with self._changed:
+            self._settled |= values
+            self._release(values)
+            self._changed.notify_all()
 
     def give_up(self) -> None:
         """Let those who wait for what is not settled do it themselves."""
-        for text in self._mine:
-            self._end(text, None)
+        with self._changed:
+            self._release(self._mine)
+            self._ended = True
+            self._changed.notify_all()
 
     def wait(self) -> dict[str, Value]:
         """Return what others settled; a text that its owner gave up is left out.
@@ -49,25 +59,31 @@ class Claims(Generic[Value]):
         Call it only after all of one's own claims have ended, or two threads may wait for
         each other.
         """
-        values = {text: claim.result() for text, claim in self._theirs.items()}
-        return {text: value for text, value in values.items() if value is not None}
+        values = {}
+        with self._changed:
+            for text, owner in self._theirs.items():
+                while not owner._has_ended(text):
+                    self._changed.wait()
+                if text in owner._settled:
+                    values[text] = owner._settled[text]
+        return values
 
-    def _end(self, text: str, value: Value | None) -> None:
-        claim = self._mine[text]
-        with self._lock:
+    def _has_ended(self, text: str) -> bool:
+        return self._ended or text in self._settled
+
+    def _release(self, texts: Iterable[str]) -> None:
+        for text in texts:
             # Once settled, the text may have been claimed anew.
-            if self._claimed.get(text) is claim:
+            if self._claimed.get(text) is self:
                 del self._claimed[text]
-        if not claim.done():
-            claim.set_result(value)
 
 
 class InFlight(Generic[Value]):
     """The texts that threads of this process have claimed and not yet settled."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._claimed: dict[str, Future[Value | None]] = {}
+        self._changed = threading.Condition()
+        self._claimed: dict[str, Claims[Value]] = {}
 
     @contextmanager
     def claim(self, texts: Iterable[str]) -> Iterator[Claims[Value]]:
@@ -76,9 +92,9 @@ class InFlight(Generic[Value]):
         Args:
             texts: Distinct texts.
         """
-        claims = Claims(self._lock, self._claimed)
+        claims = Claims(self._changed, self._claimed, texts)
         try:
-            claims.take(texts)
+            claims.take()
             yield claims
         finally:
             claims.give_up()

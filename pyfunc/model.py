@@ -35,6 +35,8 @@ def load_shipped_package(folder: Path) -> ModuleType:
     with _import_lock:
         if name not in sys.modules:
             sys.modules[name] = _import_from(folder, name)
+        # An engine is imported when it is first needed; the folder of the time before may be gone.
+        sys.modules[name].__path__ = [str(folder)]
         return importlib.import_module(f"{name}.pipeline")
 
 

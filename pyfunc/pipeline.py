@@ -9,11 +9,13 @@ from typing import Any
 
 import pandas as pd
 
+from .batching import DEFAULT_BATCH_TOKENS
 from .cache import PredictionCache
 from .cache_contents import stored_keys
-from .classifier import DEFAULT_BATCH_TOKENS, Classifier
+from .classifier import Classifier
 from .computing import Computation, Rule
 from .contract import Answer, Answers, Outcome, Provenance, Refusal
+from .engines import choose, open_engine
 from .errors import PredictParameterError
 from .fingerprint import fingerprint_pipeline
 from .in_flight import Claims, InFlight
@@ -35,6 +37,9 @@ class InferencePipeline:
     Attributes:
         fingerprint: Digest of all that can change an answer.
         labels: The labels that it answers with, in the order of the classifier's outputs.
+        variant: How the transformer is computed.
+        device: Where: `cpu` or `cuda`.
+        fallback: Why not by the variant that it was built for, or an empty string.
     """
 
     def __init__(
@@ -43,6 +48,8 @@ class InferencePipeline:
         detector: LanguageDetector,
         cache: PredictionCache,
         provenance: Provenance,
+        *,
+        fallback: str = "",
     ) -> None:
         self._classifier = classifier
         self._detector = detector
@@ -51,6 +58,9 @@ class InferencePipeline:
         self._in_flight: InFlight[Outcome] = InFlight()
         self.fingerprint = cache.fingerprint
         self.labels = classifier.labels
+        self.variant = classifier.engine.variant
+        self.device = classifier.engine.device
+        self.fallback = fallback
 
     def predict(self, texts: Sequence[object], *, use_cache: bool, batch_tokens: int) -> list[str]:
         """Return one JSON document a row: those of `answer`, which says what they depend on."""
@@ -131,14 +141,14 @@ class InferencePipeline:
             for text, answer in self._cache.get_many(claims.mine).items()
         }
         claims.settle(cached)
-        missing = [text for text in claims.mine if text not in cached]
-        results = dict(zip(missing, work.answer(missing), strict=True))
-        answers = {text: result for text, result in results.items() if isinstance(result, Answer)}
-        self._cache.store_many(answers)
-        claims.settle({text: Outcome.of(answer, "computed") for text, answer in answers.items()})
-        return {text: _judge(outcome, work) for text, outcome in cached.items()} | {
-            text: Outcome.of(result, "computed") for text, result in results.items()
-        }
+        outcomes = {text: _judge(outcome, work) for text, outcome in cached.items()}
+        for results in work.answer([text for text in claims.mine if text not in cached]):
+            answers = {text: found for text, found in results if isinstance(found, Answer)}
+            self._cache.store_many(answers)
+            computed = {text: Outcome.of(found, "computed") for text, found in results}
+            claims.settle({text: computed[text] for text in answers})
+            outcomes |= computed
+        return outcomes
 
 
 class PlainPipeline:
@@ -188,22 +198,20 @@ def open_pipeline(
         SettingError: If the size limit of the cache is out of bounds.
     """
     spec = PipelineSpec.read(folder)
-    classifier = Classifier(
-        folder / "classifier", max_tokens=spec.max_tokens, precision=spec.precision
-    )
+    variant, fallback = choose(spec.variants)
+    if fallback:
+        logger.warning("%s answers (%s)", variant, fallback)
+    engine = open_engine(folder, variant)
+    classifier = Classifier(folder / "classifier", engine, max_tokens=spec.max_tokens)
     if spec.kind == "plain":
         return PlainPipeline(classifier)
-    fingerprint = fingerprint_pipeline(folder / "pyfunc", folder / "classifier", spec)
-    return InferencePipeline(
-        classifier,
-        LanguageDetector(),
-        PredictionCache(
-            prediction_cache_folder(model_config),
-            fingerprint,
-            size_limit=prediction_cache_size_limit(model_config),
-        ),
-        Provenance(spec.finetuned_model_uri, model_uri),
+    cache = PredictionCache(
+        prediction_cache_folder(model_config),
+        fingerprint_pipeline(folder, spec.max_tokens, engine),
+        size_limit=prediction_cache_size_limit(model_config),
     )
+    provenance = Provenance(spec.finetuned_model_uri, model_uri)
+    return InferencePipeline(classifier, LanguageDetector(), cache, provenance, fallback=fallback)
 
 
 def reason_to_refuse(text: object) -> str:
@@ -223,7 +231,9 @@ def reason_to_refuse(text: object) -> str:
 
 
 def _compute(texts: list[str], work: Computation) -> list[Outcome]:
-    return [Outcome.of(result, "computed") for result in work.answer(texts)]
+    return [
+        Outcome.of(result, "computed") for results in work.answer(texts) for _, result in results
+    ]
 
 
 def _judge(outcome: Outcome, work: Computation) -> Outcome:

@@ -1,16 +1,29 @@
 """`pipeline.json`: what a pipeline was built from and how it computes."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 from .errors import ArtifactError
 
 FILE_NAME = "pipeline.json"
 
 Kind = Literal["full", "plain"]
-Precision = Literal["f32", "bf16"]
+EngineName = Literal["openvino", "torch"]
+Precision = Literal["f32", "bf16", "int8"]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A way to compute the transformer: an engine and the number format of its matrix products."""
+
+    engine: EngineName
+    precision: Precision
+
+    def __str__(self) -> str:
+        return f"{self.engine} {self.precision}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +34,13 @@ class PipelineSpec:
         kind: `full` for the five steps, `plain` for the classifier alone.
         finetuned_model_uri: The registered version whose weights are inside.
         max_tokens: Longer texts are cut to this many tokens, special tokens included.
-        precision: The number format of the transformer's matrix products.
+        variants: The ways to compute that passed their checks, those that CPUs do fastest first.
     """
 
     kind: Kind
     finetuned_model_uri: str
     max_tokens: int
-    precision: Precision
+    variants: tuple[Variant, ...]
 
     def write(self, folder: Path) -> None:
         """Write `pipeline.json` into `folder`."""
@@ -43,17 +56,28 @@ class PipelineSpec:
         """
         path = folder / FILE_NAME
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))._checked()
-        except (OSError, ValueError, TypeError) as error:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+            variants = tuple(_variant(values) for values in fields.pop("variants"))
+            return cls(variants=variants, **fields)._checked()
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ArtifactError(f"{path}: expected the settings of a pipeline ({error})") from error
 
     def _checked(self) -> Self:
         if self.kind not in get_args(Kind):
             raise ValueError(f"kind: {self.kind!r}")
-        if self.precision not in get_args(Precision):
-            raise ValueError(f"precision: {self.precision!r}")
         if type(self.max_tokens) is not int:
             raise ValueError(f"max_tokens: {self.max_tokens!r}")
         if not isinstance(self.finetuned_model_uri, str):
             raise ValueError(f"finetuned_model_uri: {self.finetuned_model_uri!r}")
+        if not self.variants:
+            raise ValueError("variants: none")
         return self
+
+
+def _variant(values: Mapping[str, Any]) -> Variant:
+    variant = Variant(**values)
+    if variant.engine not in get_args(EngineName):
+        raise ValueError(f"engine: {variant.engine!r}")
+    if variant.precision not in get_args(Precision):
+        raise ValueError(f"precision: {variant.precision!r}")
+    return variant

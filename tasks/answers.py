@@ -11,7 +11,6 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 
 from pyfunc.pipeline import InferencePipeline
-from tasks.classifiers import quiet_transformers
 from tasks.errors import ModelError
 from tasks.registry import resolve_pipeline
 from tasks.scoring import ScoringModel
@@ -39,7 +38,6 @@ def load_pipeline(model_uri: str) -> PyFuncModel:
 def _load(model_uri: str, _registry: str, cache_dir: str) -> PyFuncModel:
     # In another registry the same URI is another model.
     connect()
-    quiet_transformers()
     try:
         model: PyFuncModel = mlflow.pyfunc.load_model(
             model_uri, model_config={"cache_dir": cache_dir}
@@ -60,10 +58,10 @@ def typed_pipeline(model_uri: str) -> InferencePipeline:
         ModelError: If it cannot be loaded, or its code is too old to have `answer`.
     """
     model: Any = load_pipeline(model_uri)
-    pipeline = getattr(model.unwrap_python_model(), "pipeline", None)
-    if pipeline is None:
+    pipeline: Any = getattr(model.unwrap_python_model(), "pipeline", None)
+    if not hasattr(pipeline, "variant"):
         raise ModelError(
-            f"{model_uri}: ships code from before shards had records; "
+            f"{model_uri}: ships code from before there were engines to choose from; "
             "expected a version that flows.build_inference_pipeline makes now"
         )
     typed: InferencePipeline = pipeline
@@ -82,7 +80,15 @@ def identify(model_uri: str) -> ScoringModel:
     """
     uri = resolve_pipeline(model_uri)
     pipeline = typed_pipeline(uri)
-    return ScoringModel(uri=uri, fingerprint=pipeline.fingerprint, labels=tuple(pipeline.labels))
+    return ScoringModel(
+        uri=uri,
+        fingerprint=pipeline.fingerprint,
+        labels=tuple(pipeline.labels),
+        engine=pipeline.variant.engine,
+        precision=pipeline.variant.precision,
+        device=pipeline.device,
+        fallback=pipeline.fallback,
+    )
 
 
 def ask(

@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 from transformers import AutoTokenizer
 
 from pyfunc.classifier import Classifier
+from pyfunc.torch_engine import TorchEngine
 from tasks.errors import ModelError
 
 
@@ -23,8 +24,7 @@ def quiet_transformers() -> None:
 
 def load_classifier(folder: Path) -> Classifier:
     """Load a fine-tuned model in float32, reading as many tokens as it was trained to."""
-    quiet_transformers()
-    return Classifier(folder, max_tokens=max_tokens_of(folder), precision="f32")
+    return Classifier(folder, TorchEngine(folder, "f32"), max_tokens=max_tokens_of(folder))
 
 
 def max_tokens_of(folder: Path) -> int:

@@ -15,6 +15,7 @@ from tasks import figures
 from tasks.classifiers import classifier_folder, load_classifier
 from tasks.tracking import connect
 from tasks.training import FineTuned
+from tasks.training_rows import test_rows
 
 logger = logging.getLogger(__name__)
 
@@ -55,12 +56,6 @@ def evaluate(fine_tuned: FineTuned) -> dict[str, float]:
         mlflow.log_metrics(metrics, model_id=fine_tuned.model_uri.removeprefix("models:/"))
     logger.info("test rows: %d, %s", len(rows), metrics)
     return metrics
-
-
-def test_rows(run_id: str) -> pd.DataFrame:
-    """Return the test part (`text`, `label`) that a training run logged."""
-    path = mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path="data/test.parquet")
-    return pd.read_parquet(path)
 
 
 def measure(truth: LabelIds, probabilities: Probabilities) -> dict[str, float]:
@@ -112,7 +107,7 @@ def _probabilities(classifier: Classifier, texts: list[str]) -> Probabilities:
     rows: list[list[float]] = []
     with tqdm(total=len(texts), desc="evaluate", unit="rows", disable=None) as bar:
         for start in range(0, len(texts), _ROWS_A_TICK):
-            rows += classifier.probabilities(texts[start : start + _ROWS_A_TICK])
+            rows += classifier.probabilities(texts[start : start + _ROWS_A_TICK]).tolist()
             bar.update(len(rows) - bar.n)
     return np.array(rows)
 

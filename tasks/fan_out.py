@@ -10,6 +10,7 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 from tqdm import tqdm
 
+from pyfunc.cores import usable_cores
 from tasks.errors import DataError, MillstreamError, OutputError
 from tasks.output_folder import STAGING, writing_to
 from tasks.records import Shard, ShardRecord
@@ -25,6 +26,17 @@ from tasks.scoring import (
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_MOST_WORKERS = 8
+
+
+def default_workers() -> int:
+    """Return how many shards to score at the same time: one a core, within reason.
+
+    They share the streams of one engine: a few read and write while the others' texts are
+    predicted, and more would only wait.
+    """
+    return min(usable_cores(), _MOST_WORKERS)
 
 
 def survey_in_parallel(

@@ -1,12 +1,11 @@
-"""The inference pipeline as one MLflow model: wrapped, logged, and checked where it is alone."""
+"""The inference pipeline as one MLflow model: wrapped with the engines that passed, and logged."""
 
+import hashlib
 import json
 import logging
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,26 @@ import mlflow
 import pandas as pd
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-from tqdm import tqdm
 
-from pyfunc.classifier import DEFAULT_BATCH_TOKENS
-from pyfunc.fingerprint import fingerprint_pipeline
-from pyfunc.spec import PipelineSpec
-from tasks.classifiers import classifier_folder, max_tokens_of, quiet_transformers
+from pyfunc.batching import DEFAULT_BATCH_TOKENS
+from pyfunc.classifier import labels_of
+from pyfunc.engines import choose, has_cuda, open_engine
+from pyfunc.fingerprint import digest_code, digest_folder, fingerprint_pipeline
+from pyfunc.spec import PipelineSpec, Variant
+from tasks.classifiers import classifier_folder, max_tokens_of
 from tasks.errors import ModelError
-from tasks.evaluation import test_rows
-from tasks.pipelines import EXPERIMENT, REGISTERED_NAME, LoggedPipeline, PipelineParameters
-from tasks.settings import REPOSITORY, get_settings
+from tasks.pipelines import (
+    EXPERIMENT,
+    REGISTERED_NAME,
+    Gate,
+    LoggedPipeline,
+    PipelineParameters,
+)
+from tasks.quality_gates import Gatekeeper, candidates
+from tasks.settings import REPOSITORY
 from tasks.tracking import connect, experiment_id, git_commit, package_versions, pinned
 from tasks.training import RegisteredModel
+from tasks.training_rows import check_rows
 
 logger = logging.getLogger(__name__)
 
@@ -42,14 +49,18 @@ SIGNATURE = ModelSignature(
     ),
 )
 
-REQUIREMENTS = ("diskcache", "gcld3", "mlflow", "pandas", "platformdirs", "torch", "transformers")
+REQUIREMENTS = (
+    "diskcache",
+    "gcld3",
+    "mlflow",
+    "openvino",
+    "pandas",
+    "platformdirs",
+    "torch",
+    "transformers",
+)
 
 EXAMPLES = ("what a disappointing movie", "Great movie", "Great movie", "很好看的电影")
-
-_CHECKED_ROWS = 32
-# Softmax scores of one text move this far with the company in its batch.
-TOLERANCE = {"f32": 1e-5, "bf16": 1e-2}
-_CHECK_TIMEOUT_S = 300
 
 
 def log(
@@ -57,107 +68,112 @@ def log(
 ) -> LoggedPipeline:
     """Wrap a fine-tuned version and log it; an equal pipeline is logged once.
 
+    The engines and precisions that pass their gates are inside; see `tasks.quality_gates`.
+
     Args:
         finetuned: A version of `dl_finetuned_model`.
         parameters: What shapes the pipeline.
         package: Folder of the code to ship.
 
     Raises:
-        ModelError: If the version is gone or of another kind.
+        ModelError: If the version is gone or of another kind, or no engine that `parameters`
+            allow passed its gate.
+        ParameterError: If the engine has no such precision.
     """
+    variants = candidates(parameters.engine, parameters.precision)
     client = connect()
-    training_run_id = client.get_model_version(finetuned.name, str(finetuned.version)).run_id
+    training_run_id = str(client.get_model_version(finetuned.name, str(finetuned.version)).run_id)
     with classifier_folder(finetuned.uri) as classifier, tempfile.TemporaryDirectory() as name:
+        key = _build_key(finetuned, parameters, package, classifier)
+        if earlier := _find_logged(key):
+            return earlier
+        folder = _stage(Path(name) / "pipeline", package, classifier)
+        max_tokens = parameters.max_tokens or max_tokens_of(classifier)
+        gates = Gatekeeper(folder, max_tokens, check_rows(training_run_id)).measure(variants)
         spec = PipelineSpec(
             kind=parameters.pipeline,
             finetuned_model_uri=finetuned.uri,
-            max_tokens=parameters.max_tokens or max_tokens_of(classifier),
-            precision=parameters.precision,
+            max_tokens=max_tokens,
+            variants=_passed(gates, finetuned),
         )
-        folder = _stage(Path(name) / "pipeline", package, classifier, spec)
+        spec.write(folder)
+        engine = open_engine(folder, choose(spec.variants)[0])
         fields = {
             "kind": spec.kind,
-            "fingerprint": fingerprint_pipeline(folder / "pyfunc", folder / "classifier", spec),
+            "fingerprint": fingerprint_pipeline(folder, max_tokens, engine),
             "finetuned_model_uri": finetuned.uri,
             "training_run_id": training_run_id,
-            "labels": _labels(classifier),
-            "max_tokens": spec.max_tokens,
-            "precision": spec.precision,
+            "labels": tuple(labels_of(classifier)),
+            "max_tokens": max_tokens,
+            "engine": engine.variant.engine,
+            "precision": engine.variant.precision,
+            "gates": gates,
         }
-        if earlier := _find_logged(fields):
-            return earlier
-        return _log_folder(folder, fields)
-
-
-def check(logged: LoggedPipeline) -> None:
-    """Load a pipeline in a process that has nothing but the artifact, and compare its answers.
-
-    They must be the fine-tuned model's own, as transformers computes them from the registered
-    version: equal labels, scores within the tolerance of the precision.
-
-    Raises:
-        ModelError: If the process fails or an answer differs.
-    """
-    connect()
-    texts = [*EXAMPLES, *test_rows(logged.training_run_id)["text"].head(_CHECKED_ROWS)]
-    with tqdm(total=2, desc="check", unit="models", disable=None) as bar:
-        answers = _ask_fresh_process(logged.model_uri, texts)
-        bar.update()
-        own_answers = _own_answers(logged, texts)
-        bar.update()
-    gaps = [
-        _score_gap(logged, row, answer, own)
-        for row, (answer, own) in enumerate(zip(answers, own_answers, strict=True))
-    ]
-    connect().log_metric(logged.run_id, "check_max_score_difference", max(gaps))
-    logger.info("%d answers of a fresh process agree, scores within %.1e", len(texts), max(gaps))
+        return _log_folder(folder, key, fields)
 
 
 def version_tags(logged: LoggedPipeline) -> dict[str, str]:
     """Return the tags of a registered pipeline version."""
-    fields = logged.model_dump(exclude={"run_id", "model_uri", "reused"})
+    fields = logged.model_dump(mode="json", exclude={"run_id", "model_uri", "reused"})
     return {
         name: value if isinstance(value, str) else json.dumps(value)
         for name, value in fields.items()
     } | {"git_commit": git_commit()}
 
 
-def _stage(folder: Path, package: Path, classifier: Path, spec: PipelineSpec) -> Path:
+def _build_key(
+    finetuned: RegisteredModel, parameters: PipelineParameters, package: Path, classifier: Path
+) -> str:
+    """Return the digest of all that a pipeline is made from."""
+    parts = {
+        "finetuned_model_uri": finetuned.uri,
+        "parameters": parameters.model_dump(),
+        "code": digest_code(package),
+        "classifier": digest_folder(classifier),
+        "packages": package_versions(),
+        "cuda": has_cuda(),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _stage(folder: Path, package: Path, classifier: Path) -> Path:
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(package, folder / "pyfunc", ignore=ignore)
     shutil.copytree(classifier, folder / "classifier")
-    spec.write(folder)
     return folder
 
 
-def _labels(classifier: Path) -> tuple[str, ...]:
-    config = json.loads((classifier / "config.json").read_text(encoding="utf-8"))
-    return tuple(label for _, label in sorted(config["id2label"].items(), key=lambda i: int(i[0])))
+def _passed(gates: Sequence[Gate], finetuned: RegisteredModel) -> tuple[Variant, ...]:
+    passed = tuple(Variant(gate.engine, gate.precision) for gate in gates if not gate.reason)
+    if not passed:
+        reasons = "; ".join(f"{gate.engine} {gate.precision}: {gate.reason}" for gate in gates)
+        raise ModelError(f"{finetuned.uri}: no engine can answer for it ({reasons})")
+    return passed
 
 
-def _find_logged(fields: dict[str, Any]) -> LoggedPipeline | None:
+def _find_logged(key: str) -> LoggedPipeline | None:
     runs = connect().search_runs(
         [experiment_id(EXPERIMENT)],
-        filter_string=f"tags.fingerprint = '{fields['fingerprint']}' "
-        f"and tags.finetuned_model_uri = '{fields['finetuned_model_uri']}' "
-        f"and tags.kind = '{fields['kind']}' and tags.model_uri LIKE 'models:/%'",
+        filter_string=f"tags.build_key = '{key}' and tags.pipeline LIKE '{{%'",
         max_results=1,
     )
     if not runs:
         return None
-    model_uri = runs[0].data.tags["model_uri"]
-    logger.info("reusing %s: equal code, weights and parameters", model_uri)
-    return LoggedPipeline(run_id=runs[0].info.run_id, model_uri=model_uri, reused=True, **fields)
+    earlier = LoggedPipeline.model_validate_json(runs[0].data.tags["pipeline"])
+    logger.info("reusing %s: equal code, weights and parameters", earlier.model_uri)
+    return earlier.model_copy(update={"reused": True})
 
 
-def _log_folder(folder: Path, fields: dict[str, Any]) -> LoggedPipeline:
-    tags = {name: fields[name] for name in ("fingerprint", "finetuned_model_uri", "kind")}
+def _log_folder(folder: Path, key: str, fields: dict[str, Any]) -> LoggedPipeline:
+    names = ("fingerprint", "finetuned_model_uri", "kind")
+    tags = {name: fields[name] for name in names} | {"build_key": key}
     with mlflow.start_run(
         experiment_id=experiment_id(EXPERIMENT),
         run_name=f"{fields['kind']}-{fields['fingerprint'][:8]}",
         tags=tags | {"git_commit": git_commit()},
     ) as run:
-        mlflow.log_params({name: fields[name] for name in ("max_tokens", "precision")})
+        mlflow.log_params({name: fields[name] for name in ("max_tokens", "engine", "precision")})
+        mlflow.log_metrics(dict(_figures(fields["gates"])))
         mlflow.log_dict(package_versions(), "packages.json")
         info = mlflow.pyfunc.log_model(
             name=REGISTERED_NAME,
@@ -169,54 +185,16 @@ def _log_folder(folder: Path, fields: dict[str, Any]) -> LoggedPipeline:
             model_config={"cache_dir": "", "cache_size_limit": ""},
             pip_requirements=pinned(*REQUIREMENTS),
         )
-        model_uri = f"models:/{info.model_id}"
-        mlflow.set_tag("model_uri", model_uri)
-    return LoggedPipeline(run_id=run.info.run_id, model_uri=model_uri, **fields)
-
-
-def _ask_fresh_process(model_uri: str, texts: list[str]) -> list[str]:
-    with tempfile.TemporaryDirectory(prefix="millstream-") as name:
-        folder = Path(name)
-        question, answer = folder / "question.json", folder / "answer.json"
-        question.write_text(json.dumps(texts), encoding="utf-8")
-        environment = os.environ | {
-            "MLFLOW_TRACKING_URI": get_settings().tracking_uri,
-            "MILLSTREAM_HOME": name,
-        }
-        script = REPOSITORY / "tasks" / "fresh_process.py"
-        process = subprocess.run(
-            [sys.executable, "-I", str(script), model_uri, str(question), str(answer)],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=_CHECK_TIMEOUT_S,
-            check=False,
+        logged = LoggedPipeline(
+            run_id=run.info.run_id, model_uri=f"models:/{info.model_id}", **fields
         )
-        if process.returncode != 0:
-            reason = (process.stderr.strip() or "no message").splitlines()[-1]
-            raise ModelError(f"{model_uri}: does not work in a fresh process: {reason}")
-        answers: list[str] = json.loads(answer.read_text(encoding="utf-8"))
-        return answers
+        # Last: it tells that the model is whole.
+        mlflow.set_tag("pipeline", logged.model_dump_json())
+    return logged
 
 
-def _own_answers(logged: LoggedPipeline, texts: list[str]) -> list[dict[str, Any]]:
-    quiet_transformers()
-    own = mlflow.transformers.load_model(logged.finetuned_model_uri)
-    return [own(text, truncation=True, max_length=logged.max_tokens)[0] for text in texts]
-
-
-def _score_gap(logged: LoggedPipeline, row: int, answer: str, own: dict[str, Any]) -> float:
-    if logged.kind == "plain":  # a bare label
-        label, score = answer, own["score"]
-    else:
-        response = json.loads(answer)["response"]
-        label, score = response["prediction_label"], response["prediction_score"]
-    gap = abs(float(score) - float(own["score"]))
-    # Not `gap > …`, which a NaN would pass.
-    if label != own["label"] or not gap <= TOLERANCE[logged.precision]:
-        raise ModelError(
-            f"{logged.model_uri}: row {row} of the check: {label} {score:.6f}; expected what "
-            f"{logged.finetuned_model_uri} says: {own['label']} {own['score']:.6f}"
-        )
-    return gap
+def _figures(gates: Sequence[Gate]) -> Iterator[tuple[str, float]]:
+    for gate in gates:
+        for name in ("agreement", "accuracy"):
+            if (value := getattr(gate, name)) is not None:
+                yield f"{gate.engine}_{gate.precision}_{name}", value

@@ -4,9 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pyfunc.spec import Kind, Precision
+from pyfunc.spec import Kind
 from tasks.data import Fraction
 from tasks.languages import Policy, Probability
+from tasks.pipelines import EngineChoice, PrecisionChoice
 from tasks.training import Step as TrainingStep
 from tasks.training import Strategy
 
@@ -15,7 +16,7 @@ NotNegative = Annotated[int, Field(ge=0)]
 TokenLimit = Annotated[int, Field(ge=8)]
 LearningRate = Annotated[float, Field(gt=0, lt=1)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
-Workers = Annotated[int, Field(ge=1, le=64)]
+Workers = Annotated[int, Field(ge=0, le=64)]
 HeldOutShards = Annotated[int, Field(ge=1, le=1000)]
 EndToEndStep = Literal[
     "all",
@@ -28,6 +29,7 @@ EndToEndStep = Literal[
 
 __all__ = [
     "EndToEndStep",
+    "EngineChoice",
     "Fraction",
     "HeldOutShards",
     "Kind",
@@ -35,7 +37,7 @@ __all__ = [
     "NotNegative",
     "Policy",
     "Positive",
-    "Precision",
+    "PrecisionChoice",
     "Probability",
     "Sha256",
     "Strategy",

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from prefect import task
 from pydantic import BaseModel, ConfigDict, Field
 
-from pyfunc.spec import Kind, Precision
+from pyfunc.spec import EngineName, Kind, Precision
 from tasks.retrying import unless_refused
 from tasks.training import REGISTERED_NAME as FINETUNED_NAME
 from tasks.training import RegisteredModel
@@ -14,20 +14,49 @@ REGISTERED_NAME = "inference_pipeline_model"
 EXPERIMENT = "build-inference-pipeline"
 
 
+EngineChoice = Literal["auto", "openvino", "torch"]
+PrecisionChoice = Literal["auto", "f32", "bf16", "int8"]
+
+
 class PipelineParameters(BaseModel):
     """What shapes an inference pipeline besides the fine-tuned model.
 
     Attributes:
         pipeline: `full` for the five steps, `plain` for the classifier alone.
         max_tokens: Longer texts are cut to this many tokens; 0 takes what it was trained with.
-        precision: Number format of the transformer's matrix products.
+        engine: What computes the transformer; `auto` takes the fastest that passes its gate.
+        precision: Number format of its matrix products; `auto` takes bf16 where that passes, else
+            f32. int8 has to be asked for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pipeline: Kind = "full"
     max_tokens: Annotated[int, Field(ge=0)] = 0
-    precision: Precision = "f32"
+    engine: EngineChoice = "auto"
+    precision: PrecisionChoice = "auto"
+
+
+class Gate(BaseModel):
+    """What an engine in a precision was found to answer, beside torch in f32.
+
+    Attributes:
+        engine: The engine.
+        precision: Number format of the transformer's matrix products.
+        rows: Labelled rows, unseen in training, that both answered.
+        agreement: The share of them that got the same label from both.
+        accuracy: The share of them that got the right label.
+        reason: Why it must not answer; empty if it passed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    engine: EngineName
+    precision: Precision
+    rows: int = 0
+    agreement: float | None = None
+    accuracy: float | None = None
+    reason: str = ""
 
 
 class LoggedPipeline(BaseModel):
@@ -37,12 +66,14 @@ class LoggedPipeline(BaseModel):
         run_id: The MLflow run that logged it.
         model_uri: The logged model, as `models:/m-…`.
         kind: `full` or `plain`.
-        fingerprint: Digest of all that can change its answers.
+        fingerprint: Digest of all that can change its answers on this machine.
         finetuned_model_uri: The registered version inside.
         training_run_id: The MLflow run that trained that version; it holds the test rows.
         labels: The labels that it answers with.
         max_tokens: Longer texts are cut to this many tokens.
-        precision: Number format of the transformer's matrix products.
+        engine: What computes the transformer on this machine.
+        precision: Number format of its matrix products there.
+        gates: What was found of each engine and precision, those that CPUs do fastest first.
         reused: Whether an equal pipeline had been logged already.
     """
 
@@ -56,7 +87,9 @@ class LoggedPipeline(BaseModel):
     training_run_id: str
     labels: tuple[str, ...]
     max_tokens: int
+    engine: EngineName
     precision: Precision
+    gates: tuple[Gate, ...]
     reused: bool = False
 
 
@@ -99,7 +132,7 @@ def log_pipeline(finetuned: RegisteredModel, parameters: PipelineParameters) -> 
 @task(name="check pipeline", retries=1, retry_condition_fn=unless_refused)
 def check_pipeline(logged: LoggedPipeline) -> None:
     """Compare a fresh process's answers with the fine-tuned model's own."""
-    from tasks.packaging import check
+    from tasks.checking import check
 
     check(logged)
 

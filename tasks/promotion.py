@@ -6,14 +6,14 @@ import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
 from tqdm import tqdm
 
-from pyfunc.classifier import DEFAULT_BATCH_TOKENS
+from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from tasks import registry
 from tasks.answers import ask, load_pipeline
 from tasks.errors import ModelError
-from tasks.evaluation import test_rows
 from tasks.pipelines import REGISTERED_NAME, Standing
 from tasks.tracking import connect
 from tasks.training import RegisteredModel
+from tasks.training_rows import test_rows
 
 logger = logging.getLogger(__name__)
 

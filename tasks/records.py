@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from pyfunc.spec import EngineName, Precision
 from tasks.files import published_file, sha256_of
 from tasks.languages import LanguagePolicy
 
@@ -96,6 +97,8 @@ class ShardRecord(BaseModel):
         shard: What was scored.
         model_uri: The pipeline version that was asked.
         fingerprint: Digest of all that can change its answers.
+        engine: What computed the transformer.
+        precision: Number format of its matrix products.
         parameters: The parameters that matter.
         counts: Rows, and what they cost.
         labels: Rows by predicted label.
@@ -115,6 +118,8 @@ class ShardRecord(BaseModel):
     shard: Shard
     model_uri: str
     fingerprint: str
+    engine: EngineName
+    precision: Precision
     parameters: RowParameters
     counts: Counts
     labels: dict[str, int]

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from prefect import task
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from pyfunc.batching import DEFAULT_BATCH_TOKENS
+from pyfunc.spec import EngineName, Precision
 from tasks.data import Split
 from tasks.records import RowParameters, Shard, ShardRecord
 from tasks.retrying import unless_refused
@@ -39,6 +41,10 @@ class ScoringModel(BaseModel):
         uri: `models:/<name>/<number>`, which cannot come to mean another.
         fingerprint: Digest of all that can change its answers.
         labels: The labels that it answers with, in the order of their ids.
+        engine: What computes the transformer on this machine.
+        precision: Number format of its matrix products.
+        device: `cpu` or `cuda`.
+        fallback: Why not the engine and precision that it was built for; empty if they do.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +52,10 @@ class ScoringModel(BaseModel):
     uri: str
     fingerprint: str
     labels: tuple[str, ...]
+    engine: EngineName
+    precision: Precision
+    device: str
+    fallback: str = ""
 
 
 class ScoringParameters(BaseModel):
@@ -70,7 +80,7 @@ class ScoringParameters(BaseModel):
     rows: RowParameters = RowParameters()
     shard_rows: Annotated[int, Field(ge=1)] = 2_000
     use_cache: bool = True
-    batch_tokens: Annotated[int, Field(ge=1)] = 1_024
+    batch_tokens: Annotated[int, Field(ge=1)] = DEFAULT_BATCH_TOKENS
     workers: Annotated[int, Field(ge=1)] = 2
     resume: bool = True
     flow_run_id: str = ""

@@ -22,6 +22,8 @@ def log(parameters: ScoringParameters, summary: Mapping[str, Any]) -> str:
         tags={
             "model_uri": parameters.model.uri,
             "fingerprint": parameters.model.fingerprint,
+            "engine": parameters.model.engine,
+            "precision": parameters.model.precision,
             "output_dir": str(parameters.output_dir),
             "prefect_flow_run_id": parameters.flow_run_id,
             "git_commit": git_commit(),

@@ -57,6 +57,8 @@ def score(shard: Shard, staged: Path, parameters: ScoringParameters) -> ShardRec
             shard=shard,
             model_uri=parameters.model.uri,
             fingerprint=parameters.model.fingerprint,
+            engine=parameters.model.engine,
+            precision=parameters.model.precision,
             parameters=parameters.rows,
             counts=_counts(predictions, rejected, answers, parameters),
             labels=_counted(predictions["prediction_label"].to_pylist()),

@@ -12,7 +12,7 @@ from tasks.console import as_rows, print_table
 from tasks.files import published_file
 from tasks.output_folder import writing_to
 from tasks.records import ShardRecord
-from tasks.scoring import ScoringParameters, ShardOutcome
+from tasks.scoring import ScoringModel, ScoringParameters, ShardOutcome
 
 _FAILURES_SHOWN = 10
 
@@ -78,6 +78,8 @@ def summarise(
     summary = {
         "output_dir": str(parameters.output_dir),
         "model_uri": parameters.model.uri,
+        "engine": _engine(parameters.model),
+        "engine_fallback": parameters.model.fallback,
         "rows_in": _sum(done, "rows_in"),
         "scored": _sum(done, "scored"),
         "rejected": _sum(done, "rejected"),
@@ -104,6 +106,10 @@ def summarise(
         summary["unknown_labels"] = _sum(done, "unknown_labels")
         summary["accuracy"] = _sum(done, "correct") / labelled
     return summary
+
+
+def _engine(model: ScoringModel) -> str:
+    return f"{model.engine} {model.precision} on {model.device}"
 
 
 def _shortened(summary: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,8 @@ RECORDED_PACKAGES = (
     "diskcache",
     "gcld3",
     "mlflow",
+    "nncf",
+    "openvino",
     "pandas",
     "prefect",
     "tokenizers",

@@ -19,6 +19,7 @@ from tasks.errors import ModelError
 from tasks.files import published_file
 from tasks.tracking import connect, experiment_id, git_commit, package_versions, pinned
 from tasks.training import EXPERIMENT, FineTuned, FineTuneParameters
+from tasks.training_rows import log_rows
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ def log_origin(
     )
     mlflow.log_input(dataset, context="training")
     mlflow.log_dict(split.model_dump(mode="json"), "data/split.json")
-    mlflow.log_artifact(str(split.part("test")), "data")
+    log_rows(split, rows)
     mlflow.log_dict(package_versions(), "packages.json")
 
 

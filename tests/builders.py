@@ -10,10 +10,13 @@ from typing import Any, Never
 
 import torch
 
-from pyfunc.classifier import DEFAULT_BATCH_TOKENS
+from pyfunc.batching import DEFAULT_BATCH_TOKENS
+from pyfunc.classifier import Classifier
 from pyfunc.pipeline import InferencePipeline
-from pyfunc.spec import Kind, PipelineSpec, Precision
+from pyfunc.spec import Kind, PipelineSpec, Precision, Variant
+from pyfunc.torch_engine import TorchEngine
 from tasks.settings import REPOSITORY
+from tasks.training import RegisteredModel
 
 # Before a command that a test interrupts: in a test run that a shell started in the background,
 # SIGINT is ignored, and children inherit that.
@@ -55,6 +58,12 @@ def build_trained(home: Path, base_model: Path, data: Path) -> Trained:
     return Trained(home=home, training=training, pipeline=pipeline)
 
 
+def finetuned_of(trained: Trained) -> RegisteredModel:
+    """Return the fine-tuned version that a pipeline was made from."""
+    name, version = trained.training["finetuned_model"].removeprefix("models:/").split("/")
+    return RegisteredModel(name=name, version=int(version))
+
+
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
     """Compute on one thread; two that wait for each other on busy cores take 30 times as long."""
@@ -64,20 +73,30 @@ def one_torch_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+def torch_classifier(
+    folder: Path, *, max_tokens: int = 16, precision: Precision = "f32"
+) -> Classifier:
+    """Load a fine-tuned model to be computed by torch."""
+    return Classifier(folder, TorchEngine(folder, precision), max_tokens=max_tokens)
+
+
 def build_artifact(
     folder: Path,
     classifier: Path,
     *,
     kind: Kind = "full",
     max_tokens: int = 16,
-    precision: Precision = "f32",
+    variants: tuple[Variant, ...] = (Variant("torch", "f32"),),
+    converted: Path | None = None,
     finetuned_model_uri: str = "models:/dl_finetuned_model/1",
 ) -> Path:
-    """Lay out what a pipeline's model carries: settings, classifier and code."""
+    """Lay out what a pipeline's model carries: settings, classifier, code, `converted` model."""
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(REPOSITORY / "pyfunc", folder / "pyfunc", ignore=ignore)
     shutil.copytree(classifier, folder / "classifier")
-    PipelineSpec(kind, finetuned_model_uri, max_tokens, precision).write(folder)
+    if converted is not None:
+        shutil.copytree(converted, folder / "openvino")
+    PipelineSpec(kind, finetuned_model_uri, max_tokens, variants).write(folder)
     return folder
 
 

@@ -22,9 +22,12 @@ import torch
 from prefect.testing.utilities import prefect_test_harness
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel
 
+from pyfunc.tokens import Encoder
+from tasks import conversion
 from tasks.base_models import base_model_folder
 from tasks.settings import get_settings
 from tests.builders import Trained, build_trained
+from tests.references import TEXTS
 
 LABELS = ("negative", "positive")
 
@@ -74,6 +77,16 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = _tiny_config(id2label=dict(enumerate(LABELS)), initializer_range=0.5)
     BertForSequenceClassification(config).save_pretrained(folder)
     _tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_ir(tmp_path_factory: pytest.TempPathFactory, tiny_classifier: Path) -> Path:
+    """`tiny_classifier` in OpenVINO's form, in f32 and in int8."""
+    folder = tmp_path_factory.mktemp("tiny-ir")
+    conversion.convert(tiny_classifier, folder)
+    encoder = Encoder(tiny_classifier, max_tokens=16)
+    conversion.quantise(folder, encoder, TEXTS, spared=None)
     return folder
 
 

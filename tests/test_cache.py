@@ -28,7 +28,7 @@ from pyfunc.language import LanguageDetector
 from pyfunc.pipeline import InferencePipeline, open_pipeline
 from pyfunc.settings import prediction_cache_folder, prediction_cache_size_limit
 from tasks.settings import REPOSITORY
-from tests.builders import ask_pipeline, build_artifact, one_torch_thread
+from tests.builders import ask_pipeline, build_artifact, one_torch_thread, torch_classifier
 
 TEXTS = ["Great movie", "what a disappointing movie", "很好看的电影"]
 
@@ -63,7 +63,7 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def classifier(tiny_classifier: Path) -> Classifier:
-    return Classifier(tiny_classifier, max_tokens=16, precision="f32")
+    return torch_classifier(tiny_classifier)
 
 
 @pytest.fixture(scope="module")

@@ -97,7 +97,8 @@ def test_form_offers_the_choices() -> None:
     assert form["train-classifier"]["learning_rate"]["exclusiveMinimum"] == 0
     assert form["train-classifier"]["sha256"]["anyOf"][0]["pattern"] == "^[0-9a-fA-F]{64}$"
     assert form["build-inference-pipeline"]["pipeline"]["enum"] == ["full", "plain"]
-    assert form["build-inference-pipeline"]["precision"]["enum"] == ["f32", "bf16"]
+    assert form["build-inference-pipeline"]["engine"]["enum"] == ["auto", "openvino", "torch"]
+    assert form["build-inference-pipeline"]["precision"]["enum"] == ["auto", "f32", "bf16", "int8"]
     assert form["score-shards"]["workers"]["maximum"] == 64
     assert form["end-to-end"]["steps"]["items"]["enum"] == [
         "all",
@@ -127,7 +128,7 @@ def test_equal_parameters_of_two_flows_are_described_and_bounded_alike() -> None
     [
         ([], "--inputs requires an argument"),
         (["--inputs", "a.csv"], "--output-dir requires an argument"),
-        (["--inputs", "a.csv", "--output-dir", "o", "--workers", "0"], "--workers: .* got 0"),
+        (["--inputs", "a.csv", "--output-dir", "o", "--workers", "-1"], "--workers: .* got -1"),
         (["--inputs", "a.csv", "--output-dir", "o", "--workers", "65"], "--workers: .* got 65"),
         (["--inputs", "a.csv", "--output-dir", "o", "--workers", "two"], '--workers.*"two"'),
         (["--inputs", "a.csv", "--output-dir", "o", "--gibberish", "1"], "--gibberish"),

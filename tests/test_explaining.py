@@ -53,6 +53,8 @@ def test_answered_row_is_traced_to_code_weights_and_data(
         "asked_version": trained.pipeline["inference_pipeline_model"],
         "computed_by_version": trained.pipeline["inference_pipeline_model"],
         "finetuned_model_uri": trained.training["finetuned_model"],
+        "engine": "openvino",
+        "precision": "f32",
         "training_run": trained.training["finetuned_run_id"],
     }
     assert chain.items() >= expected.items()

@@ -8,31 +8,63 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyfunc.engines import Logits
 from pyfunc.fingerprint import _digest_files, digest_code, digest_folder, fingerprint_pipeline
-from pyfunc.spec import PipelineSpec
+from pyfunc.spec import EngineName, Precision, Variant
+from pyfunc.tokens import TokenBatch
 from tests.builders import build_artifact
+
+COMPUTED: list[tuple[EngineName, Precision]] = [
+    ("openvino", "f32"),
+    ("openvino", "bf16"),
+    ("openvino", "int8"),
+    ("torch", "f32"),
+]
 
 
 @pytest.fixture
-def artifact(tmp_path: Path, tiny_classifier: Path) -> Path:
-    return build_artifact(tmp_path / "artifact", tiny_classifier)
+def artifact(tmp_path: Path, tiny_classifier: Path, tiny_ir: Path) -> Path:
+    return build_artifact(tmp_path / "artifact", tiny_classifier, converted=tiny_ir)
 
 
-def fingerprint(artifact: Path) -> str:
-    spec = PipelineSpec.read(artifact)
-    return fingerprint_pipeline(artifact / "pyfunc", artifact / "classifier", spec)
+class Idle:
+    """An engine that is never asked."""
+
+    streams = 1
+
+    def __init__(self, variant: Variant, device: str) -> None:
+        self.variant = variant
+        self.device = device
+
+    def logits(self, batch: TokenBatch) -> Logits:
+        raise NotImplementedError
+
+
+def fingerprint(
+    artifact: Path,
+    *,
+    max_tokens: int = 16,
+    engine: EngineName = "torch",
+    precision: Precision = "f32",
+    device: str = "cpu",
+) -> str:
+    return fingerprint_pipeline(artifact, max_tokens, Idle(Variant(engine, precision), device))
 
 
 def edit_json(path: Path, **fields: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
-def change_a_weight(artifact: Path) -> None:
-    with (artifact / "classifier" / "model.safetensors").open("r+b") as file:
+def flip_the_last_bit(path: Path) -> None:
+    with path.open("r+b") as file:
         file.seek(-1, 2)
         last = file.read(1)[0]
         file.seek(-1, 2)
         file.write(bytes([last ^ 1]))
+
+
+def change_a_weight(artifact: Path) -> None:
+    flip_the_last_bit(artifact / "classifier" / "model.safetensors")
 
 
 def change_the_tokenizer(artifact: Path) -> None:
@@ -41,14 +73,6 @@ def change_the_tokenizer(artifact: Path) -> None:
 
 def change_the_labels(artifact: Path) -> None:
     edit_json(artifact / "classifier" / "config.json", id2label={"0": "bad", "1": "good"})
-
-
-def change_the_length(artifact: Path) -> None:
-    edit_json(artifact / "pipeline.json", max_tokens=17)
-
-
-def change_the_precision(artifact: Path) -> None:
-    edit_json(artifact / "pipeline.json", precision="bf16")
 
 
 def change_the_code(artifact: Path) -> None:
@@ -71,8 +95,6 @@ def add_to_the_classifier(artifact: Path) -> None:
         change_a_weight,
         change_the_tokenizer,
         change_the_labels,
-        change_the_length,
-        change_the_precision,
         change_the_code,
         rename_the_last_of_the_code,
         add_to_the_classifier,
@@ -86,16 +108,68 @@ def test_what_can_change_an_answer_changes_the_fingerprint(
     assert fingerprint(artifact) != before
 
 
-@pytest.mark.parametrize("library", ["gcld3", "tokenizers", "torch", "transformers"])
-def test_another_version_of_a_computing_library_changes_the_fingerprint(
-    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
+def test_length_engine_precision_and_device_change_the_fingerprint(artifact: Path) -> None:
+    fingerprints = [
+        fingerprint(artifact),
+        fingerprint(artifact, max_tokens=17),
+        fingerprint(artifact, precision="bf16"),
+        fingerprint(artifact, device="cuda"),
+        fingerprint(artifact, engine="openvino"),
+        fingerprint(artifact, engine="openvino", precision="bf16"),
+        fingerprint(artifact, engine="openvino", precision="int8"),
+    ]
+    assert len(set(fingerprints)) == len(fingerprints)
+
+
+@pytest.mark.parametrize(
+    ("name", "precisions"),
+    [
+        ("f32.xml", {"f32", "bf16"}),
+        ("f32.bin", {"f32", "bf16"}),
+        ("int8.xml", {"int8"}),
+        ("int8.bin", {"int8"}),
+    ],
+)
+def test_a_converted_model_changes_the_fingerprint_of_what_it_computes_and_no_other(
+    artifact: Path, name: str, precisions: set[Precision]
 ) -> None:
-    before = fingerprint(artifact)
+    def fingerprints() -> dict[tuple[EngineName, Precision], str]:
+        return {
+            (engine, precision): fingerprint(artifact, engine=engine, precision=precision)
+            for engine, precision in COMPUTED
+        }
+
+    before = fingerprints()
+    flip_the_last_bit(artifact / "openvino" / name)
+    changed = {key for key, value in fingerprints().items() if value != before[key]}
+    assert changed == {("openvino", precision) for precision in precisions}
+
+
+@pytest.mark.parametrize(
+    ("library", "engine"),
+    [
+        ("gcld3", "torch"),
+        ("tokenizers", "torch"),
+        ("torch", "torch"),
+        ("transformers", "torch"),
+        ("gcld3", "openvino"),
+        ("tokenizers", "openvino"),
+        ("openvino", "openvino"),
+    ],
+)
+def test_another_version_of_a_computing_library_changes_the_fingerprint(
+    artifact: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    library: str,
+    engine: EngineName,
+) -> None:
+    before = fingerprint(artifact, engine=engine)
     installed = tmp_path / "site" / f"{library}-99.dist-info"
     installed.mkdir(parents=True)
     (installed / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {library}\nVersion: 99\n")
     monkeypatch.syspath_prepend(installed.parent)
-    assert fingerprint(artifact) != before
+    assert fingerprint(artifact, engine=engine) != before
 
 
 def test_the_version_that_the_weights_came_from_does_not_change_the_fingerprint(

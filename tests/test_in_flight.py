@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from pyfunc.cache import PredictionCache
-from pyfunc.classifier import DEFAULT_BATCH_TOKENS, Classifier
+from pyfunc.classifier import Classifier
 from pyfunc.contract import Answer, Answers, Language, Prediction, Provenance
 from pyfunc.in_flight import Claims, InFlight
 from pyfunc.language import LanguageDetector
 from pyfunc.pipeline import InferencePipeline
+from pyfunc.torch_engine import TorchEngine
 from tests.builders import one_torch_thread
 
 PROVENANCE = Provenance("models:/f/1", "models:/m-1")
@@ -36,7 +38,7 @@ class CountingClassifier(Classifier):
     """Counts how often it predicts each text; may be held up, and may fail once."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, max_tokens=16, precision="f32")
+        super().__init__(folder, TorchEngine(folder, "f32"), max_tokens=16)
         self.predicted: Counter[str] = Counter()
         self.before: Callable[[], None] = lambda: None
         self._counting = threading.Lock()

@@ -19,7 +19,8 @@ from pyfunc.contract import Language, Prediction, Provenance
 from pyfunc.isolating import Failure, isolate
 from pyfunc.language import LanguageDetector
 from pyfunc.pipeline import InferencePipeline
-from tests.builders import ask_pipeline, one_torch_thread
+from pyfunc.torch_engine import TorchEngine
+from tests.builders import ask_pipeline, one_torch_thread, torch_classifier
 
 PROVENANCE = Provenance("models:/f/1", "models:/m-1")
 
@@ -42,7 +43,7 @@ def detector() -> LanguageDetector:
 
 @pytest.fixture(scope="module")
 def healthy(tiny_classifier: Path) -> Classifier:
-    return Classifier(tiny_classifier, max_tokens=16, precision="f32")
+    return torch_classifier(tiny_classifier)
 
 
 def copy_of(classifier: Path, folder: Path) -> Path:
@@ -59,7 +60,7 @@ def poisoned(tiny_classifier: Path, tmp_path_factory: pytest.TempPathFactory) ->
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     assert tokenizer.add_tokens([POISON]) == 1
     tokenizer.save_pretrained(folder)
-    return Classifier(folder, max_tokens=16, precision="f32")
+    return torch_classifier(folder)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def speechless(tiny_classifier: Path, tmp_path_factory: pytest.TempPathFactory) 
     content = json.loads(path.read_text())
     del content["model"]["vocab"]["[UNK]"]
     path.write_text(json.dumps(content))
-    return Classifier(folder, max_tokens=16, precision="f32")
+    return torch_classifier(folder)
 
 
 class Picky(LanguageDetector):
@@ -241,7 +242,7 @@ class Ailing(Classifier):
 def test_what_ails_the_model_on_any_text_is_raised_and_no_text_is_refused_for_it(
     tiny_classifier: Path, detector: LanguageDetector, tmp_path: Path, use_cache: bool
 ) -> None:
-    ailing = Ailing(tiny_classifier, max_tokens=16, precision="f32")
+    ailing = Ailing(tiny_classifier, TorchEngine(tiny_classifier, "f32"), max_tokens=16)
     pipeline = piped(ailing, detector, tmp_path / "cache")
     with pytest.raises(MemoryError):
         pipeline.predict(NEIGHBOURS, use_cache=use_cache, batch_tokens=1_024)
@@ -265,7 +266,8 @@ class Recovering(Classifier):
 def test_a_text_that_failed_only_for_a_while_is_answered(
     tiny_classifier: Path, detector: LanguageDetector, tmp_path: Path
 ) -> None:
-    recovering = Recovering(tiny_classifier, max_tokens=16, precision="f32")
+    engine = TorchEngine(tiny_classifier, "f32")
+    recovering = Recovering(tiny_classifier, engine, max_tokens=16)
     pipeline = piped(recovering, detector, tmp_path / "cache")
     assert errors(ask_pipeline(pipeline, NEIGHBOURS)) == [None] * len(NEIGHBOURS)
 
@@ -305,10 +307,11 @@ def test_an_id_beyond_the_embeddings_is_found_before_the_device_is_asked(
 def test_a_score_that_is_no_number_is_refused(
     tiny_classifier: Path, detector: LanguageDetector, tmp_path: Path
 ) -> None:
-    broken = Classifier(tiny_classifier, max_tokens=16, precision="f32")
+    engine = TorchEngine(tiny_classifier, "f32")
     with torch.no_grad():
-        for weights in broken._model.classifier.parameters():
+        for weights in engine._model.classifier.parameters():
             weights.fill_(torch.nan)
+    broken = Classifier(tiny_classifier, engine, max_tokens=16)
     pipeline = InferencePipeline(broken, detector, PredictionCache(tmp_path, "f"), PROVENANCE)
     for document in ask_pipeline(pipeline, NEIGHBOURS):
         assert document["error"] == {"step": "predict", "reason": "the model's score is no number"}

@@ -13,24 +13,21 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from flows.build_inference_pipeline import build_inference_pipeline
-from tasks import packaging
-from tasks.errors import ModelError
+from pyfunc.spec import PipelineSpec, Variant
+from tasks import conversion, packaging, registry
+from tasks.errors import ModelError, ParameterError
 from tasks.packaging import EXAMPLES
-from tasks.pipelines import PipelineParameters
+from tasks.pipelines import LoggedPipeline, PipelineParameters
 from tasks.settings import REPOSITORY, get_settings
+from tasks.tracking import connect
 from tasks.training import RegisteredModel
-from tests.builders import Trained
+from tests.builders import Trained, finetuned_of
 
 URI = "models:/inference_pipeline_model@champion"
 
 
 def _frame(*texts: object) -> pd.DataFrame:
     return pd.DataFrame({"text": pd.Series(texts, dtype=object)})
-
-
-def _finetuned(trained: Trained) -> RegisteredModel:
-    name, version = trained.training["finetuned_model"].removeprefix("models:/").split("/")
-    return RegisteredModel(name=name, version=int(version))
 
 
 def test_the_original_texts_are_answered_from_a_foreign_folder(
@@ -70,10 +67,14 @@ def test_the_artifact_holds_code_and_weights_and_no_pickle(trained: Trained) -> 
     assert "artifacts/pipeline/pyfunc/pipeline.py" in names
     assert "artifacts/pipeline/classifier/model.safetensors" in names
     assert "artifacts/pipeline/classifier/tokenizer.json" in names
-    assert not [name for name in names if name.endswith((".pkl", ".pickle", ".pt", ".bin"))]
+    # OpenVINO's are bare weights.
+    converted = {f"artifacts/pipeline/openvino/{name}" for name in ("f32.bin", "f32.xml")}
+    assert {name for name in names if "/openvino/" in name} == converted
+    endings = (".pkl", ".pickle", ".pt", ".bin")
+    assert not [name for name in names - converted if name.endswith(endings)]
     requirements = (folder / "requirements.txt").read_text().splitlines()
     assert all("==" in line for line in requirements)
-    assert {line.split("==")[0] for line in requirements} >= {"gcld3", "torch", "diskcache"}
+    assert {line.split("==")[0] for line in requirements} >= {"gcld3", "openvino", "torch"}
     assert not [line for line in requirements if "+" in line]
     assert "input_example.json" in names
 
@@ -115,7 +116,7 @@ def test_each_version_answers_with_the_code_it_was_shipped_with(
     source = language.read_text()
     assert 'code="und"' in source
     language.write_text(source.replace('code="und"', 'code="zxx"'))
-    finetuned = _finetuned(trained)
+    finetuned = finetuned_of(trained)
     ours = packaging.log(finetuned, PipelineParameters())
     theirs = packaging.log(finetuned, PipelineParameters(), package=changed)
     assert ours.fingerprint != theirs.fingerprint
@@ -136,7 +137,7 @@ def test_each_version_answers_with_the_code_it_was_shipped_with(
 def test_a_version_of_other_code_or_weights_never_answers_from_anothers_cache(
     trained: Trained, tmp_path: Path
 ) -> None:
-    finetuned = _finetuned(trained)
+    finetuned = finetuned_of(trained)
     config = {"cache_dir": str(tmp_path / "cache")}
 
     def answer(parameters: PipelineParameters) -> dict[str, dict[str, object]]:
@@ -151,7 +152,7 @@ def test_a_version_of_other_code_or_weights_never_answers_from_anothers_cache(
     assert first["metadata"]["cached"] is False
     assert answer(PipelineParameters())["metadata"]["cached"] is True
     assert answer(PipelineParameters(max_tokens=16))["metadata"]["cached"] is False
-    assert answer(PipelineParameters(precision="bf16"))["metadata"]["cached"] is False
+    assert answer(PipelineParameters(engine="torch"))["metadata"]["cached"] is False
 
 
 def test_the_plain_pipeline_answers_with_bare_labels_and_gets_no_alias(trained: Trained) -> None:
@@ -164,27 +165,98 @@ def test_the_plain_pipeline_answers_with_bare_labels_and_gets_no_alias(trained: 
     assert rows["text"].tolist() == ["positive", "negative"]
 
 
-def test_the_check_finds_a_pipeline_that_answers_otherwise(
-    trained: Trained, tmp_path: Path
-) -> None:
-    changed = tmp_path / "pyfunc"
-    shutil.copytree(REPOSITORY / "pyfunc", changed, ignore=shutil.ignore_patterns("__pycache__"))
-    classifier = changed / "classifier.py"
-    source = classifier.read_text()
-    assert "max(probabilities)" in source
-    classifier.write_text(source.replace("max(probabilities)", "min(probabilities)"))
-    logged = packaging.log(_finetuned(trained), PipelineParameters(), package=changed)
-    with pytest.raises(ModelError, match=r"row 0 of the check: .* expected what models:/dl_fine"):
-        packaging.check(logged)
+# The engines
 
 
-def test_the_check_finds_a_pipeline_that_needs_the_repository(
-    trained: Trained, tmp_path: Path
+def test_a_version_says_how_it_computes_and_what_its_gates_found(trained: Trained) -> None:
+    version = registry.find_version("inference_pipeline_model", "champion")
+    assert (version.tags["engine"], version.tags["precision"]) == ("openvino", "f32")
+    gates = {
+        (gate.pop("engine"), gate.pop("precision")): gate
+        for gate in json.loads(version.tags["gates"])
+    }
+    assert list(gates) == [
+        ("openvino", "bf16"),
+        ("openvino", "f32"),
+        ("torch", "bf16"),
+        ("torch", "f32"),
+    ]
+    rows = gates["torch", "f32"]["rows"]
+    assert 0 < rows < 300  # those of the 300 that were not drawn
+    for engine in ("openvino", "torch"):
+        assert gates[engine, "bf16"] == {
+            "rows": 0,
+            "agreement": None,
+            "accuracy": None,
+            "reason": f"only {rows} labelled rows that the training did not see; expected 2000",
+        }
+        found = gates[engine, "f32"]
+        assert (found["rows"], found["agreement"], found["reason"]) == (rows, 1.0, "")
+        assert found["accuracy"] > 0.9
+    metrics = connect().get_run(str(version.run_id)).data.metrics
+    assert metrics["openvino_f32_agreement"] == 1.0
+    assert metrics["openvino_f32_accuracy"] == gates["openvino", "f32"]["accuracy"]
+
+
+def test_the_report_of_a_build_says_who_answers_and_who_does_not(trained: Trained) -> None:
+    assert trained.pipeline["engine"] == "openvino f32"
+    assert set(trained.pipeline["left_out"]) == {"openvino bf16", "torch bf16"}
+
+
+def test_an_artifact_lists_what_passed_and_nothing_else(trained: Trained) -> None:
+    folder = Path(mlflow.artifacts.download_artifacts(URI)) / "artifacts" / "pipeline"
+    assert PipelineSpec.read(folder).variants == (
+        Variant("openvino", "f32"),
+        Variant("torch", "f32"),
+    )
+
+
+def fail_to_convert(classifier: Path, folder: Path) -> None:
+    raise RuntimeError("the text of the error")
+
+
+def test_a_model_that_cannot_be_converted_is_built_with_torch(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changed = tmp_path / "pyfunc"
-    shutil.copytree(REPOSITORY / "pyfunc", changed, ignore=shutil.ignore_patterns("__pycache__"))
-    with (changed / "pipeline.py").open("a") as file:
-        file.write("\nimport tasks.errors\n")
-    logged = packaging.log(_finetuned(trained), PipelineParameters(), package=changed)
-    with pytest.raises(ModelError, match=r"fresh process: .*No module named 'tasks'"):
-        packaging.check(logged)
+    monkeypatch.setattr(conversion, "convert", fail_to_convert)
+    logged = packaging.log(finetuned_of(trained), PipelineParameters(max_tokens=15))
+    assert (logged.engine, logged.precision) == ("torch", "f32")
+    reasons = {gate.reason for gate in logged.gates if gate.engine == "openvino"}
+    assert reasons == {"not convertible (RuntimeError)"}
+    rows = mlflow.pyfunc.load_model(logged.model_uri).predict(_frame("a great film"))
+    assert json.loads(rows["text"][0])["response"]["prediction_label"] == "positive"
+
+
+def test_a_pipeline_that_no_engine_can_answer_for_is_not_built(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversion, "convert", fail_to_convert)
+    reasons = r"no engine can answer for it \(openvino f32: not convertible \(RuntimeError\)\)"
+    with pytest.raises(ModelError, match=rf"models:/dl_finetuned_model/\d+: {reasons}"):
+        packaging.log(
+            finetuned_of(trained),
+            PipelineParameters(max_tokens=14, engine="openvino", precision="f32"),
+        )
+
+
+def test_a_build_that_was_cut_short_is_not_reused(trained: Trained) -> None:
+    def log() -> LoggedPipeline:
+        parameters = PipelineParameters(max_tokens=13, engine="torch", precision="f32")
+        return packaging.log(finetuned_of(trained), parameters)
+
+    first = log()
+    assert log() == first.model_copy(update={"reused": True})
+    # It is set last.
+    connect().delete_tag(first.run_id, "pipeline")
+    again = log()
+    assert not again.reused
+    assert again.model_uri != first.model_uri
+    assert again.fingerprint == first.fingerprint
+
+
+def test_int8_of_torch_is_refused_before_anything_is_done() -> None:
+    with pytest.raises(ParameterError, match="torch has no int8"):
+        packaging.log(
+            RegisteredModel(name="nothing", version=1),
+            PipelineParameters(engine="torch", precision="int8"),
+        )

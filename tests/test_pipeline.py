@@ -16,19 +16,22 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from pyfunc.cache import PredictionCache
-from pyfunc.classifier import DEFAULT_BATCH_TOKENS
 from pyfunc.contract import Answers, Language, Outcome
 from pyfunc.errors import ArtifactError, PredictParameterError
 from pyfunc.fingerprint import fingerprint_pipeline
 from pyfunc.pipeline import MAX_CHARACTERS, InferencePipeline, PlainPipeline, open_pipeline
-from pyfunc.spec import PipelineSpec
+from pyfunc.spec import PipelineSpec, Variant
+from pyfunc.torch_engine import TorchEngine
 from tests.builders import ask_pipeline, build_artifact, one_torch_thread
 from tests.conftest import LABELS
 
 ORIGINAL = ["what a disappointing movie", "Great movie", "Great movie", "很好看的电影"]
 
 MODEL_URI = "models:/m-1"
+
+TORCH = Variant("torch", "f32")
 
 NOT_TEXT: dict[str, tuple[object, str]] = {
     "None": (None, "null"),
@@ -300,10 +303,8 @@ def test_failures_of_the_cache_are_those_of_the_call(artifact: Path, tmp_path: P
 def test_a_pipeline_tells_its_fingerprint_and_its_labels(
     artifact: Path, cold: InferencePipeline
 ) -> None:
-    spec = PipelineSpec.read(artifact)
-    assert cold.fingerprint == fingerprint_pipeline(
-        artifact / "pyfunc", artifact / "classifier", spec
-    )
+    engine = TorchEngine(artifact / "classifier", "f32")
+    assert cold.fingerprint == fingerprint_pipeline(artifact, 16, engine)
     assert cold.labels == list(LABELS)
 
 
@@ -611,12 +612,18 @@ def test_a_plain_pipeline_makes_no_cache(
 
 
 def test_the_settings_survive_their_file(tmp_path: Path) -> None:
-    spec = PipelineSpec("plain", "models:/été/3", 17, "bf16")
+    spec = PipelineSpec("plain", "models:/été/3", 17, (Variant("openvino", "bf16"), TORCH))
     spec.write(tmp_path)
     assert PipelineSpec.read(tmp_path) == spec
 
 
-GOOD_SPEC = {"kind": "full", "finetuned_model_uri": "f", "max_tokens": 16, "precision": "f32"}
+GOOD_VARIANT = {"engine": "torch", "precision": "f32"}
+GOOD_SPEC = {
+    "kind": "full",
+    "finetuned_model_uri": "f",
+    "max_tokens": 16,
+    "variants": [GOOD_VARIANT],
+}
 
 
 @pytest.mark.parametrize(
@@ -630,9 +637,16 @@ GOOD_SPEC = {"kind": "full", "finetuned_model_uri": "f", "max_tokens": 16, "prec
         "{}",
         "\ud800",
         json.dumps(GOOD_SPEC | {"more": 1}),
-        json.dumps({name: GOOD_SPEC[name] for name in ("kind", "precision")}),
+        json.dumps({name: GOOD_SPEC[name] for name in ("kind", "variants")}),
         json.dumps(GOOD_SPEC | {"kind": "fuller"}),
-        json.dumps(GOOD_SPEC | {"precision": "f16"}),
+        json.dumps(GOOD_SPEC | {"variants": None}),
+        json.dumps(GOOD_SPEC | {"variants": []}),
+        json.dumps(GOOD_SPEC | {"variants": ["torch f32"]}),
+        json.dumps(GOOD_SPEC | {"variants": [{"engine": "torch"}]}),
+        json.dumps(GOOD_SPEC | {"variants": [GOOD_VARIANT | {"device": "cpu"}]}),
+        json.dumps(GOOD_SPEC | {"variants": [GOOD_VARIANT | {"engine": "onnx"}]}),
+        json.dumps(GOOD_SPEC | {"variants": [GOOD_VARIANT, GOOD_VARIANT | {"precision": "f16"}]}),
+        json.dumps({"precision": "f32"} | {n: v for n, v in GOOD_SPEC.items() if n != "variants"}),
         json.dumps(GOOD_SPEC | {"max_tokens": "16"}),
         json.dumps(GOOD_SPEC | {"max_tokens": True}),
         json.dumps(GOOD_SPEC | {"finetuned_model_uri": None}),
@@ -651,6 +665,6 @@ def test_settings_that_cannot_be_used_are_an_error_that_names_the_file(
 def test_an_artifact_without_its_classifier_is_an_error_that_names_the_folder(
     tmp_path: Path,
 ) -> None:
-    PipelineSpec("full", "f", 16, "f32").write(tmp_path)
+    PipelineSpec("full", "f", 16, (TORCH,)).write(tmp_path)
     with pytest.raises(ArtifactError, match=f"{tmp_path / 'classifier'}: expected a classifier"):
         open_pipeline(tmp_path, model_uri=MODEL_URI)

@@ -27,6 +27,8 @@ def outcome(shard: Shard) -> ShardOutcome:
         shard=shard,
         model_uri="",
         fingerprint="",
+        engine="torch",
+        precision="f32",
         parameters=RowParameters(),
         counts=Counts(),
         labels={},
@@ -81,7 +83,9 @@ class Output:
                 self.outcomes[number] = outcome.model_copy(update={"record": record})
 
     def prove(self) -> None:
-        model = ScoringModel(uri="", fingerprint="", labels=())
+        model = ScoringModel(
+            uri="", fingerprint="", labels=(), engine="torch", precision="f32", device="cpu"
+        )
         parameters = ScoringParameters(model=model, output_dir=self.folder)
         prove(self.surveys, self.outcomes, parameters)
 

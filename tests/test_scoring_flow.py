@@ -1,5 +1,6 @@
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from prefect.client.schemas.filters import LogFilter, LogFilterTimestamp
 from prefect.client.schemas.sorting import ArtifactSort
 
 from flows.score_shards import score_shards
+from tasks import answers
 from tasks.errors import (
     DataError,
     ModelError,
@@ -150,6 +152,11 @@ def test_run_answers_every_row_once_and_says_so_everywhere(
     assert manifest["summary"] == json.loads(json.dumps(summary))
     assert [shard["record"]["counts"]["rows_in"] for shard in manifest["shards"]] == [10, 10, 10]
     assert manifest["parameters"]["model"]["uri"] == summary["model_uri"]
+    computing = {"engine": "openvino", "precision": "f32", "device": "cpu", "fallback": ""}
+    assert manifest["parameters"]["model"].items() >= computing.items()
+    assert {shard["record"]["engine"] for shard in manifest["shards"]} == {"openvino"}
+    assert {shard["record"]["precision"] for shard in manifest["shards"]} == {"f32"}
+    assert (summary["engine"], summary["engine_fallback"]) == ("openvino f32 on cpu", "")
 
     shown = capsys.readouterr().out
     assert "Scored shards" in shown
@@ -171,6 +178,7 @@ def test_run_is_in_mlflow_with_its_figures_and_its_manifest(
     run = client.search_runs([experiment.experiment_id], max_results=1)[0]
     assert run.info.status == "FINISHED"
     assert run.data.tags["output_dir"] == str(tmp_path / "out")
+    assert (run.data.tags["engine"], run.data.tags["precision"]) == ("openvino", "f32")
     assert run.data.params["shard_rows"] == "4"
     for name in ("rows_in", "scored", "rejected", "model_calls", "cache_hits", "shards_done"):
         assert run.data.metrics[name] == summary[name]
@@ -189,6 +197,30 @@ def test_accuracy_is_told_where_there_are_labels(trained: Trained, tmp_path: Pat
     predicted = pd.read_parquet(tmp_path / "out" / "predictions")["prediction_label"]
     assert summary["accuracy"] == (predicted == "positive").mean()
     assert "accuracy" not in score_shards([str(tmp_path / "rows.csv")], str(tmp_path / "out"))
+
+
+def test_run_on_a_machine_without_the_engine_says_why_another_answers(
+    trained: Trained, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = score_shards([str(inputs)], str(tmp_path / "out"))
+    pipeline = answers.typed_pipeline(first["model_uri"])
+    shipped = sys.modules[type(pipeline).__module__.replace(".pipeline", ".engines")]
+    reasons = {"openvino": "not here", "torch": ""}
+    monkeypatch.setattr(shipped, "hindrance", lambda variant: reasons[variant.engine])
+    answers._load.cache_clear()
+    with on_log("pyfunc.pipeline", "answers", lambda: None) as lines:
+        second = score_shards([str(inputs)], str(tmp_path / "out"), workers=2)
+    answers._load.cache_clear()
+    fallback = "openvino f32: not here"
+    assert lines == [f"torch f32 answers ({fallback})"]
+    assert (second["engine"], second["engine_fallback"]) == ("torch f32 on cpu", fallback)
+    # It computes otherwise, if only in the last digits.
+    assert second["scored_because"] == {"the model changed": 3}
+    assert second["labels"] == first["labels"]
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    computing = {"engine": "torch", "precision": "f32", "device": "cpu", "fallback": fallback}
+    assert manifest["parameters"]["model"].items() >= computing.items()
+    assert {shard["record"]["engine"] for shard in manifest["shards"]} == {"torch"}
 
 
 # What is not done twice
@@ -485,10 +517,15 @@ def survey_listed(
 def test_file_that_comes_late_is_surveyed_again(
     trained: Trained, inputs: Path, tmp_path: Path
 ) -> None:
-    parameters = ScoringParameters(
-        model=ScoringModel(uri="models:/m/1", fingerprint="f", labels=()),
-        output_dir=tmp_path / "out",
+    model = ScoringModel(
+        uri="models:/m/1",
+        fingerprint="f",
+        labels=(),
+        engine="torch",
+        precision="f32",
+        device="cpu",
     )
+    parameters = ScoringParameters(model=model, output_dir=tmp_path / "out")
     files = find([str(inputs)], parameters.output_dir)
     away = files[1].path.rename(tmp_path / "away")
 

@@ -1,0 +1,99 @@
+"""The engines that compute the transformer, and which of them this machine takes."""
+
+import ctypes
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import ArtifactError
+from .spec import Variant
+from .tokens import TokenBatch
+
+Logits = npt.NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """A transformer with its weights, ready to compute.
+
+    Attributes:
+        variant: What it is.
+        device: `cpu` or `cuda`.
+        streams: Batches that it computes at the same time; it is called by so many threads.
+    """
+
+    variant: Variant
+    device: str
+    streams: int
+
+    def logits(self, batch: TokenBatch) -> Logits:
+        """Return the scores before the softmax, of shape (rows, labels)."""
+
+
+def open_engine(artifact: Path, variant: Variant) -> Engine:
+    """Load an engine's code and weights.
+
+    Args:
+        artifact: Folder with `classifier/`, and `openvino/` where that is the engine.
+        variant: One for which `hindrance` is empty.
+
+    Raises:
+        ArtifactError: If a file is missing or cannot be used.
+    """
+    # Each engine brings a library of hundreds of megabytes, of which one is enough.
+    if variant.engine == "openvino":
+        from .openvino_engine import OpenVinoEngine
+
+        return OpenVinoEngine(artifact / "openvino", variant.precision)
+    from .torch_engine import TorchEngine
+
+    return TorchEngine(artifact / "classifier", variant.precision)
+
+
+def choose(variants: Sequence[Variant]) -> tuple[Variant, str]:
+    """Return the variant that this machine computes fastest, and why not the first if so.
+
+    Args:
+        variants: Those that passed their checks, those that CPUs do fastest first. With a GPU
+            those of torch come before the others.
+
+    Raises:
+        ArtifactError: If the machine supports none.
+    """
+    if has_cuda():
+        variants = sorted(variants, key=lambda variant: variant.engine != "torch")
+    reasons: list[str] = []
+    for variant in variants:
+        reason = hindrance(variant)
+        if not reason:
+            return variant, "; ".join(reasons)
+        reasons.append(f"{variant}: {reason}")
+    raise ArtifactError(f"no engine for this machine: {'; '.join(reasons)}")
+
+
+def hindrance(variant: Variant) -> str:
+    """Return why this machine cannot compute a variant, or slowly; an empty string if it can."""
+    if importlib.util.find_spec(variant.engine) is None:
+        return f"{variant.engine} is not installed"
+    if variant.engine == "openvino":
+        from .openvino_engine import formats
+    else:
+        from .torch_engine import formats
+    return "" if variant.precision in formats() else f"no {variant.precision} instructions here"
+
+
+def has_cuda() -> bool:
+    """Return whether torch can compute on a GPU here."""
+    try:
+        # The driver's library. Where it is missing, torch, which takes seconds, is not asked.
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    if importlib.util.find_spec("torch") is None:
+        return False
+    import torch
+
+    return torch.cuda.is_available()

@@ -1,0 +1,91 @@
+"""The transformer on CPUs with OpenVINO."""
+
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from .cores import usable_cores
+from .engines import Logits
+from .errors import ArtifactError
+from .spec import Precision, Variant
+from .tokens import TokenBatch
+
+
+class OpenVinoEngine:
+    """A converted model, with as many streams as there are cores to use.
+
+    Two streams of one thread each finish more batches than one of two: nothing has to wait for
+    the slower half of a product.
+    """
+
+    device = "cpu"
+
+    def __init__(self, folder: Path, precision: Precision) -> None:
+        """Read and compile the model.
+
+        Args:
+            folder: With `f32.xml` and `f32.bin`, and those of `int8` where that is the precision.
+            precision: `bf16` computes the model in f32 with products in bfloat16.
+
+        Raises:
+            ArtifactError: If the model is missing or cannot be used.
+        """
+        path = model_path(folder, precision)
+        if not path.is_file():
+            raise ArtifactError(f"{path}: missing; expected a converted model")
+        self.variant = Variant("openvino", precision)
+        self.streams = usable_cores()
+        core = import_openvino().Core()
+        rest = "bf16" if precision != "f32" and "bf16" in formats() else "f32"
+        settings = {
+            "NUM_STREAMS": self.streams,
+            "INFERENCE_NUM_THREADS": self.streams,
+            "INFERENCE_PRECISION_HINT": rest,
+            # Several processes would be pinned to the same cores.
+            "ENABLE_CPU_PINNING": False,
+        }
+        try:
+            self._model = core.compile_model(path, "CPU", settings)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise ArtifactError(f"{path}: expected a converted model ({reason})") from error
+        self._names = [port.get_any_name() for port in self._model.inputs]
+        self._of_thread = threading.local()
+
+    def logits(self, batch: TokenBatch) -> Logits:
+        """Return the scores before the softmax, of shape (rows, labels)."""
+        results = self._request.infer(batch.inputs(self._names), share_inputs=True)
+        logits: Logits = results[0].astype("float32", copy=False)
+        return logits
+
+    @property
+    def _request(self) -> Any:
+        if not hasattr(self._of_thread, "request"):
+            self._of_thread.request = self._model.create_infer_request()
+        return self._of_thread.request
+
+
+def model_path(folder: Path, precision: Precision) -> Path:
+    """Return where the model of a precision is; bf16 is computed from the f32 one."""
+    return folder / ("int8.xml" if precision == "int8" else "f32.xml")
+
+
+def formats() -> set[Precision]:
+    """Return the precisions for which this CPU has instructions."""
+    found = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    names: dict[str, Precision] = {"FP32": "f32", "BF16": "bf16", "INT8": "int8"}
+    return {names[name] for name in found if name in names}
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO without its telemetry, which reports every import to its makers.
+
+    It has no variable to turn that off; where the package for it is missing, it goes without
+    (https://github.com/openvinotoolkit/openvino/blob/master/tools/ovc/openvino/tools/ovc/telemetry_utils.py).
+    """
+    if "openvino_telemetry" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    import openvino
+
+    return openvino

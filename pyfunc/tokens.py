@@ -1,0 +1,169 @@
+"""Texts as a transformer reads them: token ids, alone and in padded batches."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from .errors import ArtifactError
+
+Ids = npt.NDArray[np.int64]
+
+INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
+
+# The tokenizer holds all of a text, up to 430 bytes a character, until it is cut.
+_TOKENIZED_CHARACTERS = 250_000
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """A text as the transformer reads it.
+
+    Attributes:
+        ids: Its token ids.
+        types: Their segment ids, or None if all are 0.
+        truncated: Whether the text was cut.
+    """
+
+    ids: npt.NDArray[np.int32]
+    types: npt.NDArray[np.int32] | None
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBatch:
+    """Texts padded to the longest of them; three arrays of shape (rows, longest).
+
+    Attributes:
+        ids: Token ids, padded with the model's padding id.
+        mask: 1 for a token, 0 for padding.
+        types: Segment ids, padded with 0.
+    """
+
+    ids: Ids
+    mask: Ids
+    types: Ids
+
+    def inputs(self, names: Iterable[str]) -> dict[str, Ids]:
+        """Return those arrays that a model takes, by the names that transformers gives them."""
+        arrays = dict(zip(INPUT_NAMES, (self.ids, self.mask, self.types), strict=True))
+        return {name: arrays[name] for name in names}
+
+
+class Encoder:
+    """Turns texts into tokens, with the tokenizer of a fine-tuned model."""
+
+    def __init__(self, folder: Path, *, max_tokens: int) -> None:
+        """Read the tokenizer; nothing is downloaded.
+
+        Args:
+            folder: Written by `save_pretrained` of the model and of its tokenizer.
+            max_tokens: Longer texts are cut to this many tokens.
+
+        Raises:
+            ArtifactError: If a file is missing or cannot be used, or the model cannot read
+                `max_tokens`.
+        """
+        config = read_config(folder, "config.json")
+        self._tokenizer = _tokenizer(folder)
+        _check_max_tokens(folder, max_tokens, self._tokenizer, config)
+        side = read_config(folder, "tokenizer_config.json").get("truncation_side", "right")
+        self._tokenizer.enable_truncation(max_tokens, direction=side)
+        self._vocabulary = int(config["vocab_size"])
+        self._pad_id = int(config.get("pad_token_id") or 0)
+
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        """Return the tokens of each text.
+
+        Args:
+            texts: Texts that UTF-8 can encode.
+        """
+        return [
+            Tokens(
+                np.array(encoding.ids, np.int32),
+                np.array(encoding.type_ids, np.int32) if any(encoding.type_ids) else None,
+                bool(encoding.overflowing),
+            )
+            for part in parts(texts, _TOKENIZED_CHARACTERS)
+            for encoding in self._tokenizer.encode_batch(part)
+        ]
+
+    def pad(self, rows: Sequence[Tokens]) -> TokenBatch:
+        """Return a batch of these rows, at least one.
+
+        Raises:
+            IndexError: If the model has no embedding for a token.
+        """
+        shape = len(rows), max(len(row.ids) for row in rows)
+        ids, mask, types = (np.full(shape, filler, np.int64) for filler in (self._pad_id, 0, 0))
+        for place, row in enumerate(rows):
+            length = len(row.ids)
+            ids[place, :length] = row.ids
+            mask[place, :length] = 1
+            if row.types is not None:
+                types[place, :length] = row.types
+        # On CUDA such an id ends the context: from then on every call of the process fails.
+        # OpenVINO would answer, with whatever it finds there.
+        if ids.max(initial=0) >= self._vocabulary:
+            raise IndexError(f"a token id: expected less than {self._vocabulary}")
+        return TokenBatch(ids, mask, types)
+
+
+def read_config(folder: Path, name: str) -> dict[str, Any]:
+    """Return what a JSON file of a fine-tuned model says.
+
+    Raises:
+        ArtifactError: If it is missing or no JSON object.
+    """
+    try:
+        config = json.loads((folder / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(
+            f"{folder}: expected a classifier and its tokenizer: {name} ({error})"
+        ) from error
+    if not isinstance(config, dict):
+        raise ArtifactError(f"{folder / name}: expected a JSON object")
+    return config
+
+
+def _tokenizer(folder: Path) -> Tokenizer:
+    # Not through transformers, whose wrapper sets truncation on every call, which fails with
+    # "Already borrowed" when two threads do it
+    # (https://github.com/huggingface/tokenizers/issues/537).
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception as error:
+        # The library raises no narrower class.
+        raise ArtifactError(
+            f"{folder}: expected tokenizer.json, of the tokenizers library ({error})"
+        ) from error
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _check_max_tokens(
+    folder: Path, max_tokens: int, tokenizer: Tokenizer, config: dict[str, Any]
+) -> None:
+    least = tokenizer.num_special_tokens_to_add(is_pair=False) + 1
+    most = config.get("max_position_embeddings") or max_tokens
+    if not least <= max_tokens <= most:
+        raise ArtifactError(f"{folder}: max_tokens: {max_tokens}; expected {least} to {most}")
+
+
+def parts(texts: Sequence[str], characters: int) -> Iterator[list[str]]:
+    """Yield `texts` in order, in lists of at most `characters`; a longer text comes alone."""
+    part: list[str] = []
+    total = 0
+    for text in texts:
+        if part and total + len(text) > characters:
+            yield part
+            part, total = [], 0
+        part.append(text)
+        total += len(text)
+    if part:
+        yield part
