@@ -1,0 +1,44 @@
+"""Rows/s by the token budget of a batch: where the default comes from."""
+
+from pathlib import Path
+
+from tqdm import tqdm
+
+from benchmarks.engines import Engines
+from benchmarks.measured import Budgets
+from benchmarks.plan import MAX_TOKENS, Kind
+from benchmarks.timing import timed
+from pyfunc.classifier import Classifier
+
+_WARM_UP_ROWS = 16
+
+
+def sweep(
+    kind: Kind, texts: list[str], artifact: Path, engines: Engines, budgets: tuple[int, ...]
+) -> Budgets:
+    """Time every engine at every budget; all engines take their turn at one before the next.
+
+    Args:
+        kind: The kind of the texts.
+        texts: The texts.
+        artifact: The pipeline's folder.
+        engines: Ours.
+        budgets: Padded tokens of a batch at most.
+    """
+    classifiers = {
+        name: Classifier(artifact / "classifier", engine, max_tokens=MAX_TOKENS[kind])
+        for name, engine in engines.opened.items()
+    }
+    found: dict[str, dict[int, float]] = {name: {} for name in classifiers}
+    with tqdm(total=len(budgets) * len(classifiers), desc="budgets", disable=None) as bar:
+        for budget in budgets:
+            for name, classifier in classifiers.items():
+                found[name][budget] = _rows_per_second(classifier, texts, budget)
+                bar.update()
+    return Budgets(kind=kind, rows=len(texts), rows_per_second=found)
+
+
+def _rows_per_second(classifier: Classifier, texts: list[str], budget: int) -> float:
+    classifier.predict(texts[:_WARM_UP_ROWS], budget)
+    _, seconds = timed(lambda: classifier.predict(texts, budget))
+    return len(texts) / seconds

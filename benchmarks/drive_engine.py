@@ -1,0 +1,35 @@
+"""A child process: times an engine that may use a few cores only."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+_WARM_UP_ROWS = 64
+
+
+def main(order: dict[str, Any]) -> None:
+    """Do what `order` says and write the seconds to the file it names."""
+    # Before any library counts the cores.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: order["cores"]])
+    from benchmarks.timing import timed
+    from pyfunc.classifier import Classifier
+    from pyfunc.engines import open_engine
+    from pyfunc.spec import Variant
+
+    artifact = Path(order["artifact"])
+    engine, precision = order["engine"].removeprefix("engine ").split()
+    classifier = Classifier(
+        artifact / "classifier",
+        open_engine(artifact, Variant(engine, precision)),
+        max_tokens=order["max_tokens"],
+    )
+    texts = json.loads(Path(order["texts"]).read_text(encoding="utf-8"))
+    classifier.predict(texts[:_WARM_UP_ROWS])
+    _, seconds = timed(lambda: classifier.predict(texts))
+    Path(order["answer"]).write_text(json.dumps(seconds), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

@@ -1,0 +1,73 @@
+"""Time and memory as rows grow at the same mix of lengths, and one core beside two."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.child import run_module
+from benchmarks.flow import Scoring
+from benchmarks.measured import Cores, GrowthRound
+from benchmarks.plan import Plan
+from benchmarks.prepare import Prepared
+from benchmarks.texts import mixed, write_files
+
+
+def measure(
+    plan: Plan, scoring: Scoring, folder: Path, between: Callable[[], None]
+) -> tuple[GrowthRound, ...]:
+    """Score ever more rows with an empty cache, then the most of them warm and resumed, in turns.
+
+    Args:
+        plan: How many rows.
+        scoring: The pipeline.
+        folder: Where the files go.
+        between: Called before each round.
+    """
+    inputs = {
+        rows: write_files(mixed(rows), folder / str(rows), plan.flow_files)
+        for rows in plan.growth_rows
+    }
+    most = max(inputs)
+    results = []
+    for _ in range(plan.rounds):
+        between()
+        cold = []
+        for rows, files in inputs.items():
+            scoring.forget()
+            cold.append(scoring.score(files, f"grown-{rows}", rows))
+        warm = scoring.score(inputs[most], "grown-warm", most)
+        resumed = scoring.score(inputs[most], f"grown-{most}", most)
+        results.append(GrowthRound(cold=tuple(cold), warm=warm, resumed=resumed))
+    return tuple(results)
+
+
+def measure_cores(
+    prepared: Prepared, engine: str, texts: list[str], max_tokens: int, *, rounds: int
+) -> Cores:
+    """Time an engine bound to one core and to two, each in a process of its own, in turns.
+
+    Args:
+        prepared: The artifact.
+        engine: Name of the engine.
+        texts: The texts.
+        max_tokens: Longer texts are cut to this many tokens.
+        rounds: Turns.
+    """
+    question, answer = prepared.home / "question.json", prepared.home / "answer.json"
+    question.write_text(json.dumps(texts), encoding="utf-8")
+    order = {
+        "artifact": str(prepared.artifact),
+        "engine": engine,
+        "texts": str(question),
+        "max_tokens": max_tokens,
+        "answer": str(answer),
+    }
+    results = []
+    for _ in range(rounds):
+        seconds = {}
+        for cores in (1, 2):
+            log = prepared.home / "logs" / f"cores-{cores}.log"
+            run_module("benchmarks.drive_engine", order | {"cores": cores}, log)
+            seconds[str(cores)] = float(json.loads(answer.read_text(encoding="utf-8")))
+        results.append(seconds)
+    return Cores(rows=len(texts), rounds=tuple(results))

@@ -1,0 +1,90 @@
+"""The machine that a result comes from."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+# What decides which kernels a CPU runs.
+_FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx_vnni", "avx512_vnni", "amx_bf16", "amx_int8")
+
+_PACKAGES = (
+    "mlflow",
+    "nncf",
+    "numpy",
+    "openvino",
+    "pandas",
+    "prefect",
+    "pyarrow",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+
+
+class Machine(BaseModel):
+    """Where and when a run was made.
+
+    Attributes:
+        cpu: Model name.
+        cpu_flags: Those of its instruction sets that matter here.
+        cores: Cores that this process may use.
+        memory_gib: Memory of the machine.
+        gpu: Name of the GPU, or an empty string.
+        kernel: Release of the operating system.
+        python: Version.
+        packages: Versions by name.
+        git_commit: Of the repository, with `-dirty` for uncommitted changes.
+        date: When the run began, UTC.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cpu: str
+    cpu_flags: tuple[str, ...]
+    cores: int
+    memory_gib: float
+    gpu: str
+    kernel: str
+    python: str
+    packages: dict[str, str]
+    git_commit: str
+    date: datetime
+
+
+def describe() -> Machine:
+    """Describe the machine of this process."""
+    from tasks.tracking import git_commit
+
+    facts = _cpu_facts()
+    flags = facts.get("flags", "").split()
+    return Machine(
+        cpu=facts.get("model name", platform.machine()),
+        cpu_flags=tuple(flag for flag in _FLAGS if flag in flags),
+        cores=len(os.sched_getaffinity(0)),
+        memory_gib=round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),
+        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else "",
+        kernel=f"{platform.system()} {platform.release()}",
+        python=platform.python_version(),
+        packages={name: found for name in _PACKAGES if (found := _version(name))},
+        git_commit=git_commit(),
+        date=datetime.now(UTC).replace(microsecond=0),
+    )
+
+
+def _cpu_facts() -> dict[str, str]:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    pairs = (line.partition(":") for line in lines)
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,69 @@
+"""How much a run measures."""
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal, get_args
+
+Kind = Literal["snippets", "imdb"]
+Precision = Literal["auto", "int8"]
+Part = Literal["race", "flow", "growth", "cores", "serving", "budgets"]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+PARTS: tuple[Part, ...] = get_args(Part)
+
+SOURCES: dict[Kind, str] = {"snippets": "rotten_tomatoes", "imdb": "imdb"}
+MAX_TOKENS: dict[Kind, int] = {"snippets": 128, "imdb": 256}
+
+SEED = 20_240
+ALL_ROWS = 33_530  # of both kinds
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The sizes of all parts; the defaults take at most 40 minutes on two cores.
+
+    Attributes:
+        rounds: Turns of each comparison.
+        race_rows: Texts of each kind that every peer answers; the slowest does 19 reviews a second.
+        flow_rows: Snippets that go through the whole flow.
+        flow_files: Files that they come in.
+        growth_rows: Rows of both kinds, at the same mix, in ascending order.
+        core_rows: Snippets that one core and two answer.
+        requests: Requests of each kind that one client makes a round.
+        budgets: Token budgets of a batch to compare.
+        training_rows: Snippets that the model is fine-tuned on.
+        pipelines: What is registered: for which texts, in which precision.
+        parts: What is measured if nothing else is asked for.
+    """
+
+    rounds: int = 3
+    race_rows: tuple[int, int] = (600, 120)
+    flow_rows: int = 8_530
+    flow_files: int = 8
+    growth_rows: tuple[int, ...] = (1_000, 10_000, ALL_ROWS)
+    core_rows: int = 1_500
+    requests: int = 200
+    budgets: tuple[int, ...] = (256, 512, 1_024, 2_048, 4_096, 8_192)
+    training_rows: int = 4_000
+    pipelines: tuple[tuple[Kind, Precision], ...] = tuple(product(KINDS, PRECISIONS))
+    parts: tuple[Part, ...] = PARTS
+
+    def rows_of(self, kind: Kind) -> int:
+        """Return how many texts of a kind every peer answers."""
+        return self.race_rows[KINDS.index(kind)]
+
+
+QUICK = Plan(
+    rounds=1,
+    race_rows=(48, 8),
+    flow_rows=160,
+    growth_rows=(40, 160),
+    core_rows=64,
+    requests=20,
+    budgets=(512, 2_048),
+    training_rows=64,
+    pipelines=(("snippets", "auto"), ("snippets", "int8")),
+    # Growth starts Prefect ten times.
+    parts=("race", "budgets", "serving", "cores", "flow"),
+)

@@ -1,0 +1,91 @@
+"""One fine-tuned model and the pipelines around it, made by the project's own flows."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+
+from benchmarks.child import run_module
+from benchmarks.measured import Gate
+from benchmarks.plan import MAX_TOKENS, Kind, Plan, Precision
+from tasks.tracking import connect
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The registered models that a run measures; all have the same weights.
+
+    Attributes:
+        home: The state folder.
+        device: `cpu` or `cuda`.
+        artifact: Folder of a pipeline that has every engine.
+        pipelines: The registered versions by kind of text and by precision.
+        main: Name of the engine that answers by default, as the build chose it.
+        gates: What the build of that artifact found of each engine.
+    """
+
+    home: Path
+    device: str
+    artifact: Path
+    pipelines: dict[tuple[Kind, Precision], str]
+    main: str
+    gates: tuple[Gate, ...]
+
+    def pipelines_of(self, kind: Kind) -> dict[Precision, str]:
+        """Return the versions for a kind of text, by precision."""
+        return {precision: uri for (of, precision), uri in self.pipelines.items() if of == kind}
+
+    def name_of(self, precision: Precision) -> str:
+        """Return what the tables call the registered pipeline of a precision."""
+        return f"registered pyfunc, {precision}"
+
+
+def prepare(plan: Plan, home: Path, device: str) -> Prepared:
+    """Train and build what is not there yet.
+
+    Args:
+        plan: What to train on, and what to build.
+        home: The state folder, which the environment names as well.
+        device: On `cuda` there is no int8.
+    """
+    wanted = [key for key in plan.pipelines if device == "cpu" or key[1] != "int8"]
+    pipelines = dict(zip(wanted, _build(plan, wanted, home), strict=True))
+    richest = pipelines[wanted[-1]]
+    default = _tags(pipelines["snippets", "auto"])
+    return Prepared(
+        home=home,
+        device=device,
+        artifact=_fetch(richest, home / "artifact"),
+        pipelines=pipelines,
+        main=f"engine {default['engine']} {default['precision']}",
+        gates=tuple(Gate.model_validate(gate) for gate in json.loads(_tags(richest)["gates"])),
+    )
+
+
+def _build(plan: Plan, wanted: Iterable[tuple[Kind, Precision]], home: Path) -> list[str]:
+    answer = home / "answer.json"
+    order = {
+        "training": {"sample_size": plan.training_rows},
+        "pipelines": [
+            {"max_tokens": MAX_TOKENS[kind], "precision": precision} for kind, precision in wanted
+        ],
+        "answer": str(answer),
+    }
+    run_module("benchmarks.drive_prepare", order, home / "logs" / "prepare.log")
+    uris: list[str] = json.loads(answer.read_text(encoding="utf-8"))
+    return uris
+
+
+def _fetch(model_uri: str, folder: Path) -> Path:
+    connect()
+    folder.mkdir(parents=True, exist_ok=True)
+    logged = mlflow.artifacts.download_artifacts(artifact_uri=model_uri, dst_path=str(folder))
+    return Path(logged) / "artifacts" / "pipeline"
+
+
+def _tags(model_uri: str) -> dict[str, str]:
+    name, number = model_uri.removeprefix("models:/").split("/")
+    tags: dict[str, str] = connect().get_model_version(name, number).tags
+    return tags

@@ -1,0 +1,167 @@
+"""One client of the served pipeline, beside a served model that does nothing."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import mlflow
+import pandas as pd
+
+from benchmarks.measured import ServingRound
+from benchmarks.peers import Peer
+from benchmarks.prepare import Prepared
+from benchmarks.timing import timed
+
+_START_TIMEOUT_S = 180
+_REQUEST_TIMEOUT_S = 60
+
+Ask = Callable[[str], Any]
+
+
+def measure(
+    prepared: Prepared,
+    model_uri: str,
+    engine: Peer,
+    texts: Sequence[str],
+    *,
+    rounds: int,
+    between: Callable[[], None],
+) -> tuple[ServingRound, ...]:
+    """Make requests of each kind, in turns.
+
+    Args:
+        prepared: The state folder.
+        model_uri: The pipeline to serve.
+        engine: The engine that the pipeline has.
+        texts: No two are equal; a part of them for each round.
+        rounds: Turns.
+        between: Called before each round.
+    """
+    scratch = prepared.home / "serving"
+    nothing = _save_nothing(model_uri, scratch / "nothing-model")
+    requests = len(texts) // (rounds + 1)
+    parts = [
+        texts[start : start + requests] for start in range(0, requests * (rounds + 1), requests)
+    ]
+    cached, computed = parts[0], parts[1:]
+    with ExitStack() as stack:
+        ask_nothing = stack.enter_context(served(str(nothing), scratch / "nothing"))
+        ask = stack.enter_context(served(model_uri, scratch / "pipeline"))
+        for text in cached:  # stores their answers, and warms all three up
+            ask(text)
+            ask_nothing(text)
+            engine.run([text])
+        results = []
+        for part in computed:
+            between()
+            results.append(
+                ServingRound(
+                    nothing=_milliseconds(ask_nothing, part),
+                    cached=_milliseconds(ask, cached),
+                    computed=_milliseconds(ask, part),
+                    engine=_milliseconds(lambda text: engine.run([text]), part),
+                )
+            )
+    return tuple(results)
+
+
+@contextmanager
+def served(model_uri: str, folder: Path) -> Iterator[Ask]:
+    """Serve a model on loopback and yield how to ask it; end the server after that.
+
+    Args:
+        model_uri: The model.
+        folder: Where the server keeps its state and its log.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    port = _free_port()
+    with (folder / "log").open("w", encoding="utf-8") as log:
+        server = subprocess.Popen(
+            _command(model_uri, port),
+            cwd=folder,
+            env=_environment(folder),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{port}", timeout=_REQUEST_TIMEOUT_S, trust_env=False
+        ) as client:
+            _wait(client, server, folder / "log")
+            yield lambda text: _ask(client, text)
+    finally:
+        # MLflow starts uvicorn through a shell; all are of one group.
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def _command(model_uri: str, port: int) -> list[str]:
+    mlflow_command = Path(sys.executable).parent / "mlflow"
+    options = {"--model-uri": model_uri, "--env-manager": "local", "--host": "127.0.0.1"}
+    flat = [part for option in options.items() for part in option]
+    return [str(mlflow_command), "models", "serve", *flat, "--port", str(port)]
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    from tasks.settings import get_settings
+
+    return os.environ | {
+        "MLFLOW_TRACKING_URI": get_settings().tracking_uri,
+        "MILLSTREAM_HOME": str(folder),
+        # MLflow calls uvicorn through the shell.
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait(client: httpx.Client, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            if client.get("/ping").is_success:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    raise RuntimeError(f"the server does not answer; its log is {log}")
+
+
+def _ask(client: httpx.Client, text: str) -> None:
+    body = {"dataframe_split": {"columns": ["text"], "data": [[text]]}}
+    client.post("/invocations", json=body).raise_for_status()
+
+
+def _milliseconds(ask: Ask, texts: Sequence[str]) -> tuple[float, ...]:
+    return tuple(timed(lambda text=text: ask(text))[1] * 1_000 for text in texts)  # type: ignore[misc]
+
+
+def _save_nothing(model_uri: str, folder: Path) -> Path:
+    """Save the model that does nothing, with the signature of the pipeline."""
+    shutil.rmtree(folder, ignore_errors=True)
+    signature = mlflow.models.get_model_info(model_uri).signature
+    script = Path(__file__).with_name("nothing_model.py")
+    mlflow.pyfunc.save_model(
+        str(folder),
+        python_model=str(script),
+        signature=signature,
+        # Without one MLflow warns.
+        input_example=pd.DataFrame({"text": ["a text"]}),
+        pip_requirements=[],
+    )
+    return folder

@@ -1,0 +1,138 @@
+"""All parts of a run, one after the other."""
+
+import logging
+import shutil
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import budgets, flow, growth, race, serving
+from benchmarks.engines import engine_alone, open_engines
+from benchmarks.machine import describe
+from benchmarks.measured import Results
+from benchmarks.peak import Peak
+from benchmarks.plan import KINDS, MAX_TOKENS, Kind, Part, Plan
+from benchmarks.prepare import Prepared, prepare
+from benchmarks.texts import sample
+
+logger = logging.getLogger(__name__)
+
+
+def run(plan: Plan, home: Path, *, parts: Collection[Part], quick: bool) -> Results:
+    """Measure, and keep what was measured so far in `home` after each part.
+
+    Args:
+        plan: How much.
+        home: The state folder, which the environment names as well.
+        parts: Which parts.
+        quick: Whether the results are marked as those of a short run.
+    """
+    started = time.monotonic()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    results = Results(machine=describe(), device=device, quick=quick)
+    logger.info("%s: preparing the models", device)
+    prepared = prepare(plan, home, device)
+    results = results.model_copy(update={"gates": prepared.gates})
+    scratch = home / "scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    peak = Peak(device)
+    for found in _Suite(plan, prepared, scratch, peak).measure(parts):
+        update = found | {
+            "peak_gflops": tuple(peak.samples),
+            "seconds": time.monotonic() - started,
+        }
+        results = results.model_copy(update=update)
+        results.write(home)
+        logger.info("%s: done, %.0f s since the start", ", ".join(found), results.seconds)
+    return results
+
+
+class _Suite:
+    """What the parts share: the plan, the models, the engines, and the machine's peak."""
+
+    def __init__(self, plan: Plan, prepared: Prepared, scratch: Path, peak: Peak) -> None:
+        self._plan = plan
+        self._prepared = prepared
+        self._scratch = scratch
+        self._peak = peak
+        self._engines = open_engines(prepared.artifact, prepared.device)
+        self._main = engine_alone(
+            prepared.main,
+            self._engines.opened[prepared.main],
+            prepared.artifact,
+            MAX_TOKENS["snippets"],
+        )
+
+    def measure(self, parts: Collection[Part]) -> Iterator[dict[str, Any]]:
+        """Yield the results of each part as it is done."""
+        if "race" in parts:
+            yield {"races": tuple(self._race(kind) for kind in KINDS)}
+        if "budgets" in parts:
+            yield {"budgets": tuple(self._budgets(kind) for kind in KINDS)}
+        if "serving" in parts:
+            yield {"serving": self._serving()}
+        if "cores" in parts and self._prepared.device == "cpu":
+            yield {"cores": self._cores()}
+        if "flow" in parts:
+            yield {"flow": self._flow()}
+        if "growth" in parts:
+            yield {"growth": self._growth()}
+
+    def _race(self, kind: Kind) -> Any:
+        texts = sample(kind, self._plan.rows_of(kind))
+        return race.race(
+            kind,
+            texts,
+            self._prepared,
+            self._engines,
+            rounds=self._plan.rounds,
+            between=self._peak.sample,
+            scratch=self._scratch / kind,
+        )
+
+    def _budgets(self, kind: Kind) -> Any:
+        texts = sample(kind, self._plan.rows_of(kind))
+        return budgets.sweep(
+            kind, texts, self._prepared.artifact, self._engines, self._plan.budgets
+        )
+
+    def _serving(self) -> Any:
+        requests = self._plan.requests * (self._plan.rounds + 1)
+        return serving.measure(
+            self._prepared,
+            self._prepared.pipelines["snippets", "auto"],
+            self._main,
+            list(dict.fromkeys(sample("snippets", 2 * requests)))[:requests],
+            rounds=self._plan.rounds,
+            between=self._peak.sample,
+        )
+
+    def _cores(self) -> Any:
+        return growth.measure_cores(
+            self._prepared,
+            self._prepared.main,
+            sample("snippets", self._plan.core_rows),
+            MAX_TOKENS["snippets"],
+            rounds=self._plan.rounds,
+        )
+
+    def _flow(self) -> Any:
+        uri = self._prepared.pipelines["snippets", "auto"]
+        return flow.measure(
+            sample("snippets", self._plan.flow_rows),
+            self._main,
+            flow.Scoring(self._prepared, uri),
+            rounds=self._plan.rounds,
+            files=self._plan.flow_files,
+            folder=self._scratch / "flow",
+            between=self._peak.sample,
+        )
+
+    def _growth(self) -> Any:
+        # With int8, where there is one: what is around the engine weighs most there.
+        uri = list(self._prepared.pipelines_of("snippets").values())[-1]
+        scoring = flow.Scoring(self._prepared, uri)
+        return growth.measure(self._plan, scoring, self._scratch / "growth", self._peak.sample)

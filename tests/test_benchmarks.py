@@ -1,0 +1,433 @@
+"""The benchmark's arithmetic, its turns, and that tables and plots come from results alone."""
+
+import json
+import random
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import httpx
+import mlflow
+import pandas as pd
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModelForSequenceClassification
+
+from benchmarks import texts
+from benchmarks.child import run_module
+from benchmarks.engines import open_engines
+from benchmarks.flops import Shape, total
+from benchmarks.machine import describe
+from benchmarks.measured import (
+    Budgets,
+    Cores,
+    FlowRound,
+    FlowRun,
+    Gate,
+    GrowthRound,
+    Race,
+    Results,
+    ServingRound,
+)
+from benchmarks.peers import ORDERED_F32, Peer, open_peers
+from benchmarks.plan import QUICK, Plan
+from benchmarks.plots import write_plots
+from benchmarks.race import differing, run_rounds
+from benchmarks.report import shown, write_report
+from benchmarks.serving import served
+from benchmarks.targets import share_of_peak, targets
+from benchmarks.texts import mixed, sample, token_counts, write_files
+from benchmarks.timing import median_of, median_speedup, percentile
+from tasks.packaging import SIGNATURE
+from tasks.settings import REPOSITORY
+
+MAIN, PYFUNC = "engine openvino bf16", "registered pyfunc, auto"
+
+
+def count(model: Any, work: Callable[[], Any]) -> int:
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        work()
+    return int(counter.get_total_flops())
+
+
+@pytest.fixture
+def tiny_bert(tiny_classifier: Path) -> Any:
+    # torch counts no operations of its fused attention on CPUs.
+    return AutoModelForSequenceClassification.from_pretrained(
+        tiny_classifier, attn_implementation="eager"
+    ).eval()
+
+
+@pytest.mark.parametrize("tokens", [1, 7, 32])
+def test_operations_of_a_text_are_those_that_torch_counts(tiny_bert: Any, tokens: int) -> None:
+    ids = torch.full((1, tokens), 5)
+    counted = count(tiny_bert, lambda: tiny_bert(input_ids=ids))
+    assert Shape.of(tiny_bert.config).model_flops(tokens) == counted
+
+
+@pytest.mark.parametrize("tokens", [1, 7, 32])
+def test_executed_operations_leave_out_the_last_layer_of_all_tokens_but_one(
+    tiny_bert: Any, tokens: int
+) -> None:
+    every, last = tiny_bert.bert.encoder.layer[:-1], tiny_bert.bert.encoder.layer[-1]
+
+    def first_token_alone() -> None:
+        hidden = tiny_bert.bert.embeddings(input_ids=torch.full((1, tokens), 5))
+        for layer in every:
+            hidden = layer(hidden)
+        first = hidden[:, :1]
+        heads = (
+            1,
+            -1,
+            tiny_bert.config.num_attention_heads,
+            last.attention.self.attention_head_size,
+        )
+        query, key, value = (
+            part.view(heads).transpose(1, 2)
+            for part in (
+                last.attention.self.query(first),
+                last.attention.self.key(hidden),
+                last.attention.self.value(hidden),
+            )
+        )
+        context = ((query @ key.transpose(-1, -2)).softmax(dim=-1) @ value).flatten(start_dim=2)
+        read = last.attention.output(context.reshape(first.shape), first)
+        tiny_bert.classifier(tiny_bert.bert.pooler(last.output(last.intermediate(read), read)))
+
+    counted = count(tiny_bert, first_token_alone)
+    assert Shape.of(tiny_bert.config).executed_flops(tokens) == counted
+
+
+def test_operations_are_counted_for_the_tokens_that_are_read(
+    tiny_bert: Any, tiny_classifier: Path
+) -> None:
+    lengths = token_counts(["good", "good good good", "good " * 50], tiny_classifier, 8)
+    assert lengths == [3, 5, 8]
+    shape = Shape.of(tiny_bert.config)
+    assert total(shape, lengths) == (
+        sum(map(shape.model_flops, lengths)),
+        sum(map(shape.executed_flops, lengths)),
+    )
+
+
+def test_percentiles_lie_between_the_nearest_two() -> None:
+    values = [4.0, 1.0, 3.0, 2.0]
+    assert percentile(values, 50) == 2.5
+    assert percentile(values, 100) == 4.0
+    assert percentile(list(range(101)), 99) == 99
+
+
+def test_ratios_are_taken_within_rounds() -> None:
+    # The machine is ten times slower in the second round: medians of seconds would say 1.9.
+    rounds = [{"a": 1.0, "b": 2.0}, {"a": 10.0, "b": 20.0}, {"a": 1.0, "b": 1.9}]
+    assert median_speedup(rounds, "a", ["b"]) == 2.0
+
+
+def test_the_best_of_several_others_counts_in_each_round() -> None:
+    rounds = [{"a": 1.0, "b": 2.0, "c": 3.0}, {"a": 1.0, "b": 6.0, "c": 4.0}]
+    assert median_speedup(rounds, "a", ["b", "c"]) == 3.0
+    assert median_speedup(rounds, "a", ["missing", "c"]) == 3.5
+    assert median_speedup(rounds, "missing", ["b"]) is None
+    assert median_speedup(rounds, "a", []) is None
+
+
+def test_median_leaves_out_what_was_not_measured() -> None:
+    assert median_of([None, 1.0, 3.0]) == 2.0
+    assert median_of([None]) is None
+
+
+def test_all_peers_take_a_turn_in_each_round_and_neighbours_change() -> None:
+    log: list[str] = []
+
+    def peer(name: str) -> Peer:
+        def run(texts: list[str]) -> list[str]:
+            log.append(name)
+            return texts
+
+        return Peer(
+            name,
+            "torch",
+            run=run,
+            prepare=lambda: log.append(f"prepare {name}"),
+            warm_up=lambda texts: log.append(f"warm up {name}"),
+        )
+
+    seconds, labels = run_rounds(
+        [peer("a"), peer("b")], ["x", "y"], rounds=2, between=lambda: log.append("peak")
+    )
+    turns = [[f"prepare {name}", "peak", name] for name in "abba"]
+    assert log == ["warm up a", "warm up b", *chain(*turns)]
+    assert [list(turn) for turn in seconds] == [["a", "b"], ["a", "b"]]
+    assert labels == {"a": ["x", "y"], "b": ["x", "y"]}
+
+
+def test_labels_that_differ_are_counted() -> None:
+    assert differing(["a", "b", "b"], ["a", "a", "a"]) == 2
+
+
+def test_all_peers_answer_alike_and_in_order(tiny_classifier: Path, tmp_path: Path) -> None:
+    words = (
+        "a",
+        "great",
+        "awful",
+        "film",
+        "of",
+        "two",
+        "hours",
+        "with",
+        "no",
+        "end",
+        "in",
+        "sight",
+    )
+    draw = random.Random(1)
+    rows = [" ".join(draw.choices(words, k=draw.randint(1, 30))) for _ in range(40)]
+    peers = list(open_peers(tiny_classifier, 16, "cpu", tmp_path))
+    labels = {peer.name: peer.labels(peer.run(rows)) for peer in peers}
+    assert len(labels) == 5
+    assert len(set(labels[ORDERED_F32])) == 2, "expected texts of both labels"
+    for name, found in labels.items():
+        assert found == labels[ORDERED_F32], name
+
+
+def test_engines_that_the_pipeline_lacks_are_skipped_with_a_reason(
+    tiny_classifier: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "classifier").symlink_to(tiny_classifier)
+    engines = open_engines(tmp_path, "cpu")
+    assert "engine torch f32" in engines.opened
+    assert engines.skipped["engine openvino f32"]
+    assert not set(engines.opened) & set(engines.skipped)
+
+
+def test_samples_are_the_same_ones_and_keep_the_mix(home: Path) -> None:
+    few = sample("snippets", 5)
+    texts._shuffled.cache_clear()
+    assert sample("snippets", 9)[:5] == few
+    snippets = set(sample("snippets", 8_530))
+    for rows in (2_000, 33_530):
+        share = sum(text in snippets for text in mixed(rows)) / rows
+        assert share == pytest.approx(8_530 / 33_530, abs=0.02)
+
+
+def test_files_hold_every_text_once(tmp_path: Path) -> None:
+    rows = ["one", 'two "quoted"', "three\r\nlines", "NA", "five"]
+    files = write_files(rows, tmp_path, 2)
+    read = [pd.read_csv(file, keep_default_na=False, lineterminator="\n") for file in files]
+    assert [len(table) for table in read] == [3, 2]
+    assert sorted(pd.concat(read)["text"]) == sorted(rows)
+
+
+def test_a_child_that_fails_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError):
+        run_module("benchmarks.drive_engine", {"cores": 1}, tmp_path / "log")
+    assert "KeyError" in (tmp_path / "log").read_text()
+
+
+def flow_run(rows: int, shards: float | None, **fields: float) -> FlowRun:
+    times: dict[str, Any] = {
+        "imports": 3.0,
+        "server_start": 4.0,
+        "model_load": 1.0,
+        "flow": (shards or 0.0) + 2.0,
+        "exit": 1.0,
+        "peak_mib": 900.0,
+    }
+    counts = {"rows_done": rows, "model_calls": rows, "cache_hits": 0}
+    return FlowRun(rows=rows, shards=shards, **counts, **times | fields)
+
+
+def race(**fields: Any) -> Race:
+    values: dict[str, Any] = {
+        "kind": "imdb",
+        "max_tokens": 256,
+        "rows": 100,
+        "tokens": 20_000,
+        "model_flops": 500_000_000_000,
+        "executed_flops": 400_000_000_000,
+        "families": {
+            "slow": "original",
+            "pipeline": "transformers",
+            ORDERED_F32: "torch",
+            MAIN: "engine",
+            "engine openvino int8": "engine",
+            PYFUNC: "pyfunc",
+        },
+        "main": MAIN,
+        "main_pyfunc": PYFUNC,
+        "rounds": [
+            {
+                "slow": 8.0,
+                "pipeline": 6.0,
+                ORDERED_F32: 5.0,
+                MAIN: 2.0,
+                "engine openvino int8": 1.0,
+                PYFUNC: 2.5,
+            }
+        ],
+        "labels_differing": {
+            "slow": 0,
+            "pipeline": 0,
+            ORDERED_F32: 0,
+            MAIN: 1,
+            "engine openvino int8": 2,
+            PYFUNC: 1,
+        },
+        "skipped": {"engine torch bf16": "no bf16 instructions here"},
+    }
+    return Race.model_validate(values | fields)
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    small, large = flow_run(100, 1.0), flow_run(1_000, 11.0, peak_mib=1_200.0)
+    largest = flow_run(2_000, 20.0, peak_mib=1_000.0)
+    warm, resumed = flow_run(1_000, 0.05), flow_run(1_000, None)
+    milliseconds = tuple(float(number) for number in range(1, 101))
+    return Results(
+        machine=describe(),
+        device="cpu",
+        quick=False,
+        seconds=90.0,
+        gates=(Gate(engine="openvino", precision="bf16", rows=2_000, agreement=0.999),),
+        peak_gflops=(250.0, 400.0, 300.0),
+        races=(race(),),
+        flow=(FlowRound(engine=0.9, cold=small, warm=warm, resumed=resumed),),
+        growth=(GrowthRound(cold=(small, large, largest), warm=warm, resumed=resumed),),
+        cores=Cores(rows=100, rounds=({"1": 3.0, "2": 2.0},)),
+        serving=(
+            ServingRound(
+                nothing=milliseconds,
+                cached=tuple(value + 5 for value in milliseconds),
+                computed=tuple(value + 15 for value in milliseconds),
+                engine=(10.0,) * 100,
+            ),
+        ),
+        budgets=(Budgets(kind="imdb", rows=100, rows_per_second={MAIN: {256: 40.0, 512: 50.0}}),),
+    )
+
+
+def seen(results: Results) -> dict[str, tuple[float | None, bool | None]]:
+    return {target.name: (target.seen, target.met) for target in targets(results)}
+
+
+def test_targets_are_judged_from_the_results(results: Results) -> None:
+    # 100 rows in 2 s at 5 GFLOP a row are 250 GFLOP/s, of the best sample: 400.
+    assert list(seen(results).values()) == [
+        (0.625, False),
+        (0.5, False),
+        (2.5, True),
+        (3.0, True),
+        (2.0, True),
+        (0.8, False),
+        (0.9, True),
+        (20_000.0, True),
+        (3.0, True),
+        (pytest.approx(1.1), True),
+        (pytest.approx(1_200 / 900), False),
+        (1.5, False),
+        (pytest.approx(5.0), False),
+        (1.5, True),
+    ]
+
+
+def test_what_was_not_measured_is_neither_met_nor_missed(results: Results) -> None:
+    empty = Results(machine=results.machine, device="cpu", quick=True, races=(race(rounds=[]),))
+    assert set(seen(empty).values()) == {(None, None)}
+
+
+def test_a_share_of_the_peak_needs_a_peak() -> None:
+    assert share_of_peak(race(), MAIN, None, executed=False) is None
+    assert share_of_peak(race(), MAIN, 500.0, executed=True) == pytest.approx(0.4)
+
+
+def test_tables_and_plots_are_made_of_what_was_written(results: Results, tmp_path: Path) -> None:
+    results.write(tmp_path)
+    read = Results.read(tmp_path)
+    assert read == results
+    write_report(read, tmp_path)
+    write_plots(read, tmp_path)
+    report = (tmp_path / "results.md").read_text()
+    assert f"| imdb: {MAIN}, over torch f32 ordered by length | ≥ 2.3× | 2.50× | yes |" in report
+    assert "| ≥ 75 % | 62.5 % | **no** |" in report
+    assert f"| {MAIN} | 50 | 20 | 2.50 | 1 | 1 | 62.5 % | 50.0 % |" in report
+    assert "| pipeline | 16.7 | 60.0 | 0.83 | 0.33 | 0 | 20.8 % | 20.8 % |" in report
+    assert "engine torch bf16 did not run: no bf16 instructions here." in report
+    assert "400 GFLOP/s (250 to 400 GFLOP/s in 3 samples)" in report
+    pictures = sorted(path.name for path in tmp_path.glob("*.svg"))
+    assert pictures == ["budgets.svg", "growth.svg", "latency.svg", "rows_per_second.svg"]
+    for row in report.splitlines():
+        assert row.count("|") != 1
+
+
+def test_a_part_that_did_not_run_has_no_table_and_no_plot(results: Results, tmp_path: Path) -> None:
+    empty = Results(machine=results.machine, device="cpu", quick=True)
+    write_report(empty, tmp_path)
+    write_plots(empty, tmp_path)
+    report = (tmp_path / "results.md").read_text()
+    assert "its figures mean nothing" in report
+    assert "## The whole flow" not in report
+    assert list(tmp_path.glob("*.svg")) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "expected"),
+    [
+        (None, "s", "–"),
+        (0.8235, "%", "82.3 %"),
+        (2.345, "×", "2.35×"),
+        (12_345.6, "rows/s", "12,346 rows/s"),
+        (12.34, "ms", "12.3 ms"),
+        (1.5, "", "1.50"),
+        (160, "", "160"),
+        (40.0, "", "40"),
+    ],
+)
+def test_figures_have_the_digits_they_deserve(
+    value: float | None, unit: str, expected: str
+) -> None:
+    assert shown(value, unit) == expected
+
+
+def test_a_machine_says_what_decides_its_speed() -> None:
+    machine = describe()
+    assert machine.cores >= 1
+    assert machine.memory_gib > 0.5
+    assert {"torch", "mlflow", "transformers"} <= set(machine.packages)
+    assert (datetime.now(UTC) - machine.date).total_seconds() < 60
+
+
+def test_the_quick_plan_is_a_small_one() -> None:
+    whole = Plan()
+    assert QUICK.rounds < whole.rounds
+    assert sum(QUICK.race_rows) < sum(whole.race_rows)
+    assert whole.rounds >= 3
+    assert whole.growth_rows == (1_000, 10_000, 33_530)
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "benchmarks").glob("*.py")), ids=str)
+def test_modules_stay_short(path: Path) -> None:
+    assert path.read_text().count("\n") <= 250
+
+
+@pytest.mark.slow
+def test_a_model_that_does_nothing_is_served_and_its_server_ended(
+    home: Path, tmp_path: Path
+) -> None:
+    mlflow.pyfunc.save_model(
+        str(tmp_path / "nothing"),
+        python_model=str(REPOSITORY / "benchmarks" / "nothing_model.py"),
+        signature=SIGNATURE,
+        input_example=pd.DataFrame({"text": ["a text"]}),
+        pip_requirements=[],
+    )
+    with served(str(tmp_path / "nothing"), tmp_path / "served") as ask:
+        ask("a text")
+        log = (tmp_path / "served" / "log").read_text()
+    address = json.dumps(log).split("http://")[1].split()[0].rstrip('\\n"')
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"http://{address}/ping")
