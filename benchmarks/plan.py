@@ -38,7 +38,7 @@ class Plan:
     """
 
     rounds: int = 3
-    race_rows: tuple[int, int] = (600, 120)
+    race_rows: tuple[int, int] = (1_200, 240)
     flow_rows: int = 8_530
     flow_files: int = 8
     growth_rows: tuple[int, ...] = (1_000, 10_000, ALL_ROWS)
