@@ -63,14 +63,19 @@ def measure(
         results = []
         for part in computed:
             between()
-            results.append(
-                ServingRound(
-                    nothing=_milliseconds(ask_nothing, part),
-                    cached=_milliseconds(ask, cached),
-                    computed=_milliseconds(ask, part),
-                    engine=_milliseconds(lambda text: engine.run([text]), part),
+            turns = [
+                (
+                    _milliseconds(ask_nothing, text),
+                    _milliseconds(ask, known),
+                    _milliseconds(ask, text),
+                    _milliseconds(lambda text: engine.run([text]), text),
                 )
-            )
+                # In turns: the engine alone has pauses between its texts as well, and finds the
+                # processor's caches as they are for who serves.
+                for text, known in zip(part, cached, strict=True)
+            ]
+            idle, hits, misses, alone = zip(*turns, strict=True)
+            results.append(ServingRound(nothing=idle, cached=hits, computed=misses, engine=alone))
     return tuple(results)
 
 
@@ -147,8 +152,8 @@ def _ask(client: httpx.Client, text: str) -> None:
     client.post("/invocations", json=body).raise_for_status()
 
 
-def _milliseconds(ask: Ask, texts: Sequence[str]) -> tuple[float, ...]:
-    return tuple(timed(lambda text=text: ask(text))[1] * 1_000 for text in texts)  # type: ignore[misc]
+def _milliseconds(ask: Ask, text: str) -> float:
+    return timed(lambda: ask(text))[1] * 1_000
 
 
 def _save_nothing(model_uri: str, folder: Path) -> Path:

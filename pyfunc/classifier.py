@@ -18,7 +18,7 @@ Probabilities = npt.NDArray[np.float32]
 class Classifier:
     """A sequence classifier that answers batches of texts of any length, in any order.
 
-    Threads may call it at the same time: their batches share the engine's streams.
+    Threads may call it at the same time: their batches share the engine.
 
     Attributes:
         engine: What computes.
@@ -40,7 +40,7 @@ class Classifier:
         self.engine = engine
         self.labels = labels_of(folder)
         self._encoder = Encoder(folder, max_tokens=max_tokens)
-        self._streams = ThreadPoolExecutor(engine.streams, thread_name_prefix="stream")
+        self._callers = ThreadPoolExecutor(engine.callers, thread_name_prefix="engine")
 
     def predict(
         self, texts: Sequence[str], batch_tokens: int = DEFAULT_BATCH_TOKENS
@@ -82,7 +82,7 @@ class Classifier:
         try:
             for rows in batches([len(row.ids) for row in tokens], batch_tokens):
                 batch = [tokens[row] for row in rows]
-                running.append((rows, self._streams.submit(self._logits, batch)))
+                running.append((rows, self._callers.submit(self._logits, batch)))
             for rows, future in running:
                 logits[rows] = future.result()
         finally:

@@ -22,12 +22,12 @@ class Engine(Protocol):
     Attributes:
         variant: What it is.
         device: `cpu` or `cuda`.
-        streams: Batches that it computes at the same time; it is called by so many threads.
+        callers: Threads that keep it busy by calling it at the same time.
     """
 
     variant: Variant
     device: str
-    streams: int
+    callers: int
 
     def logits(self, batch: TokenBatch) -> Logits:
         """Return the scores before the softmax, of shape (rows, labels)."""

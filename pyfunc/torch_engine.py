@@ -21,7 +21,7 @@ from .tokens import INPUT_NAMES, TokenBatch
 class TorchEngine:
     """A fine-tuned model as transformers loads it; one batch at a time, on all cores."""
 
-    streams = 1
+    callers = 1
 
     def __init__(self, folder: Path, precision: Precision) -> None:
         """Load the weights; nothing is downloaded.

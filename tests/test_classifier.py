@@ -70,7 +70,7 @@ def test_the_least_and_the_greatest_length_work(tiny_classifier: Path, max_token
 class Watched(TorchEngine):
     """Two streams; notes the shape of each batch and how many come at once, and may fail."""
 
-    streams = 2
+    callers = 2
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, "f32")

@@ -141,7 +141,7 @@ def test_openvino_has_a_stream_and_a_thread_for_each_core_that_may_be_used(
 ) -> None:
     monkeypatch.setattr("pyfunc.openvino_engine.usable_cores", lambda: cores)
     engine = OpenVinoEngine(tiny_ir, "f32")
-    assert engine.streams == cores
+    assert (engine.streams, engine.callers) == (cores, 2 * cores)
     assert engine._model.get_property("NUM_STREAMS") == cores
     assert engine._model.get_property("INFERENCE_NUM_THREADS") == cores
 
@@ -152,7 +152,7 @@ def test_torch_has_no_more_threads_than_there_are_cores_to_use(
     torch.set_num_threads(2)
     for cores, threads in ((64, 2), (1, 1)):
         monkeypatch.setattr("pyfunc.torch_engine.usable_cores", lambda cores=cores: cores)
-        assert TorchEngine(tiny_classifier, "f32").streams == 1
+        assert TorchEngine(tiny_classifier, "f32").callers == 1
         assert torch.get_num_threads() == threads
 
 

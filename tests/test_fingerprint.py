@@ -30,7 +30,7 @@ def artifact(tmp_path: Path, tiny_classifier: Path, tiny_ir: Path) -> Path:
 class Idle:
     """An engine that is never asked."""
 
-    streams = 1
+    callers = 1
 
     def __init__(self, variant: Variant, device: str) -> None:
         self.variant = variant

@@ -1,6 +1,7 @@
 """Who becomes champion, by rule and by hand."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -16,6 +17,14 @@ from tests.builders import Trained, train_tiny
 NAME = "inference_pipeline_model"
 
 
+def build(finetuned_model: str, **parameters: Any) -> dict[str, Any]:
+    """Build without a conversion, which takes longer than all the rest."""
+    report: dict[str, Any] = build_inference_pipeline(
+        finetuned_model=finetuned_model, engine="torch", precision="f32", **parameters
+    )
+    return report
+
+
 def score(home: Path, rows: Path) -> pd.DataFrame:
     """Score `rows` with the champion, into the folder of the time before."""
     summary = score_shards([str(rows)], str(home / "scored"))
@@ -28,11 +37,11 @@ def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
     home: Path, prefect_harness: None, tiny_base: Path, labelled_csv: Path
 ) -> None:
     first = train_tiny(tiny_base, labelled_csv)
-    champion = build_inference_pipeline(finetuned_model=first["finetuned_model"])
+    champion = build(first["finetuned_model"])
     assert champion["alias"] == "champion"
 
     worse = train_tiny(tiny_base, labelled_csv, learning_rate=1e-7, epochs=1)
-    challenger = build_inference_pipeline(finetuned_model=worse["finetuned_model"])
+    challenger = build(worse["finetuned_model"])
     assert challenger["alias"] == "challenger"
     version = registry.find_version(NAME, "challenger")
     assert float(version.tags["accuracy"]) < float(version.tags["champion_accuracy"])
@@ -44,7 +53,7 @@ def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
     (old_uri,) = set(rows["inference_pipeline_model_uri"])
 
     equal = train_tiny(tiny_base, labelled_csv, seed=7)
-    third = build_inference_pipeline(finetuned_model=equal["finetuned_model"])
+    third = build(equal["finetuned_model"])
     assert third["alias"] == "champion"
     assert "is no lower than" in str(third["reason"])
     assert registry.aliases(NAME) == {"champion": 3, "challenger": 2}
@@ -75,7 +84,7 @@ def test_other_labels_are_always_a_challenger(
     renamed = labelled_csv.with_name("renamed.csv")
     renamed.write_text(labelled_csv.read_text().replace(",positive", ",glad"))
     report = train_tiny(tiny_base, renamed)
-    built = build_inference_pipeline(finetuned_model=report["finetuned_model"])
+    built = build(report["finetuned_model"])
     assert built["alias"] == "challenger"
     assert "other labels than champion 1" in str(built["reason"])
 
@@ -104,9 +113,7 @@ def test_what_cannot_be_promoted_is_named(
 
 
 def test_a_plain_pipeline_cannot_be_promoted(trained: Trained) -> None:
-    plain = build_inference_pipeline(
-        finetuned_model=trained.training["finetuned_model"], pipeline="plain"
-    )
+    plain = build(trained.training["finetuned_model"], pipeline="plain")
     with pytest.raises(ModelError, match="is plain; expected a full pipeline"):
         promote_pipeline(version=str(plain["inference_pipeline_model"]))
 
