@@ -90,7 +90,7 @@ class Encoder:
                 bool(encoding.overflowing),
             )
             for part in parts(texts, _TOKENIZED_CHARACTERS)
-            for encoding in self._tokenizer.encode_batch(part)
+            for encoding in self._tokenizer.encode_batch_fast(part)  # without offsets
         ]
 
     def pad(self, rows: Sequence[Tokens]) -> TokenBatch:
