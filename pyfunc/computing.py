@@ -24,7 +24,7 @@ _PROBE = "."  # a text that any model can read
 # Texts that are taken on together: enough that their order by length leaves little to pad, and
 # few enough that memory does not grow with the call. The first are fewer: until their languages
 # are known, the transformer has nothing to do.
-_WINDOWS = (256, 2_048)
+_WINDOWS = (128, 1_024, 2_048)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ Ids = npt.NDArray[np.int64]
 INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
 
 # The tokenizer holds all of a text, up to 430 bytes a character, until it is cut.
-_TOKENIZED_CHARACTERS = 250_000
+_TOKENIZED_CHARACTERS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
