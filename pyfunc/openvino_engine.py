@@ -44,6 +44,9 @@ class OpenVinoEngine:
             "NUM_STREAMS": self.streams,
             "INFERENCE_NUM_THREADS": self.streams,
             "INFERENCE_PRECISION_HINT": rest,
+            # What it prepares for each new shape is kept, of 5,000 by default, and no shape but a
+            # few comes again: memory would grow for hours.
+            "CPU_RUNTIME_CACHE_CAPACITY": 64,
             # Several processes would be pinned to the same cores.
             "ENABLE_CPU_PINNING": False,
         }

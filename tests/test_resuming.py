@@ -24,7 +24,7 @@ from tasks.training import FineTuneParameters, fine_tune_model
 data, base = Path(sys.argv[1]), sys.argv[2]
 split = split_data.fn((data,), LabelledData(source=str(data)))
 parameters = FineTuneParameters(
-    base_model=base, epochs=25, sample_size=0, max_tokens=32, checkpoint_steps=10
+    base_model=base, epochs=12, sample_size=0, max_tokens=32, checkpoint_steps=10
 )
 print(fine_tune_model.fn(split, parameters, reuse=True).run_id)
 """
