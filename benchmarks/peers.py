@@ -1,6 +1,6 @@
 """What users would pick instead: each peer answers the same texts with the same weights."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from pyfunc.batching import batches
 from tasks.classifiers import quiet_transformers
 
 Family = Literal["original", "transformers", "torch", "engine", "pyfunc"]
@@ -147,7 +148,7 @@ def ordered_by_length(
     def run(texts: list[str]) -> list[str]:
         ids = tokenizer(texts, truncation=True, max_length=max_tokens)["input_ids"]
         labels = [""] * len(texts)
-        for rows in _batches([len(row) for row in ids], batch_tokens):
+        for rows in batches([len(row) for row in ids], batch_tokens):
             batch = tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt")
             with autocast:
                 best = model(**batch.to(model.device)).logits.argmax(dim=-1).tolist()
@@ -156,14 +157,3 @@ def ordered_by_length(
         return labels
 
     return Peer(ORDERED_BF16 if bf16 else ORDERED_F32, "torch", run)
-
-
-def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    batch: list[int] = []
-    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+# The fastest of 256 to 8,192 with OpenVINO, in each precision, in the sweep of `make bench`.
 DEFAULT_BATCH_TOKENS = 1_024
 
 

@@ -44,8 +44,8 @@ class OpenVinoEngine:
             "NUM_STREAMS": self.streams,
             "INFERENCE_NUM_THREADS": self.streams,
             "INFERENCE_PRECISION_HINT": rest,
-            # What it prepares for each new shape is kept, of 5,000 by default, and no shape but a
-            # few comes again: memory would grow for hours.
+            # It keeps what it prepares for each shape, 5,000 entries by default: 616 MiB after
+            # 5,400 texts, where 535 are as fast.
             "CPU_RUNTIME_CACHE_CAPACITY": 64,
             # Several processes would be pinned to the same cores.
             "ENABLE_CPU_PINNING": False,
@@ -61,7 +61,6 @@ class OpenVinoEngine:
     def logits(self, batch: TokenBatch) -> Logits:
         """Return the scores before the softmax, of shape (rows, labels)."""
         request = self._request
-        # `infer` would run on this thread, beside those of the streams.
         request.start_async(batch.inputs(self._names), share_inputs=True)
         request.wait()
         # A copy: the request overwrites its own with the next batch.

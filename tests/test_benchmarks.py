@@ -335,6 +335,17 @@ def test_targets_are_judged_from_the_results(results: Results) -> None:
     ]
 
 
+def test_few_rows_that_take_longer_a_row_than_many_miss_the_target_as_well(
+    results: Results,
+) -> None:
+    (turn,) = results.growth
+    slow = turn.model_copy(update={"cold": (flow_run(100, 1.3), *turn.cold[1:])})
+    found = seen(results.model_copy(update={"growth": (slow,)}))
+    spread, met = found["growth: time a row, the largest over the smallest"]
+    assert spread == pytest.approx(1.3)
+    assert met is False
+
+
 def test_what_was_not_measured_is_neither_met_nor_missed(results: Results) -> None:
     empty = Results(machine=results.machine, device="cpu", quick=True, races=(race(rounds=[]),))
     assert set(seen(empty).values()) == {(None, None)}
