@@ -5,11 +5,19 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .cores import usable_cores
 from .engines import Logits
 from .errors import ArtifactError
 from .spec import Precision, Variant
 from .tokens import TokenBatch
+
+
+# Two threads that are the first of the process to compute would wait for each other for ever: its
+# tables of types are made at the first use, by code that lets go of the interpreter's lock half
+# way (the trap is described in https://github.com/pybind/pybind11/pull/4877).
+_one_at_a_time = threading.Lock()
 
 
 class OpenVinoEngine:
@@ -50,13 +58,15 @@ class OpenVinoEngine:
             # Several processes would be pinned to the same cores.
             "ENABLE_CPU_PINNING": False,
         }
+        self._of_thread = threading.local()
         try:
             self._model = core.compile_model(path, "CPU", settings)
+            self._names = [port.get_any_name() for port in self._model.inputs]
+            with _one_at_a_time:
+                self.logits(TokenBatch(*np.ones((3, 1, 1), np.int64)))
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise ArtifactError(f"{path}: expected a converted model ({reason})") from error
-        self._names = [port.get_any_name() for port in self._model.inputs]
-        self._of_thread = threading.local()
 
     def logits(self, batch: TokenBatch) -> Logits:
         """Return the scores before the softmax, of shape (rows, labels)."""

@@ -124,6 +124,34 @@ def test_threads_that_predict_at_once_get_the_answers_they_would_get_alone(
     assert [rows.tolist() for rows in together] == [close(rows) for rows in alone]
 
 
+RACE = """
+import sys, threading
+from pathlib import Path
+import numpy as np
+from pyfunc.openvino_engine import OpenVinoEngine
+from pyfunc.tokens import TokenBatch
+
+engine = OpenVinoEngine(Path(sys.argv[1]), "f32")
+start = threading.Barrier(8)
+sys.setswitchinterval(1e-6)
+
+def first():
+    start.wait()
+    engine.logits(TokenBatch(*np.ones((3, 1, 4), np.int64)))
+    print("done")
+
+for _ in range(8):
+    threading.Thread(target=first, daemon=True).start()
+for thread in threading.enumerate()[1:]:
+    thread.join()
+"""
+
+
+def test_threads_may_be_the_first_to_ask_a_new_engine_all_at_once(tiny_ir: Path) -> None:
+    for _ in range(4):  # an engine that does not see to it waits for ever in about one of two
+        assert in_a_process(RACE, tiny_ir) == ["done"] * 8
+
+
 def test_an_answer_is_the_callers_own_and_stays_as_it_is(exact: Classifier) -> None:
     # OpenVINO hands out views of memory that the next inference of the thread writes to.
     encoder, engine = exact._encoder, exact.engine
@@ -328,6 +356,7 @@ def in_a_process(script: str, *arguments: object, **environment: str) -> list[st
         env={"PATH": os.environ["PATH"]} | environment,
         capture_output=True,
         text=True,
+        timeout=60,
     )
     assert child.returncode == 0, child.stderr
     return child.stdout.splitlines()
