@@ -13,7 +13,6 @@ from .errors import ArtifactError
 from .spec import Precision, Variant
 from .tokens import TokenBatch
 
-
 # Two threads that are the first of the process to compute would wait for each other for ever: its
 # tables of types are made at the first use, by code that lets go of the interpreter's lock half
 # way (the trap is described in https://github.com/pybind/pybind11/pull/4877).
