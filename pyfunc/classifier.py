@@ -1,8 +1,9 @@
 """Batched prediction with a fine-tuned transformer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,56 @@ from .engines import Engine, Logits
 from .tokens import Encoder, Tokens, read_config
 
 Probabilities = npt.NDArray[np.float32]
+Row = TypeVar("Row")
+
+
+class Batch:
+    """Texts on their way through the engine together.
+
+    Attributes:
+        places: Where they stand among those that were submitted.
+    """
+
+    def __init__(
+        self,
+        places: Sequence[int],
+        truncated: Sequence[bool],
+        labels: Sequence[str],
+        logits: Future[Logits],
+    ) -> None:
+        self.places = places
+        self._truncated = truncated
+        self._labels = labels
+        self._logits = logits
+
+    def probabilities(self) -> Probabilities:
+        """Wait for the engine and return the softmax over the labels, of shape (texts, labels).
+
+        Raises:
+            Exception: What the engine raised.
+        """
+        return _softmax(self._logits.result())
+
+    def predictions(self) -> list[Prediction]:
+        """Wait for the engine and return the likeliest label of each text.
+
+        Raises:
+            Exception: What the engine raised.
+        """
+        rows = self.probabilities()
+        return [
+            Prediction(self._labels[label], score, truncated)
+            for label, score, truncated in zip(
+                rows.argmax(axis=1).tolist(),
+                rows.max(axis=1).tolist(),
+                self._truncated,
+                strict=True,
+            )
+        ]
+
+    def cancel(self) -> None:
+        """Compute it no more, unless that has begun."""
+        self._logits.cancel()
 
 
 class Classifier:
@@ -51,19 +102,7 @@ class Classifier:
             texts: Texts that UTF-8 can encode.
             batch_tokens: Padded tokens in a batch at most; a longer text is a batch alone.
         """
-        if not texts:
-            return []
-        tokens = self._encoder.encode(texts)
-        probabilities = self._run(tokens, batch_tokens)
-        return [
-            Prediction(self.labels[label], score, row.truncated)
-            for label, score, row in zip(
-                probabilities.argmax(axis=1).tolist(),
-                probabilities.max(axis=1).tolist(),
-                tokens,
-                strict=True,
-            )
-        ]
+        return self._gather(texts, batch_tokens, Batch.predictions)
 
     def probabilities(
         self, texts: Sequence[str], batch_tokens: int = DEFAULT_BATCH_TOKENS
@@ -74,21 +113,41 @@ class Classifier:
             texts: Texts that UTF-8 can encode.
             batch_tokens: Padded tokens in a batch at most; a longer text is a batch alone.
         """
-        return self._run(self._encoder.encode(texts), batch_tokens)
+        rows = self._gather(texts, batch_tokens, Batch.probabilities)
+        return np.array(rows, np.float32).reshape(-1, len(self.labels))
 
-    def _run(self, tokens: Sequence[Tokens], batch_tokens: int) -> Probabilities:
-        logits = np.empty((len(tokens), len(self.labels)), np.float32)
-        running: list[tuple[list[int], Future[Logits]]] = []
+    def submit(self, texts: Sequence[str], batch_tokens: int) -> list[Batch]:
+        """Tokenise texts and hand them to the engine, those of like length together.
+
+        Args:
+            texts: Texts that UTF-8 can encode.
+            batch_tokens: Padded tokens in a batch at most; a longer text is a batch alone.
+
+        Returns:
+            The batches in the order in which they are computed; each text is in one of them.
+        """
+        tokens = self._encoder.encode(texts)
+        return [
+            self._submit(places, [tokens[place] for place in places])
+            for places in batches([len(row.ids) for row in tokens], batch_tokens)
+        ]
+
+    def _submit(self, places: Sequence[int], rows: Sequence[Tokens]) -> Batch:
+        logits = self._callers.submit(self._logits, rows)
+        return Batch(places, [row.truncated for row in rows], self.labels, logits)
+
+    def _gather(
+        self, texts: Sequence[str], batch_tokens: int, rows_of: Callable[[Batch], Iterable[Row]]
+    ) -> list[Row]:
+        found: dict[int, Row] = {}
+        submitted = self.submit(texts, batch_tokens)
         try:
-            for rows in batches([len(row.ids) for row in tokens], batch_tokens):
-                batch = [tokens[row] for row in rows]
-                running.append((rows, self._callers.submit(self._logits, batch)))
-            for rows, future in running:
-                logits[rows] = future.result()
+            for batch in submitted:
+                found.update(zip(batch.places, rows_of(batch), strict=True))
         finally:
-            for _, future in running:
-                future.cancel()
-        return _softmax(logits)
+            for batch in submitted:
+                batch.cancel()
+        return [found[place] for place in range(len(texts))]
 
     def _logits(self, batch: Sequence[Tokens]) -> Logits:
         return self.engine.logits(self._encoder.pad(batch))

@@ -3,37 +3,48 @@
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, repeat
 
-from .classifier import Classifier
+from .classifier import Batch, Classifier
 from .contract import Answer, Language, Prediction, Provenance, Refusal
-from .isolating import Failure, isolate
+from .isolating import Failure, is_failure, isolate
 from .language import LanguageDetector
 
 Rule = Callable[[Language], str]
 Result = Answer | Refusal
 
-_Work = Callable[[Sequence[str]], list[Prediction | Failure]]
-_Submit = Callable[[_Work, Sequence[str]], Future[list[Prediction | Failure]]]
-
 _PROBE = "."  # a text that any model can read
 
 # Texts that are taken on together: enough that their order by length leaves little to pad, and
-# few enough that memory does not grow with the call. The first are fewer: until their languages
-# are known, the transformer has nothing to do.
-_WINDOWS = (128, 1_024, 2_048)
+# few enough that memory does not grow with the call. The first are fewer: until they are
+# tokenised, the engine has nothing to do.
+_WINDOWS = (256, 2_048)
+
+# Results that are handed on together: enough for one transaction, and few enough that little is
+# left to store when the engine is done.
+_RESULTS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """Texts whose languages are known; `predicted` has those that are not refused for theirs."""
+    """Texts that are taken on together.
 
+    Attributes:
+        start: How many texts of the call come before.
+        texts: The texts.
+        languages: Their languages, or why they are refused.
+        accepted: Places of those that the engine has, in the order in which it got them.
+        batches: Those, on their way.
+    """
+
+    start: int
     texts: Sequence[str]
     languages: list[Language | Refusal]
-    predicted: Future[list[Prediction | Failure]]
+    accepted: Sequence[int]
+    batches: list[Batch]
 
 
 class Computation:
@@ -61,79 +72,104 @@ class Computation:
         self.model_calls = 0
         self.model_seconds = 0.0
 
-    def answer(self, texts: Sequence[str]) -> Iterator[list[tuple[str, Result]]]:
+    def answer(self, texts: Sequence[str]) -> Generator[dict[int, Result], None, None]:
         """Answer or refuse each text; one that makes the model raise is refused alone.
 
         Yields:
-            Some texts with their results at a time, in their order.
+            Some results at a time, by their places in `texts`, as the engine is done with them.
 
         Raises:
             Exception: What the model raises if it does on any text.
         """
-        windows = self._windows(texts)
-        while True:
-            started = time.perf_counter()
-            results = next(windows, None)
-            self.model_seconds += time.perf_counter() - started
-            if results is None:
-                return
-            self.model_calls += sum(isinstance(result, Answer) for _, result in results)
-            yield results
+        with closing(self._windows(texts)) as windows:
+            while True:
+                started = time.perf_counter()
+                results = next(windows, None)
+                self.model_seconds += time.perf_counter() - started
+                if results is None:
+                    return
+                self.model_calls += sum(isinstance(result, Answer) for result in results.values())
+                yield results
 
     def refuse(self, language: Language) -> Refusal | None:
         """Return the refusal of a text in this language, or None if the rule lets it pass."""
         reason = self._rule(language) if self._rule else ""
         return Refusal("language", reason, self._provenance, language) if reason else None
 
-    def _windows(self, texts: Sequence[str]) -> Iterator[list[tuple[str, Result]]]:
-        """Detect the languages of a window while the transformer has the one before."""
-        if len(texts) <= _WINDOWS[0]:
-            yield self._finished(self._begun(texts, _at_once))
-            return
-        # Two threads: the streams get a window's first batches before they run out of the last
-        # ones of the window before.
-        with ThreadPoolExecutor(2, thread_name_prefix="predict") as ahead:
-            waiting: deque[_Window] = deque()
+    def _windows(self, texts: Sequence[str]) -> Generator[dict[int, Result], None, None]:
+        """Take on a window while the engine has the one before."""
+        waiting: deque[_Window] = deque()
+        try:
+            for start, size in _cut(len(texts)):
+                waiting.append(self._begun(start, texts[start : start + size]))
+                if len(waiting) == 2:
+                    yield from self._finished(waiting[0])
+                    waiting.popleft()
+            for window in waiting:
+                yield from self._finished(window)
+        finally:
+            for window in waiting:
+                for batch in window.batches:
+                    batch.cancel()
+
+    def _begun(self, start: int, texts: Sequence[str]) -> _Window:
+        if self._rule is None:  # no text has to wait for its language
+            batches = self._submit(texts)
+            return _Window(start, texts, self._languages(texts), range(len(texts)), batches)
+        languages = self._languages(texts)
+        accepted = [place for place, found in enumerate(languages) if isinstance(found, Language)]
+        batches = self._submit([texts[place] for place in accepted])
+        return _Window(start, texts, languages, accepted, batches)
+
+    def _finished(self, window: _Window) -> Iterator[dict[int, Result]]:
+        results: dict[int, Result] = {
+            window.start + place: found
+            for place, found in enumerate(window.languages)
+            if isinstance(found, Refusal)
+        }
+        for places, predictions in self._predictions(window):
+            for place, prediction in zip(places, predictions, strict=True):
+                language = window.languages[place]
+                if isinstance(language, Language):
+                    results[window.start + place] = self._respond(prediction, language)
+            if len(results) >= _RESULTS:
+                yield results
+                results = {}
+        yield results
+
+    def _predictions(
+        self, window: _Window
+    ) -> Iterator[tuple[list[int], Sequence[Prediction | Failure]]]:
+        """Yield what becomes of the accepted texts, with their places in the window."""
+        left = set(window.accepted)
+        for batch in window.batches:
+            places = [window.accepted[place] for place in batch.places]
             try:
-                for window in _cut(texts):
-                    waiting.append(self._begun(window, ahead.submit))
-                    if len(waiting) == 2:
-                        yield self._finished(waiting.popleft())
-                while waiting:
-                    yield self._finished(waiting.popleft())
-            finally:
-                ahead.shutdown(cancel_futures=True)
-
-    def _begun(self, texts: Sequence[str], submit: _Submit) -> _Window:
-        languages = [self._accept(found) for found in isolate(self._detect, texts)]
-        accepted = [
-            text
-            for text, language in zip(texts, languages, strict=True)
-            if isinstance(language, Language)
-        ]
-        return _Window(texts, languages, submit(self._predictions, accepted))
-
-    def _finished(self, window: _Window) -> list[tuple[str, Result]]:
-        predictions = iter(window.predicted.result())
-        results = (
-            language
-            if isinstance(language, Refusal)
-            else self._respond(next(predictions), language)
-            for language in window.languages
-        )
-        return list(zip(window.texts, results, strict=True))
-
-    def _predictions(self, texts: Sequence[str]) -> list[Prediction | Failure]:
-        results = isolate(self._predict, texts)
-        failed = [place for place, result in enumerate(results) if isinstance(result, Failure)]
-        if failed:
+                predictions = batch.predictions()
+            except BaseException as error:
+                if not is_failure(error):
+                    raise
+            else:
+                left.difference_update(places)
+                yield places, predictions
+        if left:
             # What ails the whole process, as a lack of memory, must not be held against a text:
             # either the probe raises as well, or the texts get another chance.
             self._predict([_PROBE])
-            again = isolate(self._predict, [texts[place] for place in failed])
-            for place, result in zip(failed, again, strict=True):
-                results[place] = result
-        return results
+            places = sorted(left)
+            yield places, isolate(self._predict, [window.texts[place] for place in places])
+
+    def _submit(self, texts: Sequence[str]) -> list[Batch]:
+        """Hand texts to the engine; none if the tokenizer raises on one of them."""
+        try:
+            return self._classifier.submit(texts, self._batch_tokens)
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            return []
+
+    def _languages(self, texts: Sequence[str]) -> list[Language | Refusal]:
+        return [self._accept(found) for found in isolate(self._detect, texts)]
 
     def _detect(self, texts: Sequence[str]) -> list[Language]:
         return [self._detector.detect(text) for text in texts]
@@ -154,17 +190,13 @@ class Computation:
         return Answer(prediction, language, self._provenance)
 
 
-def _at_once(work: _Work, texts: Sequence[str]) -> Future[list[Prediction | Failure]]:
-    future: Future[list[Prediction | Failure]] = Future()
-    future.set_result(work(texts))
-    return future
-
-
-def _cut(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    sizes, start = chain(_WINDOWS, repeat(_WINDOWS[-1])), 0
-    while start < len(texts):
-        size = next(sizes)
-        yield texts[start : start + size]
+def _cut(texts: int) -> Iterator[tuple[int, int]]:
+    """Yield where each window starts, and its size at most."""
+    start = 0
+    for size in chain(_WINDOWS, repeat(_WINDOWS[-1])):
+        if start >= texts:
+            return
+        yield start, size
         start += size
 
 

@@ -34,7 +34,7 @@ def isolate(
     try:
         return list(work(items))
     except BaseException as error:
-        if not _is_failure(error):
+        if not is_failure(error):
             raise
         if len(items) == 1:
             return [Failure(type(error).__name__)]
@@ -42,7 +42,8 @@ def isolate(
     return [*isolate(work, items[:middle]), *isolate(work, items[middle:])]
 
 
-def _is_failure(error: BaseException) -> bool:
+def is_failure(error: BaseException) -> bool:
+    """Return whether work failed, and was not told to stop."""
     # A panic of the tokenizers library is no Exception, and its class cannot be imported
     # (https://github.com/PyO3/pyo3/issues/3918).
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"

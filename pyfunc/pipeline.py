@@ -4,6 +4,7 @@ import logging
 import math
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -142,10 +143,15 @@ class InferencePipeline:
         }
         claims.settle(cached)
         outcomes = {text: _judge(outcome, work) for text, outcome in cached.items()}
-        for results in work.answer([text for text in claims.mine if text not in cached]):
-            answers = {text: found for text, found in results if isinstance(found, Answer)}
+        rest = [text for text in claims.mine if text not in cached]
+        for results in work.answer(rest):
+            answers = {
+                rest[place]: found for place, found in results.items() if isinstance(found, Answer)
+            }
             self._cache.store_many(answers)
-            computed = {text: Outcome.of(found, "computed") for text, found in results}
+            computed = {
+                rest[place]: Outcome.of(found, "computed") for place, found in results.items()
+            }
             claims.settle({text: computed[text] for text in answers})
             outcomes |= computed
         return outcomes
@@ -231,9 +237,8 @@ def reason_to_refuse(text: object) -> str:
 
 
 def _compute(texts: list[str], work: Computation) -> list[Outcome]:
-    return [
-        Outcome.of(result, "computed") for results in work.answer(texts) for _, result in results
-    ]
+    found = dict(chain.from_iterable(results.items() for results in work.answer(texts)))
+    return [Outcome.of(found[place], "computed") for place in range(len(texts))]
 
 
 def _judge(outcome: Outcome, work: Computation) -> Outcome:

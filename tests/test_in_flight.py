@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from pyfunc.cache import PredictionCache
-from pyfunc.classifier import Classifier
-from pyfunc.contract import Answer, Answers, Language, Prediction, Provenance
+from pyfunc.classifier import Batch, Classifier
+from pyfunc.contract import Answer, Answers, Language, Provenance
 from pyfunc.in_flight import Claims, InFlight
 from pyfunc.language import LanguageDetector
 from pyfunc.pipeline import InferencePipeline
@@ -43,13 +42,11 @@ class CountingClassifier(Classifier):
         self.before: Callable[[], None] = lambda: None
         self._counting = threading.Lock()
 
-    def predict(
-        self, texts: Sequence[str], batch_tokens: int = DEFAULT_BATCH_TOKENS
-    ) -> list[Prediction]:
+    def submit(self, texts: Sequence[str], batch_tokens: int) -> list[Batch]:
         with self._counting:
             self.predicted.update(texts)
         self.before()
-        return super().predict(texts, batch_tokens)
+        return super().submit(texts, batch_tokens)
 
 
 class WatchedCache(PredictionCache):

@@ -14,8 +14,8 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from pyfunc.cache import PredictionCache
-from pyfunc.classifier import Classifier
-from pyfunc.contract import Language, Prediction, Provenance
+from pyfunc.classifier import Batch, Classifier
+from pyfunc.contract import Language, Provenance
 from pyfunc.isolating import Failure, isolate
 from pyfunc.language import LanguageDetector
 from pyfunc.pipeline import InferencePipeline
@@ -232,10 +232,10 @@ class Ailing(Classifier):
 
     ails = True
 
-    def predict(self, texts: Sequence[str], batch_tokens: int = 1_024) -> list[Prediction]:
+    def submit(self, texts: Sequence[str], batch_tokens: int) -> list[Batch]:
         if self.ails:
             raise MemoryError
-        return super().predict(texts, batch_tokens)
+        return super().submit(texts, batch_tokens)
 
 
 @pytest.mark.parametrize("use_cache", [True, False])
@@ -256,11 +256,11 @@ class Recovering(Classifier):
 
     ails = True
 
-    def predict(self, texts: Sequence[str], batch_tokens: int = 1_024) -> list[Prediction]:
+    def submit(self, texts: Sequence[str], batch_tokens: int) -> list[Batch]:
         self.ails = self.ails and set(texts) <= set(NEIGHBOURS)
         if self.ails:
             raise MemoryError
-        return super().predict(texts, batch_tokens)
+        return super().submit(texts, batch_tokens)
 
 
 def test_a_text_that_failed_only_for_a_while_is_answered(
