@@ -6,6 +6,7 @@ PREFECT_HOME ?= $(MILLSTREAM_HOME)/prefect
 MLFLOW_TRACKING_URI ?= sqlite:///$(MILLSTREAM_HOME)/mlflow.db
 MLFLOW_PORT ?= 5000
 PREFECT_PORT ?= 4200
+TEST_PROCESSES ?= 2
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -38,10 +39,10 @@ demo: $(INSTALLED) ## Fine-tune, wrap, register, promote and score on the packag
 	$(BIN)/python -m flows.end_to_end
 
 test: $(INSTALLED) ## Run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 
 test-fast: $(INSTALLED) ## Run the tests that take no more than a few seconds each
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not slow"
 
 # It stays under 30 minutes on two cores.
 faults: export MILLSTREAM_FAULT_KILLS := 30

@@ -63,9 +63,12 @@ def choose(variants: Sequence[Variant]) -> tuple[Variant, str]:
     Raises:
         ArtifactError: If the machine supports none.
     """
-    if has_cuda():
-        variants = sorted(variants, key=lambda variant: variant.engine != "torch")
     reasons: list[str] = []
+    if has_cuda() and any(variant.engine == "torch" for variant in variants):
+        # It is among them only where it was asked for.
+        asked = [variant for variant in variants if variant.precision == "int8"]
+        reasons = [f"{variant}: for CPUs alone, and there is a GPU" for variant in asked]
+        variants = sorted(variants, key=lambda variant: variant.engine != "torch")
     for variant in variants:
         reason = hindrance(variant)
         if not reason:

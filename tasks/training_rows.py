@@ -9,7 +9,7 @@ import mlflow
 import pandas as pd
 
 from tasks.data import Split
-from tasks.splitting import sample
+from tasks.splitting import normalise, sample
 from tasks.tracking import connect
 
 # Labelled rows that the training did not see; the test rows are the first of them.
@@ -41,7 +41,8 @@ def log_rows(split: Split, drawn: pd.DataFrame) -> None:
         drawn: The rows of its train part that the model is trained on.
     """
     parts = {name: pd.read_parquet(split.part(name)) for name in ("test", "train", "validation")}
-    undrawn = parts["train"][~parts["train"]["text"].isin(drawn["text"])]
+    seen = parts["train"]["text"].map(normalise).isin(drawn["text"].map(normalise))
+    undrawn = parts["train"][~seen]
     others = pd.concat([undrawn, parts["validation"]], ignore_index=True)
     # Drawn: files often have one label after the other.
     others = sample(others, max(1, UNSEEN_ROWS - len(parts["test"])), seed=0)

@@ -31,8 +31,8 @@ def test_the_check_finds_a_pipeline_that_answers_otherwise(
     changed = changed_package(tmp_path)
     classifier = changed / "classifier.py"
     source = classifier.read_text()
-    assert "probabilities.max(axis=1).tolist()" in source
-    classifier.write_text(source.replace("probabilities.max(", "probabilities.min("))
+    assert "rows.max(axis=1).tolist()" in source
+    classifier.write_text(source.replace("rows.max(", "rows.min("))
     logged = packaging.log(finetuned_of(trained), TORCH, package=changed)
     with pytest.raises(ModelError, match=r"row 0 of the check: .* expected what models:/dl_fine"):
         check(logged)

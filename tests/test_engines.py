@@ -266,6 +266,13 @@ def test_a_gpu_puts_torch_first(lacking: Callable[..., None]) -> None:
     assert choose(VARIANTS) == (OPENVINO_BF16, "torch bf16: not here; torch f32: not here")
 
 
+def test_int8_that_gives_way_to_a_gpu_is_told(lacking: Callable[..., None]) -> None:
+    lacking(cuda=True)
+    reason = "openvino int8: for CPUs alone, and there is a GPU"
+    assert choose((OPENVINO_INT8, *VARIANTS)) == (TORCH_BF16, reason)
+    assert choose((OPENVINO_INT8, OPENVINO_F32)) == (OPENVINO_INT8, "")
+
+
 def test_a_machine_that_can_compute_none_is_told_why(lacking: Callable[..., None]) -> None:
     lacking(*VARIANTS)
     with pytest.raises(ArtifactError, match="no engine for this machine: openvino bf16: not here;"):

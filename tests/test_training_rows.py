@@ -51,10 +51,13 @@ def test_unseen_rows_are_the_test_part_then_what_was_not_drawn_then_validation(
 
 
 def test_a_text_that_was_drawn_is_not_unseen_where_it_is_repeated(tmp_path: Path) -> None:
-    train = pd.concat([rows("train", 10), rows("train", 10)], ignore_index=True)
+    again = rows("train", 10)
+    again["text"] = "  " + again["text"].str.upper()  # what the split takes for the same text
+    train = pd.concat([rows("train", 10), again], ignore_index=True)
     split = split_of(tmp_path, test=rows("test", 6), train=train, validation=rows("validation", 4))
     drawn = train.iloc[:6]
     _, found = logged(split, drawn)
+    assert not set(found.unseen["text"].str.strip().str.lower()) & set(drawn["text"])
     assert not set(found.unseen["text"]) & set(drawn["text"])
     assert len(found.unseen) == 6 + 8 + 4
 
