@@ -136,11 +136,20 @@ class Cores(Record):
 
 
 class ServingRound(Record):
-    """Milliseconds of each request of one client, and of the engine for the computed texts."""
+    """Milliseconds of each request of one client, and of the engine for the computed texts.
+
+    Attributes:
+        nothing: Of a model that does nothing.
+        cached: Texts whose answers are stored.
+        computed: Texts that are new.
+        engine_in_turns: The engine alone, a text after each of the requests above.
+        engine: The engine alone, text after text.
+    """
 
     nothing: tuple[float, ...]
     cached: tuple[float, ...]
     computed: tuple[float, ...]
+    engine_in_turns: tuple[float, ...]
     engine: tuple[float, ...]
 
 

@@ -199,7 +199,8 @@ SERVED: dict[str, Callable[[ServingRound], tuple[float, ...]]] = {
     "a model that does nothing": lambda turn: turn.nothing,
     "cached texts": lambda turn: turn.cached,
     "computed texts": lambda turn: turn.computed,
-    "the engine alone, same texts": lambda turn: turn.engine,
+    "the engine alone, in turns with them": lambda turn: turn.engine_in_turns,
+    "the engine alone, text after text": lambda turn: turn.engine,
 }
 
 

@@ -36,7 +36,7 @@ def measure(
     rounds: int,
     between: Callable[[], None],
 ) -> tuple[ServingRound, ...]:
-    """Make requests of each kind, in turns.
+    """Make requests of each kind, in turns; then the engine alone, text after text.
 
     Args:
         prepared: The state folder.
@@ -56,10 +56,14 @@ def measure(
     with ExitStack() as stack:
         ask_nothing = stack.enter_context(served(str(nothing), scratch / "nothing"))
         ask = stack.enter_context(served(model_uri, scratch / "pipeline"))
+
+        def run_alone(text: str) -> None:
+            engine.run([text])
+
         for text in cached:  # stores their answers, and warms all three up
             ask(text)
             ask_nothing(text)
-            engine.run([text])
+            run_alone(text)
         results = []
         for part in computed:
             between()
@@ -68,14 +72,22 @@ def measure(
                     _milliseconds(ask_nothing, text),
                     _milliseconds(ask, known),
                     _milliseconds(ask, text),
-                    _milliseconds(lambda text: engine.run([text]), text),
+                    # It has pauses between its texts as well, and finds the processor's caches as
+                    # they are for who serves.
+                    _milliseconds(run_alone, text),
                 )
-                # In turns: the engine alone has pauses between its texts as well, and finds the
-                # processor's caches as they are for who serves.
                 for text, known in zip(part, cached, strict=True)
             ]
-            idle, hits, misses, alone = zip(*turns, strict=True)
-            results.append(ServingRound(nothing=idle, cached=hits, computed=misses, engine=alone))
+            idle, hits, misses, between_requests = zip(*turns, strict=True)
+            results.append(
+                ServingRound(
+                    nothing=idle,
+                    cached=hits,
+                    computed=misses,
+                    engine_in_turns=between_requests,
+                    engine=tuple(_milliseconds(run_alone, text) for text in part),
+                )
+            )
     return tuple(results)
 
 

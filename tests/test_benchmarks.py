@@ -304,6 +304,7 @@ def results() -> Results:
                 nothing=milliseconds,
                 cached=tuple(value + 5 for value in milliseconds),
                 computed=tuple(value + 15 for value in milliseconds),
+                engine_in_turns=(20.0,) * 100,
                 engine=(10.0,) * 100,
             ),
         ),
