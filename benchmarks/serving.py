@@ -47,6 +47,7 @@ def measure(
         between: Called before each round.
     """
     scratch = prepared.home / "serving"
+    shutil.rmtree(scratch, ignore_errors=True)  # its cache has the answers of the run before
     nothing = _save_nothing(model_uri, scratch / "nothing-model")
     requests = len(texts) // (rounds + 1)
     parts = [

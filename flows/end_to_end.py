@@ -22,6 +22,7 @@ from tasks.parameters import (
     TokenLimit,
     Workers,
 )
+from tasks.pipelines import EngineChoice, PipelineParameters, PrecisionChoice
 from tasks.scoring import write_held_out_rows
 from tasks.settings import get_settings
 from tasks.steps import Need, choose_steps
@@ -65,6 +66,8 @@ def end_to_end(
     sample_size: NotNegative = 4_000,
     seed: NotNegative = 42,
     pipeline: Kind = "full",
+    engine: EngineChoice = "auto",
+    precision: PrecisionChoice = "auto",
     inputs: list[str] = [],  # noqa: B006
     held_out_shards: HeldOutShards = 8,
     output_dir: str = "",
@@ -95,6 +98,10 @@ def end_to_end(
         sample_size: Training rows to draw at most; 0 takes all.
         seed: Seed of everything random; the same seed gives the same numbers on one machine.
         pipeline: full has all five steps, plain is the classifier without what is around it.
+        engine: What computes the transformer; auto takes the fastest that the machine supports
+            and that answers as the fine-tuned model does.
+        precision: Number format of its matrix products; auto takes bf16 where that answers alike,
+            else f32. int8 is faster still, and differs in a label or so of a hundred.
         inputs: Files, folders or glob patterns to score; empty scores the held-out test rows.
         held_out_shards: Files that the held-out rows are written to.
         output_dir: Folder of the scores; empty takes scored/end-to-end in the state folder.
@@ -126,6 +133,8 @@ def end_to_end(
             "pipeline: plain answers with bare labels, which the step score cannot use; "
             "expected full, or steps without score"
         )
+    if "inference_pipeline_model" in todo:  # before there is anything to wrap
+        PipelineParameters(engine=engine, precision=precision)
 
     report: dict[str, Any] = {}
     training_steps: list[Any] = [name for step in todo for name in TRAINING_STEPS.get(step, [])]
@@ -150,7 +159,10 @@ def end_to_end(
         )
     if "inference_pipeline_model" in todo:
         report |= build_inference_pipeline(
-            finetuned_model=report.get("finetuned_model") or finetuned_model, pipeline=pipeline
+            finetuned_model=report.get("finetuned_model") or finetuned_model,
+            pipeline=pipeline,
+            engine=engine,
+            precision=precision,
         )
     if "score" in todo:
         if not inputs:

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain, repeat
 
 from .classifier import Batch, Classifier
 from .contract import Answer, Language, Prediction, Provenance, Refusal
@@ -19,9 +18,8 @@ Result = Answer | Refusal
 _PROBE = "."  # a text that any model can read
 
 # Texts that are taken on together: enough that their order by length leaves little to pad, and
-# few enough that memory does not grow with the call. The first are fewer: until they are
-# tokenised, the engine has nothing to do.
-_WINDOWS = (256, 2_048)
+# few enough that memory does not grow with the call.
+_WINDOW = 2_048
 
 # Results that are handed on together: enough for one transaction, and few enough that little is
 # left to store when the engine is done.
@@ -100,8 +98,8 @@ class Computation:
         """Take on a window while the engine has the one before."""
         waiting: deque[_Window] = deque()
         try:
-            for start, size in _cut(len(texts)):
-                waiting.append(self._begun(start, texts[start : start + size]))
+            for start in range(0, len(texts), _WINDOW):
+                waiting.append(self._begun(start, texts[start : start + _WINDOW]))
                 if len(waiting) == 2:
                     yield from self._finished(waiting[0])
                     waiting.popleft()
@@ -188,16 +186,6 @@ class Computation:
         if not math.isfinite(prediction.score):
             return Refusal("predict", "the model's score is no number", self._provenance, language)
         return Answer(prediction, language, self._provenance)
-
-
-def _cut(texts: int) -> Iterator[tuple[int, int]]:
-    """Yield where each window starts, and its size at most."""
-    start = 0
-    for size in chain(_WINDOWS, repeat(_WINDOWS[-1])):
-        if start >= texts:
-            return
-        yield start, size
-        start += size
 
 
 def _failed(failure: Failure) -> str:

@@ -1,11 +1,12 @@
 """Building, checking, registering and promoting the inference pipeline, as Prefect tasks."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from prefect import task
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pyfunc.spec import EngineName, Kind, Precision
+from tasks.errors import ParameterError
 from tasks.retrying import unless_refused
 from tasks.training import REGISTERED_NAME as FINETUNED_NAME
 from tasks.training import RegisteredModel
@@ -27,6 +28,9 @@ class PipelineParameters(BaseModel):
         engine: What computes the transformer; `auto` takes the fastest that passes its gate.
         precision: Number format of its matrix products; `auto` takes bf16 where that passes, else
             f32. int8 has to be asked for.
+
+    Raises:
+        ParameterError: If the engine has no such precision.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,6 +39,14 @@ class PipelineParameters(BaseModel):
     max_tokens: Annotated[int, Field(ge=0)] = 0
     engine: EngineChoice = "auto"
     precision: PrecisionChoice = "auto"
+
+    @model_validator(mode="after")
+    def _check_precision(self) -> Self:
+        if self.engine == "torch" and self.precision == "int8":
+            raise ParameterError(
+                "precision: torch has no int8 here; expected openvino or auto for it"
+            )
+        return self
 
 
 class Gate(BaseModel):

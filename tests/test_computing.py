@@ -22,7 +22,7 @@ from tests.references import TEXTS
 PROVENANCE = Provenance("models:/f/1", "models:/m-1")
 MAX_TOKENS = 16
 CHINESE = "很好看的电影"
-SMALL_WINDOWS, TEXTS_OF_THREE_WINDOWS = (2, 3), 8
+WINDOW, TEXTS_OF_THREE_WINDOWS = 3, 8
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -34,7 +34,7 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(autouse=True, scope="module")
 def _small_windows() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(computing, "_WINDOWS", SMALL_WINDOWS)
+        patch.setattr(computing, "_WINDOW", WINDOW)
         patch.setattr(computing, "_RESULTS", 2)
         yield
 
@@ -53,7 +53,7 @@ class Watched(TorchEngine):
         with self._counting:
             self.rows += len(batch.ids)
         if batch.ids.shape[1] == MAX_TOKENS:
-            self.released.wait()
+            self.released.wait(timeout=30)
         if batch.ids.shape[1] in self.unreadable:
             raise MemoryError
         return super().logits(batch)
@@ -131,8 +131,8 @@ def test_results_are_handed_on_before_the_engine_has_all_texts(
     classifier: Classifier, engine: Watched
 ) -> None:
     results = computation(classifier).answer(["a film"] * TEXTS_OF_THREE_WINDOWS)
-    assert len(next(results)) == SMALL_WINDOWS[0]
-    assert engine.rows <= sum(SMALL_WINDOWS)
+    assert len(next(results)) == WINDOW
+    assert engine.rows <= 2 * WINDOW
 
 
 def test_only_what_failed_is_computed_again(classifier: Classifier, engine: Watched) -> None:
@@ -151,18 +151,18 @@ def test_what_fails_on_any_text_is_raised_before_the_next_texts_are_taken_on(
     engine.unreadable = set(range(MAX_TOKENS + 1))
     with pytest.raises(MemoryError):
         answered(computation(classifier), ["a film"] * 10 * TEXTS_OF_THREE_WINDOWS)
-    assert engine.rows <= sum(SMALL_WINDOWS) + 1
+    assert engine.rows <= 2 * WINDOW + 1
 
 
 def test_what_waits_for_the_engine_is_dropped_with_the_call(
     classifier: Classifier, engine: Watched
 ) -> None:
-    texts = ["a film"] * SMALL_WINDOWS[0] + ["good " * 20] * SMALL_WINDOWS[1]
+    texts = ["a film"] * WINDOW + ["good " * 20] * WINDOW
     results = computation(classifier, batch_tokens=1).answer(texts)
     engine.released.clear()
-    assert len(next(results)) == SMALL_WINDOWS[0]
+    assert next(results)
     results.close()
     engine.released.set()
     classifier.predict(["a film"])
     begun = 1
-    assert engine.rows <= SMALL_WINDOWS[0] + begun + 1
+    assert engine.rows <= WINDOW + begun + 1

@@ -16,7 +16,7 @@ from pyfunc.spec import Variant
 from pyfunc.tokens import Encoder
 from tasks import conversion, quality_gates
 from tasks.errors import ParameterError
-from tasks.pipelines import EngineChoice, Gate, PrecisionChoice
+from tasks.pipelines import EngineChoice, Gate, PipelineParameters, PrecisionChoice
 from tasks.quality_gates import LEAST_ROWS, REFERENCE, Gatekeeper, candidates
 from tasks.training_rows import CheckRows
 from tests.builders import torch_classifier
@@ -70,7 +70,7 @@ def test_a_choice_allows_these_the_fastest_first(
 
 def test_int8_of_torch_is_refused() -> None:
     with pytest.raises(ParameterError, match="precision: torch has no int8 here; expected openvin"):
-        candidates("torch", "int8")
+        PipelineParameters(engine="torch", precision="int8")
 
 
 # The gates

@@ -172,3 +172,11 @@ def test_a_plain_pipeline_is_not_built_to_be_scored_with(home: Path, prefect_har
     with pytest.raises(ParameterError, match=r"^pipeline: plain answers with bare labels"):
         end_to_end(pipeline="plain")
     assert not (home / "data").exists()
+
+
+def test_an_engine_without_the_precision_is_refused_before_anything_is_trained(
+    home: Path, prefect_harness: None
+) -> None:
+    with pytest.raises(ParameterError, match=r"^precision: torch has no int8 here"):
+        end_to_end(engine="torch", precision="int8")
+    assert not (home / "data").exists()
