@@ -20,6 +20,8 @@ logger = logging.getLogger("pyfunc.cache")
 # Records stay inside SQLite: a file of its own pays off from about 32 KiB, they have 0.4.
 _MAX_RECORD_BYTES = 2**20
 
+_CACHED_PAGES = 512  # of 4 KiB each
+
 # Seconds to wait for the write lock, which others hold for milliseconds. diskcache's own
 # `retry=True` waits for ever: it takes a file that turned read-only for a lock as well.
 LOCK_TIMEOUT = 10.0
@@ -122,6 +124,10 @@ class PredictionCache:
                 # The other policies that evict write on every read.
                 eviction_policy="least-recently-stored",
                 size_limit=size_limit,
+                # Each thread has a connection; diskcache gives each 32 MiB of cached pages and
+                # maps 64 MiB of the file, which the system caches for all of them anyway.
+                sqlite_cache_size=_CACHED_PAGES,
+                sqlite_mmap_size=0,
                 # Inside a transaction the file does not shrink, so that each row stored over
                 # the limit would drop ten more, those of the same transaction included.
                 cull_limit=0,
