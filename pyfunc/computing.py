@@ -1,5 +1,6 @@
 """Language and prediction: what a row costs that no cache answers."""
 
+import logging
 import math
 import time
 from collections import deque
@@ -11,6 +12,8 @@ from .classifier import Batch, Classifier
 from .contract import Answer, Language, Prediction, Provenance, Refusal
 from .isolating import Failure, is_failure, isolate
 from .language import LanguageDetector
+
+logger = logging.getLogger("pyfunc.computing")
 
 Rule = Callable[[Language], str]
 Result = Answer | Refusal
@@ -151,6 +154,7 @@ class Computation:
                 left.difference_update(places)
                 yield places, predictions
         if left:
+            logger.warning("%d texts are tried again: a batch of them failed", len(left))
             # What ails the whole process, as a lack of memory, must not be held against a text:
             # either the probe raises as well, or the texts get another chance.
             self._predict([_PROBE])

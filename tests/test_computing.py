@@ -135,7 +135,9 @@ def test_results_are_handed_on_before_the_engine_has_all_texts(
     assert engine.rows <= 2 * WINDOW
 
 
-def test_only_what_failed_is_computed_again(classifier: Classifier, engine: Watched) -> None:
+def test_only_what_failed_is_computed_again_and_that_is_logged(
+    classifier: Classifier, engine: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
     texts = ["good " * words for words in range(1, TEXTS_OF_THREE_WINDOWS + 1)]
     engine.unreadable = {6}  # four words and what is put around them
     results = answered(computation(classifier, batch_tokens=1), texts)
@@ -143,6 +145,7 @@ def test_only_what_failed_is_computed_again(classifier: Classifier, engine: Watc
     assert refused == [3]
     probe = 1
     assert engine.rows == len(texts) + probe + 1
+    assert "1 texts are tried again: a batch of them failed" in caplog.text
 
 
 def test_what_fails_on_any_text_is_raised_before_the_next_texts_are_taken_on(
