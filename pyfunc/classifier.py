@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from .batching import DEFAULT_BATCH_TOKENS, batches
+from .batching import DEFAULT_BATCH_TOKENS, batches, padded_length
 from .contract import Prediction
 from .engines import Engine, Logits
 from .tokens import Encoder, Tokens, read_config
@@ -91,6 +91,7 @@ class Classifier:
         self.engine = engine
         self.labels = labels_of(folder)
         self._encoder = Encoder(folder, max_tokens=max_tokens)
+        self._max_tokens = max_tokens
         self._callers = ThreadPoolExecutor(engine.callers, thread_name_prefix="engine")
 
     def predict(
@@ -127,13 +128,14 @@ class Classifier:
             The batches in the order in which they are computed; each text is in one of them.
         """
         tokens = self._encoder.encode(texts)
+        lengths = [min(padded_length(len(row.ids)), self._max_tokens) for row in tokens]
         return [
-            self._submit(places, [tokens[place] for place in places])
-            for places in batches([len(row.ids) for row in tokens], batch_tokens)
+            self._submit(places, [tokens[place] for place in places], lengths[places[0]])
+            for places in batches(lengths, batch_tokens)
         ]
 
-    def _submit(self, places: Sequence[int], rows: Sequence[Tokens]) -> Batch:
-        logits = self._callers.submit(self._logits, rows)
+    def _submit(self, places: Sequence[int], rows: Sequence[Tokens], length: int) -> Batch:
+        logits = self._callers.submit(self._logits, rows, length)
         return Batch(places, [row.truncated for row in rows], self.labels, logits)
 
     def _gather(
@@ -149,8 +151,8 @@ class Classifier:
                 batch.cancel()
         return [found[place] for place in range(len(texts))]
 
-    def _logits(self, batch: Sequence[Tokens]) -> Logits:
-        return self.engine.logits(self._encoder.pad(batch))
+    def _logits(self, rows: Sequence[Tokens], length: int) -> Logits:
+        return self.engine.logits(self._encoder.pad(rows, length))
 
 
 def _softmax(logits: Logits) -> Probabilities:

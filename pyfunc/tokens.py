@@ -37,7 +37,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class TokenBatch:
-    """Texts padded to the longest of them; three arrays of shape (rows, longest).
+    """Texts padded to one length; three arrays of shape (rows, length).
 
     Attributes:
         ids: Token ids, padded with the model's padding id.
@@ -93,13 +93,17 @@ class Encoder:
             for encoding in self._tokenizer.encode_batch_fast(part)  # without offsets
         ]
 
-    def pad(self, rows: Sequence[Tokens]) -> TokenBatch:
+    def pad(self, rows: Sequence[Tokens], length: int = 0) -> TokenBatch:
         """Return a batch of these rows, at least one.
+
+        Args:
+            rows: What `encode` returned.
+            length: Tokens that all are padded to; the longest row's if that is more.
 
         Raises:
             IndexError: If the model has no embedding for a token.
         """
-        shape = len(rows), max(len(row.ids) for row in rows)
+        shape = len(rows), max(length, *(len(row.ids) for row in rows))
         ids, mask, types = (np.full(shape, filler, np.int64) for filler in (self._pad_id, 0, 0))
         for place, row in enumerate(rows):
             length = len(row.ids)

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyfunc.batching import batches
+from pyfunc.batching import batches, padded_length
 
 
 @given(st.lists(st.integers(1, 40)), st.integers(1, 100))
@@ -38,3 +38,18 @@ def test_rows_of_equal_length_fill_their_batches() -> None:
 
 def test_no_rows_are_no_batches() -> None:
     assert list(batches([], 32)) == []
+
+
+@given(st.integers(1, 10_000))
+def test_a_row_is_padded_by_an_eighth_at_most(tokens: int) -> None:
+    assert tokens <= padded_length(tokens) <= tokens + tokens / 8
+
+
+@given(st.integers(1, 10_000), st.integers(1, 10_000))
+def test_a_longer_row_is_not_padded_to_less(tokens: int, more: int) -> None:
+    assert padded_length(tokens) <= padded_length(tokens + more)
+    assert padded_length(padded_length(tokens)) == padded_length(tokens)
+
+
+def test_rows_are_padded_to_few_lengths() -> None:
+    assert len({padded_length(tokens) for tokens in range(1, 513)}) == 56

@@ -109,6 +109,17 @@ def test_texts_of_like_length_are_computed_together_within_the_budget(
     assert sorted(watched.shapes) == [(1, 16), (2, 3), (2, 8)]
 
 
+def test_texts_are_padded_to_few_lengths_and_never_beyond_the_longest_allowed(
+    tiny_classifier: Path, watched: Watched
+) -> None:
+    texts = ["good " * (tokens - 2) for tokens in range(30, 110)]
+    padded = Classifier(tiny_classifier, watched, max_tokens=101)
+    expected = [Reference(tiny_classifier, 101).probabilities(text) for text in texts]
+    assert padded.probabilities(texts, 1).tolist() == close(expected)
+    lengths = {30, 32, 36, 40, 44, 48, 52, 56, 60, 64, 72, 80, 88, 96, 101}
+    assert {length for _, length in watched.shapes} == lengths
+
+
 def test_no_more_batches_are_computed_at_once_than_the_engine_has_streams(
     tiny_classifier: Path, watched: Watched
 ) -> None:

@@ -155,6 +155,15 @@ def test_padding_and_segments_are_what_the_model_and_the_tokenizer_say(
     assert batch.types.tolist() == [[0, 1, 1], [0, 0, 0]]
 
 
+@pytest.mark.parametrize(
+    ("length", "expected"), [(1, [[3, 4], [5, 0]]), (3, [[3, 4, 0], [5, 0, 0]])]
+)
+def test_rows_are_padded_to_the_length_asked_for_unless_one_is_longer(
+    encoder: Encoder, length: int, expected: list[list[int]]
+) -> None:
+    assert encoder.pad([with_ids(3, 4), with_ids(5)], length).ids.tolist() == expected
+
+
 def test_a_model_gets_the_arrays_that_it_takes_and_no_others() -> None:
     ids, mask, types = (np.full((1, 1), number) for number in (5, 1, 0))
     batch = TokenBatch(ids, mask, types)
