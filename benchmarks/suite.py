@@ -132,7 +132,6 @@ class _Suite:
         )
 
     def _growth(self) -> Any:
-        # With int8, where there is one: what is around the engine weighs most there.
-        uri = list(self._prepared.pipelines_of("snippets").values())[-1]
+        uri = self._prepared.pipelines["snippets", "auto"]
         scoring = flow.Scoring(self._prepared, uri)
         return growth.measure(self._plan, scoring, self._scratch / "growth", self._peak.sample)

@@ -54,6 +54,7 @@ class Computation:
     Attributes:
         model_calls: Texts that the transformer answered so far.
         model_seconds: Time spent on them, the detection included.
+        retried: Texts that were tried again because a batch of them failed.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Computation:
         self._rule = refuse
         self.model_calls = 0
         self.model_seconds = 0.0
+        self.retried = 0
 
     def answer(self, texts: Sequence[str]) -> Generator[dict[int, Result], None, None]:
         """Answer or refuse each text; one that makes the model raise is refused alone.
@@ -154,6 +156,7 @@ class Computation:
                 left.difference_update(places)
                 yield places, predictions
         if left:
+            self.retried += len(left)
             logger.warning("%d texts are tried again: a batch of them failed", len(left))
             # What ails the whole process, as a lack of memory, must not be held against a text:
             # either the probe raises as well, or the texts get another chance.

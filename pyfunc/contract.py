@@ -4,6 +4,10 @@ import json
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self, TypeVar
 
+# What a program relies on that loads a version and calls `InferencePipeline.answer`. The version
+# ships the code of its day: raise this with every change, and older ones are refused by name.
+CONTRACT = 2
+
 Source = Literal["computed", "repeated", "cached", "refused"]
 
 Part = TypeVar("Part", "Prediction", "Language", "Provenance")
@@ -172,12 +176,14 @@ class Answers:
         model_calls: Texts that the transformer answered in this call.
         model_seconds: Time spent on detecting their languages and predicting them.
         cache_failures: How often the prediction cache failed during this call.
+        retried: Texts that were tried again because a batch of them failed.
     """
 
     outcomes: list[Outcome]
     model_calls: int
     model_seconds: float
     cache_failures: int
+    retried: int
 
 
 def _language_fields(language: Language | None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from .cache import PredictionCache
 from .cache_contents import stored_keys
 from .classifier import Classifier
 from .computing import Computation, Rule
-from .contract import Answer, Answers, Outcome, Provenance, Refusal
+from .contract import CONTRACT, Answer, Answers, Outcome, Provenance, Refusal
 from .engines import choose, open_engine
 from .errors import PredictParameterError
 from .fingerprint import fingerprint_pipeline
@@ -36,12 +36,15 @@ class InferencePipeline:
     """Cache look-up, language, prediction, response, cache store: in that order.
 
     Attributes:
+        contract: The version of what a program may rely on that calls `answer`.
         fingerprint: Digest of all that can change an answer.
         labels: The labels that it answers with, in the order of the classifier's outputs.
         variant: How the transformer is computed.
         device: Where: `cpu` or `cuda`.
         fallback: Why not by the variant that it was built for, or an empty string.
     """
+
+    contract = CONTRACT
 
     def __init__(
         self,
@@ -114,6 +117,7 @@ class InferencePipeline:
             model_calls=work.model_calls,
             model_seconds=work.model_seconds,
             cache_failures=self._cache.failures_of_thread - failures,
+            retried=work.retried,
         )
 
     def count_stored(self, texts: Iterable[str]) -> int:

@@ -10,6 +10,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 
+from pyfunc.contract import CONTRACT
 from pyfunc.pipeline import InferencePipeline
 from tasks.errors import ModelError
 from tasks.registry import resolve_pipeline
@@ -55,14 +56,15 @@ def typed_pipeline(model_uri: str) -> InferencePipeline:
     Its classes are those of the code that the version ships, which are not this process's own.
 
     Raises:
-        ModelError: If it cannot be loaded, or its code is too old to have `answer`.
+        ModelError: If it cannot be loaded, or its code is of another contract.
     """
     model: Any = load_pipeline(model_uri)
     pipeline: Any = getattr(model.unwrap_python_model(), "pipeline", None)
-    if not hasattr(pipeline, "variant"):
+    contract = getattr(pipeline, "contract", None)
+    if contract != CONTRACT:
         raise ModelError(
-            f"{model_uri}: ships code from before there were engines to choose from; "
-            "expected a version that flows.build_inference_pipeline makes now"
+            f"{model_uri}: ships code of contract {contract}; expected {CONTRACT}, of a version "
+            "that flows.build_inference_pipeline makes now"
         )
     typed: InferencePipeline = pipeline
     return typed

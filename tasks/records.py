@@ -74,6 +74,7 @@ class Counts(BaseModel):
         correct: Of these, the ones that the prediction agrees with.
         unknown_labels: Of these, the ones whose label the model does not know.
         cache_failures: Failures of the prediction cache, each of which cost speed alone.
+        retried: Texts that were tried again because a batch of them failed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -88,6 +89,7 @@ class Counts(BaseModel):
     correct: int = 0
     unknown_labels: int = 0
     cache_failures: int = 0
+    retried: int = 0
 
 
 class ShardRecord(BaseModel):

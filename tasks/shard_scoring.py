@@ -102,6 +102,7 @@ def _counts(
         repeated=sources["repeated"],
         cached=sources["cached"],
         cache_failures=answers.cache_failures,
+        retried=answers.retried,
         **_agreement(predictions, parameters),
     )
 

@@ -98,6 +98,7 @@ def summarise(
         "rejected_because": _added(record.reasons for record in done),
         "failures": {outcome.id: outcome.error for outcome in outcomes if outcome.error},
         "cache_failures": _sum(own, "cache_failures"),
+        "retried": _sum(own, "retried"),
         "seconds": round(seconds, 3),
         "rows_per_second": round(_sum(own, "rows_in") / seconds, 1) if seconds else 0.0,
     }

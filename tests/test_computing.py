@@ -140,12 +140,14 @@ def test_only_what_failed_is_computed_again_and_that_is_logged(
 ) -> None:
     texts = ["good " * words for words in range(1, TEXTS_OF_THREE_WINDOWS + 1)]
     engine.unreadable = {6}  # four words and what is put around them
-    results = answered(computation(classifier, batch_tokens=1), texts)
+    work = computation(classifier, batch_tokens=1)
+    results = answered(work, texts)
     refused = [place for place, result in enumerate(results) if isinstance(result, Refusal)]
     assert refused == [3]
     probe = 1
     assert engine.rows == len(texts) + probe + 1
     assert "1 texts are tried again: a batch of them failed" in caplog.text
+    assert work.retried == 1
 
 
 def test_what_fails_on_any_text_is_raised_before_the_next_texts_are_taken_on(

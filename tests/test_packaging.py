@@ -13,8 +13,10 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from flows.build_inference_pipeline import build_inference_pipeline
+from pyfunc.contract import CONTRACT
 from pyfunc.spec import PipelineSpec, Variant
 from tasks import conversion, packaging, registry
+from tasks.answers import typed_pipeline
 from tasks.errors import ModelError, ParameterError
 from tasks.packaging import EXAMPLES
 from tasks.pipelines import LoggedPipeline, PipelineParameters
@@ -132,6 +134,19 @@ def test_each_version_answers_with_the_code_it_was_shipped_with(
     assert pyfunc.language.UNDETERMINED.code == "und"
     packages = {name for name in sys.modules if name.startswith("millstream_pyfunc_")}
     assert len({name.split(".")[0] for name in packages}) >= 2
+
+
+def test_a_version_that_ships_code_of_another_contract_is_refused_by_name(
+    trained: Trained, tmp_path: Path
+) -> None:
+    older = tmp_path / "pyfunc"
+    shutil.copytree(REPOSITORY / "pyfunc", older, ignore=shutil.ignore_patterns("__pycache__"))
+    contract = older / "contract.py"
+    contract.write_text(contract.read_text().replace(f"CONTRACT = {CONTRACT}", "CONTRACT = 1"))
+    logged = packaging.log(finetuned_of(trained), PipelineParameters(), package=older)
+    reason = f"^{logged.model_uri}: ships code of contract 1; expected {CONTRACT}, of a version"
+    with pytest.raises(ModelError, match=reason):
+        typed_pipeline(logged.model_uri)
 
 
 def test_a_version_of_other_code_or_weights_never_answers_from_anothers_cache(
