@@ -68,28 +68,32 @@ def measure(
         results = []
         for part in computed:
             between()
-            turns = [
-                (
-                    _milliseconds(ask_nothing, text),
-                    _milliseconds(ask, known),
-                    _milliseconds(ask, text),
-                    # It has pauses between its texts as well, and finds the processor's caches as
-                    # they are for who serves.
-                    _milliseconds(run_alone, text),
-                )
-                for text, known in zip(part, cached, strict=True)
-            ]
-            idle, hits, misses, between_requests = zip(*turns, strict=True)
-            results.append(
-                ServingRound(
-                    nothing=idle,
-                    cached=hits,
-                    computed=misses,
-                    engine_in_turns=between_requests,
-                    engine=tuple(_milliseconds(run_alone, text) for text in part),
-                )
-            )
+            results.append(_round(cached, part, ask, ask_nothing, run_alone))
     return tuple(results)
+
+
+def _round(
+    cached: Sequence[str], new: Sequence[str], ask: Ask, ask_nothing: Ask, run_alone: Ask
+) -> ServingRound:
+    turns = [
+        (
+            _milliseconds(ask_nothing, text),
+            _milliseconds(ask, known),
+            _milliseconds(ask, text),
+            # It has pauses between its texts as well, and finds the processor's caches as they are
+            # for who serves.
+            _milliseconds(run_alone, text),
+        )
+        for text, known in zip(new, cached, strict=True)
+    ]
+    idle, hits, misses, between_requests = zip(*turns, strict=True)
+    return ServingRound(
+        nothing=idle,
+        cached=hits,
+        computed=misses,
+        engine_in_turns=between_requests,
+        engine=tuple(_milliseconds(run_alone, text) for text in new),
+    )
 
 
 @contextmanager
