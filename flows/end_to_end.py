@@ -106,7 +106,8 @@ def end_to_end(
         held_out_shards: Files that the held-out rows are written to.
         output_dir: Folder of the scores; empty takes scored/end-to-end in the state folder.
         model_uri: The pipeline to score with: models:/NAME@ALIAS or models:/NAME/VERSION.
-        use_cache: Whether answers are looked up in the prediction cache and stored there.
+        use_cache: Whether answers are looked up in the prediction cache, shared by equal rows, and
+            stored there.
         workers: Shards that are scored at the same time; 0 takes one a core, up to eight.
         data_files: The tables to start from, without the step download_data.
         finetuned_run_id: The MLflow run to start from, without the step fine_tuning_model.

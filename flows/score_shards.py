@@ -61,7 +61,8 @@ def score_shards(
             flag them in a column language_flagged, or reject them.
         languages: The languages that the model is meant for, as gcld3 reports them.
         language_threshold: Least probability at which a detected language is believed.
-        use_cache: Whether answers are looked up in the prediction cache and stored there.
+        use_cache: Whether answers are looked up in the prediction cache, shared by equal rows, and
+            stored there.
         resume: Whether shards that are done, from the same input, model and parameters, are
             skipped.
         dry_run: Whether to read the input and tell what a run would do, with no output at all.

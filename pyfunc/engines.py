@@ -2,16 +2,19 @@
 
 import ctypes
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from .errors import ArtifactError
+from .errors import ArtifactError, UnsupportedError
 from .spec import Variant
 from .tokens import TokenBatch
+
+_NONE: Mapping[Variant, str] = MappingProxyType({})
 
 Logits = npt.NDArray[np.float32]
 
@@ -33,6 +36,28 @@ class Engine(Protocol):
         """Return the scores before the softmax, of shape (rows, labels)."""
 
 
+def open_fastest(artifact: Path, variants: Sequence[Variant]) -> tuple[Engine, str]:
+    """Open the engine that `choose` takes, and the next where this machine cannot compute it.
+
+    Args:
+        artifact: Folder with `classifier/`, and `openvino/` where that is among the engines.
+        variants: As for `choose`.
+
+    Returns:
+        The engine, and why none of those before it, or an empty string.
+
+    Raises:
+        ArtifactError: If a file is missing or damaged, or the machine supports none.
+    """
+    failed: dict[Variant, str] = {}
+    while True:
+        variant, fallback = choose(variants, failed)
+        try:
+            return open_engine(artifact, variant), fallback
+        except UnsupportedError as error:
+            failed[variant] = str(error)
+
+
 def open_engine(artifact: Path, variant: Variant) -> Engine:
     """Load an engine's code and weights.
 
@@ -41,7 +66,8 @@ def open_engine(artifact: Path, variant: Variant) -> Engine:
         variant: One for which `hindrance` is empty.
 
     Raises:
-        ArtifactError: If a file is missing or cannot be used.
+        ArtifactError: If a file is missing or damaged.
+        UnsupportedError: If this machine cannot compute it after all.
     """
     # Each engine brings a library of hundreds of megabytes, of which one is enough.
     if variant.engine == "openvino":
@@ -53,12 +79,15 @@ def open_engine(artifact: Path, variant: Variant) -> Engine:
     return TorchEngine(artifact / "classifier", variant.precision)
 
 
-def choose(variants: Sequence[Variant]) -> tuple[Variant, str]:
+def choose(
+    variants: Sequence[Variant], failed: Mapping[Variant, str] = _NONE
+) -> tuple[Variant, str]:
     """Return the variant that this machine computes fastest, and why not the first if so.
 
     Args:
         variants: Those that passed their checks, those that CPUs do fastest first. With a GPU
             those of torch come before the others.
+        failed: Why some of them are out of the question.
 
     Raises:
         ArtifactError: If the machine supports none.
@@ -70,7 +99,7 @@ def choose(variants: Sequence[Variant]) -> tuple[Variant, str]:
         reasons = [f"{variant}: for CPUs alone, and there is a GPU" for variant in asked]
         variants = sorted(variants, key=lambda variant: variant.engine != "torch")
     for variant in variants:
-        reason = hindrance(variant)
+        reason = failed.get(variant) or hindrance(variant)
         if not reason:
             return variant, "; ".join(reasons)
         reasons.append(f"{variant}: {reason}")

@@ -9,6 +9,10 @@ class ArtifactError(PipelineError):
     """The model's folder lacks a file, or holds one that cannot be used."""
 
 
+class UnsupportedError(ArtifactError):
+    """This machine cannot compute the model, whose files are whole."""
+
+
 class PredictParameterError(PipelineError):
     """A parameter given at predict time is out of bounds."""
 

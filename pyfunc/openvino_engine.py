@@ -9,7 +9,7 @@ import numpy as np
 
 from .cores import usable_cores
 from .engines import Logits
-from .errors import ArtifactError
+from .errors import ArtifactError, UnsupportedError
 from .spec import Precision, Variant
 from .tokens import TokenBatch
 
@@ -36,7 +36,8 @@ class OpenVinoEngine:
             precision: `bf16` computes the model in f32 with products in bfloat16.
 
         Raises:
-            ArtifactError: If the model is missing or cannot be used.
+            ArtifactError: If the model is missing or damaged.
+            UnsupportedError: If this machine cannot compute it.
         """
         path = model_path(folder, precision)
         if not path.is_file():
@@ -59,13 +60,18 @@ class OpenVinoEngine:
         }
         self._of_thread = threading.local()
         try:
-            self._model = core.compile_model(path, "CPU", settings)
+            model = core.read_model(path)
+        except RuntimeError as error:
+            raise ArtifactError(
+                f"{path}: expected a converted model ({_in_one_line(error)})"
+            ) from error
+        try:
+            self._model = core.compile_model(model, "CPU", settings)
             self._names = [port.get_any_name() for port in self._model.inputs]
             with _one_at_a_time:
                 self.logits(TokenBatch(*np.ones((3, 1, 1), np.int64)))
         except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise ArtifactError(f"{path}: expected a converted model ({reason})") from error
+            raise UnsupportedError(f"it does not compile here ({_in_one_line(error)})") from error
 
     def logits(self, batch: TokenBatch) -> Logits:
         """Return the scores before the softmax, of shape (rows, labels)."""
@@ -81,6 +87,10 @@ class OpenVinoEngine:
         if not hasattr(self._of_thread, "request"):
             self._of_thread.request = self._model.create_infer_request()
         return self._of_thread.request
+
+
+def _in_one_line(error: RuntimeError) -> str:
+    return " ".join(str(error).split())
 
 
 def model_path(folder: Path, precision: Precision) -> Path:

@@ -16,7 +16,7 @@ from .cache_contents import stored_keys
 from .classifier import Classifier
 from .computing import Computation, Rule
 from .contract import CONTRACT, Answer, Answers, Outcome, Provenance, Refusal
-from .engines import choose, open_engine
+from .engines import open_fastest
 from .errors import PredictParameterError
 from .fingerprint import fingerprint_pipeline
 from .in_flight import Claims, InFlight
@@ -208,10 +208,9 @@ def open_pipeline(
         SettingError: If the size limit of the cache is out of bounds.
     """
     spec = PipelineSpec.read(folder)
-    variant, fallback = choose(spec.variants)
+    engine, fallback = open_fastest(folder, spec.variants)
     if fallback:
-        logger.warning("%s answers (%s)", variant, fallback)
-    engine = open_engine(folder, variant)
+        logger.warning("%s answers (%s)", engine.variant, fallback)
     classifier = Classifier(folder / "classifier", engine, max_tokens=spec.max_tokens)
     if spec.kind == "plain":
         return PlainPipeline(classifier)

@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 
 from pyfunc.contract import CONTRACT
+from pyfunc.errors import PipelineError
 from pyfunc.pipeline import InferencePipeline
 from tasks.errors import ModelError
 from tasks.registry import resolve_pipeline
@@ -47,7 +48,16 @@ def _load(model_uri: str, _registry: str, cache_dir: str) -> PyFuncModel:
         if may_pass(error):
             raise
         raise ModelError(f"{model_uri}: cannot be loaded ({error.message})") from error
+    except Exception as error:
+        if not _is_unfit(error):
+            raise
+        raise ModelError(f"{model_uri}: cannot be loaded ({error})") from error
     return model
+
+
+def _is_unfit(error: Exception) -> bool:
+    """Tell whether a version refuses to be loaded; it ships the classes of its errors, too."""
+    return any(kind.__name__ == PipelineError.__name__ for kind in type(error).__mro__)
 
 
 def typed_pipeline(model_uri: str) -> InferencePipeline:

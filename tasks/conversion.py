@@ -1,8 +1,10 @@
 """A fine-tuned model in OpenVINO's form, in f32 and, quantised, in int8."""
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +61,15 @@ def quantise(folder: Path, encoder: Encoder, texts: Sequence[str], *, spared: in
     logging.getLogger("nncf").setLevel(logging.ERROR)
     model = openvino.Core().read_model(model_path(folder, "f32"))
     names = [port.get_any_name() for port in model.inputs]
-    quantised = nncf.quantize(
-        model,
-        nncf.Dataset(list(_inputs(encoder, texts, names))),
-        subset_size=len(texts),
-        model_type=nncf.ModelType.TRANSFORMER,
-        ignored_scope=nncf.IgnoredScope(names=_after_activations(model)[:spared]),
-    )
+    # Its progress goes to standard output, which is the summary's.
+    with redirect_stdout(sys.stderr):
+        quantised = nncf.quantize(
+            model,
+            nncf.Dataset(list(_inputs(encoder, texts, names))),
+            subset_size=len(texts),
+            model_type=nncf.ModelType.TRANSFORMER,
+            ignored_scope=nncf.IgnoredScope(names=_after_activations(model)[:spared]),
+        )
     openvino.save_model(quantised, model_path(folder, "int8"), compress_to_fp16=False)
 
 

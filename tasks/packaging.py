@@ -16,7 +16,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from pyfunc.classifier import labels_of
-from pyfunc.engines import choose, has_cuda, open_engine
+from pyfunc.engines import has_cuda, open_fastest
 from pyfunc.fingerprint import digest_code, digest_folder, fingerprint_pipeline
 from pyfunc.spec import PipelineSpec, Variant
 from tasks.classifiers import classifier_folder, max_tokens_of
@@ -97,7 +97,7 @@ def log(
             variants=_passed(gates, finetuned),
         )
         spec.write(folder)
-        engine = open_engine(folder, choose(spec.variants)[0])
+        engine, _ = open_fastest(folder, spec.variants)
         fields = {
             "kind": spec.kind,
             "fingerprint": fingerprint_pipeline(folder, max_tokens, engine),

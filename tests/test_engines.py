@@ -8,8 +8,10 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Never
 
 import numpy as np
+import openvino
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 from pyfunc import engines
 from pyfunc.classifier import Classifier
 from pyfunc.cores import usable_cores
-from pyfunc.engines import choose, hindrance, open_engine
+from pyfunc.engines import choose, hindrance, open_engine, open_fastest
 from pyfunc.errors import ArtifactError
 from pyfunc.openvino_engine import OpenVinoEngine, model_path
 from pyfunc.pipeline import InferencePipeline, open_pipeline
@@ -277,6 +279,31 @@ def test_a_machine_that_can_compute_none_is_told_why(lacking: Callable[..., None
     lacking(*VARIANTS)
     with pytest.raises(ArtifactError, match="no engine for this machine: openvino bf16: not here;"):
         choose(VARIANTS)
+
+
+def test_a_variant_that_does_not_compile_here_makes_room_for_the_next(
+    artifact: Path, lacking: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacking()
+
+    def compile_model(*_: object) -> Never:
+        raise RuntimeError("no primitive\nfor Softmax_1")
+
+    monkeypatch.setattr(openvino.Core, "compile_model", compile_model)
+    engine, fallback = open_fastest(artifact, (OPENVINO_F32, TORCH_F32))
+    assert engine.variant == TORCH_F32
+    assert fallback == ("openvino f32: it does not compile here (no primitive for Softmax_1)")
+    with pytest.raises(ArtifactError, match="no engine for this machine: openvino f32: it does"):
+        open_fastest(artifact, (OPENVINO_F32,))
+
+
+def test_a_variant_whose_files_are_damaged_makes_no_room_for_the_next(
+    artifact: Path, tmp_path: Path
+) -> None:
+    damaged = shutil.copytree(artifact, tmp_path / "damaged")
+    model_path(damaged / "openvino", "f32").with_suffix(".bin").unlink()
+    with pytest.raises(ArtifactError, match=r"f32\.xml: expected a converted model"):
+        open_fastest(damaged, (OPENVINO_F32, TORCH_F32))
 
 
 def test_a_library_that_is_not_installed_hinders(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,6 +149,18 @@ def test_a_version_that_ships_code_of_another_contract_is_refused_by_name(
         typed_pipeline(logged.model_uri)
 
 
+def test_a_version_that_is_damaged_is_refused_by_name(trained: Trained, tmp_path: Path) -> None:
+    other = tmp_path / "pyfunc"
+    shutil.copytree(REPOSITORY / "pyfunc", other, ignore=shutil.ignore_patterns("__pycache__"))
+    (other / "__init__.py").write_text('"""Ours alone, to be damaged."""\n')
+    logged = packaging.log(finetuned_of(trained), PipelineParameters(), package=other)
+    (weights,) = trained.home.rglob(f"{logged.model_uri.removeprefix('models:/')}/**/f32.bin")
+    weights.unlink()
+    reason = f"^{logged.model_uri}: cannot be loaded .*f32.xml: expected a converted model"
+    with pytest.raises(ModelError, match=reason):
+        typed_pipeline(logged.model_uri)
+
+
 def test_a_version_of_other_code_or_weights_never_answers_from_anothers_cache(
     trained: Trained, tmp_path: Path
 ) -> None:
