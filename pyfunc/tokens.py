@@ -106,11 +106,11 @@ class Encoder:
         shape = len(rows), max(length, *(len(row.ids) for row in rows))
         ids, mask, types = (np.full(shape, filler, np.int64) for filler in (self._pad_id, 0, 0))
         for place, row in enumerate(rows):
-            length = len(row.ids)
-            ids[place, :length] = row.ids
-            mask[place, :length] = 1
+            tokens = len(row.ids)
+            ids[place, :tokens] = row.ids
+            mask[place, :tokens] = 1
             if row.types is not None:
-                types[place, :length] = row.types
+                types[place, :tokens] = row.types
         # On CUDA such an id ends the context: from then on every call of the process fails.
         # OpenVINO would answer, with whatever it finds there.
         if ids.max(initial=0) >= self._vocabulary:

@@ -32,6 +32,12 @@ def _frame(*texts: object) -> pd.DataFrame:
     return pd.DataFrame({"text": pd.Series(texts, dtype=object)})
 
 
+def _own_package(folder: Path) -> Path:
+    """Copy the code that is shipped, to be changed."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    return shutil.copytree(REPOSITORY / "pyfunc", folder / "pyfunc", ignore=ignored)
+
+
 def test_the_original_texts_are_answered_from_a_foreign_folder(
     trained: Trained, tmp_path: Path
 ) -> None:
@@ -112,8 +118,7 @@ def test_each_version_answers_with_the_code_it_was_shipped_with(
 ) -> None:
     import pyfunc.language
 
-    changed = tmp_path / "pyfunc"
-    shutil.copytree(REPOSITORY / "pyfunc", changed, ignore=shutil.ignore_patterns("__pycache__"))
+    changed = _own_package(tmp_path)
     language = changed / "language.py"
     source = language.read_text()
     assert 'code="und"' in source
@@ -139,8 +144,7 @@ def test_each_version_answers_with_the_code_it_was_shipped_with(
 def test_a_version_that_ships_code_of_another_contract_is_refused_by_name(
     trained: Trained, tmp_path: Path
 ) -> None:
-    older = tmp_path / "pyfunc"
-    shutil.copytree(REPOSITORY / "pyfunc", older, ignore=shutil.ignore_patterns("__pycache__"))
+    older = _own_package(tmp_path)
     contract = older / "contract.py"
     contract.write_text(contract.read_text().replace(f"CONTRACT = {CONTRACT}", "CONTRACT = 1"))
     logged = packaging.log(finetuned_of(trained), PipelineParameters(), package=older)
@@ -150,8 +154,7 @@ def test_a_version_that_ships_code_of_another_contract_is_refused_by_name(
 
 
 def test_a_version_that_is_damaged_is_refused_by_name(trained: Trained, tmp_path: Path) -> None:
-    other = tmp_path / "pyfunc"
-    shutil.copytree(REPOSITORY / "pyfunc", other, ignore=shutil.ignore_patterns("__pycache__"))
+    other = _own_package(tmp_path)
     (other / "__init__.py").write_text('"""Ours alone, to be damaged."""\n')
     logged = packaging.log(finetuned_of(trained), PipelineParameters(), package=other)
     (weights,) = trained.home.rglob(f"{logged.model_uri.removeprefix('models:/')}/**/f32.bin")
