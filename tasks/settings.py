@@ -5,11 +5,14 @@ import os
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tasks.errors import ParameterError
+
+Port = Annotated[int, Field(ge=1, le=65535)]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -21,16 +24,30 @@ class Settings(BaseSettings):
         home: Folder of all state (`MILLSTREAM_HOME`, default `var/` in the repository).
         tracking_uri: MLflow's tracking and registry address (`MLFLOW_TRACKING_URI`,
             default the SQLite file `mlflow.db` under `home`).
+        host: Address that the servers of `make up` listen on (`MILLSTREAM_HOST`).
+        prefect_port: Port of Prefect's server and UI (`PREFECT_PORT`).
+        mlflow_port: Port of MLflow's server and UI (`MLFLOW_PORT`).
     """
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
 
     home: Path = Field(default=REPOSITORY / "var", validation_alias="MILLSTREAM_HOME")
     explicit_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
+    host: str = Field(default="127.0.0.1", validation_alias="MILLSTREAM_HOST")
+    prefect_port: Port = Field(default=4200, validation_alias="PREFECT_PORT")
+    mlflow_port: Port = Field(default=5000, validation_alias="MLFLOW_PORT")
 
     @property
     def tracking_uri(self) -> str:
         return self.explicit_tracking_uri or f"sqlite:///{self.mlflow_database}"
+
+    @property
+    def mlflow_url(self) -> str:
+        """Where people look at MLflow: the server that is named, or else that of `make up`."""
+        named = self.explicit_tracking_uri or ""
+        if named.startswith(("http://", "https://")):
+            return named.rstrip("/")
+        return f"http://{self.host}:{self.mlflow_port}"
 
     @property
     def mlflow_database(self) -> Path:
