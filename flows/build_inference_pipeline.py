@@ -5,13 +5,14 @@ from typing import Any
 from prefect import flow
 
 from tasks.console import print_table
-from tasks.parameters import EngineChoice, Kind, NotNegative, PrecisionChoice
+from tasks.parameters import EngineChoice, Kind, NotNegative, PrecisionChoice, Promotion
 from tasks.pipelines import (
     PipelineParameters,
     check_pipeline,
     choose_champion,
     find_finetuned_model,
     log_pipeline,
+    make_champion,
     register_pipeline,
 )
 
@@ -23,6 +24,7 @@ def build_inference_pipeline(
     max_tokens: NotNegative = 0,
     engine: EngineChoice = "auto",
     precision: PrecisionChoice = "auto",
+    promotion: Promotion = "if_no_worse",
 ) -> dict[str, Any]:
     """Wrap a fine-tuned model as one MLflow model and register it as inference_pipeline_model.
 
@@ -36,6 +38,8 @@ def build_inference_pipeline(
             not trained on.
         precision: Number format of its matrix products; auto takes bf16 where that answers alike,
             else f32. int8 is faster still, and differs in a label or so of a hundred.
+        promotion: When the version becomes champion: if its accuracy on its test rows is no lower
+            than the champion's, or always.
 
     Returns:
         The report: the version, its alias and why it has it.
@@ -47,7 +51,8 @@ def build_inference_pipeline(
     logged = log_pipeline(finetuned, parameters)
     check_pipeline(logged)
     registered = register_pipeline(logged)
-    standing = choose_champion(registered)
+    decide = make_champion if promotion == "always" else choose_champion
+    standing = decide(registered)
     report = {
         "finetuned_model": finetuned.uri,
         "inference_pipeline_model": registered.uri,

@@ -1,5 +1,6 @@
 """The whole way, or any part of it: data, fine-tuning, registration, pipeline, scores."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from prefect import flow
@@ -8,7 +9,7 @@ from flows.build_inference_pipeline import build_inference_pipeline
 from flows.score_shards import score_shards
 from flows.train_classifier import train_classifier
 from tasks.data import read_split
-from tasks.errors import ParameterError
+from tasks.errors import OutputInUseError, ParameterError
 from tasks.overview import print_overview
 from tasks.parameters import (
     EndToEndStep,
@@ -26,6 +27,7 @@ from tasks.pipelines import EngineChoice, PipelineParameters, PrecisionChoice
 from tasks.scoring import write_held_out_rows
 from tasks.settings import get_settings
 from tasks.steps import Need, choose_steps
+from tasks.verdict import cancelled
 
 STEPS = (
     "download_data",
@@ -105,7 +107,8 @@ def end_to_end(
         inputs: Files, folders or glob patterns to score; empty scores the held-out test rows.
         held_out_shards: Files that the held-out rows are written to.
         output_dir: Folder of the scores; empty takes scored/end-to-end in the state folder.
-        model_uri: The pipeline to score with: models:/NAME@ALIAS or models:/NAME/VERSION.
+        model_uri: The version of inference_pipeline_model to score with: a number, an alias, or a
+            URI.
         use_cache: Whether answers are looked up in the prediction cache, shared by equal rows, and
             stored there.
         workers: Shards that are scored at the same time; 0 takes one a core, up to eight.
@@ -115,7 +118,8 @@ def end_to_end(
             register_model: a number, an alias, a URI, or latest.
 
     Returns:
-        The reports of the steps that ran.
+        The reports of the steps that ran; or, if another run holds the output folder, the state
+        of a cancelled run.
     """
     todo = choose_steps(
         steps,
@@ -127,16 +131,9 @@ def end_to_end(
             "finetuned_model": finetuned_model,
         },
     )
-    if "score" in todo and "fine_tuning_model" not in todo and not inputs:
-        raise ParameterError("inputs: missing; the step score without fine_tuning_model needs them")
-    if "score" in todo and pipeline == "plain":
-        raise ParameterError(
-            "pipeline: plain answers with bare labels, which the step score cannot use; "
-            "expected full, or steps without score"
-        )
-    if "inference_pipeline_model" in todo:  # before there is anything to wrap
-        PipelineParameters(engine=engine, precision=precision)
-
+    _check_parameters(
+        todo, inputs, PipelineParameters(engine=engine, precision=precision, pipeline=pipeline)
+    )
     report: dict[str, Any] = {}
     training_steps: list[Any] = [name for step in todo for name in TRAINING_STEPS.get(step, [])]
     if training_steps:
@@ -170,16 +167,32 @@ def end_to_end(
             split = read_split(report["split_folder"])
             inputs = [write_held_out_rows(split, held_out_shards)]
             text_column = "text"
-        report |= score_shards(
-            inputs=inputs,
-            output_dir=output_dir or str(get_settings().scored / "end-to-end"),
-            model_uri=model_uri,
-            text_column=text_column or "text",
-            use_cache=use_cache,
-            workers=workers,
-        )
+        try:
+            report |= score_shards(
+                inputs=inputs,
+                output_dir=output_dir or str(get_settings().scored / "end-to-end"),
+                model_uri=model_uri,
+                text_column=text_column or "text",
+                use_cache=use_cache,
+                workers=workers,
+            )
+        except OutputInUseError as error:
+            return cancelled(error)
     print_overview(report)
     return report
+
+
+def _check_parameters(
+    todo: Sequence[str], inputs: Sequence[str], pipeline: PipelineParameters
+) -> None:
+    """Check what two steps need of each other, before the first of them starts."""
+    if "score" in todo and "fine_tuning_model" not in todo and not inputs:
+        raise ParameterError("inputs: missing; the step score without fine_tuning_model needs them")
+    if "score" in todo and pipeline.pipeline == "plain":
+        raise ParameterError(
+            "pipeline: plain answers with bare labels, which the step score cannot use; "
+            "expected full, or steps without score"
+        )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
+from tasks.errors import OutputInUseError, ParameterError
 from tasks.fan_out import default_workers, score_in_parallel, survey_in_parallel
 from tasks.inputs import downloads_removed
 from tasks.languages import LanguagePolicy
@@ -25,7 +26,7 @@ from tasks.scoring import (
     publish_summary,
     report_dry_run,
 )
-from tasks.verdict import raise_if_failed, raise_if_unrecorded
+from tasks.verdict import cancelled, raise_if_failed, raise_if_unrecorded
 
 
 @flow(name="score-shards")
@@ -40,7 +41,10 @@ def score_shards(
     languages: list[str] = [],  # noqa: B006 -- forms show the default
     language_threshold: Probability = 0.7,
     use_cache: bool = True,
+    settle_seconds: NotNegative = 0,
+    allow_empty: bool = False,
     resume: bool = True,
+    only_failed: bool = False,
     dry_run: bool = False,
     max_failed_shards: NotNegative = 0,
     max_rejected_fraction: Probability = 1.0,
@@ -53,7 +57,7 @@ def score_shards(
         inputs: Files, folders, glob patterns or http(s) URLs of CSV, TSV, JSONL or Parquet
             files, plain or with .gz or .zst.
         output_dir: Folder that gets predictions/, rejected/, records/ and manifest.json.
-        model_uri: The pipeline: models:/NAME@ALIAS or models:/NAME/VERSION.
+        model_uri: The version of inference_pipeline_model: a number, an alias, or a URI.
         text_column: Column of the texts.
         label_column: Column of the true labels, if there is one; the summary tells the accuracy.
         shard_rows: Rows of a shard at most; a larger file is cut into several.
@@ -63,8 +67,13 @@ def score_shards(
         language_threshold: Least probability at which a detected language is believed.
         use_cache: Whether answers are looked up in the prediction cache, shared by equal rows, and
             stored there.
+        settle_seconds: Files that changed within the last so many seconds are left for the next
+            run, since someone may still be writing them.
+        allow_empty: Whether a folder or pattern that brings no file is no error.
         resume: Whether shards that are done, from the same input, model and parameters, are
             skipped.
+        only_failed: Whether to score just the shards that failed in the run before, or have
+            rejected rows.
         dry_run: Whether to read the input and tell what a run would do, with no output at all.
         max_failed_shards: Shards that may fail before the run counts as failed.
         max_rejected_fraction: Share of the rows that may be rejected before it does.
@@ -72,7 +81,8 @@ def score_shards(
         workers: Shards that are scored at the same time; 0 takes one a core, up to eight.
 
     Returns:
-        The summary: rows, shards, model calls made and avoided, labels, languages, rejects.
+        The summary: rows, shards, model calls made and avoided, labels, languages, rejects; or,
+        if another run holds the output folder, the state of a cancelled run.
     """
     started = datetime.now(UTC)
     folder = output_folder(output_dir)
@@ -83,29 +93,37 @@ def score_shards(
             policy=language_policy, languages=tuple(languages), threshold=language_threshold
         ),
     )
+    if only_failed and not resume:
+        raise ParameterError("only_failed: goes on from the run before; expected resume as well")
     sole = nullcontext() if dry_run else sole_user(folder, flow_run.name or "score-shards")
-    with sole, downloads_removed(folder):
-        files = find_inputs(tuple(inputs), folder)
-        parameters = ScoringParameters(
-            model=identify_model(model_uri),
-            output_dir=folder,
-            rows=rows,
-            shard_rows=shard_rows,
-            use_cache=use_cache,
-            batch_tokens=batch_tokens,
-            workers=workers or default_workers(),
-            resume=resume,
-            flow_run_id=flow_run.id or "",
-        )
-        surveys = survey_in_parallel(files, parameters)
-        planned = plan_shards(surveys, parameters)
-        if dry_run:
-            return report_dry_run(surveys, planned, parameters)
-        clear_leftovers(planned, folder)
-        outcomes = score_in_parallel(surveys, planned, parameters)
-        prove_complete(surveys, outcomes, parameters)
-        summary = publish_summary(parameters, outcomes, started)
-        logged = log_to_mlflow(parameters, summary, return_state=True)
+    try:
+        with sole, downloads_removed(folder):
+            found = find_inputs(
+                tuple(inputs), folder, settle_seconds=settle_seconds, allow_empty=allow_empty
+            )
+            parameters = ScoringParameters(
+                model=identify_model(model_uri),
+                output_dir=folder,
+                rows=rows,
+                shard_rows=shard_rows,
+                use_cache=use_cache,
+                batch_tokens=batch_tokens,
+                workers=workers or default_workers(),
+                resume=resume,
+                only_failed=only_failed,
+                flow_run_id=flow_run.id or "",
+            )
+            surveys = survey_in_parallel(found.files, parameters)
+            planned = plan_shards(surveys, parameters)
+            if dry_run:
+                return report_dry_run(surveys, planned, parameters)
+            clear_leftovers(planned, folder)
+            outcomes = score_in_parallel(surveys, planned, parameters)
+            prove_complete(surveys, outcomes, parameters)
+            summary = publish_summary(parameters, found, outcomes, started)
+            logged = log_to_mlflow(parameters, summary, return_state=True)
+    except OutputInUseError as error:
+        return cancelled(error)
     raise_if_failed(
         summary,
         max_failed_shards=max_failed_shards,

@@ -16,6 +16,7 @@ from .language import LanguageDetector
 logger = logging.getLogger("pyfunc.computing")
 
 Rule = Callable[[Language], str]
+Progress = Callable[[int], None]
 Result = Answer | Refusal
 
 _PROBE = "."  # a text that any model can read
@@ -65,12 +66,14 @@ class Computation:
         *,
         batch_tokens: int,
         refuse: Rule | None,
+        progress: Progress | None = None,
     ) -> None:
         self._classifier = classifier
         self._detector = detector
         self._provenance = provenance
         self._batch_tokens = batch_tokens
         self._rule = refuse
+        self._progress = progress
         self.model_calls = 0
         self.model_seconds = 0.0
         self.retried = 0
@@ -155,6 +158,8 @@ class Computation:
             else:
                 left.difference_update(places)
                 yield places, predictions
+                if self._progress:
+                    self._progress(len(places))
         if left:
             self.retried += len(left)
             logger.warning("%d texts are tried again: a batch of them failed", len(left))

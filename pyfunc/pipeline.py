@@ -14,7 +14,7 @@ from .batching import DEFAULT_BATCH_TOKENS
 from .cache import PredictionCache
 from .cache_contents import stored_keys
 from .classifier import Classifier
-from .computing import Computation, Rule
+from .computing import Computation, Progress, Rule
 from .contract import CONTRACT, Answer, Answers, Outcome, Provenance, Refusal
 from .engines import open_fastest
 from .errors import PredictParameterError
@@ -78,6 +78,7 @@ class InferencePipeline:
         use_cache: bool,
         batch_tokens: int,
         refuse: Rule | None = None,
+        progress: Progress | None = None,
     ) -> Answers:
         """Answer or refuse each row, in the order given; no row makes another fail.
 
@@ -88,10 +89,13 @@ class InferencePipeline:
             batch_tokens: Padded tokens that go through the transformer at once, at most.
             refuse: Returns why texts of a language are to be refused, or an empty string. Such
                 a text is neither predicted nor, if its answer is cached, answered.
+            progress: Called after each batch with the number of texts that it held, in the
+                thread that asks; what it raises ends the call.
 
         Raises:
             PredictParameterError: If `batch_tokens` is below 1.
-            Exception: What the model raises if it fails on any text, as without memory.
+            Exception: What the model raises if it fails on any text, as without memory, and
+                what `progress` raises.
         """
         _check_batch_tokens(batch_tokens)
         reasons = [reason_to_refuse(text) for text in texts]
@@ -102,6 +106,7 @@ class InferencePipeline:
             self._provenance,
             batch_tokens=batch_tokens,
             refuse=refuse,
+            progress=progress,
         )
         failures = self._cache.failures_of_thread
         found = iter(self._share(valid, work) if use_cache else _compute(valid, work))

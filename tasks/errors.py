@@ -10,7 +10,8 @@
     ├── OutputInUseError            7  another run holds the output folder
     ├── OutputError                 8  the output folder cannot be written, as on a full disk
     ├── ProofError                  9  the published rows are not those of the input
-    └── TrackingError              10  all is published, but MLflow has no record of the run
+    ├── TrackingError              10  all is published, but MLflow has no record of the run
+    └── StoppedError              143  the run was told to end
 
 Messages are one line and name the offending file, row, parameter or version, its value,
 and what was expected. They never quote the text of a user's row.
@@ -88,3 +89,9 @@ class TrackingError(MillstreamError):
     """Everything is published, but MLflow has no record of the run."""
 
     exit_code = 10
+
+
+class StoppedError(MillstreamError):
+    """The run was told to end, and a thread of it did."""
+
+    exit_code = 143

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from prefect import unmapped
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
-from tqdm import tqdm
 
 from pyfunc.cores import usable_cores
 from tasks.errors import DataError, MillstreamError, OutputError
 from tasks.output_folder import STAGING, writing_to
+from tasks.progress import Progress, shown_progress
 from tasks.records import Shard, ShardRecord
 from tasks.scoring import (
     InputFile,
@@ -23,6 +23,7 @@ from tasks.scoring import (
     score_shard,
     survey_input,
 )
+from tasks.stopping import stopping_others
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,7 +49,7 @@ def survey_in_parallel(
         A survey or an error for each file, in their order.
     """
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=parameters.workers)
-    with runner:
+    with runner, stopping_others():
         futures = runner.map(survey_input, {"file": list(files), "rows": unmapped(parameters.rows)})
         results = [future.result(raise_on_failure=False) for future in futures]
     return tuple(
@@ -80,8 +81,8 @@ def score_in_parallel(
     by_file: dict[str, list[PlannedShard]] = {surveyed.file.id: [] for surveyed in surveys}
     for shard in planned:
         by_file[shard.shard.file_id].append(shard)
-    with runner, tqdm(total=rows, desc="score", unit="rows", disable=None) as bar:
-        crew = _Crew(runner, parameters, bar)
+    with runner, shown_progress(rows) as progress, stopping_others():
+        crew = _Crew(runner, parameters, progress)
         for surveyed in surveys:
             crew.score(surveyed, by_file[surveyed.file.id])
         return crew.outcomes()
@@ -91,11 +92,11 @@ class _Crew:
     """Hands shards to the pool and collects what becomes of them."""
 
     def __init__(
-        self, runner: ThreadPoolTaskRunner[Any], parameters: ScoringParameters, bar: "tqdm[Any]"
+        self, runner: ThreadPoolTaskRunner[Any], parameters: ScoringParameters, progress: Progress
     ) -> None:
         self._runner = runner
         self._parameters = parameters
-        self._bar = bar
+        self._progress = progress
         self._outcomes: list[ShardOutcome] = []
         self._fatal: OutputError | None = None
         # One more than can be scored, so that no thread waits for the reader.
@@ -105,7 +106,13 @@ class _Crew:
     def score(self, surveyed: Surveyed, planned: Sequence[PlannedShard]) -> None:
         """Score what is not done of one file; returns when all of it is handed to the pool."""
         self._outcomes += [
-            ShardOutcome(id=p.shard.id, source=p.shard.source, record=p.record, skipped=True)
+            ShardOutcome(
+                id=p.shard.id,
+                source=p.shard.source,
+                record=p.record,
+                skipped=not p.left,
+                left=p.left,
+            )
             for p in planned
             if not p.why
         ]
@@ -157,7 +164,6 @@ class _Crew:
             try:
                 self._collect(planned, future.result(raise_on_failure=False))
             finally:
-                self._bar.update(shard.rows)
                 free()
 
         self._free.acquire()
@@ -181,6 +187,7 @@ class _Crew:
                 ShardOutcome(id=shard.id, source=shard.source, why=planned.why, record=result)
             )
             return
+        self._progress.advance(planned.shard.rows)
         if isinstance(result, OutputError):
             self._fatal = result
         self._outcomes.append(_failed(planned.shard, result))

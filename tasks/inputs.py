@@ -4,6 +4,7 @@ import glob
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -20,13 +21,16 @@ from tasks.transfer import fetch, is_url, public_url
 _ID_CHARACTERS = 50  # of a file's name; each may take 4 bytes, and file names end at 255
 
 
-def find(inputs: Sequence[str], output_dir: Path) -> tuple[InputFile, ...]:
+def find(
+    inputs: Sequence[str], output_dir: Path, *, allow_empty: bool = False
+) -> tuple[InputFile, ...]:
     """Return the files that `inputs` mean, sorted by place, and after them the URLs.
 
     Args:
         inputs: Files, folders (their tables, but neither those of subfolders nor hidden ones),
             glob patterns and http(s) URLs.
         output_dir: Runs with another one do not share a download.
+        allow_empty: Whether a folder without a table, or a pattern without a match, is no error.
 
     Raises:
         ParameterError: If there is no input, or an empty one.
@@ -36,7 +40,7 @@ def find(inputs: Sequence[str], output_dir: Path) -> tuple[InputFile, ...]:
         raise ParameterError("inputs: none given; expected files, folders, glob patterns or URLs")
     urls = sorted({text for text in inputs if is_url(text)})
     places = [text for text in inputs if not is_url(text)]
-    paths = sorted({path.resolve() for text in places for path in _files_of(text)})
+    paths = sorted({path.resolve() for text in places for path in _files_of(text, allow_empty)})
     for url in urls:
         if format_of(urlsplit(url).path) is None:
             raise DataError(f"{public_url(url)}: unknown kind of file; expected {EXPECTED}")
@@ -70,8 +74,20 @@ def _downloads(output_dir: Path) -> Path:
     return get_settings().data / "downloads" / "scoring" / f"{key}-{os.getpid()}"
 
 
-def _files_of(text: str) -> Iterator[Path]:
+def settled(files: Sequence[InputFile], seconds: int) -> tuple[InputFile, ...]:
+    """Return the files that nobody is writing: those that did not change for so many seconds.
+
+    URLs count as settled.
+    """
+    latest = time.time() - seconds
+    return tuple(
+        file for file in files if not seconds or file.url or file.path.stat().st_mtime <= latest
+    )
+
+
+def _files_of(text: str, allow_empty: bool) -> Iterator[Path]:
     path = Path(text).expanduser()
+    may_be_empty = allow_empty and (path.is_dir() or glob.has_magic(text))
     if path.is_dir():
         # Hidden files, as macOS and editors leave them, are left out, as glob patterns do.
         visible = [file for file in path.iterdir() if not file.name.startswith(".")]
@@ -85,7 +101,7 @@ def _files_of(text: str) -> Iterator[Path]:
     for file in found:
         if format_of(file.name) is None:
             raise DataError(f"{file}: unknown kind of file; expected {EXPECTED}")
-    if not found:
+    if not found and not may_be_empty:
         raise DataError(f"inputs: {text!r} brings no file; expected {EXPECTED}")
     yield from found
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 from tasks.errors import DataError
 from tasks.formats import Compression
 from tasks.settings import get_settings
+from tasks.stopping import raise_if_stopped
 
 LONGEST_LINE = 2**26  # bytes
 
@@ -77,9 +78,11 @@ def lines_of(stream: BinaryIO, path: Path) -> Iterator[bytes]:
 
     Raises:
         DataError: If a line is longer than `LONGEST_LINE`; it would have to fit into memory.
+        StoppedError: If the run is told to end.
     """
     number = 0
     while line := stream.readline(LONGEST_LINE + 1):
+        raise_if_stopped()
         number += 1
         if len(line) > LONGEST_LINE:
             raise DataError(

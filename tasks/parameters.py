@@ -15,6 +15,7 @@ Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 TokenLimit = Annotated[int, Field(ge=8)]
 LearningRate = Annotated[float, Field(gt=0, lt=1)]
+Promotion = Literal["if_no_worse", "always"]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
 Workers = Annotated[int, Field(ge=0, le=64)]
 HeldOutShards = Annotated[int, Field(ge=1, le=1000)]
@@ -39,6 +40,7 @@ __all__ = [
     "Positive",
     "PrecisionChoice",
     "Probability",
+    "Promotion",
     "Sha256",
     "Strategy",
     "TokenLimit",

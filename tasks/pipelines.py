@@ -167,6 +167,16 @@ def choose_champion(registered: RegisteredModel) -> Standing:
     return choose(registered)
 
 
+@task(name="make champion", retries=2, retry_delay_seconds=5, retry_condition_fn=unless_refused)
+def make_champion(registered: RegisteredModel) -> Standing:
+    """Make a new version champion, whatever its figures."""
+    from tasks.promotion import promote_by_hand
+
+    reason = "promoted as it was built, without a comparison"
+    promote_by_hand(registered.uri, reason)
+    return Standing(alias="champion", reason=reason)
+
+
 @task(name="promote pipeline", retries=2, retry_delay_seconds=5, retry_condition_fn=unless_refused)
 def promote(reference: str, reason: str) -> RegisteredModel:
     """Make the version that `reference` means champion; `previous` goes back."""

@@ -1,16 +1,28 @@
 """Which ranges of which files are to be scored, which are done, and what is left of others."""
 
+import json
 import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
+from tasks.errors import ParameterError
 from tasks.output_folder import STAGING, writing_to
-from tasks.records import FOLDERS, Shard, record_path, table_path, why_to_score
+from tasks.records import (
+    FOLDERS,
+    Shard,
+    ShardRecord,
+    read_record,
+    record_path,
+    table_path,
+    why_to_score,
+)
 from tasks.scoring import InputFile, PlannedShard, ScoringParameters, Surveyed
 from tasks.survey import Survey
+from tasks.transfer import is_url
 
 logger = logging.getLogger(__name__)
 
@@ -19,15 +31,19 @@ def plan(surveys: Sequence[Surveyed], parameters: ScoringParameters) -> tuple[Pl
     """Return the shards of all readable files, in order, and why each has to be scored, if so.
 
     Nothing is written; every finished shard's files are read, for their digests.
+
+    Raises:
+        ParameterError: If only what failed is asked for, and the folder holds no earlier run.
     """
+    failed = failed_before(parameters.output_dir) if parameters.only_failed else None
     shards = (
         shard
         for surveyed in surveys
         if surveyed.survey is not None
         for shard in ranges(surveyed.file, surveyed.survey, parameters.shard_rows)
     )
-    planned = tuple(_planned(shard, parameters) for shard in shards)
-    reasons = Counter(shard.why or "done" for shard in planned)
+    planned = tuple(_planned(shard, parameters, failed) for shard in shards)
+    reasons = Counter(shard.why or shard.left or "done" for shard in planned)
     logger.info("%d shards: %s", len(planned), dict(reasons))
     return planned
 
@@ -76,13 +92,62 @@ def clear_leftovers(planned: Sequence[PlannedShard], output_dir: Path) -> None:
         logger.info("removed %d shards that the input no longer has", len(superseded))
 
 
-def _planned(shard: Shard, parameters: ScoringParameters) -> PlannedShard:
+def failed_before(output_dir: Path) -> frozenset[str]:
+    """Return the ids of shards, and of files, that failed in the run before.
+
+    Raises:
+        ParameterError: If the folder has no manifest of a run.
+    """
+    path = output_dir / "manifest.json"
+    try:
+        shards = json.loads(path.read_text(encoding="utf-8"))["shards"]
+        return frozenset(shard["id"] for shard in shards if shard["error"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ParameterError(
+            f"only_failed: {path} is no manifest; expected the output of an earlier run"
+        ) from error
+
+
+def removed_files(output_dir: Path, files: Sequence[InputFile]) -> tuple[str, ...]:
+    """Return the names of files that an output has shards of, and that are gone.
+
+    Args:
+        output_dir: The output.
+        files: Those that are there; the others are looked for.
+    """
+    known = {file.id for file in files}
+    shards = {_file_id(path.stem): path.stem for path in (output_dir / "records").glob("*.json")}
+    sources = set()
+    for file_id, shard_id in shards.items():
+        if file_id not in known:
+            with suppress(ValueError):  # a damaged record does not say
+                record = read_record(output_dir, shard_id)
+                sources |= {record.shard.source} if record else set()
+    return tuple(sorted(s for s in sources if not is_url(s) and not Path(s).exists()))
+
+
+def _planned(
+    shard: Shard, parameters: ScoringParameters, failed: frozenset[str] | None
+) -> PlannedShard:
     why, record = why_to_score(
         parameters.output_dir, shard, parameters.model.fingerprint, parameters.rows
     )
+    if failed is not None:
+        return _planned_again(shard, why, record, failed)
     if not why and not parameters.resume:
         why = "resume is false"
     return PlannedShard(shard=shard, why=why, record=None if why else record)
+
+
+def _planned_again(
+    shard: Shard, why: str, record: ShardRecord | None, failed: frozenset[str]
+) -> PlannedShard:
+    """Plan a shard of a run that is for what failed alone."""
+    if failed & {shard.id, shard.file_id}:
+        return PlannedShard(shard=shard, why="it failed before")
+    if record is not None and record.counts.rejected:
+        return PlannedShard(shard=shard, why="it has rejected rows")
+    return PlannedShard(shard=shard, why="", left=why, record=None if why else record)
 
 
 def _shards_in(output_dir: Path, file_ids: set[str]) -> set[str]:
@@ -90,4 +155,8 @@ def _shards_in(output_dir: Path, file_ids: set[str]) -> set[str]:
     found = chain.from_iterable(
         (output_dir / folder).glob("*.*") for folder in ("records", *FOLDERS)
     )
-    return {path.stem for path in found if re.sub(r"-\d{5,}$", "", path.stem) in file_ids}
+    return {path.stem for path in found if _file_id(path.stem) in file_ids}
+
+
+def _file_id(shard_id: str) -> str:
+    return re.sub(r"-\d{5,}$", "", shard_id)

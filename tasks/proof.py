@@ -16,7 +16,9 @@ from tasks.scoring import ScoringParameters, ShardOutcome, Surveyed
 def prove(
     surveys: Sequence[Surveyed], outcomes: Sequence[ShardOutcome], parameters: ScoringParameters
 ) -> None:
-    """Check that every row of each file is published once, but for those of failed shards.
+    """Check that every row of each file is published once.
+
+    Shards that failed or were left out have none.
 
     Args:
         surveys: The files; the rows that they have were counted before any was scored.
@@ -31,7 +33,7 @@ def prove(
         if outcome.record is not None:
             _check_shard(outcome.record, parameters.output_dir)
             rows[outcome.source] -= outcome.record.shard.rows
-    unfinished = {outcome.source for outcome in outcomes if outcome.error}
+    unfinished = {outcome.source for outcome in outcomes if outcome.error or outcome.left}
     for source, missing in rows.items():
         if missing and source not in unfinished:
             raise ProofError(f"{source}: {missing} of its rows are in no shard; expected 0")

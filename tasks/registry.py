@@ -9,6 +9,8 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from tasks.errors import ModelError, ParameterError
+from tasks.events import announce_champion
+from tasks.pipelines import REGISTERED_NAME as PIPELINE_NAME
 from tasks.tracking import connect, may_pass
 from tasks.training import RegisteredModel
 
@@ -94,21 +96,23 @@ def version_of(name: str, model_uri: str) -> ModelVersion | None:
 
 
 def resolve_pipeline(model_uri: str) -> str:
-    """Return `models:/<name>/<number>` for a version or alias that holds a full pipeline.
+    """Return `models:/<name>/<number>` for what means a version that holds a full pipeline.
 
     Args:
-        model_uri: `models:/<name>/<number>` or `models:/<name>@<alias>`.
+        model_uri: `models:/<name>/<number>`, `models:/<name>@<alias>`, or a number or alias of
+            `inference_pipeline_model`.
 
     Raises:
         ModelError: If there is no such version, or it is a plain pipeline.
         ParameterError: If the URI is of another form.
     """
-    match = re.fullmatch(r"models:/([^/@]+)[/@]([\w.-]+)", model_uri)
+    match = re.fullmatch(r"(?:models:/([^/@]+)[/@])?([\w.-]+)", model_uri)
     if match is None:
         raise ParameterError(
-            f"model_uri: {model_uri!r}; expected models:/<name>/<version> or models:/<name>@<alias>"
+            f"model_uri: {model_uri!r}; expected a number, an alias, models:/<name>/<version> or "
+            "models:/<name>@<alias>"
         )
-    version = find_version(match.group(1), match.group(2))
+    version = find_version(match.group(1) or PIPELINE_NAME, match.group(2))
     if version.tags.get("kind") != "full":
         raise ModelError(f"model_uri: {model_uri} is no full inference pipeline; expected one")
     return f"models:/{version.name}/{version.version}"
@@ -128,7 +132,10 @@ def aliases_of(uri: str) -> str:
 
 
 def set_champion(name: str, version: ModelVersion, reason: str) -> None:
-    """Give `version` the alias champion; remember the one before it; say why on the version."""
+    """Give `version` the alias champion; remember the one before it; say why on the version.
+
+    If it was not champion before, that is announced; see `tasks.events`.
+    """
     client = connect()
     current = aliases(name).get(CHAMPION)
     if current is not None and current != int(version.version):
@@ -138,6 +145,8 @@ def set_champion(name: str, version: ModelVersion, reason: str) -> None:
         client.delete_registered_model_alias(name, CHALLENGER)
     client.set_model_version_tag(name, version.version, "promotion_reason", reason)
     logger.info("%s version %s is champion: %s", name, version.version, reason)
+    if current != int(version.version):
+        announce_champion(name, int(version.version), reason)
 
 
 def previous_champion(name: str) -> ModelVersion:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from pyfunc.spec import EngineName, Precision
 from tasks.data import Split
+from tasks.errors import DataError
 from tasks.records import RowParameters, Shard, ShardRecord
 from tasks.retrying import unless_refused
 from tasks.survey import Survey
@@ -70,6 +71,8 @@ class ScoringParameters(BaseModel):
         batch_tokens: Padded tokens that go through the transformer at once, at most.
         workers: Shards that are scored at the same time.
         resume: Whether shards that are done are left as they are.
+        only_failed: Whether shards are left out that neither failed in the run before nor have
+            rejected rows.
         flow_run_id: The Prefect flow run, or an empty string outside of one.
     """
 
@@ -83,6 +86,7 @@ class ScoringParameters(BaseModel):
     batch_tokens: Annotated[int, Field(ge=1)] = DEFAULT_BATCH_TOKENS
     workers: Annotated[int, Field(ge=1)] = 2
     resume: bool = True
+    only_failed: bool = False
     flow_run_id: str = ""
 
 
@@ -102,6 +106,22 @@ class InputFile(BaseModel):
     path: Path
     name: str
     url: SecretStr | None = None
+
+
+class FoundInputs(BaseModel):
+    """What there is to score.
+
+    Attributes:
+        files: The files, sorted by place, and after them the URLs.
+        settling: Names of files that changed a moment ago and are left for the next run.
+        removed: Names of files that are in the output and are gone since.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    files: tuple[InputFile, ...]
+    settling: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
 
 
 class Surveyed(BaseModel):
@@ -125,7 +145,8 @@ class PlannedShard(BaseModel):
 
     Attributes:
         shard: The range of rows.
-        why: Why it has to be scored; empty if it is done.
+        why: Why it has to be scored; empty if it is done or left out.
+        left: Why it is left out although it is not done.
         record: Its record, if it is done.
     """
 
@@ -133,6 +154,7 @@ class PlannedShard(BaseModel):
 
     shard: Shard
     why: str
+    left: str = ""
     record: ShardRecord | None = None
 
 
@@ -142,9 +164,10 @@ class ShardOutcome(BaseModel):
     Attributes:
         id: The shard's, or the file's.
         source: The file.
-        record: Its record; none if it failed.
+        record: Its record; none if it failed or was left out.
         skipped: Whether an earlier run did it.
         why: Why this run scored it.
+        left: Why it was left out although it is not done.
         error: Why it failed.
         rows_failed: Rows that it has and that are not published because it failed.
     """
@@ -156,6 +179,7 @@ class ShardOutcome(BaseModel):
     record: ShardRecord | None = None
     skipped: bool = False
     why: str = ""
+    left: str = ""
     error: str = ""
     rows_failed: int = 0
 
@@ -174,11 +198,22 @@ def identify_model(model_uri: str) -> ScoringModel:
 
 
 @task(name="find inputs", retries=2, retry_delay_seconds=5, retry_condition_fn=unless_refused)
-def find_inputs(inputs: tuple[str, ...], output_dir: Path) -> tuple[InputFile, ...]:
-    """List the files to score; see `tasks.inputs.find`."""
-    from tasks.inputs import find
+def find_inputs(
+    inputs: tuple[str, ...], output_dir: Path, *, settle_seconds: int, allow_empty: bool
+) -> FoundInputs:
+    """List the files to score, those that are left for later, and those that are gone."""
+    from tasks.inputs import find, settled
+    from tasks.planning import removed_files
 
-    return find(inputs, output_dir)
+    found = find(inputs, output_dir, allow_empty=allow_empty)
+    files = settled(found, settle_seconds)
+    if not files and not allow_empty:
+        raise DataError(f"inputs: all {len(found)} files changed in the last {settle_seconds} s")
+    return FoundInputs(
+        files=files,
+        settling=tuple(file.name for file in found if file not in files),
+        removed=removed_files(output_dir, found),
+    )
 
 
 @task(
@@ -239,12 +274,15 @@ def prove_complete(
 
 @task(name="publish summary", retries=1, retry_condition_fn=unless_refused)
 def publish_summary(
-    parameters: ScoringParameters, outcomes: tuple[ShardOutcome, ...], started: datetime
+    parameters: ScoringParameters,
+    inputs: FoundInputs,
+    outcomes: tuple[ShardOutcome, ...],
+    started: datetime,
 ) -> dict[str, Any]:
     """Sum up the shards; write `manifest.json`, a Prefect artifact and a table."""
     from tasks.summary import publish
 
-    return publish(parameters, outcomes, started)
+    return publish(parameters, inputs, outcomes, started)
 
 
 @task(

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tasks.errors import ParameterError
@@ -27,6 +27,9 @@ class Settings(BaseSettings):
         host: Address that the servers of `make up` listen on (`MILLSTREAM_HOST`).
         prefect_port: Port of Prefect's server and UI (`PREFECT_PORT`).
         mlflow_port: Port of MLflow's server and UI (`MLFLOW_PORT`).
+        concurrent_runs: Runs that its worker has at a time (`MILLSTREAM_CONCURRENT_RUNS`).
+        notification_url: Webhook that is told of failed scheduled runs
+            (`MILLSTREAM_NOTIFICATION_URL`).
     """
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
@@ -36,6 +39,12 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", validation_alias="MILLSTREAM_HOST")
     prefect_port: Port = Field(default=4200, validation_alias="PREFECT_PORT")
     mlflow_port: Port = Field(default=5000, validation_alias="MLFLOW_PORT")
+    concurrent_runs: Annotated[int, Field(ge=1)] = Field(
+        default=2, validation_alias="MILLSTREAM_CONCURRENT_RUNS"
+    )
+    notification_url: SecretStr | None = Field(
+        default=None, validation_alias="MILLSTREAM_NOTIFICATION_URL"
+    )
 
     @property
     def tracking_uri(self) -> str:
@@ -72,6 +81,10 @@ class Settings(BaseSettings):
     @property
     def scored(self) -> Path:
         return self.root / "scored"
+
+    @property
+    def inbox(self) -> Path:
+        return self.root / "inbox"
 
     @property
     def prefect_home(self) -> Path:
@@ -118,6 +131,8 @@ def prepare_process() -> None:
         # A first start migrates a new database, which takes 17 s on two cores; Prefect waits 20.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # Seconds; a run that is silent for longer is taken for dead. Prefect takes no less.
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "tasks,pyfunc",
         # The same loggers speak where there is no run, as in a notebook.
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",

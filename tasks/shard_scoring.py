@@ -16,6 +16,7 @@ from pyfunc.contract import Answers, Outcome
 from tasks.answers import typed_pipeline
 from tasks.files import published_file, sha256_of
 from tasks.output_folder import writing_to
+from tasks.progress import counting
 from tasks.records import SCORE_BINS, Counts, Shard, ShardRecord, table_path, write_record
 from tasks.scoring import ScoringParameters
 from tasks.shard_tables import answered_rows, readable_rows, refused_rows, texts_of
@@ -36,16 +37,19 @@ def score(shard: Shard, staged: Path, parameters: ScoringParameters) -> ShardRec
         OutputError: If the output folder is full or may not be written.
         OSError: If a file fails in another way.
         ModelError: If the model cannot be loaded.
+        StoppedError: If the run is told to end.
     """
     started, clock = datetime.now(UTC), time.monotonic()
     rows = read_staged(staged)
     readable = readable_rows(rows)
-    answers = typed_pipeline(parameters.model.uri).answer(
-        texts_of(readable, parameters.rows.text_column),
-        use_cache=parameters.use_cache,
-        batch_tokens=parameters.batch_tokens,
-        refuse=parameters.rows.language.refuse,
-    )
+    with counting(shard.rows) as count:
+        answers = typed_pipeline(parameters.model.uri).answer(
+            texts_of(readable, parameters.rows.text_column),
+            use_cache=parameters.use_cache,
+            batch_tokens=parameters.batch_tokens,
+            refuse=parameters.rows.language.refuse,
+            progress=count,
+        )
     rejected = refused_rows(shard, rows, answers.outcomes)
     predictions = answered_rows(shard, readable, answers.outcomes, parameters.rows.language)
     with writing_to(parameters.output_dir):

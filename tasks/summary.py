@@ -12,18 +12,22 @@ from tasks.console import as_rows, print_table
 from tasks.files import published_file
 from tasks.output_folder import writing_to
 from tasks.records import ShardRecord
-from tasks.scoring import ScoringModel, ScoringParameters, ShardOutcome
+from tasks.scoring import FoundInputs, ScoringModel, ScoringParameters, ShardOutcome
 
-_FAILURES_SHOWN = 10
+_SHOWN = 10
 
 
 def publish(
-    parameters: ScoringParameters, outcomes: Sequence[ShardOutcome], started: datetime
+    parameters: ScoringParameters,
+    inputs: FoundInputs,
+    outcomes: Sequence[ShardOutcome],
+    started: datetime,
 ) -> dict[str, Any]:
     """Write `manifest.json`, leave a Prefect artifact, print a table, and return the summary.
 
     Args:
         parameters: What the shards were scored with.
+        inputs: The files that were found, settling and gone.
         outcomes: One for each shard, failed ones included.
         started: When the run began.
 
@@ -31,7 +35,10 @@ def publish(
         OutputError: If the output folder cannot be written.
     """
     seconds = (datetime.now(UTC) - started).total_seconds()
-    summary = summarise(parameters, outcomes, seconds=seconds)
+    summary = summarise(parameters, outcomes, seconds=seconds) | {
+        "files_settling": list(inputs.settling),
+        "files_removed": list(inputs.removed),
+    }
     manifest = {
         "summary": summary,
         "parameters": parameters.model_dump(mode="json"),
@@ -92,6 +99,8 @@ def summarise(
         "shards_done": len(done),
         "shards_skipped": len(skipped),
         "shards_failed": sum(bool(outcome.error) for outcome in outcomes),
+        "shards_left": sum(bool(outcome.left) for outcome in outcomes),
+        "left_because": _counted(outcome.left for outcome in outcomes if outcome.left),
         "scored_because": _counted(outcome.why for outcome in outcomes if outcome.why),
         "labels": _added(record.labels for record in done),
         "languages": _added(record.languages for record in done),
@@ -114,11 +123,17 @@ def _engine(model: ScoringModel) -> str:
 
 
 def _shortened(summary: dict[str, Any]) -> dict[str, Any]:
-    """Leave out all but a few of many failures; the manifest has them all."""
+    """Leave out all but a few of many failures and files; the manifest has them all."""
     failures = list(summary["failures"].items())
-    more = len(failures) - _FAILURES_SHOWN
-    shown = dict(failures[:_FAILURES_SHOWN])
-    return summary | {"failures": shown | ({"more": more} if more > 0 else {})}
+    more = len(failures) - _SHOWN
+    shown = dict(failures[:_SHOWN]) | ({"more": more} if more > 0 else {})
+    files = {name: _first_of(summary[name]) for name in ("files_settling", "files_removed")}
+    return summary | files | {"failures": shown}
+
+
+def _first_of(names: list[str]) -> list[str]:
+    more = len(names) - _SHOWN
+    return [*names[:_SHOWN], *([f"{more} more"] if more > 0 else [])]
 
 
 def as_markdown(title: str, fields: dict[str, Any]) -> str:

@@ -1,10 +1,11 @@
 """Whether a run that ended is a success: what was allowed to fail, and what did."""
 
-from typing import Any
+from typing import Any, cast
 
 from prefect.client.schemas.objects import State
+from prefect.states import Cancelled
 
-from tasks.errors import ShardsFailedError, TrackingError
+from tasks.errors import OutputInUseError, ShardsFailedError, TrackingError
 
 
 def raise_if_failed(
@@ -53,3 +54,12 @@ def raise_if_unrecorded(logged: State[Any]) -> None:
         f"everything is published, but MLflow has no record of this run ({reason}); "
         "run the same command again to make one"
     )
+
+
+def cancelled(error: OutputInUseError) -> dict[str, Any]:
+    """Return what ends a flow as cancelled, because another run holds its output folder.
+
+    It is a state, which Prefect keeps for itself, whatever its type says here: a caller of the
+    flow gets the error, and an automation that tells of failures stays silent.
+    """
+    return cast("dict[str, Any]", Cancelled(message=str(error), data=error))

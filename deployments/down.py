@@ -1,0 +1,29 @@
+"""`python -m deployments.down`: end what `python -m deployments.up` started, and nothing else."""
+
+import sys
+
+import flows  # noqa: F401 -- prepares the process
+from deployments.errors_shown import run
+from deployments.leftovers import end, leftovers
+from deployments.supervision import Supervisor
+from tasks.settings import get_settings
+
+
+def down() -> None:
+    """End the worker with its runs, then the servers, and say what was ended by force.
+
+    A run that is ended counts as crashed; what it published stays, and a new run goes on from
+    there.
+    """
+    settings = get_settings()
+    supervisor = Supervisor(settings)
+    was_running = supervisor.is_running
+    supervisor.stop()
+    rest = end(list(leftovers(settings)))
+    for ended in rest:
+        sys.stderr.write(f"ended what was left: process {ended}\n")
+    sys.stdout.write("all is down\n" if was_running or rest else "nothing was up\n")
+
+
+if __name__ == "__main__":
+    sys.exit(run(down))

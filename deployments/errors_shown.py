@@ -1,0 +1,21 @@
+"""An error of a command as one line, with its exit code."""
+
+import sys
+from collections.abc import Callable
+
+from tasks.errors import MillstreamError
+
+INTERRUPTED = 130
+
+
+def run(command: Callable[[], None]) -> int:
+    """Run a command and return its exit code; see `flows.command_line`."""
+    try:
+        command()
+    except MillstreamError as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("error: interrupted\n")
+        return INTERRUPTED
+    return 0

@@ -1,0 +1,27 @@
+"""`python -m deployments.launch NAME`: become a service, once nothing of it is left from before.
+
+The process manager starts services by this. A server that was killed may leave a child on its
+port, with which a new one could not start.
+"""
+
+import os
+import sys
+
+import flows  # noqa: F401 -- prepares the process
+from deployments.leftovers import MARK, end, leftovers, mark_of
+from deployments.services import WORKER, services_of
+from tasks.settings import get_settings
+
+
+def main() -> None:
+    """Replace this process by the service that the command line names."""
+    settings = get_settings()
+    service = next(found for found in services_of(settings) if found.name == sys.argv[1])
+    if service.name != WORKER:  # the runs of a worker that was killed go on without it
+        end(list(leftovers(settings, service.name)))
+    environment = os.environ | service.environment | {MARK: mark_of(settings, service.name)}
+    os.execve(service.command[0], service.command, environment)  # noqa: S606 -- no shell
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""The services that `make up` runs, and how each is started."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from prefect.settings import PREFECT_API_URL
+
+from tasks.settings import Settings
+
+PREFECT = "prefect"
+MLFLOW = "mlflow"
+WORKER = "worker"
+POOL = "millstream"
+
+# Prefect takes no shorter one: https://docs.prefect.io/v3/advanced/detect-zombie-flows
+HEARTBEAT_S = 30
+
+
+@dataclass(frozen=True)
+class Service:
+    """A long-lived process.
+
+    Attributes:
+        name: What it is called in the table, and its log file after.
+        command: The program and its arguments.
+        environment: Variables that it needs beside those of its parent.
+        address: Where people find it; empty if it has no address.
+        health: The URL that answers with 200 when it works; empty if it has none.
+        port: The port that it listens on, and the variable that moves it; none if it does not.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    address: str = ""
+    health: str = ""
+    port: tuple[str, int] | None = None
+
+
+def services_of(settings: Settings) -> tuple[Service, ...]:
+    """Return the services in the order in which they start.
+
+    A server that the environment names elsewhere is used and not started here.
+    """
+    found = []
+    if not _is_elsewhere(settings):
+        found.append(_prefect_server(settings))
+    if settings.tracking_uri.startswith("sqlite:"):
+        found.append(_mlflow_server(settings))
+    return (*found, _worker(settings))
+
+
+def api_url(settings: Settings) -> str:
+    """Return the address of Prefect's API: that of the server named, else that of `make up`."""
+    named = PREFECT_API_URL.value()
+    return str(named) if named else f"{_own_server(settings)}/api"
+
+
+def _is_elsewhere(settings: Settings) -> bool:
+    named = urlsplit(api_url(settings))
+    own = {settings.host, reachable(settings.host), "localhost"}
+    return named.hostname not in own or named.port != settings.prefect_port
+
+
+def _own_server(settings: Settings) -> str:
+    return f"http://{reachable(settings.host)}:{settings.prefect_port}"
+
+
+def reachable(host: str) -> str:
+    """Return the address at which this machine finds a server that listens on `host`."""
+    return "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 -- compared, not bound
+
+
+def _prefect_server(settings: Settings) -> Service:
+    return Service(
+        name=PREFECT,
+        command=(
+            *_python("prefect", "server", "start"),
+            *("--host", settings.host, "--port", str(settings.prefect_port)),
+        ),
+        # A path, not an address: the UI then works at whatever address and port it is opened.
+        environment={"PREFECT_UI_API_URL": "/api"},
+        address=_own_server(settings),
+        health=f"{_own_server(settings)}/api/health",
+        port=("PREFECT_PORT", settings.prefect_port),
+    )
+
+
+def _mlflow_server(settings: Settings) -> Service:
+    address = f"http://{reachable(settings.host)}:{settings.mlflow_port}"
+    return Service(
+        name=MLFLOW,
+        command=(
+            *_python("mlflow", "server", "--workers", "1"),
+            *("--host", settings.host, "--port", str(settings.mlflow_port)),
+            *("--backend-store-uri", settings.tracking_uri),
+            *("--artifacts-destination", settings.artifacts.as_uri()),
+        ),
+        # Its job runners would add a crowd of processes, and nothing here uses them.
+        environment={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        address=address,
+        health=f"{address}/health",
+        port=("MLFLOW_PORT", settings.mlflow_port),
+    )
+
+
+def _worker(settings: Settings) -> Service:
+    return Service(
+        name=WORKER,
+        command=(
+            *_python("prefect", "worker", "start"),
+            *("--pool", POOL, "--type", "process", "--name", WORKER),
+        ),
+        environment={
+            "PREFECT_API_URL": api_url(settings),
+            # A run takes seconds to start as it is.
+            "PREFECT_WORKER_QUERY_SECONDS": "2",
+        },
+    )
+
+
+def _python(module: str, *arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", module, *arguments)
+
+
+def folder_of(settings: Settings) -> Path:
+    """Return the folder of the process manager's configuration, socket and process id."""
+    return settings.root / "services"

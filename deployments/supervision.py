@@ -1,0 +1,195 @@
+"""The process manager: supervisord, which runs the services, restarts them and keeps their logs.
+
+https://supervisord.org; one a state folder, reached through a socket that its user alone may open.
+"""
+
+import configparser
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xmlrpc.client import Fault, ServerProxy
+
+import psutil
+from supervisor.xmlrpc import SupervisorTransport
+
+from deployments.leftovers import MARK, mark_of
+from deployments.services import WORKER, Service, folder_of
+from tasks.errors import MillstreamError, ParameterError
+from tasks.files import published_file
+from tasks.settings import REPOSITORY, Settings
+
+_LONGEST_SOCKET = 107  # bytes; what the kernel's sockaddr_un holds
+_LOG_BYTES = 10 * 2**20
+_LOGS_KEPT = 3
+_STOP_S = 40  # a worker waits for its runs to end
+_PAUSE_S = 0.1
+
+
+@dataclass(frozen=True)
+class ProcessState:
+    """What the process manager says of a service.
+
+    Attributes:
+        name: The service.
+        state: RUNNING, STARTING, BACKOFF, FATAL, STOPPED and others of supervisord's.
+        process: Its process id, or 0.
+        since: When it started, in seconds since 1970.
+    """
+
+    name: str
+    state: str
+    process: int
+    since: int
+
+
+class Supervisor:
+    """The process manager of a state folder, whether it runs or not."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.folder = folder_of(settings)
+        self.logs = settings.root / "logs"
+        self._socket = self.folder / "supervisor.sock"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it answers."""
+        try:
+            self._call("getState")
+        except OSError:
+            return False
+        return True
+
+    def log_of(self, service: str) -> Path:
+        """Return where a service's output goes."""
+        return self.logs / f"{service}.log"
+
+    def start(self, services: Sequence[Service]) -> None:
+        """Start it in the background, and with it the servers.
+
+        Raises:
+            ParameterError: If the state folder's path is too long for a socket in it.
+            MillstreamError: If it does not start.
+        """
+        if len(os.fsencode(self._socket)) > _LONGEST_SOCKET:
+            raise ParameterError(
+                f"MILLSTREAM_HOME: {self._settings.root} is too long for a socket in it; "
+                f"expected {_LONGEST_SOCKET} bytes for {self._socket}"
+            )
+        self.logs.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        with published_file(self.folder / "supervisord.conf") as draft, draft.open("w") as file:
+            self._configuration(services).write(file)
+        started = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "supervisor.supervisord",
+                "-c",
+                self.folder / "supervisord.conf",
+            ],
+            cwd=REPOSITORY,
+            env=os.environ | {MARK: mark_of(self._settings, "supervisor")},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        deadline = time.monotonic() + _STOP_S
+        while started.returncode == 0 and not self.is_running and time.monotonic() < deadline:
+            time.sleep(_PAUSE_S)
+        if not self.is_running:
+            reason = " ".join((started.stdout + started.stderr).split())
+            raise MillstreamError(f"supervisord: did not start ({reason}); expected it to answer")
+
+    def start_service(self, name: str) -> None:
+        """Start a service, if it does not run."""
+        try:
+            self._call("startProcess", name, False)
+        except Fault as fault:
+            if not fault.faultString.startswith("ALREADY_STARTED"):
+                raise MillstreamError(f"{name}: cannot be started ({fault.faultString})") from fault
+
+    def states(self) -> tuple[ProcessState, ...]:
+        """Return the state of each service."""
+        return tuple(
+            ProcessState(found["name"], found["statename"], found["pid"], found["start"])
+            for found in self._call("getAllProcessInfo")
+        )
+
+    def state_of(self, name: str) -> ProcessState:
+        """Return the state of the service `name`."""
+        return next(state for state in self.states() if state.name == name)
+
+    def stop(self) -> None:
+        """End the services, the last started first, and the process manager; wait for its end.
+
+        If it does not run, nothing happens.
+        """
+        if not self.is_running:
+            return
+        process = psutil.Process(self._call("getPID"))
+        services = len(self.states())
+        self._call("shutdown")
+        # Its services have as long as their configuration says, one after the other.
+        process.wait(timeout=_STOP_S * (services + 1))
+
+    def _call(self, method: str, *arguments: object) -> Any:
+        # A proxy holds one connection, which a restart of the other side would break.
+        transport: Any = SupervisorTransport(None, None, f"unix://{self._socket}")
+        proxy: Any = ServerProxy("http://127.0.0.1", transport=transport)
+        return getattr(proxy.supervisor, method)(*arguments)
+
+    def _configuration(self, services: Sequence[Service]) -> configparser.RawConfigParser:
+        configuration = configparser.RawConfigParser()
+        configuration["supervisord"] = {
+            "logfile": _literal(self.log_of("supervisor")),
+            "logfile_maxbytes": str(_LOG_BYTES),
+            "logfile_backups": str(_LOGS_KEPT),
+            "pidfile": _literal(self.folder / "supervisord.pid"),
+            "childlogdir": _literal(self.logs),
+            "umask": f"{_umask():03o}",
+        }
+        configuration["unix_http_server"] = {"file": _literal(self._socket), "chmod": "0700"}
+        configuration["rpcinterface:supervisor"] = {
+            "supervisor.rpcinterface_factory": ("supervisor.rpcinterface:make_main_rpcinterface")
+        }
+        for place, service in enumerate(services, start=1):
+            configuration[f"program:{service.name}"] = self._program(service, place)
+        return configuration
+
+    def _program(self, service: Service, place: int) -> dict[str, str]:
+        return {
+            "command": f'"{_literal(Path(sys.executable))}" -m deployments.launch {service.name}',
+            "directory": _literal(REPOSITORY),
+            "priority": str(place),
+            # Its pool has to be there before it.
+            "autostart": str(service.name != WORKER).lower(),
+            "autorestart": "true",
+            "startsecs": "3",
+            "startretries": "5",
+            "stopasgroup": "true",
+            "killasgroup": "true",
+            "stopwaitsecs": str(_STOP_S),
+            "redirect_stderr": "true",
+            "stdout_logfile": _literal(self.log_of(service.name)),
+            "stdout_logfile_maxbytes": str(_LOG_BYTES),
+            "stdout_logfile_backups": str(_LOGS_KEPT),
+        }
+
+
+def _umask() -> int:
+    """Return what this process was started with; supervisord would set one of its own."""
+    current = os.umask(0o077)
+    os.umask(current)
+    return current
+
+
+def _literal(path: Path) -> str:
+    """Return a path for supervisord, which expands what follows a percent sign."""
+    return str(path).replace("%", "%%")

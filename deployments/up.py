@@ -1,0 +1,68 @@
+"""`python -m deployments.up`: start the servers and a worker, and register all there is to run."""
+
+import sys
+
+import flows  # noqa: F401 -- prepares the process
+from deployments import check_config
+from deployments.errors_shown import run
+from deployments.health import check_ports, wait_until_healthy
+from deployments.leftovers import end, leftovers
+from deployments.registering import register
+from deployments.services import WORKER, Service, api_url, services_of
+from deployments.status import print_status
+from deployments.supervision import Supervisor
+from tasks.settings import Settings, check_home, get_settings
+
+
+def up() -> None:
+    """Start what does not run yet, wait until all of it works, and tell where it is.
+
+    What was started is ended again if anything fails on the way, or Ctrl-C is pressed.
+
+    Raises:
+        MillstreamError: If the configuration is wrong, a port is taken, or a service does not work.
+    """
+    check_home()
+    check_config.check()
+    settings = get_settings()
+    supervisor = Supervisor(settings)
+    services = services_of(settings)
+    if supervisor.is_running:
+        _make_work(supervisor, services, settings)
+        return
+    _end_leftovers(settings)
+    check_ports(services, settings)
+    settings.inbox.mkdir(exist_ok=True)
+    _make_databases()
+    try:
+        supervisor.start(services)
+        _make_work(supervisor, services, settings)
+    except BaseException:
+        supervisor.stop()
+        raise
+
+
+def _make_work(supervisor: Supervisor, services: tuple[Service, ...], settings: Settings) -> None:
+    api = api_url(settings)
+    for service in services:
+        if service.name == WORKER:  # it needs its pool, and that a server
+            register(api, settings)
+        supervisor.start_service(service.name)
+        wait_until_healthy(service, supervisor, api)
+    print_status(settings)
+
+
+def _end_leftovers(settings: Settings) -> None:
+    for ended in end(list(leftovers(settings))):
+        sys.stderr.write(f"ended what was left from before: process {ended}\n")
+
+
+def _make_databases() -> None:
+    """Make MLflow's database, which several processes must not do at once."""
+    from tasks.tracking import connect
+
+    connect()
+
+
+if __name__ == "__main__":
+    sys.exit(run(up))
