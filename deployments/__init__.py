@@ -1,1 +1,3 @@
-"""How flows are run elsewhere (served, in work pools, on clusters), never what they do."""
+"""How flows are run elsewhere (work pools, clusters), never what they do."""
+
+import tasks  # noqa: F401 -- prepares the process, before a module here imports Prefect

@@ -20,7 +20,6 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.templating import apply_values
 from pydantic import TypeAdapter, ValidationError
 
-import flows  # noqa: F401 -- prepares the process
 from deployments.errors_shown import run
 from deployments.project_file import Deployment, ProjectFile
 from tasks.errors import ParameterError

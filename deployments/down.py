@@ -2,7 +2,6 @@
 
 import sys
 
-import flows  # noqa: F401 -- prepares the process
 from deployments.errors_shown import run
 from deployments.leftovers import end, leftovers
 from deployments.supervision import Supervisor

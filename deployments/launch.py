@@ -7,7 +7,6 @@ port, with which a new one could not start.
 import os
 import sys
 
-import flows  # noqa: F401 -- prepares the process
 from deployments.leftovers import MARK, end, leftovers, mark_of
 from deployments.services import WORKER, services_of
 from tasks.settings import get_settings

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.table import Table
 
-import flows  # noqa: F401 -- prepares the process
 from deployments.health import answers
 from deployments.services import api_url, services_of
 from deployments.supervision import Supervisor

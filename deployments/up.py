@@ -2,7 +2,6 @@
 
 import sys
 
-import flows  # noqa: F401 -- prepares the process
 from deployments import check_config
 from deployments.errors_shown import run
 from deployments.health import check_ports, wait_until_healthy

@@ -1,1 +1,10 @@
-"""The stages of the work: one module a stage, plain functions in thin Prefect tasks."""
+"""The stages: plain functions that do the work, in thin Prefect tasks.
+
+Dependencies read their home and telemetry variables when they are imported, so the defaults are
+set here, before any module of this room imports one: the project's only import-time side effect.
+Prefect loads a flow by its file, without `flows/__init__.py`, so that place would be too late.
+"""
+
+from tasks.settings import prepare_process
+
+prepare_process()

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -162,7 +163,9 @@ class _Crew:
 
         def collect(future: PrefectFuture[Any]) -> None:
             try:
-                self._collect(planned, future.result(raise_on_failure=False))
+                # The pool drops what has not begun when the run is told to end.
+                with suppress(CancelledError):
+                    self._collect(planned, future.result(raise_on_failure=False))
             finally:
                 free()
 

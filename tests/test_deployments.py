@@ -1,20 +1,14 @@
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
+"""What `prefect.yaml` deploys, and the forms that the UI draws of it."""
+
 from typing import Any
 
 import pytest
 import yaml
 from prefect import Flow
-from prefect.client.orchestration import get_client
 from prefect.flows import load_flow_from_entrypoint
-from prefect.settings import PREFECT_API_URL
+from prefect.utilities.callables import parameter_schema
 
-from deployments.serve import FLOWS
 from tasks.settings import REPOSITORY
-from tests.builders import HEEDING_INTERRUPTS
 
 ENTRYPOINTS = {
     "flows/train_classifier.py:train_classifier": "train-classifier",
@@ -25,59 +19,76 @@ ENTRYPOINTS = {
     "flows/explain_prediction.py:explain_prediction": "explain-prediction",
     "flows/prune_cache.py:prune_cache": "prune-cache",
 }
-KEYS = {"name", "entrypoint", "work_pool"}
+
+DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())[
+    "deployments"
+]
 
 
-@pytest.fixture
-def project() -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())
-    return content
+def load(entrypoint: str) -> Flow[..., Any]:
+    return load_flow_from_entrypoint(str(REPOSITORY / entrypoint), use_placeholder_flow=False)
 
 
-def test_every_flow_is_deployed_once_and_to_the_pool(project: dict[str, Any]) -> None:
-    deployments = project["deployments"]
-    assert [deployment["entrypoint"] for deployment in deployments] == list(ENTRYPOINTS)
-    for deployment in deployments:
-        assert deployment.keys() == KEYS  # Prefect ignores keys that it does not know
-        assert deployment["work_pool"] == {"name": "millstream"}
+@pytest.mark.parametrize("entrypoint", ENTRYPOINTS)
+def test_every_flow_of_the_contract_can_be_run_on_demand(entrypoint: str) -> None:
+    assert load(entrypoint).name == ENTRYPOINTS[entrypoint]
+    on_demand = [
+        deployment
+        for deployment in DEPLOYMENTS
+        if deployment["entrypoint"] == entrypoint and deployment["name"] == "on-demand"
+    ]
+    assert len(on_demand) == 1
+    assert "schedules" not in on_demand[0]
 
 
-def test_every_entrypoint_loads_the_flow_of_the_contract(
-    project: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(REPOSITORY)  # as a worker does
-    for deployment in project["deployments"]:
-        entrypoint = deployment["entrypoint"]
-        flow: Flow[..., Any] = load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
-        assert flow.name == ENTRYPOINTS[entrypoint]
+def test_nothing_else_is_deployed_and_all_of_it_to_the_pool() -> None:
+    assert {deployment["entrypoint"] for deployment in DEPLOYMENTS} == set(ENTRYPOINTS)
+    assert {deployment["work_pool"]["name"] for deployment in DEPLOYMENTS} == {"millstream"}
+
+
+def test_schedules_carry_names_time_zones_and_parameters() -> None:
+    schedules = {d["name"]: d["schedules"] for d in DEPLOYMENTS if "schedules" in d}
+    assert set(schedules) == {"weekly-training", "nightly"}
+    for (schedule,) in schedules.values():
+        assert schedule.keys() == {"slug", "cron", "timezone", "parameters"}
+
+
+def test_what_is_scheduled_never_runs_twice_at_a_time() -> None:
+    for deployment in DEPLOYMENTS:
+        if "schedules" in deployment:
+            limit = deployment["concurrency_limit"]
+            assert limit == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+
+
+@pytest.mark.parametrize("entrypoint", ENTRYPOINTS)
+def test_the_form_describes_every_parameter_and_bounds_every_number(entrypoint: str) -> None:
+    schema = parameter_schema(load(entrypoint))
+    for name, field in schema.properties.items():
+        assert field.get("description"), name
+        kinds = [field, *field.get("anyOf", [])]
+        if any(kind.get("type") in ("integer", "number") for kind in kinds):
+            assert {"minimum", "exclusiveMinimum"} & field.keys(), name
+        if name not in schema.required:
+            assert "default" in field, name
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "name", "choices"),
+    [
+        ("flows/score_shards.py:score_shards", "language_policy", ["score", "flag", "reject"]),
+        (
+            "flows/build_inference_pipeline.py:build_inference_pipeline",
+            "promotion",
+            ["if_no_worse", "always"],
+        ),
+        ("flows/train_classifier.py:train_classifier", "strategy", ["full", "freeze"]),
+    ],
+)
+def test_the_form_lists_choices(entrypoint: str, name: str, choices: list[str]) -> None:
+    assert parameter_schema(load(entrypoint)).properties[name]["enum"] == choices
 
 
 def test_flows_and_only_flows_are_modules_with_a_command_line() -> None:
     named = {entrypoint.split(":")[0] for entrypoint in ENTRYPOINTS}
     others = {"flows/__init__.py", "flows/command_line.py"}
     assert {f"flows/{path.name}" for path in (REPOSITORY / "flows").glob("*.py")} == named | others
-
-
-def test_served_flows_are_those_of_the_contract() -> None:
-    assert [flow.name for flow in FLOWS] == list(ENTRYPOINTS.values())
-
-
-@pytest.mark.slow
-def test_serving_registers_each_flow_with_its_form(prefect_harness: None, home: Path) -> None:
-    command = [*HEEDING_INTERRUPTS, sys.executable, "-m", "deployments.serve"]
-    environment = {"PREFECT_API_URL": str(PREFECT_API_URL.value()), "MILLSTREAM_HOME": str(home)}
-    with (
-        subprocess.Popen(command, cwd=REPOSITORY, env=environment) as process,
-        get_client(sync_client=True) as client,
-    ):
-        deadline = time.monotonic() + 60
-        while len(found := client.read_deployments()) < len(ENTRYPOINTS):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-    assert {deployment.entrypoint for deployment in found} == set(ENTRYPOINTS)
-    for deployment in found:
-        assert deployment.parameter_openapi_schema
-        properties = deployment.parameter_openapi_schema["properties"]
-        assert all("description" in value for value in properties.values())
