@@ -14,7 +14,6 @@ from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import PREFECT_API_URL
 from rich.console import Console
 
-from deployments.serve import FLOWS
 from flows import command_line
 from flows.command_line import run
 from flows.score_shards import score_shards
@@ -22,6 +21,7 @@ from tasks import errors
 from tasks.parameters import Positive
 from tasks.settings import REPOSITORY
 from tests.builders import Trained
+from tests.every_flow import FLOWS
 
 FLOW_NAMES = [flow.fn.__name__ for flow in FLOWS]
 HEAVY = {"mlflow", "torch", "transformers", "pandas", "pyarrow", "sklearn", "matplotlib", "gcld3"}

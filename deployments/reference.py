@@ -1,0 +1,137 @@
+"""`python -m deployments.reference`: write docs/reference.md from the code that it describes."""
+
+import inspect
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+from prefect import Flow
+from prefect.flows import load_flow_from_entrypoint
+from prefect.utilities.callables import parameter_schema
+
+from flows import command_line
+from pyfunc import settings as model_settings
+from tasks.settings import REPOSITORY, Settings
+
+PAGE = REPOSITORY / "docs" / "reference.md"
+
+_HEAD = """# Reference
+
+Made by `make docs` from the code; a test compares the two.
+"""
+
+
+def reference() -> str:
+    """Return the page: flows and their parameters, deployments, variables, exit codes."""
+    deployments = _deployments()
+    entrypoints = dict.fromkeys(deployment["entrypoint"] for deployment in deployments)
+    loaded = [load_flow_from_entrypoint(str(REPOSITORY / entry)) for entry in sorted(entrypoints)]
+    parts = [
+        _HEAD,
+        "## Flows\n",
+        *(_flow(flow) for flow in loaded),
+        "## Deployments\n",
+        _table(("deployment", "schedule", "parameters"), _deployment_rows(deployments)),
+        "## Variables of the environment\n",
+        _table(("variable", "default", "what it is"), _variable_rows()),
+        "## Exit codes\n",
+        _table(("code", "meaning"), _exit_code_rows()),
+    ]
+    return "\n".join(parts)
+
+
+def _flow(flow: Flow[..., Any]) -> str:
+    head = (inspect.getdoc(flow.fn) or "").splitlines()[0]
+    schema = parameter_schema(flow)
+    rows = [
+        (
+            f"`{name}`",
+            _kind(field),
+            "*required*" if name in schema.required else f"`{_value(field.get('default'))}`",
+            " ".join(field.get("description", "").split()),
+        )
+        for name, field in schema.properties.items()
+    ]
+    table = _table(("parameter", "values", "default", "what it is"), rows)
+    return f"### {flow.name}\n\n`python -m flows.{flow.fn.__name__}`. {head}\n\n{table}"
+
+
+def _kind(field: dict[str, Any]) -> str:
+    if "enum" in field:
+        return ", ".join(f"`{choice}`" for choice in field["enum"])
+    if "anyOf" in field:
+        return " or ".join(dict.fromkeys(_kind(kind) for kind in field["anyOf"]))
+    if field.get("type") == "array":
+        return f"list of {_kind(field['items'])}"
+    bounds = [
+        f"{sign} {field[key]}"
+        for key, sign in (
+            ("minimum", "≥"),
+            ("exclusiveMinimum", ">"),
+            ("maximum", "≤"),
+            ("exclusiveMaximum", "<"),
+        )
+        if key in field
+    ]
+    words = {"null": "none", "string": "text", "boolean": "true or false"}
+    kind = str(field.get("type", ""))
+    return " ".join([words.get(kind, kind), ", ".join(bounds)]).strip()
+
+
+def _deployment_rows(deployments: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+    for deployment in deployments:
+        name = load_flow_from_entrypoint(str(REPOSITORY / deployment["entrypoint"])).name
+        schedules = deployment.get("schedules", [])
+        when = "; ".join(f"`{s['cron']}` {s['timezone']}" for s in schedules)
+        triggered = "when a new champion is promoted" if deployment.get("triggers") else ""
+        given = deployment.get("parameters", {}) | {
+            key: value for schedule in schedules for key, value in schedule["parameters"].items()
+        }
+        yield (
+            f"`{name}/{deployment['name']}`",
+            when or triggered,
+            ", ".join(f"`{key}={_value(value)}`" for key, value in given.items()),
+        )
+
+
+def _variable_rows() -> Iterator[tuple[str, ...]]:
+    for kind in (Settings, model_settings.Settings):
+        described = _attributes(inspect.getdoc(kind) or "")
+        for name, field in kind.model_fields.items():
+            default = field.get_default()
+            shown = "" if default is None else str(default).replace(f"{REPOSITORY}/", "")
+            yield f"`{field.validation_alias}`", f"`{shown}`" if shown else "", described[name]
+
+
+def _attributes(docstring: str) -> dict[str, str]:
+    """Return what a Google-style docstring says of each attribute."""
+    _, _, section = docstring.partition("Attributes:\n")
+    entries = re.split(r"^    (\w+): ", section, flags=re.MULTILINE)[1:]
+    return {
+        name: " ".join(text.split())
+        for name, text in zip(entries[::2], entries[1::2], strict=True)
+    }
+
+
+def _exit_code_rows() -> list[tuple[str, str]]:
+    return re.findall(r"^    (\d+) +(.+)$", command_line.__doc__ or "", flags=re.MULTILINE)
+
+
+def _deployments() -> list[dict[str, Any]]:
+    content = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text(encoding="utf-8"))
+    return list(content["deployments"])
+
+
+def _table(head: tuple[str, ...], rows: Any) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    cells = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells) + "\n"
+
+
+def _value(value: Any) -> str:
+    return "none" if value is None else str(value).replace("{{ $MILLSTREAM_HOME }}", "var")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(reference(), encoding="utf-8")

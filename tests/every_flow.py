@@ -1,0 +1,23 @@
+"""The flows of the contract."""
+
+from typing import Any
+
+from prefect import Flow
+
+from flows.build_inference_pipeline import build_inference_pipeline
+from flows.end_to_end import end_to_end
+from flows.explain_prediction import explain_prediction
+from flows.promote_pipeline import promote_pipeline
+from flows.prune_cache import prune_cache
+from flows.score_shards import score_shards
+from flows.train_classifier import train_classifier
+
+FLOWS: tuple[Flow[..., Any], ...] = (
+    train_classifier,
+    build_inference_pipeline,
+    promote_pipeline,
+    score_shards,
+    end_to_end,
+    explain_prediction,
+    prune_cache,
+)

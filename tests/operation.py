@@ -1,0 +1,192 @@
+"""A state folder with everything up: real servers, a real worker, and the API to talk to them."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tasks.settings import REPOSITORY
+
+PATIENCE_S = 120.0
+FINAL = {"Completed", "Failed", "Crashed", "Cancelled", "TimedOut"}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What `make up` runs for one state folder.
+
+    Attributes:
+        home: The state folder.
+        prefect_port: Of Prefect's server.
+        mlflow_port: Of MLflow's server.
+        variables: Of the environment, beside those.
+    """
+
+    home: Path
+    prefect_port: int
+    mlflow_port: int
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def api(self) -> str:
+        return f"http://127.0.0.1:{self.prefect_port}/api"
+
+    def environment(self) -> dict[str, str]:
+        ours = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PREFECT", "MLFLOW", "MILLSTREAM"))
+        }
+        return ours | {
+            "MILLSTREAM_HOME": str(self.home),
+            "PREFECT_PORT": str(self.prefect_port),
+            "MLFLOW_PORT": str(self.mlflow_port),
+            # Two processes with as many threads each as there are cores wait for each other.
+            "OMP_NUM_THREADS": "1",
+            **self.variables,
+        }
+
+    def command(self, name: str) -> subprocess.CompletedProcess[str]:
+        """Run `python -m deployments.<name>` to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", f"deployments.{name}"],
+            cwd=REPOSITORY,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        return httpx.post(f"{self.api}{path}", json=body, timeout=30)
+
+    def get(self, path: str) -> Any:
+        found = httpx.get(f"{self.api}{path}", timeout=30)
+        found.raise_for_status()
+        return found.json()
+
+    def submit(
+        self, deployment: str, parameters: dict[str, Any], tags: tuple[str, ...] = ()
+    ) -> httpx.Response:
+        """Ask for a run, as the form in the UI does."""
+        found = self.get(f"/deployments/name/{deployment}")
+        body = {
+            "parameters": parameters,
+            "tags": list(tags),
+            "enforce_parameter_schema": True,
+            "state": {"type": "SCHEDULED"},
+        }
+        return self.post(f"/deployments/{found['id']}/create_flow_run", body)
+
+    def start(self, deployment: str, parameters: dict[str, Any], tags: tuple[str, ...] = ()) -> str:
+        """Ask for a run and return its id."""
+        submitted = self.submit(deployment, parameters, tags)
+        assert submitted.is_success, submitted.text
+        return str(submitted.json()["id"])
+
+    def state(self, run: str) -> dict[str, Any]:
+        state: dict[str, Any] = self.get(f"/flow_runs/{run}")["state"]
+        return state
+
+    def set_state(self, run: str, kind: str) -> None:
+        body = {"state": {"type": kind, "name": kind.capitalize()}}
+        self.post(f"/flow_runs/{run}/set_state", body).raise_for_status()
+
+    def wait_for(
+        self, run: str, states: set[str] = FINAL, patience: float = PATIENCE_S
+    ) -> dict[str, Any]:
+        """Wait until a run is in one of these states, and return it."""
+        until(lambda: self.state(run)["name"] in states, f"{run}: {states}", patience)
+        return self.state(run)
+
+    def complete(self, deployment: str, parameters: dict[str, Any]) -> str:
+        """Run a deployment to its good end and return the run's id."""
+        run = self.start(deployment, parameters)
+        state = self.wait_for(run)
+        assert state["name"] == "Completed", f"{state['message']}\n{self.log_of(run)}"
+        return run
+
+    def runs_of(self, deployment: str) -> list[dict[str, Any]]:
+        """Return the runs of a deployment, but for those that only wait for their time."""
+        found = self.get(f"/deployments/name/{deployment}")
+        body = {"deployments": {"id": {"any_": [found["id"]]}}, "limit": 200}
+        runs: list[dict[str, Any]] = self.post("/flow_runs/filter", body).json()
+        return [run for run in runs if run["state_type"] != "SCHEDULED"]
+
+    def log_of(self, run: str) -> str:
+        """Return the lines that the UI shows of a run."""
+        lines: list[str] = []
+        body: dict[str, Any] = {"logs": {"flow_run_id": {"any_": [run]}}, "limit": 200}
+        while found := self.post("/logs/filter", body | {"offset": len(lines)}).json():
+            lines += [f"{line['name']}: {line['message']}" for line in found]
+        return "\n".join(lines)
+
+    def artifacts_of(self, run: str) -> dict[str, dict[str, Any]]:
+        """Return a run's artifacts by their keys."""
+        body = {"artifacts": {"flow_run_id": {"any_": [run]}}}
+        return {found["key"]: found for found in self.post("/artifacts/filter", body).json()}
+
+
+@contextmanager
+def in_operation(home: Path, **variables: str) -> Iterator[Operation]:
+    """Bring a state folder up, and down at the end of the block."""
+    prefect_port, mlflow_port = free_ports(2)
+    operation = Operation(home, prefect_port, mlflow_port, variables)
+    try:
+        up = operation.command("up")
+        assert up.returncode == 0, up.stdout + up.stderr
+        yield operation
+    finally:
+        down = operation.command("down")
+        assert down.returncode == 0, down.stdout + down.stderr
+
+
+@contextmanager
+def webhook() -> Iterator[tuple[str, list[Any]]]:
+    """Yield the address of a server on loopback and the JSON documents that are posted to it."""
+    told: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- the base's name
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/told", told
+        server.shutdown()
+
+
+def free_ports(number: int) -> list[int]:
+    """Return ports that nobody listens on."""
+    probes = [socket.socket() for _ in range(number)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
+
+
+def until(holds: Callable[[], object], what: str, patience: float = PATIENCE_S) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + patience
+    while not holds():
+        assert time.monotonic() < deadline, f"{what}: not within {patience:.0f} s"
+        time.sleep(0.2)

@@ -1,0 +1,280 @@
+"""`make up`, `make status`, `make down`, and what happens between them: nothing here is made up."""
+
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import psutil
+import pytest
+
+from deployments.leftovers import MARK
+from tests.builders import Trained
+from tests.faults.scoring_command import state_folder
+from tests.operation import Operation, free_ports, in_operation, until, webhook
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def operation(
+    _trained_once: Trained, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Operation]:
+    """Everything up, with a tiny pipeline registered."""
+    home = state_folder(_trained_once.home, tmp_path_factory.mktemp("operation") / "var")
+    with in_operation(home) as operation:
+        yield operation
+
+
+def marked(home: Path) -> list[psutil.Process]:
+    """The processes that carry the mark of a state folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK, "").partition(":")[2] == str(home):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def process_of(operation: Operation, service: str) -> psutil.Process:
+    """The process of a service that its manager watches."""
+    found = (process for process in marked(operation.home) if is_child_of_manager(process))
+    return next(p for p in found if p.environ()[MARK].startswith(f"{service}:"))
+
+
+def is_child_of_manager(process: psutil.Process) -> bool:
+    parent = process.parent()
+    return parent is not None and is_manager(parent)
+
+
+def is_manager(process: psutil.Process) -> bool:
+    return "supervisor.supervisord" in process.cmdline()
+
+
+def rows_in(folder: Path, name: str, rows: int = 6) -> Path:
+    """Write a file of short texts."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.csv"
+    pd.DataFrame({"text": [f"{name} film {row}" for row in range(rows)]}).to_csv(path, index=False)
+    return path
+
+
+# Servers
+
+
+def test_status_names_what_works_and_where(operation: Operation) -> None:
+    status = operation.command("status")
+    assert status.returncode == 0
+    for port in (operation.prefect_port, operation.mlflow_port):
+        assert f"http://127.0.0.1:{port}" in status.stdout
+    assert status.stdout.count("works") == 3
+
+
+def test_nothing_listens_but_on_loopback(operation: Operation) -> None:
+    addresses = {
+        connection.laddr.ip
+        for process in marked(operation.home)
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert addresses == {"127.0.0.1"}
+
+
+def test_the_user_interfaces_answer_on_ports_of_ones_own(operation: Operation) -> None:
+    prefect, mlflow = (
+        f"http://127.0.0.1:{port}" for port in (operation.prefect_port, operation.mlflow_port)
+    )
+    assert httpx.get(f"{prefect}/ui-settings").json()["api_url"] == "/api"
+    for address in (prefect, mlflow):
+        page = httpx.get(address, follow_redirects=True)
+        assert page.is_success
+        assert "<html" in page.text.lower()
+
+
+def test_up_once_more_changes_nothing(operation: Operation) -> None:
+    before = {service: process_of(operation, service).pid for service in ("prefect", "worker")}
+    assert operation.command("up").returncode == 0
+    assert before == {service: process_of(operation, service).pid for service in before}
+
+
+@pytest.mark.parametrize("service", ["mlflow", "prefect"])
+def test_a_server_that_is_killed_comes_back(operation: Operation, service: str) -> None:
+    process = process_of(operation, service)
+    process.kill()
+    until(lambda: not process.is_running(), "killed")
+    until(lambda: operation.command("status").returncode == 0, f"{service} is back")
+
+
+# Runs
+
+
+def test_a_run_shows_its_progress_its_log_and_its_summary(
+    operation: Operation, tmp_path: Path
+) -> None:
+    secret = "words of a row that no log may have"
+    folder = tmp_path / "in"
+    folder.mkdir()
+    pd.DataFrame({"text": [secret, None, "a film"]}).to_csv(folder / "a.csv", index=False)
+    output = tmp_path / "out"
+    run = operation.complete(
+        "score-shards/on-demand", {"inputs": [str(folder)], "output_dir": str(output)}
+    )
+    log = operation.log_of(run)
+    assert "tasks.planning: 1 shards: {'new': 1}" in log
+    assert "pyfunc." in log
+    assert secret not in log
+    assert secret not in (output / "manifest.json").read_text()
+    artifacts = operation.artifacts_of(run)
+    assert artifacts["scoring-progress"]["data"] == 100
+    assert "3 of 3 rows" in artifacts["scoring-progress"]["description"]
+    assert "scoring-summary" in artifacts
+
+
+def test_the_form_refuses_bad_values_by_the_name_of_their_field(operation: Operation) -> None:
+    submitted = operation.submit(
+        "score-shards/on-demand", {"inputs": ["in"], "output_dir": "out", "shard_rows": 0}
+    )
+    assert submitted.status_code in (409, 422)
+    assert "shard_rows" in submitted.text
+
+
+def test_the_run_that_loses_an_output_folder_ends_cancelled_and_disturbs_no_one(
+    operation: Operation, tmp_path: Path
+) -> None:
+    inputs = rows_in(tmp_path / "in", "many", rows=20_000)
+    parameters = {
+        "inputs": [str(inputs)],
+        "output_dir": str(tmp_path / "out"),
+        "batch_tokens": 32,
+        "use_cache": False,
+    }
+    first = operation.start("score-shards/on-demand", parameters)
+    until((tmp_path / "out" / ".lock.json").exists, "the first run has the folder")
+    second = operation.start("score-shards/on-demand", parameters)
+    state = operation.wait_for(second)
+    assert state["name"] == "Cancelled"
+    assert f"{tmp_path / 'out'} is in use by run" in state["message"]
+    assert operation.state(first)["name"] == "Running"
+
+    started = time.monotonic()
+    operation.set_state(first, "CANCELLING")
+    assert operation.wait_for(first)["name"] == "Cancelled"
+    assert time.monotonic() - started < 30  # on busy cores; the bench measures it
+
+
+def test_a_run_again_does_the_rest_and_only_failed_just_that(
+    operation: Operation, tmp_path: Path
+) -> None:
+    folder, output = tmp_path / "in", tmp_path / "out"
+    good, bad = rows_in(folder, "good"), folder / "bad.csv"
+    bad.write_text("no column\n1\n")
+    parameters: dict[str, Any] = {"inputs": [str(folder)], "output_dir": str(output)}
+
+    failed = operation.start("score-shards/on-demand", parameters)
+    assert operation.wait_for(failed)["name"] == "Failed"
+    written = {path.name: path.stat().st_mtime_ns for path in output.glob("predictions/*")}
+
+    rows_in(folder, "new")
+    rows_in(folder, "bad")
+    again = operation.complete("score-shards/on-demand", parameters | {"only_failed": True})
+    summary = operation.artifacts_of(again)["scoring-summary"]["data"]
+    assert "new: 1" in summary  # left, because it never failed
+    scored = sorted(path.name.split("-")[0] for path in output.glob("predictions/*"))
+    assert scored == ["bad", "good"]
+
+    # As the button Retry in the UI does it.
+    operation.set_state(failed, "SCHEDULED")
+    until(lambda: operation.get(f"/flow_runs/{failed}")["run_count"] == 2, "it runs again")
+    assert operation.wait_for(failed)["name"] == "Completed"
+    assert len(list(output.glob("predictions/*"))) == 3
+    for name, when in written.items():
+        assert (output / "predictions" / name).stat().st_mtime_ns == when
+    assert good.exists()
+
+
+def test_a_new_champion_has_the_inbox_scored_again_once(operation: Operation) -> None:
+    rows_in(operation.home / "inbox", "letter")
+    before = len(operation.runs_of("score-shards/rescore"))
+    built = operation.complete(
+        "build-inference-pipeline/rebuild-and-promote",
+        {"finetuned_model": "1", "max_tokens": 24},
+    )
+    version = operation.artifacts_of(built)  # its report is in the log; the version in the event
+    assert version is not None
+    until(lambda: len(operation.runs_of("score-shards/rescore")) == before + 1, "re-scoring")
+    run = operation.runs_of("score-shards/rescore")[0]
+    assert run["parameters"]["model_uri"].startswith("models:/inference_pipeline_model/")
+    assert operation.wait_for(run["id"])["name"] == "Completed"
+    time.sleep(5)
+    assert len(operation.runs_of("score-shards/rescore")) == before + 1
+
+
+# Ends
+
+
+def test_a_taken_port_is_named_before_anything_is_started(tmp_path: Path) -> None:
+    home = tmp_path / "var"
+    home.mkdir()
+    mine, other = free_ports(2)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", mine))
+        taken.listen()
+        up = Operation(home, mine, other).command("up")
+    assert up.returncode == 2
+    assert f"PREFECT_PORT: 127.0.0.1:{mine} cannot be listened on" in up.stderr
+    assert not (home / "services").exists()
+    assert marked(home) == []
+
+
+def test_what_a_kill_left_is_ended_by_the_next_up_and_everything_by_down(tmp_path: Path) -> None:
+    home = tmp_path / "var"
+    home.mkdir()
+    bystander = psutil.Popen(["sleep", "600"])
+    try:
+        with in_operation(home) as operation:
+            manager = next(process for process in marked(home) if is_manager(process))
+            orphans = [process for process in marked(home) if process != manager]
+            manager.send_signal(signal.SIGKILL)
+            until(lambda: not manager.is_running(), "killed")
+            assert any(process.is_running() for process in orphans)
+            assert operation.command("status").returncode == 1
+            up = operation.command("up")
+            assert up.returncode == 0, up.stderr
+            assert "ended what was left from before" in up.stderr
+            assert not any(process.is_running() for process in orphans)
+            assert operation.command("status").returncode == 0
+        assert marked(home) == []
+        assert bystander.poll() is None
+        down = operation.command("down")
+        assert (down.returncode, down.stdout) == (0, "nothing was up\n")
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+# Failures
+
+
+def test_a_failed_scheduled_run_is_told_once_and_others_are_not(tmp_path: Path) -> None:
+    home = tmp_path / "var"
+    home.mkdir()
+    with (
+        webhook() as (address, told),
+        in_operation(home, MILLSTREAM_NOTIFICATION_URL=address) as operation,
+    ):
+        parameters = {"inputs": [str(tmp_path / "none")], "output_dir": str(tmp_path / "out")}
+        by_hand = operation.start("score-shards/on-demand", parameters)
+        scheduled = operation.start("score-shards/on-demand", parameters, tags=("auto-scheduled",))
+        for run in (by_hand, scheduled):
+            assert operation.wait_for(run)["name"] == "Failed"
+        until(lambda: told, "told")
+        time.sleep(5)
+        (notification,) = told
+        assert notification["subject"].startswith("score-shards: ")
+        assert scheduled in notification["body"]
