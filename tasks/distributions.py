@@ -7,7 +7,10 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.records import SCORE_BINS
 
+# Where a training run keeps what was measured on its test rows.
 DISTRIBUTION_FILE = "evaluation/distribution.json"
+CONFUSION_FILE = "evaluation/confusion_matrix.json"
+ROC_FILE = "evaluation/roc_curve.json"
 
 
 class Distribution(BaseModel):

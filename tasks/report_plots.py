@@ -84,7 +84,7 @@ def score_distribution(series: Mapping[str, Sequence[int]]) -> Figure:
     axes = figure.subplots()
     edges = [place / SCORE_BINS for place in range(SCORE_BINS + 1)]
     for number, (name, bins) in enumerate(series.items()):
-        shares = [rows / max(1, sum(bins)) for rows in bins]
+        shares = [100 * rows / max(1, sum(bins)) for rows in bins]
         color = _SERIES[number]
         if number == 0:
             axes.stairs(shares, edges, fill=True, color=color, alpha=0.55, label=name)
@@ -92,8 +92,10 @@ def score_distribution(series: Mapping[str, Sequence[int]]) -> Figure:
             axes.stairs(shares, edges, color=color, lw=1.8, ls=_STYLES[number], label=name)
     axes.set_xlim(_first_score(series.values()), 1)
     axes.set(xlabel="prediction score")
-    axes.yaxis.set_major_formatter(lambda value, _place: percent(value))
-    _finish(axes, "y", names=len(series))
+    axes.yaxis.set_major_formatter(lambda value, _place: f"{value:.3g} %")
+    axes.grid(axis="y", color=_LINE, lw=0.8)
+    axes.set_axisbelow(True)
+    _finish(axes, names=len(series))
     return figure
 
 
@@ -118,8 +120,8 @@ def shares_by_name(series: Series) -> Figure:
     axes.set_yticks(range(len(names)), [_shortened(name) for name in names])
     axes.invert_yaxis()
     axes.margins(x=0.14)
-    axes.xaxis.set_major_formatter(lambda value, _place: percent(value))
-    _finish(axes, "x", names=len(series))
+    axes.set_xticks([])  # each bar says its number
+    _finish(axes, names=len(series))
     return figure
 
 
@@ -128,9 +130,7 @@ def names_shown(series: Series) -> list[str]:
     return list(dict.fromkeys(name for rows in series.values() for name in rows))[:_MOST_BARS]
 
 
-def _finish(axes: Axes, along: str, *, names: int) -> None:
-    axes.grid(axis="y" if along == "y" else "x", color=_LINE, lw=0.8)
-    axes.set_axisbelow(True)
+def _finish(axes: Axes, *, names: int) -> None:
     axes.tick_params(length=0)
     if names > 1:
         axes.figure.legend(loc="outside upper left", ncols=names, fontsize=9, handlelength=1.6)

@@ -1,7 +1,7 @@
 """What Prefect shows of a run: a link to the report, and a few figures."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
@@ -10,6 +10,10 @@ from prefect.client.schemas.objects import State
 from tasks import numbers_in_words as words
 from tasks.retrying import unless_refused
 from tasks.run_figures import LoggedRun
+from tasks.training import FineTuned
+
+if TYPE_CHECKING:
+    from tasks.training_report import Reported
 
 _KEY_FIGURES = (
     ("rows in", "rows_in", words.count),
@@ -23,6 +27,14 @@ _KEY_FIGURES = (
     ("seconds saved", "seconds_saved", words.seconds),
     ("rows a second", "rows_per_second", words.speed),
     ("duration", "seconds", words.seconds),
+)
+
+
+TEST_FIGURES = (
+    ("Test accuracy", "test_accuracy", words.percent),
+    ("F1, mean of the labels", "test_f1", words.decimal),
+    ("ROC AUC", "test_roc_auc", words.decimal),
+    ("Calibration error", "test_calibration_error", words.decimal),
 )
 
 
@@ -47,6 +59,26 @@ def link_scoring_report(summary: dict[str, Any], logged: LoggedRun | None) -> No
         markdown=scoring_markdown(summary, logged),
         description="What was scored",
     )
+
+
+@task(name="report training", retries=3, retry_delay_seconds=5, retry_condition_fn=unless_refused)
+def report_training(fine_tuned: FineTuned) -> str:
+    """Log a report to the training run, once; link it and leave a short summary in Prefect.
+
+    Returns:
+        Where the report opens, or an empty string if it could not be made.
+    """
+    from tasks.training_report import log_report
+
+    reported = log_report(fine_tuned.run_id)
+    if reported.url:
+        link_report("training-report", reported.url, fine_tuned.run_id)
+    create_markdown_artifact(
+        key="training-summary",
+        markdown=training_markdown(reported, reused=fine_tuned.reused),
+        description="How well the trained model does",
+    )
+    return reported.url
 
 
 def link_report(key: str, url: str, run_id: str) -> None:
@@ -79,6 +111,24 @@ def scoring_markdown(summary: dict[str, Any], logged: LoggedRun | None) -> str:
         lines += [logged.report_error, ""] if logged.report_error else []
         if logged.report_url:
             lines.append(f"[Report in MLflow]({logged.report_url})")
+    return "\n".join(lines)
+
+
+def training_markdown(reported: "Reported", *, reused: bool) -> str:
+    """Return the test figures of a model beside those of the training before it, as Markdown."""
+    rows = [
+        (
+            name,
+            words.shown(reported.metrics.get(key), form),
+            words.shown(reported.previous.get(key), form),
+        )
+        for name, key, form in TEST_FIGURES
+    ]
+    lines = ["# Trained classifier", "", f"MLflow run {reported.run_id}", ""]
+    lines += ["The model of an earlier run was taken: all is equal.", ""] if reused else []
+    lines += [*markdown_table(("", "this run", "previous run"), rows), ""]
+    lines += [reported.trouble, ""] if reported.trouble else []
+    lines += [f"[Report in MLflow]({reported.url})"] if reported.url else []
     return "\n".join(lines)
 
 

@@ -1,18 +1,16 @@
 """What a scoring run is compared with: the run before it, and the test rows of its model."""
 
-import logging
 from pathlib import Path
 
 from mlflow.entities import Run
 from pydantic import ValidationError
 
-from tasks.distributions import DISTRIBUTION_FILE, Distribution
+from tasks.distributions import Distribution
 from tasks.registry import find_version
 from tasks.run_figures import FIGURES_FILE, RunFigures
 from tasks.scoring import EXPERIMENT
 from tasks.tracking import connect, experiment_id, logged_json, started_of
-
-logger = logging.getLogger(__name__)
+from tasks.training_history import distribution_of
 
 
 def previous_run(output_dir: Path) -> RunFigures | None:
@@ -54,14 +52,6 @@ def trained_distribution(model_uri: str) -> Distribution | None:
     name, number = model_uri.removeprefix("models:/").split("/")
     run_id = find_version(name, number).tags.get("training_run_id", "")
     return distribution_of(run_id) if run_id else None
-
-
-def distribution_of(run_id: str) -> Distribution | None:
-    """Return what the model of a training run predicted for its test rows, if that is known."""
-    try:
-        return Distribution.model_validate(logged_json(run_id, DISTRIBUTION_FILE))
-    except ValidationError:
-        return None
 
 
 def _last_run(output_dir: str) -> Run | None:

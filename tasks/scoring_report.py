@@ -8,16 +8,10 @@ from tasks.distributions import Distribution
 from tasks.rejected_examples import Example
 from tasks.report_page import Block, Facts, KeyFigure, Note, Page, Pictures, Quotes, Section
 from tasks.report_plots import draw, score_distribution, shares_by_name
+from tasks.report_tables import compared, shares_table
 from tasks.run_figures import RunFigures
 from tasks.scoring import ScoringParameters, ShardOutcome
-from tasks.scoring_tables import (
-    compared,
-    failures_table,
-    files_table,
-    reasons_shown,
-    reasons_table,
-    shares_table,
-)
+from tasks.scoring_tables import failures_table, files_table, reasons_shown, reasons_table
 
 _NOW, _BEFORE, _TRAINED = "this run", "previous run", "test rows of training"
 
@@ -54,13 +48,13 @@ def scoring_page(run: ScoringRun) -> Page:
         _what_ran(run),
         Section("On what", [files_table(run.outcomes)]),
         _how_well(run),
-        Section("How fast", [compared(run.figures, run.previous, _SPEED)]),
+        Section("How fast", [compared(run.figures.metrics, _earlier(run), _SPEED)]),
         _predictions(run),
         _languages(run),
         _rejects(run),
-        Section("Savings", [compared(run.figures, run.previous, _SAVINGS)]),
+        Section("Savings", [compared(run.figures.metrics, _earlier(run), _SAVINGS)]),
     )
-    started = f"{run.figures.started.astimezone():%Y-%m-%d %H:%M %Z}"
+    started = words.moment(run.figures.started)
     return Page(
         kind="Scoring report",
         title=run.parameters.output_dir.name,
@@ -104,7 +98,7 @@ def _key_figures(run: ScoringRun) -> list[KeyFigure]:
         ("Rows a second", run.figures.metrics["rows_per_second"], words.speed, "rows_per_second"),
         ("Duration", run.figures.metrics["seconds"], words.seconds, "seconds"),
     ]
-    before = run.previous.metrics if run.previous else {}
+    before = _earlier(run)
     return [
         KeyFigure(
             name, form(value), f"before: {words.shown(before.get(key), form)}" if before else ""
@@ -112,6 +106,10 @@ def _key_figures(run: ScoringRun) -> list[KeyFigure]:
         for name, value, form, key in wanted
         if value is not None
     ]
+
+
+def _earlier(run: ScoringRun) -> dict[str, float]:
+    return run.previous.metrics if run.previous else {}
 
 
 def _what_ran(run: ScoringRun) -> Section:
@@ -124,7 +122,7 @@ def _what_ran(run: ScoringRun) -> Section:
         ("Pipeline", parameters.model.uri),
         ("Engine", run.figures.engine),
         ("Output folder", str(parameters.output_dir)),
-        ("Started", f"{run.figures.started.astimezone():%Y-%m-%d %H:%M:%S %Z}"),
+        ("Started", words.moment(run.figures.started)),
         ("Prefect flow run", parameters.flow_run_id or words.NONE),
         ("Code", run.git_commit),
         ("Text column", rows.text_column),
@@ -140,7 +138,7 @@ def _what_changed(run: ScoringRun) -> list[Block]:
     if run.previous is None:
         return [Note("No earlier run into this folder is known, so there is nothing to compare.")]
     before = run.previous
-    started = f"{before.started.astimezone():%Y-%m-%d %H:%M %Z}"
+    started = words.moment(before.started)
     notes = [f"The previous run into this folder began {started}"]
     for name, was, now in (
         ("pipeline", before.model_uri, run.figures.model_uri),
@@ -155,16 +153,15 @@ def _trouble(run: ScoringRun) -> list[Section]:
     blocks: list[Block] = []
     failed = [outcome for outcome in run.outcomes if outcome.error]
     if failed:
-        rows = words.count(sum(outcome.rows_failed for outcome in failed))
-        text = f"{words.count(len(failed))} shards failed; {rows} rows of them are not published."
+        rows = words.things(sum(outcome.rows_failed for outcome in failed), "row")
+        text = f"{words.things(len(failed), 'shard')} failed, with {rows} that are not published."
         blocks += [Note(text, warning=True), failures_table(failed)]
     if run.parameters.model.fallback:
         text = f"The pipeline was built for another engine: {run.parameters.model.fallback}."
         blocks.append(Note(text, warning=True))
     if cache_failures := run.figures.metrics["cache_failures"]:
-        text = (
-            f"The prediction cache failed {words.count(cache_failures)} times, at a cost in speed."
-        )
+        failed_times = words.things(cache_failures, "time")
+        text = f"The prediction cache failed {failed_times}, at a cost in speed."
         blocks.append(Note(text, warning=True))
     return [Section("What needs attention", blocks)] if blocks else []
 
@@ -172,7 +169,7 @@ def _trouble(run: ScoringRun) -> list[Section]:
 def _how_well(run: ScoringRun) -> Section:
     if run.parameters.rows.label_column is None:
         return Section("How well", [Note("The rows have no label column: no accuracy is known.")])
-    return Section("How well", [compared(run.figures, run.previous, _QUALITY)])
+    return Section("How well", [compared(run.figures.metrics, _earlier(run), _QUALITY)])
 
 
 def _predictions(run: ScoringRun) -> Section:

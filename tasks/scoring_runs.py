@@ -6,9 +6,8 @@ from datetime import datetime
 from typing import Any
 
 import mlflow
-from mlflow.exceptions import MlflowException
 
-from tasks.errors import DataError, MillstreamError
+from tasks.errors import DataError
 from tasks.rejected_examples import Example, rejected_examples
 from tasks.report_page import render
 from tasks.run_figures import FIGURES_FILE, REPORT, LoggedRun, RunFigures, figures_of
@@ -16,7 +15,7 @@ from tasks.scoring import EXPERIMENT, ScoringParameters, ShardOutcome
 from tasks.scoring_history import previous_run, trained_distribution
 from tasks.scoring_report import ScoringRun, scoring_page
 from tasks.scoring_tables import reasons_shown
-from tasks.tracking import connect, experiment_id, git_commit, may_pass, report_url
+from tasks.tracking import connect, experiment_id, git_commit, report_url, why_no_report
 
 logger = logging.getLogger(__name__)
 
@@ -116,13 +115,8 @@ def _report(
             )
         )
         return render(page), f"report: {trouble}" if trouble else ""
-    except Exception as error:
-        # Whatever stops the page must not cost the record, but for what another try may mend.
-        if isinstance(error, MlflowException) and may_pass(error):
-            raise
-        # Another's message may quote a row.
-        reason = str(error) if isinstance(error, MillstreamError) else type(error).__name__
-        return "", f"report: not made ({reason})"
+    except Exception as error:  # noqa: BLE001 -- whatever stops the page must not cost the record
+        return "", why_no_report(error)
 
 
 def _examples(

@@ -1,6 +1,6 @@
-"""The tables of a scoring run's page, each figure beside that of the previous run."""
+"""The tables of a scoring run's page: files, failures and rejected rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from tasks import numbers_in_words as words
 from tasks.report_page import Table
@@ -8,27 +8,6 @@ from tasks.run_figures import RunFigures
 from tasks.scoring import ShardOutcome
 
 _MOST_ROWS = 20
-
-# What is shown, its name among the metrics, and how it is written.
-Wanted = Sequence[tuple[str, str, words.Format]]
-
-
-def compared(now: RunFigures, before: RunFigures | None, wanted: Wanted) -> Table:
-    """Return a table of figures beside those of the previous run, with the change.
-
-    Args:
-        now: What the run did.
-        before: What the one before it did, if there was one.
-        wanted: The figures.
-    """
-    earlier = before.metrics if before else {}
-    rows = []
-    for name, key, form in wanted:
-        new, old = now.metrics.get(key), earlier.get(key)
-        is_share = form is words.percent
-        change = words.points_changed(new, old) if is_share else words.relative_change(new, old)
-        rows.append((name, words.shown(new, form), words.shown(old, form), change))
-    return Table(("", "this run", "previous run", "change"), rows)
 
 
 def files_table(outcomes: Sequence[ShardOutcome]) -> Table:
@@ -64,31 +43,6 @@ def failures_table(failed: Sequence[ShardOutcome]) -> Table:
     if (more := len(failed) - _MOST_ROWS) > 0:
         rows.append((f"and {words.count(more)} more", "the manifest has them all"))
     return Table(("Shard", "why"), rows, words=2)
-
-
-def shares_table(what: str, series: Mapping[str, Mapping[str, int]]) -> Table:
-    """Return a table of labels or languages: rows and their share, beside those of other rows.
-
-    Args:
-        what: What is counted.
-        series: Rows by label or language; the first series is this run.
-    """
-    (this, now), *others = series.items()
-    names = list(dict.fromkeys(name for rows in series.values() for name in rows))
-    header = [what, f"rows, {this}", f"share, {this}"]
-    for other, _ in others:
-        header += [f"share, {other}", "difference"]
-    rows = []
-    for name in names[:_MOST_ROWS]:
-        part = words.share(now.get(name, 0), sum(now.values()))
-        cells = [name, words.count(now.get(name, 0)), words.shown(part, words.percent)]
-        for _, counts in others:
-            before = words.share(counts.get(name, 0), sum(counts.values()))
-            cells += [words.shown(before, words.percent), words.points_changed(part, before)]
-        rows.append(cells)
-    if (more := len(names) - _MOST_ROWS) > 0:
-        rows.append([f"and {words.count(more)} more", *[""] * (len(header) - 1)])
-    return Table(header, rows)
 
 
 def reasons_shown(figures: RunFigures) -> list[str]:

@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import subprocess
+import traceback
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from tasks.errors import MillstreamError
 from tasks.settings import REPOSITORY, get_settings
 
 _SERVER_SCHEMES = ("http", "https", "databricks")
@@ -73,6 +75,22 @@ def report_url(experiment: str, run_id: str, report: str) -> str:
     return (
         f"{get_settings().mlflow_url}/#/experiments/{experiment}/runs/{run_id}/artifacts/{report}"
     )
+
+
+def why_no_report(error: Exception) -> str:
+    """Return in one line why a report was not made; raise again what another try may mend."""
+    if isinstance(error, MlflowException) and may_pass(error):
+        raise error
+    if isinstance(error, MillstreamError):
+        return f"report: not made ({error})"
+    # What others say may quote a row, so the place stands for it.
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).parent == REPOSITORY / "tasks"
+    ]
+    place = f", line {own[-1].lineno} of {Path(own[-1].filename).name}" if own else ""
+    return f"report: not made ({type(error).__name__}{place})"
 
 
 def is_logged(run_id: str, path: str) -> bool:
