@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 
-from tasks.numbers_in_words import percent
+from tasks.numbers_in_words import percent, things
 from tasks.records import SCORE_BINS
 from tasks.report_page import Picture
 
@@ -97,6 +97,16 @@ def score_distribution(series: Mapping[str, Sequence[int]]) -> Figure:
     axes.set_axisbelow(True)
     _finish(axes, names=len(series))
     return figure
+
+
+def scores_as_text(series: Mapping[str, Sequence[int]]) -> str:
+    """Return in words what `score_distribution` shows."""
+    parts = []
+    for name, bins in series.items():
+        total = max(1, sum(bins))
+        high = percent(sum(bins[-SCORE_BINS // 10 :]) / total)
+        parts.append(f"{name}: {high} of {things(total, 'row')} score 0.9 or more")
+    return f"Share of rows by prediction score. {'; '.join(parts)}."
 
 
 def shares_by_name(series: Series) -> Figure:

@@ -7,7 +7,7 @@ from tasks import numbers_in_words as words
 from tasks.distributions import Distribution
 from tasks.rejected_examples import Example
 from tasks.report_page import Block, Facts, KeyFigure, Note, Page, Pictures, Quotes, Section
-from tasks.report_plots import draw, score_distribution, shares_by_name
+from tasks.report_plots import draw, score_distribution, scores_as_text, shares_by_name
 from tasks.report_tables import compared, shares_table
 from tasks.run_figures import RunFigures
 from tasks.scoring import ScoringParameters, ShardOutcome
@@ -94,7 +94,7 @@ def _key_figures(run: ScoringRun) -> list[KeyFigure]:
         ("Rows", run.figures.metrics.get("rows_in"), words.count, "rows_in"),
         ("Rejected", run.figures.metrics.get("rejected"), words.count, "rejected"),
         ("Accuracy", run.figures.metrics.get("accuracy"), words.percent, "accuracy"),
-        ("Texts through the model", run.figures.metrics["model_calls"], words.count, "model_calls"),
+        ("Model calls", run.figures.metrics["model_calls"], words.count, "model_calls"),
         ("Rows a second", run.figures.metrics["rows_per_second"], words.speed, "rows_per_second"),
         ("Duration", run.figures.metrics["seconds"], words.seconds, "seconds"),
     ]
@@ -145,8 +145,8 @@ def _what_changed(run: ScoringRun) -> list[Block]:
         ("engine", before.engine, run.figures.engine),
     ):
         if was and was != now:
-            notes.append(f"its {name} was {was}")
-    return [Note(", ".join(notes) + ".")]
+            notes.append(f"{name} {was}, now {now}")
+    return [Note("; ".join(notes) + ".")]
 
 
 def _trouble(run: ScoringRun) -> list[Section]:
@@ -185,7 +185,7 @@ def _predictions(run: ScoringRun) -> Section:
     text = "The table below has the numbers."
     pictures = Pictures(
         [
-            draw("scores", "Scores", _as_text(scores), lambda: score_distribution(scores)),
+            draw("scores", "Scores", scores_as_text(scores), lambda: score_distribution(scores)),
             draw("labels", "Predicted labels", text, lambda: shares_by_name(labels)),
         ]
     )
@@ -195,15 +195,6 @@ def _predictions(run: ScoringRun) -> Section:
             Note("The training of this model left no distribution of its test rows' scores.")
         )
     return Section("Labels and scores", blocks)
-
-
-def _as_text(scores: dict[str, tuple[int, ...]]) -> str:
-    parts = []
-    for name, bins in scores.items():
-        total = max(1, sum(bins))
-        high = words.percent(sum(bins[-2:]) / total)
-        parts.append(f"{name}: {high} of {words.count(total)} rows score 0.9 or more")
-    return f"Share of rows by prediction score. {'; '.join(parts)}."
 
 
 def _languages(run: ScoringRun) -> Section:

@@ -29,6 +29,7 @@ class TrainingRun:
         curves: The ROC curve of each label.
         losses: Steps and losses by name.
         previous: The run before it.
+        previous_distribution: What that one's model predicted for its test rows.
     """
 
     run: Run
@@ -39,6 +40,7 @@ class TrainingRun:
     curves: Mapping[str, Curve]
     losses: Mapping[str, Sequence[tuple[int, float]]]
     previous: Run | None
+    previous_distribution: Distribution | None
 
 
 def read_training(run_id: str) -> TrainingRun:
@@ -49,6 +51,7 @@ def read_training(run_id: str) -> TrainingRun:
     """
     client = connect()
     run = client.get_run(run_id)
+    previous = _run_before(run)
     histories = {name: client.get_metric_history(run_id, name) for name in _LOSSES}
     return TrainingRun(
         run=run,
@@ -62,7 +65,8 @@ def read_training(run_id: str) -> TrainingRun:
             for name, points in histories.items()
             if points
         },
-        previous=_run_before(run),
+        previous=previous,
+        previous_distribution=distribution_of(previous.info.run_id) if previous else None,
     )
 
 

@@ -16,10 +16,9 @@ from tasks.report_page import (
     Page,
     Pictures,
     Section,
-    Table,
     render,
 )
-from tasks.report_plots import draw, score_distribution
+from tasks.report_plots import draw, score_distribution, scores_as_text
 from tasks.report_tables import compared, shares_table
 from tasks.reporting import TEST_FIGURES
 from tasks.run_figures import REPORT
@@ -154,14 +153,14 @@ def _what_changed(training: TrainingRun) -> str:
         f"The training before, {before.info.run_name}, began {words.moment(started_of(before))}"
     ]
     parts += [
-        f"its {name.replace('_', ' ')} was {before.data.params[name]}"
+        f"{name.replace('_', ' ')} {before.data.params[name]}, now {now.data.params.get(name)}"
         for name in ("source", *_PARAMETERS)
         if before.data.params.get(name, "") != now.data.params.get(name, "")
         and name in before.data.params
     ]
     if before.data.tags.get("data_digest") != now.data.tags.get("data_digest"):
         parts.append("its data were others, so that the test figures are of other rows")
-    return ", ".join(parts) + "."
+    return "; ".join(parts) + "."
 
 
 def _data(training: TrainingRun) -> Section:
@@ -175,9 +174,10 @@ def _data(training: TrainingRun) -> Section:
     found = split.distributions
     quantiles = ", ".join(f"{name} {value:g}" for name, value in found.get("words", {}).items())
     facts.append(("Words in a row", quantiles or words.NONE))
-    parts = [(name, words.count(rows)) for name, rows in split.rows.items()]
+    parts = ", ".join(f"{name} {words.count(rows)}" for name, rows in split.rows.items())
+    facts.append(("Rows", parts))
     if training.drawn is not None:
-        parts.append(("of train, drawn to train on", words.count(training.drawn)))
+        facts.append(("Trained on", f"{words.things(training.drawn, 'row')} of train"))
     labels = {"all rows": found["labels"]}
     if training.distribution is not None:
         labels["test rows"] = training.distribution.true_labels
@@ -185,7 +185,6 @@ def _data(training: TrainingRun) -> Section:
         "Data",
         [
             Facts(facts),
-            Table(("Part", "rows"), parts),
             shares_table("Label", labels),
             shares_table("Language", {"all rows": found["languages"]}),
         ],
@@ -223,13 +222,17 @@ def _test_rows(training: TrainingRun) -> Section:
     title = "Predictions for the test rows"
     if found is None:
         return Section(title, [Note("This training left no distribution of its predictions.")])
-    scores = {"test rows": found.scores}
-    text = "Share of the test rows by prediction score."
+    scores = {"this run": found.scores}
+    labels = {"predicted": found.labels, "true": found.true_labels}
+    if (before := training.previous_distribution) is not None:
+        scores["previous run"] = before.scores
+        labels["predicted by the previous run"] = before.labels
+    text = scores_as_text(scores)
     return Section(
         title,
         [
             Pictures([draw("scores", "Scores", text, lambda: score_distribution(scores))]),
-            shares_table("Label", {"predicted": found.labels, "true": found.true_labels}),
+            shares_table("Label", labels),
         ],
     )
 
