@@ -1,7 +1,7 @@
 """Plots inside a report: SVG that takes its colours from the page, in light and in dark."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import StringIO
 from typing import Any
 
@@ -146,7 +146,7 @@ def _finish(axes: Axes, *, names: int) -> None:
         axes.figure.legend(loc="outside upper left", ncols=names, fontsize=9, handlelength=1.6)
 
 
-def _first_score(series: Any) -> float:
+def _first_score(series: Iterable[Sequence[int]]) -> float:
     """Return where scores begin: with two labels there are none below a half."""
     used = [next((place for place, rows in enumerate(bins) if rows), 0) for bins in series]
     return min(used, default=0) / SCORE_BINS
