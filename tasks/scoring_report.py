@@ -207,7 +207,7 @@ def _languages(run: ScoringRun) -> Section:
 
 
 def _rejects(run: ScoringRun) -> Section:
-    if not run.figures.reasons:
+    if not run.figures.reasons and not (run.previous and run.previous.reasons):
         return Section("Rejected rows", [Note("Every row was scored.")])
     blocks: list[Block] = [reasons_table(run.figures, run.previous)]
     if run.trouble:
