@@ -11,7 +11,7 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
 from flows import command_line
-from pyfunc import settings as model_settings
+from pyfunc.settings import DEFAULT_SIZE_LIMIT
 from tasks.settings import REPOSITORY, Settings
 
 PAGE = REPOSITORY / "docs" / "reference.md"
@@ -26,7 +26,9 @@ def reference() -> str:
     """Return the page: flows and their parameters, deployments, variables, exit codes."""
     deployments = _deployments()
     entrypoints = dict.fromkeys(deployment["entrypoint"] for deployment in deployments)
-    loaded = [load_flow_from_entrypoint(str(REPOSITORY / entry)) for entry in sorted(entrypoints)]
+    loaded: list[Flow[..., Any]] = [
+        load_flow_from_entrypoint(str(REPOSITORY / entry)) for entry in sorted(entrypoints)
+    ]
     parts = [
         _HEAD,
         "## Flows\n",
@@ -96,12 +98,13 @@ def _deployment_rows(deployments: list[dict[str, Any]]) -> Iterator[tuple[str, .
 
 
 def _variable_rows() -> Iterator[tuple[str, ...]]:
-    for kind in (Settings, model_settings.Settings):
-        described = _attributes(inspect.getdoc(kind) or "")
-        for name, field in kind.model_fields.items():
-            default = field.get_default()
-            shown = "" if default is None else str(default).replace(f"{REPOSITORY}/", "")
-            yield f"`{field.validation_alias}`", f"`{shown}`" if shown else "", described[name]
+    described = _attributes(inspect.getdoc(Settings) or "")
+    for name, field in Settings.model_fields.items():
+        default = field.get_default()
+        shown = "" if default is None else f"`{str(default).replace(f'{REPOSITORY}/', '')}`"
+        yield f"`{field.validation_alias}`", shown, described[name]
+    limit = f"`{DEFAULT_SIZE_LIMIT}`"
+    yield "`MILLSTREAM_CACHE_SIZE_LIMIT`", limit, "Bytes of the prediction cache on disk."
 
 
 def _attributes(docstring: str) -> dict[str, str]:
@@ -109,8 +112,7 @@ def _attributes(docstring: str) -> dict[str, str]:
     _, _, section = docstring.partition("Attributes:\n")
     entries = re.split(r"^    (\w+): ", section, flags=re.MULTILINE)[1:]
     return {
-        name: " ".join(text.split())
-        for name, text in zip(entries[::2], entries[1::2], strict=True)
+        name: " ".join(text.split()) for name, text in zip(entries[::2], entries[1::2], strict=True)
     }
 
 

@@ -16,6 +16,7 @@ from tasks.output_folder import output_folder, sole_user
 from tasks.parameters import NotNegative, Policy, Positive, Probability, Workers
 from tasks.planning import clear_leftovers
 from tasks.records import RowParameters
+from tasks.reporting import link_scoring_report, record_of
 from tasks.scoring import (
     ScoringParameters,
     find_inputs,
@@ -50,6 +51,7 @@ def score_shards(
     max_rejected_fraction: Probability = 1.0,
     batch_tokens: Positive = DEFAULT_BATCH_TOKENS,
     workers: Workers = 0,
+    report_examples: NotNegative = 3,
 ) -> dict[str, Any]:
     """Score shard after shard of files and publish their predictions, each row once.
 
@@ -79,6 +81,7 @@ def score_shards(
         max_rejected_fraction: Share of the rows that may be rejected before it does.
         batch_tokens: Padded tokens that go through the transformer at once, at most.
         workers: Shards that are scored at the same time; 0 takes one a core, up to eight.
+        report_examples: Rejected rows quoted in the report, for each reason; 0 quotes none.
 
     Returns:
         The summary: rows, shards, model calls made and avoided, labels, languages, rejects; or,
@@ -121,9 +124,17 @@ def score_shards(
             outcomes = score_in_parallel(surveys, planned, parameters)
             prove_complete(surveys, outcomes, parameters)
             summary = publish_summary(parameters, found, outcomes, started)
-            logged = log_to_mlflow(parameters, summary, return_state=True)
+            logged = log_to_mlflow(
+                parameters,
+                summary,
+                outcomes,
+                started=started,
+                examples=report_examples,
+                return_state=True,
+            )
     except OutputInUseError as error:
         return cancelled(error)
+    link_scoring_report(summary, record_of(logged))
     raise_if_failed(
         summary,
         max_failed_shards=max_failed_shards,

@@ -17,6 +17,7 @@ from tasks.parameters import (
     TokenLimit,
     TrainingStep,
 )
+from tasks.reporting import report_training
 from tasks.steps import Need, choose_steps
 from tasks.training import (
     FineTuneParameters,
@@ -140,6 +141,7 @@ def train_classifier(
         fine_tuned = find_training_run(finetuned_run_id)
     if "evaluate_model" in todo:
         report |= evaluate_model(fine_tuned)
+        report_training(fine_tuned)
     if "register_model" in todo:
         report["finetuned_model"] = register_model(fine_tuned).uri
     print_table("Trained classifier", report)

@@ -1,18 +1,32 @@
 """How well a fine-tuned model does on its test part."""
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import mlflow
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    confusion_matrix,
+    f1_score,
+    roc_auc_score,
+    roc_curve,
+)
 from tqdm import tqdm
 
 from pyfunc.classifier import Classifier
 from tasks import figures
 from tasks.classifiers import classifier_folder, load_classifier
+from tasks.distributions import (
+    CONFUSION_FILE,
+    DISTRIBUTION_FILE,
+    ROC_FILE,
+    Distribution,
+    histogram,
+)
 from tasks.tracking import connect
 from tasks.training import FineTuned
 from tasks.training_rows import test_rows
@@ -24,6 +38,7 @@ LabelIds = npt.NDArray[np.int64]
 
 _ROWS_A_TICK = 128
 _CALIBRATION_BINS = 15
+_CURVE_POINTS = 200  # at most; a picture has no more
 
 
 def evaluate(fine_tuned: FineTuned) -> dict[str, float]:
@@ -45,12 +60,16 @@ def evaluate(fine_tuned: FineTuned) -> dict[str, float]:
     probabilities = _probabilities(classifier, rows["text"].tolist())
     truth = np.array([classifier.labels.index(label) for label in rows["label"]])
     metrics = measure(truth, probabilities)
-    client.log_dict(
-        fine_tuned.run_id,
-        _confusion(truth, probabilities, classifier.labels).to_dict(orient="split"),
-        "evaluation/confusion_matrix.json",
-    )
-    _log_pictures(fine_tuned.run_id, truth, probabilities, classifier.labels)
+    confusion = _confusion(truth, probabilities, classifier.labels)
+    curves = _roc(truth, probabilities, classifier.labels)
+    documents = {
+        CONFUSION_FILE: confusion.to_dict(orient="split"),
+        DISTRIBUTION_FILE: _distribution(truth, probabilities, classifier.labels).model_dump(),
+        ROC_FILE: curves,
+    }
+    for path, document in documents.items():
+        client.log_dict(fine_tuned.run_id, document, path)
+    _log_pictures(fine_tuned.run_id, confusion, curves)
     # Last: they tell that the evaluation is whole.
     with mlflow.start_run(run_id=fine_tuned.run_id):
         mlflow.log_metrics(metrics, model_id=fine_tuned.model_uri.removeprefix("models:/"))
@@ -119,8 +138,35 @@ def _confusion(
     return pd.DataFrame(counts, index=list(labels), columns=list(labels))
 
 
+def _distribution(
+    truth: LabelIds, probabilities: Probabilities, labels: Sequence[str]
+) -> Distribution:
+    return Distribution(
+        labels=_by_name(probabilities.argmax(axis=1), labels),
+        true_labels=_by_name(truth, labels),
+        scores=histogram(probabilities.max(axis=1).tolist()),
+    )
+
+
+def _by_name(ids: LabelIds, labels: Sequence[str]) -> dict[str, int]:
+    return {labels[number]: count for number, count in Counter(ids.tolist()).most_common()}
+
+
+def _roc(
+    truth: LabelIds, probabilities: Probabilities, labels: Sequence[str]
+) -> dict[str, figures.Curve]:
+    """Return the points of a curve for each label that some test rows have and others do not."""
+    curves: dict[str, figures.Curve] = {}
+    for number, label in enumerate(labels):
+        if 0 < (truth == number).sum() < len(truth):
+            wrong, right, _ = roc_curve(truth == number, probabilities[:, number])
+            kept = np.unique(np.linspace(0, len(wrong) - 1, _CURVE_POINTS).astype(int))
+            curves[label] = (wrong[kept].tolist(), right[kept].tolist())
+    return curves
+
+
 def _log_pictures(
-    run_id: str, truth: LabelIds, probabilities: Probabilities, labels: Sequence[str]
+    run_id: str, confusion: pd.DataFrame, curves: Mapping[str, figures.Curve]
 ) -> None:
     client = connect()
     history = {
@@ -128,8 +174,8 @@ def _log_pictures(
         for name in ("train_loss", "validation_loss")
     }
     pictures = {
-        "confusion_matrix": figures.confusion_matrix(_confusion(truth, probabilities, labels)),
-        "roc_curve": figures.roc_curves(truth, probabilities, labels),
+        "confusion_matrix": figures.confusion_matrix(confusion),
+        "roc_curve": figures.roc_curves(curves),
         "loss_curve": figures.loss_curve(history),
     }
     for name, picture in pictures.items():

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
-from sklearn.metrics import roc_curve
+
+Curve = tuple[Sequence[float], Sequence[float]]  # x, y
 
 _SIZE = (6.0, 4.5)  # inches
 
@@ -27,26 +27,16 @@ def confusion_matrix(counts: pd.DataFrame) -> Figure:
     return figure
 
 
-def roc_curves(
-    truth: npt.NDArray[np.int64],
-    probabilities: npt.NDArray[np.float64],
-    labels: Sequence[str],
-) -> Figure:
+def roc_curves(curves: Mapping[str, Curve]) -> Figure:
     """Return a picture of one curve a label against the rest.
 
     Args:
-        truth: Ids of the right labels, of shape (rows,).
-        probabilities: Softmax outputs, of shape (rows, labels).
-        labels: Names in the order of the ids.
+        curves: False and true positive rates by label.
     """
     figure = Figure(_SIZE, layout="constrained")
     axes = figure.subplots()
-    for number, label in enumerate(labels):
-        if 0 < (truth == number).sum() < len(truth):
-            false_positives, true_positives, _ = roc_curve(
-                truth == number, probabilities[:, number]
-            )
-            axes.plot(false_positives, true_positives, label=label)
+    for label, (false_positives, true_positives) in curves.items():
+        axes.plot(false_positives, true_positives, label=label)
     axes.plot((0, 1), (0, 1), linestyle=":", color="grey", label="chance")
     axes.set(
         xlabel="false positive rate", ylabel="true positive rate", title="ROC, one against the rest"

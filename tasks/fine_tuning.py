@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import mlflow
@@ -58,11 +59,21 @@ def fine_tune(
             run_id=run.info.run_id,
         )
         log_origin(split, parameters, rows, bf16=trainer.args.bf16)
-        trainer.train(resume_from_checkpoint=_last_whole_checkpoint(checkpoints))
+        checkpoint = _last_whole_checkpoint(checkpoints)
+        trained = trainer.train(resume_from_checkpoint=checkpoint)
+        if checkpoint is None:  # else it was measured for a part
+            mlflow.log_metrics(_speed(trained.metrics))
         model_uri = log_model(model, tokenizer, split, parameters)
         mlflow.set_tag("model_uri", model_uri)
     shutil.rmtree(checkpoints)
     return FineTuned(run_id=run.info.run_id, model_uri=model_uri)
+
+
+def _speed(measured: Mapping[str, float]) -> dict[str, float]:
+    return {
+        "train_seconds": measured["train_runtime"],
+        "train_rows_per_second": measured["train_samples_per_second"],
+    }
 
 
 def _last_whole_checkpoint(checkpoints: Path) -> str | None:

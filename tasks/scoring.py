@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from prefect import task
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -14,6 +14,9 @@ from tasks.errors import DataError
 from tasks.records import RowParameters, Shard, ShardRecord
 from tasks.retrying import unless_refused
 from tasks.survey import Survey
+
+if TYPE_CHECKING:
+    from tasks.run_figures import LoggedRun
 
 EXPERIMENT = "score-shards"
 
@@ -279,7 +282,7 @@ def publish_summary(
     outcomes: tuple[ShardOutcome, ...],
     started: datetime,
 ) -> dict[str, Any]:
-    """Sum up the shards; write `manifest.json`, a Prefect artifact and a table."""
+    """Sum up the shards; write `manifest.json` and print a table."""
     from tasks.summary import publish
 
     return publish(parameters, inputs, outcomes, started)
@@ -291,11 +294,18 @@ def publish_summary(
     retry_delay_seconds=[5, 20, 20, 20],
     retry_condition_fn=unless_refused,
 )
-def log_to_mlflow(parameters: ScoringParameters, summary: dict[str, Any]) -> str:
-    """Log the run, with the manifest attached, and return its id."""
+def log_to_mlflow(
+    parameters: ScoringParameters,
+    summary: dict[str, Any],
+    outcomes: tuple[ShardOutcome, ...],
+    *,
+    started: datetime,
+    examples: int,
+) -> "LoggedRun":
+    """Log the run, with its manifest and its report."""
     from tasks.scoring_runs import log
 
-    return log(parameters, summary)
+    return log(parameters, summary, outcomes, started=started, examples=examples)
 
 
 @task(name="report dry run", retries=1, retry_condition_fn=unless_refused)

@@ -22,8 +22,8 @@ class Settings(BaseSettings):
 
     Attributes:
         home: Folder of all state (`MILLSTREAM_HOME`, default `var/` in the repository).
-        tracking_uri: MLflow's tracking and registry address (`MLFLOW_TRACKING_URI`,
-            default the SQLite file `mlflow.db` under `home`).
+        explicit_tracking_uri: MLflow's tracking and registry address (`MLFLOW_TRACKING_URI`); none
+            takes the SQLite file `mlflow.db` under `home`.
         host: Address that the servers of `make up` listen on (`MILLSTREAM_HOST`).
         prefect_port: Port of Prefect's server and UI (`PREFECT_PORT`).
         mlflow_port: Port of MLflow's server and UI (`MLFLOW_PORT`).

@@ -14,10 +14,11 @@ import pyarrow.parquet
 
 from pyfunc.contract import Answers, Outcome
 from tasks.answers import typed_pipeline
+from tasks.distributions import histogram
 from tasks.files import published_file, sha256_of
 from tasks.output_folder import writing_to
 from tasks.progress import counting
-from tasks.records import SCORE_BINS, Counts, Shard, ShardRecord, table_path, write_record
+from tasks.records import Counts, Shard, ShardRecord, table_path, write_record
 from tasks.scoring import ScoringParameters
 from tasks.shard_tables import answered_rows, readable_rows, refused_rows, texts_of
 from tasks.staging import read_staged
@@ -67,7 +68,7 @@ def score(shard: Shard, staged: Path, parameters: ScoringParameters) -> ShardRec
             counts=_counts(predictions, rejected, answers, parameters),
             labels=_counted(predictions["prediction_label"].to_pylist()),
             languages=_counted(_languages(answers.outcomes)),
-            scores=_histogram(predictions["prediction_score"].to_pylist()),
+            scores=histogram(predictions["prediction_score"].to_pylist()),
             reasons=_counted(_reasons(rejected)),
             files=files,
             started=started,
@@ -153,8 +154,3 @@ def _reasons(rejected: pa.Table) -> list[str]:
 
 def _counted(values: Sequence[str]) -> dict[str, int]:
     return dict(Counter(values).most_common())
-
-
-def _histogram(scores: Sequence[float]) -> tuple[int, ...]:
-    bins = Counter(min(int(score * SCORE_BINS), SCORE_BINS - 1) for score in scores)
-    return tuple(bins[place] for place in range(SCORE_BINS))

@@ -1,4 +1,4 @@
-"""What a scoring run did: summed up, printed, kept as a manifest and a Prefect artifact."""
+"""What a scoring run did: summed up, printed, and kept as a manifest."""
 
 import json
 from collections import Counter
@@ -6,9 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from prefect.artifacts import create_markdown_artifact
-
-from tasks.console import as_rows, print_table
+from tasks.console import print_table
 from tasks.files import published_file
 from tasks.output_folder import writing_to
 from tasks.records import ShardRecord
@@ -23,7 +21,7 @@ def publish(
     outcomes: Sequence[ShardOutcome],
     started: datetime,
 ) -> dict[str, Any]:
-    """Write `manifest.json`, leave a Prefect artifact, print a table, and return the summary.
+    """Write `manifest.json`, print a table, and return the summary.
 
     Args:
         parameters: What the shards were scored with.
@@ -49,11 +47,6 @@ def publish(
         published_file(parameters.output_dir / "manifest.json") as draft,
     ):
         draft.write_text(json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8")
-    create_markdown_artifact(
-        key="scoring-summary",
-        markdown=as_markdown("Scored shards", _shortened(summary)),
-        description="What was scored",
-    )
     print_table("Scored shards", _shortened(summary))
     return summary
 
@@ -134,13 +127,6 @@ def _shortened(summary: dict[str, Any]) -> dict[str, Any]:
 def _first_of(names: list[str]) -> list[str]:
     more = len(names) - _SHOWN
     return [*names[:_SHOWN], *([f"{more} more"] if more > 0 else [])]
-
-
-def as_markdown(title: str, fields: dict[str, Any]) -> str:
-    """Return `fields` as a Markdown table under a heading."""
-    cells = [(name, value.replace("|", "\\|")) for name, value in as_rows(fields)]
-    rows = [f"| {name} | {value} |" for name, value in cells]
-    return "\n".join([f"# {title}", "", "| | |", "|---|---|", *rows])
 
 
 def seconds_a_call(records: Iterable[ShardRecord]) -> float | None:

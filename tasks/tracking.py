@@ -1,16 +1,24 @@
 """MLflow: the connection, experiments, and what every run records about its origin."""
 
+import json
 import logging
 import shutil
 import subprocess
+import traceback
+from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 from urllib.parse import urlsplit
 
 import mlflow
 from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
+from tasks.errors import MillstreamError
 from tasks.settings import REPOSITORY, get_settings
 
 _SERVER_SCHEMES = ("http", "https", "databricks")
@@ -60,6 +68,57 @@ def experiment_id(name: str) -> str:
         on_server = urlsplit(settings.tracking_uri).scheme in _SERVER_SCHEMES
         location = None if on_server else (settings.artifacts / name).as_uri()
         return str(client.create_experiment(name, artifact_location=location))
+
+
+def report_url(experiment: str, run_id: str, report: str) -> str:
+    """Return where MLflow's UI shows an artifact of a run."""
+    return (
+        f"{get_settings().mlflow_url}/#/experiments/{experiment}/runs/{run_id}/artifacts/{report}"
+    )
+
+
+def why_no_report(error: Exception) -> str:
+    """Return in one line why a report was not made; raise again what another try may mend."""
+    if isinstance(error, MlflowException) and may_pass(error):
+        raise error
+    if isinstance(error, MillstreamError):
+        return f"report: not made ({error})"
+    # What others say may quote a row, so the place stands for it.
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).parent == REPOSITORY / "tasks"
+    ]
+    place = f", line {own[-1].lineno} of {Path(own[-1].filename).name}" if own else ""
+    return f"report: not made ({type(error).__name__}{place})"
+
+
+def is_logged(run_id: str, path: str) -> bool:
+    """Return whether a run has an artifact at `path`."""
+    folder = path.rpartition("/")[0] or None
+    try:
+        return path in {file.path for file in connect().list_artifacts(run_id, folder)}
+    except MlflowException as error:
+        if may_pass(error):
+            raise
+        return False  # the run is gone
+
+
+def logged_json(run_id: str, path: str) -> Any:
+    """Return the JSON document that a run has at `path`, or None if it has none."""
+    if not is_logged(run_id, path):
+        return None
+    with TemporaryDirectory(prefix="millstream-") as folder:
+        local = Path(connect().download_artifacts(run_id, path, folder))
+        try:
+            return json.loads(local.read_text(encoding="utf-8"))
+        except ValueError:  # damaged, which is as good as none
+            return None
+
+
+def started_of(run: Run) -> datetime:
+    """Return when a run began."""
+    return datetime.fromtimestamp(run.info.start_time / 1000, UTC)
 
 
 def may_pass(error: MlflowException) -> bool:

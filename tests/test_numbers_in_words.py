@@ -1,0 +1,70 @@
+from collections.abc import Callable
+
+import pytest
+
+from tasks.numbers_in_words import (
+    Format,
+    changed,
+    count,
+    decimal,
+    percent,
+    seconds,
+    shown,
+    speed,
+    things,
+)
+
+
+@pytest.mark.parametrize(
+    ("form", "value", "text"),
+    [
+        (count, 1234567.0, "1,234,567"),
+        (percent, 0.481, "48.1 %"),
+        (percent, 1.0, "100.0 %"),
+        (decimal, 0.97314, "0.9731"),
+        (seconds, 0.042, "0.04 s"),
+        (seconds, 59.94, "59.9 s"),
+        (seconds, 59.96, "1 min 00 s"),
+        (seconds, 3599.0, "59 min 59 s"),
+        (seconds, 7500.0, "2 h 05 min"),
+        (speed, 7.44, "7.4"),
+        (speed, 1234.5, "1,234"),
+    ],
+)
+def test_numbers_read_as_people_write_them(
+    form: Callable[[float], str], value: float, text: str
+) -> None:
+    assert form(value) == text
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "form", "text"),
+    [
+        (0.55, 0.481, percent, "+6.9 points"),
+        (0.481, 0.55, percent, "−6.9 points"),
+        (0.5, 0.5, percent, "same"),
+        (0.50001, 0.5, percent, "0.0 points"),
+        (0.5, 0.0, percent, "+50.0 points"),
+        (0.8, 0.9, decimal, "−0.1000"),
+        (150.0, 100.0, count, "+50.0 %"),
+        (3.0, 0.0, count, "–"),
+        (0.0, 0.0, count, "same"),
+        (30.0, 60.0, seconds, "−50.0 %"),
+        (1.0, None, count, "–"),
+        (None, 1.0, count, "–"),
+        (float("nan"), 0.5, decimal, "–"),
+    ],
+)
+def test_change_is_told_as_the_figure_asks_for(
+    now: float | None, before: float | None, form: Format, text: str
+) -> None:
+    assert changed(now, before, form) == text
+
+
+def test_what_is_not_known_is_a_dash() -> None:
+    assert shown(None, count) == shown(float("nan"), count) == "–"
+    assert shown(0.0, count) == "0"
+
+
+def test_one_thing_is_not_many() -> None:
+    assert [things(number, "row") for number in (0, 1, 2000)] == ["0 rows", "1 row", "2,000 rows"]
