@@ -17,9 +17,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export MILLSTREAM_HOME MLFLOW_PORT PREFECT_PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast faults scale bench lint format mlflow-ui prefect-ui pins clean
+.PHONY: help setup demo up status down check-config docs test test-fast faults scale bench lint \
+	format mlflow-ui prefect-ui pins clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +66,21 @@ lint: $(INSTALLED) ## Check style, format and types
 format: $(INSTALLED) ## Sort imports, mend what can be mended, and format
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
+
+up: $(INSTALLED) ## Start Prefect, MLflow and a worker, and deploy every flow
+	$(BIN)/python -m deployments.up
+
+status: $(INSTALLED) ## Tell what of that works, and where it is
+	$(BIN)/python -m deployments.status
+
+down: $(INSTALLED) ## End what `make up` started
+	$(BIN)/python -m deployments.down
+
+check-config: $(INSTALLED) ## Refuse what Prefect would ignore in prefect.yaml
+	$(BIN)/python -m deployments.check_config
+
+docs: $(INSTALLED) ## Write docs/reference.md from the code
+	$(BIN)/python -m deployments.reference
 
 # Its job runners would add a crowd of processes, and nothing here uses them.
 mlflow-ui: export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false

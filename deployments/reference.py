@@ -102,7 +102,9 @@ def _variable_rows() -> Iterator[tuple[str, ...]]:
     for name, field in Settings.model_fields.items():
         default = field.get_default()
         shown = "" if default is None else f"`{str(default).replace(f'{REPOSITORY}/', '')}`"
-        yield f"`{field.validation_alias}`", shown, described[name]
+        # The variable that a description names is that of the first column.
+        what = re.sub(r" \(`[A-Z_]+`[^)]*\)", "", described[name])
+        yield f"`{field.validation_alias}`", shown, what
     limit = f"`{DEFAULT_SIZE_LIMIT}`"
     yield "`MILLSTREAM_CACHE_SIZE_LIMIT`", limit, "Bytes of the prediction cache on disk."
 

@@ -124,7 +124,7 @@ def _left_out(summary: dict[str, Any]) -> Iterator[str]:
     if settling := summary["files_settling"]:
         yield f"{len(settling)} files changed a moment ago and are left for the next run."
     if removed := summary["files_removed"]:
-        yield f"{len(removed)} files are gone whose rows are in the output; the manifest names them."
+        yield f"{len(removed)} files are gone whose rows are in the output; see the manifest."
 
 
 def training_markdown(reported: "Reported", *, reused: bool) -> str:

@@ -69,7 +69,12 @@ class Operation:
         )
 
     def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
-        return httpx.post(f"{self.api}{path}", json=body, timeout=30)
+        """Send a request, again while the server's database is busy, as Prefect's clients do."""
+        answers = [httpx.post(f"{self.api}{path}", json=body, timeout=30)]
+        while answers[-1].status_code == httpx.codes.SERVICE_UNAVAILABLE and len(answers) < 10:
+            time.sleep(1)
+            answers.append(httpx.post(f"{self.api}{path}", json=body, timeout=30))
+        return answers[-1]
 
     def get(self, path: str) -> Any:
         found = httpx.get(f"{self.api}{path}", timeout=30)
