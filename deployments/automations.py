@@ -1,8 +1,9 @@
-"""What Prefect's server does by itself: end runs that died, and tell someone of failures.
+"""What Prefect's server does by itself: end runs that died or hang, and tell of failures.
 
 The re-scoring after a promotion is a trigger of its deployment, in `prefect.yaml`.
 """
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
@@ -11,7 +12,7 @@ from prefect.automations import AutomationCore
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState, SendNotification
+from prefect.events.actions import CancelFlowRun, ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 
@@ -20,9 +21,6 @@ from tasks.settings import Settings
 
 NOTIFICATION_BLOCK = "millstream-failures"
 
-_SILENCE = timedelta(seconds=3 * HEARTBEAT_S)  # two heartbeats may come late, or be lost
-# While a process loads Prefect and the flow it sends none; on busy cores that takes a minute.
-_START = timedelta(seconds=180)
 _PENDING = {"Pending", "Submitting", "InfrastructurePending"}
 _FAILED = {"Failed", "TimedOut", "Crashed"}
 _ENDED = {"Completed", "Cancelled", *_FAILED}
@@ -30,16 +28,54 @@ _WAITS = {"Scheduled", "AwaitingRetry", "AwaitingConcurrencySlot", "Paused", "Su
 _FLOW_RUNS = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
 
 
-def create_automations(client: SyncPrefectClient, settings: Settings) -> None:
+@dataclass(frozen=True)
+class Patience:
+    """How long a run may take to show that it lives.
+
+    Attributes:
+        heartbeat: From one heartbeat to the next; two may come late, or be lost.
+        start: From Pending to Running; the process loads Prefect and the flow, and sends none.
+        cancellation: From Cancelling to Cancelled; Prefect kills a process after 30 s.
+    """
+
+    heartbeat: timedelta = timedelta(seconds=3 * HEARTBEAT_S)
+    start: timedelta = timedelta(seconds=180)
+    cancellation: timedelta = timedelta(seconds=90)
+
+
+def create_automations(
+    client: SyncPrefectClient, settings: Settings, patience: Patience = Patience()
+) -> None:
     """Make the automations; one that is there is changed only if it differs.
 
     A new one would not know of the runs that the one before it waits for.
 
     Args:
         client: Of the server.
-        settings: Tell where failures are reported; without that, no one is notified.
+        settings: How long a run may take, and where failures are reported; without that, no one
+            is notified.
+        patience: How soon a run counts as dead.
     """
-    wanted = [_crash_silent_runs(), _crash_runs_that_never_start()]
+    wanted = [
+        _crash(
+            "whose process died",
+            _unless_followed(
+                {"Running", "Retrying", "heartbeat"}, {"heartbeat"}, patience.heartbeat
+            ),
+            f"no heartbeat for {patience.heartbeat.seconds} s: its process died",
+        ),
+        _crash(
+            "that never start",
+            _unless_followed(_PENDING, {"Running"}, patience.start),
+            f"not running after {patience.start.seconds} s: its process died",
+        ),
+        _crash(
+            "that nobody cancels",
+            _unless_followed({"Cancelling"}, set(), patience.cancellation),
+            f"not cancelled after {patience.cancellation.seconds} s: its process died",
+        ),
+        _cancel_runs_that_hang(timedelta(hours=settings.longest_run_hours)),
+    ]
     if (block_id := _notification_block(client, settings)) is not None:
         wanted.append(_notify_of_failures(block_id))
     for automation in wanted:
@@ -50,27 +86,25 @@ def create_automations(client: SyncPrefectClient, settings: Settings) -> None:
             client.update_automation(earlier[0].id, automation)
 
 
-def _crash_silent_runs() -> AutomationCore:
+def _crash(runs: str, trigger: EventTrigger, message: str) -> AutomationCore:
+    state = ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=message)
     return AutomationCore(
-        name="millstream: crash runs whose process died",
-        description=f"A run sends a heartbeat every {HEARTBEAT_S} seconds.",
-        trigger=_unless_followed(
-            _events({"Running", "Retrying", "heartbeat"}),
-            _events({"heartbeat", *_ENDED, *_WAITS}),
-            _SILENCE,
-        ),
-        actions=[_crash(f"no heartbeat for {_SILENCE.seconds} s: its process died")],
+        name=f"millstream: crash runs {runs}",
+        description="Its slot is free again, and a new run goes on from what is published.",
+        trigger=trigger,
+        actions=[state],
     )
 
 
-def _crash_runs_that_never_start() -> AutomationCore:
+def _cancel_runs_that_hang(after: timedelta) -> AutomationCore:
+    trigger = _unless_followed({"Running"}, set(), after)
+    # A flow inside another has no process of its own that could be told.
+    deployed = ResourceSpecification({"prefect.resource.role": "deployment"})
     return AutomationCore(
-        name="millstream: crash runs that never start",
-        description="A process that dies before its run is running has sent no heartbeat.",
-        trigger=_unless_followed(
-            _events(_PENDING | {"Cancelling"}), _events({"Running", *_ENDED, *_WAITS}), _START
-        ),
-        actions=[_crash(f"not running after {_START.seconds} s: its process died")],
+        name="millstream: cancel runs that take too long",
+        description="Set by MILLSTREAM_LONGEST_RUN_HOURS.",
+        trigger=trigger.model_copy(update={"match_related": deployed}),
+        actions=[CancelFlowRun()],
     )
 
 
@@ -114,19 +148,16 @@ def _notification_block(client: SyncPrefectClient, settings: Settings) -> UUID |
 
 
 def _unless_followed(after: set[str], expect: set[str], within: timedelta) -> EventTrigger:
+    """Fire if, within this time, a run neither shows what is expected, nor ends, nor waits."""
     return EventTrigger(
-        after=after,
-        expect=expect,
+        after=_events(after),
+        expect=_events(expect | _ENDED | _WAITS),
         match=_FLOW_RUNS,
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,
         threshold=1,
         within=within,
     )
-
-
-def _crash(message: str) -> ChangeFlowRunState:
-    return ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=message)
 
 
 def _events(names: set[str]) -> set[str]:

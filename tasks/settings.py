@@ -28,6 +28,7 @@ class Settings(BaseSettings):
         prefect_port: Port of Prefect's server and UI (`PREFECT_PORT`).
         mlflow_port: Port of MLflow's server and UI (`MLFLOW_PORT`).
         concurrent_runs: Runs that its worker has at a time (`MILLSTREAM_CONCURRENT_RUNS`).
+        longest_run_hours: Hours after which a run is cancelled (`MILLSTREAM_LONGEST_RUN_HOURS`).
         notification_url: Webhook that is told of failed scheduled runs
             (`MILLSTREAM_NOTIFICATION_URL`).
     """
@@ -41,6 +42,9 @@ class Settings(BaseSettings):
     mlflow_port: Port = Field(default=5000, validation_alias="MLFLOW_PORT")
     concurrent_runs: Annotated[int, Field(ge=1)] = Field(
         default=2, validation_alias="MILLSTREAM_CONCURRENT_RUNS"
+    )
+    longest_run_hours: Annotated[float, Field(gt=0)] = Field(
+        default=12.0, validation_alias="MILLSTREAM_LONGEST_RUN_HOURS"
     )
     notification_url: SecretStr | None = Field(
         default=None, validation_alias="MILLSTREAM_NOTIFICATION_URL"

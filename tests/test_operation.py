@@ -4,6 +4,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,12 @@ import httpx
 import pandas as pd
 import psutil
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from deployments.automations import Patience, create_automations
 from deployments.leftovers import MARK
+from tasks.settings import Settings
 from tests.builders import Trained
 from tests.faults.scoring_command import state_folder
 from tests.operation import Operation, free_ports, in_operation, until, webhook
@@ -214,6 +219,53 @@ def test_a_new_champion_has_the_inbox_scored_again_once(operation: Operation) ->
     assert operation.wait_for(run["id"])["name"] == "Completed"
     time.sleep(5)
     assert len(operation.runs_of("score-shards/rescore")) == before + 1
+
+
+def processes_of_worker(operation: Operation) -> list[psutil.Process]:
+    """The worker and the runs that it started."""
+    found = marked(operation.home)
+    return [process for process in found if process.environ()[MARK].startswith("worker:")]
+
+
+@pytest.fixture
+def impatient(operation: Operation) -> Iterator[None]:
+    """Automations that take a run for dead within seconds."""
+    short = timedelta(seconds=8)
+    with (
+        temporary_settings({PREFECT_API_URL: operation.api}),
+        get_client(sync_client=True) as client,
+    ):
+        settings = Settings()
+        create_automations(client, settings, Patience(short, short, short))
+        yield
+        create_automations(client, settings)
+
+
+@pytest.mark.parametrize("when", ["Pending", "Running"])
+def test_a_run_that_died_with_its_worker_is_crashed_once_and_its_slot_is_free(
+    operation: Operation, impatient: None, tmp_path: Path, when: str
+) -> None:
+    parameters = {
+        "inputs": [str(rows_in(tmp_path / "in", "many", rows=20_000))],
+        "output_dir": str(tmp_path / "out"),
+        "batch_tokens": 32,
+        "use_cache": False,
+    }
+    run = operation.start("score-shards/nightly", parameters)
+    before = (
+        {"Running"} if when == "Running" else {"Pending", "Submitting", "InfrastructurePending"}
+    )
+    operation.wait_for(run, before)
+    for process in processes_of_worker(operation):
+        process.kill()
+    state = operation.wait_for(run)
+    assert state["name"] == "Crashed"
+    assert state["message"].endswith("its process died")
+
+    small = rows_in(tmp_path / "in", "small")
+    operation.complete("score-shards/nightly", parameters | {"inputs": [str(small)]})
+    states = operation.get(f"/flow_run_states/?flow_run_id={run}")
+    assert [state["name"] for state in states].count("Crashed") == 1
 
 
 # Ends
