@@ -3,6 +3,7 @@
 diskcache writes when it opens a folder; to look, or to delete, SQLite alone is enough.
 """
 
+import json
 import sqlite3
 import time
 from collections.abc import Collection, Iterable, Sequence
@@ -41,6 +42,14 @@ class Entries:
 
     count: int
     bytes: int
+
+
+# A range of rows at a time: each has to be read, under the write lock.
+_DELETE_NAMING = """
+    DELETE FROM Cache WHERE rowid > ? AND rowid <= ? AND raw = 1 AND (
+        SELECT COUNT(*) FROM json_each(?) WHERE instr(Cache.value, '"' || json_each.value || '"')
+    )
+"""
 
 
 def stored_keys(folder: Path, fingerprint: str, texts: Iterable[str]) -> int:
@@ -94,15 +103,54 @@ def drop(folder: Path, fingerprints: Collection[str]) -> int:
     try:
         with closing(_open(folder, "mode=rw", LOCK_TIMEOUT)) as database:
             count = sum(_drop(database, fingerprint) for fingerprint in fingerprints)
-            # While it waits for readers it keeps writers out.
-            database.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_TIMEOUT_MS}")
-            # With auto_vacuum, as diskcache sets it, the file is cut to what is in use.
-            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            _give_space_back(database)
             return count
     except FileNotFoundError:
         return 0
     except (OSError, sqlite3.Error) as error:
         raise CacheError(f"{folder}: expected a prediction cache ({error})") from error
+
+
+def drop_answers_of(folder: Path, model_uris: Collection[str]) -> int:
+    """Delete all entries whose answers name one of these models; return how many there were.
+
+    Pipelines that must answer alike share their entries, so a fingerprint does not tell.
+
+    Args:
+        folder: The cache's folder; a missing one holds nothing.
+        model_uris: URIs of pipelines or fine-tuned models.
+
+    Raises:
+        CacheError: If the cache cannot be changed; some entries may be gone.
+    """
+    try:
+        with closing(_open(folder, "mode=rw", LOCK_TIMEOUT)) as database:
+            count = _drop_naming(database, json.dumps(sorted(model_uris)))
+            _give_space_back(database)
+            return count
+    except FileNotFoundError:
+        return 0
+    except (OSError, sqlite3.Error) as error:
+        raise CacheError(f"{folder}: expected a prediction cache ({error})") from error
+
+
+def _give_space_back(database: sqlite3.Connection) -> None:
+    # While it waits for readers it keeps writers out.
+    database.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_TIMEOUT_MS}")
+    # With auto_vacuum, as diskcache sets it, the file is cut to what is in use.
+    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _drop_naming(database: sqlite3.Connection, model_uris: str) -> int:
+    (last,) = database.execute("SELECT COALESCE(MAX(rowid), 0) FROM Cache").fetchone()
+    count = 0
+    for first in range(0, last, _ROWS_A_TRANSACTION):
+        started = time.monotonic()
+        count += database.execute(
+            _DELETE_NAMING, (first, first + _ROWS_A_TRANSACTION, model_uris)
+        ).rowcount
+        time.sleep(time.monotonic() - started)
+    return count
 
 
 def _count(folder: Path, keys: list[str], placeholders: str) -> int:

@@ -23,6 +23,13 @@ def print_table(title: str, fields: Mapping[str, Any]) -> None:
     Console().print(table)
 
 
+def as_markdown(title: str, fields: Mapping[str, Any]) -> str:
+    """Return `fields` as a Markdown table under a heading."""
+    cells = [(name, value.replace("|", "\\|")) for name, value in as_rows(fields)]
+    rows = [f"| {name} | {value} |" for name, value in cells]
+    return "\n".join([f"# {title}", "", "| | |", "|---|---|", *rows])
+
+
 def _as_words(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {_as_words(item)}" for key, item in value.items()) or "none"

@@ -21,6 +21,7 @@ from pyfunc.fingerprint import digest_code, digest_folder, fingerprint_pipeline
 from pyfunc.spec import PipelineSpec, Variant
 from tasks.classifiers import classifier_folder, max_tokens_of
 from tasks.errors import ModelError
+from tasks.logged_models import is_there
 from tasks.pipelines import (
     EXPERIMENT,
     REGISTERED_NAME,
@@ -155,13 +156,14 @@ def _find_logged(key: str) -> LoggedPipeline | None:
     runs = connect().search_runs(
         [experiment_id(EXPERIMENT)],
         filter_string=f"tags.build_key = '{key}' and tags.pipeline LIKE '{{%'",
-        max_results=1,
     )
-    if not runs:
-        return None
-    earlier = LoggedPipeline.model_validate_json(runs[0].data.tags["pipeline"])
-    logger.info("reusing %s: equal code, weights and parameters", earlier.model_uri)
-    return earlier.model_copy(update={"reused": True})
+    for run in runs:
+        earlier = LoggedPipeline.model_validate_json(run.data.tags["pipeline"])
+        # A run outlives its model, which `clean_up` frees.
+        if is_there(earlier.model_uri):
+            logger.info("reusing %s: equal code, weights and parameters", earlier.model_uri)
+            return earlier.model_copy(update={"reused": True})
+    return None
 
 
 def _log_folder(folder: Path, key: str, fields: dict[str, Any]) -> LoggedPipeline:

@@ -7,6 +7,7 @@ from pydantic import Field
 from pyfunc.spec import Kind
 from tasks.data import Fraction
 from tasks.languages import Policy, Probability
+from tasks.leftovers import KindChoice
 from tasks.pipelines import EngineChoice, PrecisionChoice
 from tasks.training import Step as TrainingStep
 from tasks.training import Strategy
@@ -34,6 +35,7 @@ __all__ = [
     "Fraction",
     "HeldOutShards",
     "Kind",
+    "KindChoice",
     "LearningRate",
     "NotNegative",
     "Policy",

@@ -20,7 +20,7 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 PREVIOUS = "previous"
 
-_PREVIOUS_TAG = "previous_champion"
+PREVIOUS_TAG = "previous_champion"
 
 
 def register(
@@ -139,7 +139,7 @@ def set_champion(name: str, version: ModelVersion, reason: str) -> None:
     client = connect()
     current = aliases(name).get(CHAMPION)
     if current is not None and current != int(version.version):
-        client.set_registered_model_tag(name, _PREVIOUS_TAG, str(current))
+        client.set_registered_model_tag(name, PREVIOUS_TAG, str(current))
     _set_alias(client, version, CHAMPION)
     if aliases(name).get(CHALLENGER) == int(version.version):
         client.delete_registered_model_alias(name, CHALLENGER)
@@ -155,7 +155,7 @@ def previous_champion(name: str) -> ModelVersion:
     Raises:
         ModelError: If there has been none.
     """
-    number = connect().get_registered_model(name).tags.get(_PREVIOUS_TAG)
+    number = connect().get_registered_model(name).tags.get(PREVIOUS_TAG)
     if number is None:
         raise ModelError(f"{name}: there is no previous champion; {_what_exists(connect(), name)}")
     return find_version(name, number)

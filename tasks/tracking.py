@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from tasks.errors import MillstreamError
 from tasks.settings import REPOSITORY, get_settings
 
-_SERVER_SCHEMES = ("http", "https", "databricks")
+SERVER_SCHEMES = ("http", "https", "databricks")
 
 RECORDED_PACKAGES = (
     "diskcache",
@@ -47,7 +47,7 @@ def connect() -> MlflowClient:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     mlflow.set_tracking_uri(settings.tracking_uri)
     client = MlflowClient()
-    if urlsplit(settings.tracking_uri).scheme not in _SERVER_SCHEMES:
+    if urlsplit(settings.tracking_uri).scheme not in SERVER_SCHEMES:
         settings.root.mkdir(parents=True, exist_ok=True)
         # Processes that open a new database at once crash in its migration.
         with FileLock(settings.root / "mlflow.lock"):
@@ -65,7 +65,7 @@ def experiment_id(name: str) -> str:
         if experiment is not None:
             return str(experiment.experiment_id)
         # On a database MLflow would put artifacts into ./mlruns; a server knows its own place.
-        on_server = urlsplit(settings.tracking_uri).scheme in _SERVER_SCHEMES
+        on_server = urlsplit(settings.tracking_uri).scheme in SERVER_SCHEMES
         location = None if on_server else (settings.artifacts / name).as_uri()
         return str(client.create_experiment(name, artifact_location=location))
 
@@ -124,6 +124,11 @@ def started_of(run: Run) -> datetime:
 def may_pass(error: MlflowException) -> bool:
     """Return whether the same call may succeed later, as when the database is locked."""
     return bool(error.error_code == "TEMPORARILY_UNAVAILABLE")
+
+
+def is_missing(error: MlflowException) -> bool:
+    """Return whether what was asked for is not there, or was deleted."""
+    return bool(error.error_code == "RESOURCE_DOES_NOT_EXIST")
 
 
 def git_commit() -> str:

@@ -17,37 +17,36 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from tasks.data import Split
 from tasks.errors import ModelError
 from tasks.files import published_file
+from tasks.logged_models import is_there
 from tasks.tracking import connect, experiment_id, git_commit, package_versions, pinned
 from tasks.training import EXPERIMENT, FineTuned, FineTuneParameters
 from tasks.training_rows import log_rows
 
 logger = logging.getLogger(__name__)
 
-_RUN_FILE = "mlflow-run-id"
+RUN_FILE = "mlflow-run-id"
 
 
 def find_finished(key: str) -> FineTuned | None:
     """Return the model that an earlier run trained from equal data and parameters."""
-    client = connect()
-    runs = client.search_runs(
+    runs = connect().search_runs(
         [experiment_id(EXPERIMENT)],
         filter_string=f"tags.training_key = '{key}' and tags.model_uri LIKE 'models:/%'",
-        max_results=1,
     )
-    if not runs:
-        return None
-    run = runs[0]
-    logger.info(
-        "reusing the model of run %s: equal data, base model and parameters", run.info.run_id
-    )
-    return FineTuned(run_id=run.info.run_id, model_uri=run.data.tags["model_uri"], reused=True)
+    for run in runs:
+        # A run outlives its model, which `clean_up` frees.
+        if is_there(model_uri := run.data.tags["model_uri"]):
+            run_id = run.info.run_id
+            logger.info("reusing the model of run %s: equal data, base and parameters", run_id)
+            return FineTuned(run_id=run_id, model_uri=model_uri, reused=True)
+    return None
 
 
 def find_run(run_id: str) -> FineTuned:
     """Return the model that run `run_id` logged.
 
     Raises:
-        ModelError: If there is no such run, or it logged no model.
+        ModelError: If there is no such run, it logged no model, or its model is gone.
     """
     try:
         run = connect().get_run(run_id)
@@ -57,12 +56,17 @@ def find_run(run_id: str) -> FineTuned:
         ) from error
     if "model_uri" not in run.data.tags:
         raise ModelError(f"finetuned_run_id: run {run_id} logged no model; expected a finished one")
+    if not is_there(run.data.tags["model_uri"]):
+        raise ModelError(
+            f"finetuned_run_id: the model of run {run_id} was freed; expected one that is there, "
+            "or the step fine_tuning_model"
+        )
     return FineTuned(run_id=run_id, model_uri=run.data.tags["model_uri"], reused=True)
 
 
 def open_run(checkpoints: Path, key: str, parameters: FineTuneParameters) -> mlflow.ActiveRun:
     """Start a run, or go on with the one that a killed process left with its checkpoints."""
-    record = checkpoints / _RUN_FILE
+    record = checkpoints / RUN_FILE
     experiment = experiment_id(EXPERIMENT)
     if record.is_file() and (run_id := _known_run(record.read_text(encoding="utf-8"))):
         logger.info("continuing run %s", run_id)

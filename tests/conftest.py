@@ -26,6 +26,7 @@ from pyfunc.tokens import Encoder
 from tasks import conversion
 from tasks.base_models import base_model_folder
 from tasks.settings import get_settings
+from tasks.tracking import connect
 from tests.builders import Trained, build_trained
 from tests.references import TEXTS
 
@@ -119,6 +120,7 @@ def _trained_once(
 def trained(_trained_once: Trained, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trained]:
     """A state folder with a tiny model and its pipeline registered; tests share it."""
     _use_home(_trained_once.home, monkeypatch)
+    connect()  # tests before may have pointed MLflow elsewhere
     yield _trained_once
     get_settings.cache_clear()
 

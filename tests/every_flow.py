@@ -5,6 +5,7 @@ from typing import Any
 from prefect import Flow
 
 from flows.build_inference_pipeline import build_inference_pipeline
+from flows.clean_up import clean_up
 from flows.end_to_end import end_to_end
 from flows.explain_prediction import explain_prediction
 from flows.promote_pipeline import promote_pipeline
@@ -20,4 +21,5 @@ FLOWS: tuple[Flow[..., Any], ...] = (
     end_to_end,
     explain_prediction,
     prune_cache,
+    clean_up,
 )

@@ -18,6 +18,7 @@ ENTRYPOINTS = {
     "flows/end_to_end.py:end_to_end": "end-to-end",
     "flows/explain_prediction.py:explain_prediction": "explain-prediction",
     "flows/prune_cache.py:prune_cache": "prune-cache",
+    "flows/clean_up.py:clean_up": "clean-up",
 }
 
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())[
