@@ -20,7 +20,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export MILLSTREAM_HOME MLFLOW_PORT PREFECT_PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up status down check-config docs test test-fast faults scale bench lint \
+.PHONY: help setup demo up status down check-config docs test test-fast faults scale soak bench lint \
 	format mlflow-ui prefect-ui pins clean
 
 help: ## Show this list
@@ -53,6 +53,9 @@ faults: $(INSTALLED) ## Kill scoring at 30 random moments and put everything els
 
 scale: $(INSTALLED) ## Score 25,000 reviews twice, and compare the memory of 200,000 and 2,000,000 rows
 	$(BIN)/python -m pytest -s tests/scale/prove_scale.py
+
+soak: $(INSTALLED) ## Score what comes into a folder, every minute for 15, while parts of it are killed
+	$(BIN)/python -m pytest -s tests/soak/prove_soak.py
 
 # It keeps all state of its own under var/bench.
 bench: $(INSTALLED) ## Measure ourselves beside what users would pick instead; 40 minutes on two cores

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
+from deployments.leftovers import MARK
 from tasks.settings import REPOSITORY
 
 PATIENCE_S = 120.0
@@ -75,6 +77,9 @@ class Operation:
             time.sleep(1)
             answers.append(httpx.post(f"{self.api}{path}", json=body, timeout=30))
         return answers[-1]
+
+    def patch(self, path: str, body: dict[str, Any]) -> None:
+        httpx.patch(f"{self.api}{path}", json=body, timeout=30).raise_for_status()
 
     def get(self, path: str) -> Any:
         found = httpx.get(f"{self.api}{path}", timeout=30)
@@ -155,6 +160,47 @@ def in_operation(home: Path, **variables: str) -> Iterator[Operation]:
     finally:
         down = operation.command("down")
         assert down.returncode == 0, down.stdout + down.stderr
+
+
+def marked(home: Path) -> list[psutil.Process]:
+    """Return the processes that carry the mark of a state folder."""
+    return [process for process in psutil.process_iter() if _mark(process).endswith(f":{home}")]
+
+
+def process_of(operation: Operation, service: str) -> psutil.Process:
+    """Return the process of a service that the process manager watches."""
+    found = (process for process in marked(operation.home) if _is_watched(process))
+    return next(process for process in found if _mark(process).startswith(f"{service}:"))
+
+
+def runs_in(operation: Operation) -> list[psutil.Process]:
+    """Return the processes of runs, whether their worker lives or not."""
+    found = [process for process in marked(operation.home) if _mark(process).startswith("worker:")]
+    return [process for process in found if not _is_worker(process)]
+
+
+def is_manager(process: psutil.Process) -> bool:
+    """Return whether a process is the process manager."""
+    return "supervisor.supervisord" in process.cmdline()
+
+
+def _mark(process: psutil.Process) -> str:
+    try:
+        return process.environ().get(MARK, "")
+    except psutil.Error:
+        return ""
+
+
+def _is_watched(process: psutil.Process) -> bool:
+    parent = process.parent()
+    return parent is not None and is_manager(parent)
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return {"worker", "start"} <= set(process.cmdline()) or _is_watched(process)
+    except psutil.Error:
+        return True
 
 
 @contextmanager

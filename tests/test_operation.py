@@ -16,11 +16,20 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.automations import Patience, create_automations
-from deployments.leftovers import MARK
 from tasks.settings import Settings
 from tests.builders import Trained
 from tests.faults.scoring_command import state_folder
-from tests.operation import Operation, free_ports, in_operation, until, webhook
+from tests.operation import (
+    Operation,
+    free_ports,
+    in_operation,
+    is_manager,
+    marked,
+    process_of,
+    runs_in,
+    until,
+    webhook,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -33,33 +42,6 @@ def operation(
     home = state_folder(_trained_once.home, tmp_path_factory.mktemp("operation") / "var")
     with in_operation(home) as operation:
         yield operation
-
-
-def marked(home: Path) -> list[psutil.Process]:
-    """The processes that carry the mark of a state folder."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK, "").partition(":")[2] == str(home):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
-def process_of(operation: Operation, service: str) -> psutil.Process:
-    """The process of a service that its manager watches."""
-    found = (process for process in marked(operation.home) if is_child_of_manager(process))
-    return next(p for p in found if p.environ()[MARK].startswith(f"{service}:"))
-
-
-def is_child_of_manager(process: psutil.Process) -> bool:
-    parent = process.parent()
-    return parent is not None and is_manager(parent)
-
-
-def is_manager(process: psutil.Process) -> bool:
-    return "supervisor.supervisord" in process.cmdline()
 
 
 def rows_in(folder: Path, name: str, rows: int = 6) -> Path:
@@ -221,12 +203,6 @@ def test_a_new_champion_has_the_inbox_scored_again_once(operation: Operation) ->
     assert len(operation.runs_of("score-shards/rescore")) == before + 1
 
 
-def processes_of_worker(operation: Operation) -> list[psutil.Process]:
-    """The worker and the runs that it started."""
-    found = marked(operation.home)
-    return [process for process in found if process.environ()[MARK].startswith("worker:")]
-
-
 @pytest.fixture
 def impatient(operation: Operation) -> Iterator[None]:
     """Automations that take a run for dead within seconds."""
@@ -256,7 +232,7 @@ def test_a_run_that_died_with_its_worker_is_crashed_once_and_its_slot_is_free(
         {"Running"} if when == "Running" else {"Pending", "Submitting", "InfrastructurePending"}
     )
     operation.wait_for(run, before)
-    for process in processes_of_worker(operation):
+    for process in [process_of(operation, "worker"), *runs_in(operation)]:
         process.kill()
     state = operation.wait_for(run)
     assert state["name"] == "Crashed"
