@@ -80,8 +80,12 @@ def _prefect_server(settings: Settings) -> Service:
             *_python("prefect", "server", "start"),
             *("--host", settings.host, "--port", str(settings.prefect_port)),
         ),
-        # A path, not an address: the UI then works at whatever address and port it is opened.
-        environment={"PREFECT_UI_API_URL": "/api"},
+        environment={
+            # A path, not an address: the UI then works at whatever address and port it is opened.
+            "PREFECT_UI_API_URL": "/api",
+            # For the links in notifications.
+            "PREFECT_UI_URL": _own_server(settings),
+        },
         address=_own_server(settings),
         health=f"{_own_server(settings)}/api/health",
         port=("PREFECT_PORT", settings.prefect_port),

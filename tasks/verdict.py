@@ -1,5 +1,6 @@
 """Whether a run that ended is a success: what was allowed to fail, and what did."""
 
+import logging
 from typing import Any, cast
 
 from prefect.client.schemas.objects import State
@@ -62,4 +63,10 @@ def cancelled(error: OutputInUseError) -> dict[str, Any]:
     It is a state, which Prefect keeps for itself, whatever its type says here: a caller of the
     flow gets the error, and an automation that tells of failures stays silent.
     """
+    logging.getLogger("prefect.flow_runs").addFilter(_is_no_end_of_a_process)
     return cast("dict[str, Any]", Cancelled(message=str(error), data=error))
+
+
+def _is_no_end_of_a_process(record: logging.LogRecord) -> bool:
+    """Drop the traceback by which Prefect ends the process of a flow that is cancelled."""
+    return not record.getMessage().startswith("Engine execution exited with unexpected exception")

@@ -148,6 +148,7 @@ def test_the_run_that_loses_an_output_folder_ends_cancelled_and_disturbs_no_one(
     state = operation.wait_for(second)
     assert state["name"] == "Cancelled"
     assert f"{tmp_path / 'out'} is in use by run" in state["message"]
+    assert "Traceback" not in operation.log_of(second)
     assert operation.state(first)["name"] == "Running"
 
     started = time.monotonic()
