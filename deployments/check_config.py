@@ -5,7 +5,6 @@ parameters when a run starts, which for a schedule is at night.
 """
 
 import inspect
-import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -23,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from deployments.errors_shown import run
 from deployments.project_file import Deployment, ProjectFile
 from tasks.errors import ParameterError
-from tasks.settings import REPOSITORY
+from tasks.settings import REPOSITORY, environment_with
 
 PROJECT_FILE = REPOSITORY / "prefect.yaml"
 
@@ -49,7 +48,7 @@ def problems(path: Path) -> Iterator[str]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         yield f"no YAML ({' '.join(str(error).split())})"
         return
-    content = apply_values(raw, dict(os.environ), remove_notset=False)
+    content = apply_values(raw, environment_with({}), remove_notset=False)
     yield from (f"variable {name} is not set" for name in _unset_variables(content))
     try:
         project = ProjectFile.model_validate(content)

@@ -9,7 +9,7 @@ import sys
 
 from deployments.leftovers import MARK, end, leftovers, mark_of
 from deployments.services import WORKER, services_of
-from tasks.settings import get_settings
+from tasks.settings import environment_with, get_settings
 
 
 def main() -> None:
@@ -18,7 +18,8 @@ def main() -> None:
     service = next(found for found in services_of(settings) if found.name == sys.argv[1])
     if service.name != WORKER:  # the runs of a worker that was killed go on without it
         end(list(leftovers(settings, service.name)))
-    environment = os.environ | service.environment | {MARK: mark_of(settings, service.name)}
+    mark = {MARK: mark_of(settings, service.name)}
+    environment = environment_with(service.environment | mark)
     os.execve(service.command[0], service.command, environment)  # noqa: S606 -- no shell
 
 

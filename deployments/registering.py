@@ -1,6 +1,5 @@
 """What a Prefect server has to know: the work pool, the deployments and the automations."""
 
-import os
 import subprocess
 import sys
 
@@ -13,7 +12,7 @@ from prefect.workers.process import ProcessWorker
 from deployments.automations import create_automations
 from deployments.services import POOL
 from tasks.errors import MillstreamError
-from tasks.settings import REPOSITORY, Settings
+from tasks.settings import REPOSITORY, Settings, environment_with
 
 
 def register(api: str, settings: Settings) -> None:
@@ -49,7 +48,7 @@ def _deploy(api: str) -> None:
     deployed = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
         cwd=REPOSITORY,
-        env=os.environ | {"PREFECT_API_URL": api},
+        env=environment_with({"PREFECT_API_URL": api}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -21,7 +21,7 @@ from deployments.leftovers import MARK, mark_of
 from deployments.services import WORKER, Service, folder_of
 from tasks.errors import MillstreamError, ParameterError
 from tasks.files import published_file
-from tasks.settings import REPOSITORY, Settings
+from tasks.settings import REPOSITORY, Settings, environment_with
 
 _LONGEST_SOCKET = 107  # bytes; what the kernel's sockaddr_un holds
 _LOG_BYTES = 10 * 2**20
@@ -94,7 +94,7 @@ class Supervisor:
                 self.folder / "supervisord.conf",
             ],
             cwd=REPOSITORY,
-            env=os.environ | {MARK: mark_of(self._settings, "supervisor")},
+            env=environment_with({MARK: mark_of(self._settings, "supervisor")}),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

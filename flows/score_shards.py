@@ -18,7 +18,6 @@ from tasks.planning import clear_leftovers
 from tasks.records import RowParameters
 from tasks.reporting import link_scoring_report, record_of
 from tasks.scoring import (
-    ScoringParameters,
     find_inputs,
     identify_model,
     log_to_mlflow,
@@ -27,6 +26,7 @@ from tasks.scoring import (
     publish_summary,
     report_dry_run,
 )
+from tasks.scoring_types import ScoringParameters
 from tasks.verdict import cancelled, raise_if_failed, raise_if_unrecorded
 
 

@@ -15,7 +15,7 @@ from pyfunc.errors import PipelineError
 from pyfunc.pipeline import InferencePipeline
 from tasks.errors import ModelError
 from tasks.registry import resolve_pipeline
-from tasks.scoring import ScoringModel
+from tasks.scoring_types import ScoringModel
 from tasks.settings import get_settings
 from tasks.tracking import connect, may_pass
 

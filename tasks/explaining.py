@@ -14,7 +14,7 @@ from tasks.errors import DataError, ModelError, ParameterError
 from tasks.pipelines import REGISTERED_NAME
 from tasks.records import FOLDERS, ShardRecord, read_record, table_path
 from tasks.registry import find_version, version_of
-from tasks.scoring import PREDICTION_COLUMNS, REJECTED_COLUMNS
+from tasks.scoring_types import PREDICTION_COLUMNS, REJECTED_COLUMNS
 from tasks.shard_tables import texts_of
 from tasks.tracking import connect
 

@@ -15,15 +15,8 @@ from tasks.errors import DataError, MillstreamError, OutputError
 from tasks.output_folder import STAGING, writing_to
 from tasks.progress import Progress, shown_progress
 from tasks.records import Shard, ShardRecord
-from tasks.scoring import (
-    InputFile,
-    PlannedShard,
-    ScoringParameters,
-    ShardOutcome,
-    Surveyed,
-    score_shard,
-    survey_input,
-)
+from tasks.scoring import score_shard, survey_input
+from tasks.scoring_types import InputFile, PlannedShard, ScoringParameters, ShardOutcome, Surveyed
 from tasks.stopping import stopping_others
 
 if TYPE_CHECKING:

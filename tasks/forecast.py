@@ -14,7 +14,7 @@ from tasks.answers import typed_pipeline
 from tasks.console import print_table
 from tasks.distinct import DistinctTexts
 from tasks.records import read_records
-from tasks.scoring import PlannedShard, ScoringParameters, Surveyed
+from tasks.scoring_types import PlannedShard, ScoringParameters, Surveyed
 from tasks.shard_tables import readable_rows, texts_of
 from tasks.staging import rows_of_shards
 from tasks.summary import seconds_a_call

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from tasks.errors import DataError, ParameterError
 from tasks.formats import EXPECTED, format_of, stem_of
-from tasks.scoring import InputFile
+from tasks.scoring_types import InputFile
 from tasks.settings import get_settings
 from tasks.transfer import fetch, is_url, public_url
 

@@ -20,7 +20,7 @@ from tasks.records import (
     table_path,
     why_to_score,
 )
-from tasks.scoring import InputFile, PlannedShard, ScoringParameters, Surveyed
+from tasks.scoring_types import InputFile, PlannedShard, ScoringParameters, Surveyed
 from tasks.survey import Survey
 from tasks.transfer import is_url
 

@@ -10,7 +10,7 @@ import pyarrow.parquet
 
 from tasks.errors import ProofError
 from tasks.records import FOLDERS, ShardRecord, table_path
-from tasks.scoring import ScoringParameters, ShardOutcome, Surveyed
+from tasks.scoring_types import ScoringParameters, ShardOutcome, Surveyed
 
 
 def prove(

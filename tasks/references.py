@@ -13,7 +13,7 @@ from tasks.leftovers import Limits, is_held
 from tasks.old_outputs import find_outputs
 from tasks.output_folder import LOCK
 from tasks.records import table_path
-from tasks.scoring import EXPERIMENT
+from tasks.scoring_types import EXPERIMENT
 from tasks.settings import get_settings
 from tasks.tracking import connect
 

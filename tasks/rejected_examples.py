@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from tasks.errors import DataError
 from tasks.records import table_path
-from tasks.scoring import ScoringParameters, ShardOutcome
+from tasks.scoring_types import ScoringParameters, ShardOutcome
 from tasks.shard_tables import texts_of
 
 _CHARACTERS = 120

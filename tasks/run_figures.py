@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.scoring import ScoringParameters, ShardOutcome
+from tasks.scoring_types import ScoringParameters, ShardOutcome
 
 REPORT = "report.html"
 FIGURES_FILE = "report.json"

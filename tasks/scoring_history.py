@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from tasks.distributions import Distribution
 from tasks.registry import find_version
 from tasks.run_figures import FIGURES_FILE, RunFigures
-from tasks.scoring import EXPERIMENT
+from tasks.scoring_types import EXPERIMENT
 from tasks.tracking import connect, experiment_id, logged_json, started_of
 from tasks.training_history import distribution_of
 

@@ -10,8 +10,8 @@ from tasks.report_page import Block, Facts, KeyFigure, Note, Page, Pictures, Quo
 from tasks.report_plots import draw, score_distribution, scores_as_text, shares_by_name
 from tasks.report_tables import compared, shares_table
 from tasks.run_figures import RunFigures
-from tasks.scoring import ScoringParameters, ShardOutcome
 from tasks.scoring_tables import failures_table, files_table, reasons_shown, reasons_table
+from tasks.scoring_types import ScoringParameters, ShardOutcome
 
 _NOW, _BEFORE, _TRAINED = "this run", "previous run", "test rows of training"
 

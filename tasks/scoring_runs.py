@@ -11,10 +11,10 @@ from tasks.errors import DataError
 from tasks.rejected_examples import Example, rejected_examples
 from tasks.report_page import render
 from tasks.run_figures import FIGURES_FILE, REPORT, LoggedRun, RunFigures, figures_of
-from tasks.scoring import EXPERIMENT, ScoringParameters, ShardOutcome
 from tasks.scoring_history import previous_run, trained_distribution
 from tasks.scoring_report import ScoringRun, scoring_page
 from tasks.scoring_tables import reasons_shown
+from tasks.scoring_types import EXPERIMENT, ScoringParameters, ShardOutcome
 from tasks.tracking import connect, experiment_id, git_commit, report_url, why_no_report
 
 logger = logging.getLogger(__name__)

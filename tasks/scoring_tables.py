@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tasks import numbers_in_words as words
 from tasks.report_page import Table
 from tasks.run_figures import RunFigures
-from tasks.scoring import ShardOutcome
+from tasks.scoring_types import ShardOutcome
 
 _MOST_ROWS = 20
 

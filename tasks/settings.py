@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -104,6 +105,11 @@ class Settings(BaseSettings):
 def get_settings() -> Settings:
     """Return the settings of this process; the environment is read once."""
     return Settings()
+
+
+def environment_with(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of this process with other variables, for a process that it starts."""
+    return os.environ | variables
 
 
 def check_home() -> None:

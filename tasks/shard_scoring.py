@@ -19,7 +19,7 @@ from tasks.files import published_file, sha256_of
 from tasks.output_folder import writing_to
 from tasks.progress import counting
 from tasks.records import Counts, Shard, ShardRecord, table_path, write_record
-from tasks.scoring import ScoringParameters
+from tasks.scoring_types import ScoringParameters
 from tasks.shard_tables import answered_rows, readable_rows, refused_rows, texts_of
 from tasks.staging import read_staged
 

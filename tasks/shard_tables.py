@@ -7,7 +7,7 @@ import pyarrow as pa
 from pyfunc.contract import Outcome
 from tasks.languages import LanguagePolicy
 from tasks.records import Shard
-from tasks.scoring import FLAG_COLUMN, REJECTED_COLUMNS
+from tasks.scoring_types import FLAG_COLUMN, REJECTED_COLUMNS
 
 _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 

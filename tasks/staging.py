@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from tasks.errors import DataError
 from tasks.records import Shard
-from tasks.scoring import Surveyed
+from tasks.scoring_types import Surveyed
 from tasks.surveying import empty_block, read_blocks
 
 

@@ -10,7 +10,7 @@ from tasks.console import print_table
 from tasks.files import published_file
 from tasks.output_folder import writing_to
 from tasks.records import ShardRecord
-from tasks.scoring import FoundInputs, ScoringModel, ScoringParameters, ShardOutcome
+from tasks.scoring_types import FoundInputs, ScoringModel, ScoringParameters, ShardOutcome
 
 _SHOWN = 10
 

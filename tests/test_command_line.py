@@ -210,6 +210,7 @@ CODES = {
     "OutputError": 8,
     "ProofError": 9,
     "TrackingError": 10,
+    "StoppedError": 143,
 }
 
 

@@ -98,6 +98,16 @@ def test_a_server_that_is_killed_comes_back(operation: Operation, service: str) 
     until(lambda: operation.command("status").returncode == 0, f"{service} is back")
 
 
+def test_schedules_make_runs_with_their_own_parameters(operation: Operation) -> None:
+    nightly = operation.get("/deployments/name/score-shards/nightly")["id"]
+    body = {"deployments": {"id": {"any_": [nightly]}}, "limit": 1}
+    until(lambda: operation.post("/flow_runs/filter", body).json(), "a run for the next night")
+    (run,) = operation.post("/flow_runs/filter", body).json()
+    assert run["expected_start_time"][11:16] == "01:00"
+    assert run["parameters"]["settle_seconds"] == 300
+    assert run["parameters"]["inputs"] == [f"{operation.home}/inbox"]
+
+
 # Runs
 
 

@@ -10,13 +10,7 @@ from tasks.errors import ProofError
 from tasks.planning import ranges
 from tasks.proof import prove
 from tasks.records import Counts, RowParameters, Shard, ShardRecord, table_path
-from tasks.scoring import (
-    InputFile,
-    ScoringModel,
-    ScoringParameters,
-    ShardOutcome,
-    Surveyed,
-)
+from tasks.scoring_types import InputFile, ScoringModel, ScoringParameters, ShardOutcome, Surveyed
 from tasks.survey import Survey
 
 FILE = InputFile(id="rows-12345678", path=Path("/rows.csv"), name="/rows.csv")

@@ -34,7 +34,7 @@ from tasks.fan_out import survey_in_parallel
 from tasks.inputs import find
 from tasks.output_folder import sole_user
 from tasks.pipelines import REGISTERED_NAME
-from tasks.scoring import InputFile, ScoringModel, ScoringParameters, Surveyed
+from tasks.scoring_types import InputFile, ScoringModel, ScoringParameters, Surveyed
 from tasks.tracking import connect
 from tests.builders import Trained
 from tests.http_server import Reply, serving

@@ -17,10 +17,10 @@ from flows.score_shards import score_shards
 from tasks import report_page
 from tasks.reporting import scoring_markdown
 from tasks.run_figures import LoggedRun
-from tasks.scoring import ScoringParameters, ShardOutcome
 from tasks.scoring_history import previous_run
 from tasks.scoring_runs import log
 from tasks.scoring_tables import failures_table, files_table
+from tasks.scoring_types import ScoringParameters, ShardOutcome
 from tasks.tracking import connect
 from tests.builders import Trained
 from tests.pages import PageReader

@@ -20,13 +20,8 @@ from tasks.inputs import find
 from tasks.languages import LanguagePolicy
 from tasks.planning import plan
 from tasks.records import RowParameters, Shard, ShardRecord, read_record
-from tasks.scoring import (
-    PREDICTION_COLUMNS,
-    REJECTED_COLUMNS,
-    ScoringParameters,
-    Surveyed,
-    survey_input,
-)
+from tasks.scoring import survey_input
+from tasks.scoring_types import PREDICTION_COLUMNS, REJECTED_COLUMNS, ScoringParameters, Surveyed
 from tasks.shard_scoring import score
 from tasks.staging import rows_of_shards, write_staged
 from tests.builders import Trained

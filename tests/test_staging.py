@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.planning import ranges
-from tasks.scoring import InputFile
+from tasks.scoring_types import InputFile
 from tasks.staging import cut, read_staged, write_staged
 from tasks.survey import Survey
 
