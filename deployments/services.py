@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from prefect.settings import PREFECT_API_URL
@@ -127,8 +126,3 @@ def _worker(settings: Settings) -> Service:
 
 def _python(module: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", module, *arguments)
-
-
-def folder_of(settings: Settings) -> Path:
-    """Return the folder of the process manager's configuration, socket and process id."""
-    return settings.root / "services"

@@ -18,7 +18,7 @@ import psutil
 from supervisor.xmlrpc import SupervisorTransport
 
 from deployments.leftovers import MARK, mark_of
-from deployments.services import WORKER, Service, folder_of
+from deployments.services import WORKER, Service
 from tasks.errors import MillstreamError, ParameterError
 from tasks.files import published_file
 from tasks.settings import REPOSITORY, Settings, environment_with
@@ -52,7 +52,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.folder = folder_of(settings)
+        self.folder = settings.services
         self.logs = settings.root / "logs"
         self._socket = self.folder / "supervisor.sock"
 
@@ -131,6 +131,7 @@ class Supervisor:
 
         If it does not run, nothing happens.
         """
+        self._settings.api_url_file.unlink(missing_ok=True)
         if not self.is_running:
             return
         process = psutil.Process(self._call("getPID"))

@@ -48,6 +48,8 @@ def _make_work(supervisor: Supervisor, services: tuple[Service, ...], settings: 
             register(api, settings)
         supervisor.start_service(service.name)
         wait_until_healthy(service, supervisor, api)
+    # From now on, commands run in this state folder use this server.
+    settings.api_url_file.write_text(api, encoding="utf-8")
     print_status(settings)
 
 

@@ -2,11 +2,13 @@
 
 import logging
 import os
+import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -92,6 +94,15 @@ class Settings(BaseSettings):
         return self.root / "inbox"
 
     @property
+    def services(self) -> Path:
+        return self.root / "services"
+
+    @property
+    def api_url_file(self) -> Path:
+        """Where `make up` says which Prefect server it started."""
+        return self.services / "api-url"
+
+    @property
     def prefect_home(self) -> Path:
         return self.root / "prefect"
 
@@ -158,6 +169,18 @@ def prepare_process() -> None:
     if not os.environ.get("PREFECT_API_URL"):
         # Prefect takes an empty address for an address.
         os.environ.pop("PREFECT_API_URL", None)
+        if url := _running_server(settings):
+            os.environ["PREFECT_API_URL"] = url
     for name in ("tasks", "pyfunc"):
         # Else the root logger's level holds, which Prefect sets to WARNING.
         logging.getLogger(name).setLevel(logging.INFO)
+
+
+def _running_server(settings: Settings) -> str:
+    """Return the API of the server that `make up` started for this state folder, if it listens."""
+    with suppress(OSError):
+        url = settings.api_url_file.read_text(encoding="utf-8")
+        place = urlsplit(url)
+        socket.create_connection((place.hostname, place.port), timeout=1).close()
+        return url
+    return ""

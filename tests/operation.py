@@ -59,10 +59,11 @@ class Operation:
             **self.variables,
         }
 
-    def command(self, name: str) -> subprocess.CompletedProcess[str]:
-        """Run `python -m deployments.<name>` to its end."""
+    def command(self, name: str, *options: str) -> subprocess.CompletedProcess[str]:
+        """Run `python -m deployments.<name>`, or `flows.<name>`, to its end."""
+        room = "deployments" if name in ("up", "status", "down") else "flows"
         return subprocess.run(
-            [sys.executable, "-m", f"deployments.{name}"],
+            [sys.executable, "-m", f"{room}.{name}", *options],
             cwd=REPOSITORY,
             env=self.environment(),
             capture_output=True,

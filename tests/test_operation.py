@@ -200,18 +200,22 @@ def test_a_run_again_does_the_rest_and_only_failed_just_that(
 def test_a_new_champion_has_the_inbox_scored_again_once(operation: Operation) -> None:
     rows_in(operation.home / "inbox", "letter")
     before = len(operation.runs_of("score-shards/rescore"))
-    built = operation.complete(
-        "build-inference-pipeline/rebuild-and-promote",
-        {"finetuned_model": "1", "max_tokens": 24},
+    operation.complete(
+        "build-inference-pipeline/rebuild-and-promote", {"finetuned_model": "1", "max_tokens": 24}
     )
-    version = operation.artifacts_of(built)  # its report is in the log; the version in the event
-    assert version is not None
     until(lambda: len(operation.runs_of("score-shards/rescore")) == before + 1, "re-scoring")
-    run = operation.runs_of("score-shards/rescore")[0]
-    assert run["parameters"]["model_uri"].startswith("models:/inference_pipeline_model/")
+    (run, *_) = operation.runs_of("score-shards/rescore")
+    assert run["parameters"]["model_uri"] == "models:/inference_pipeline_model/2"
     assert operation.wait_for(run["id"])["name"] == "Completed"
+
+    # A command uses the server that is up, so that its events arrive as well.
+    for version in ("2", "1"):  # the champion that it is already, and another
+        assert operation.command("promote_pipeline", "--version", version).returncode == 0
+    until(lambda: len(operation.runs_of("score-shards/rescore")) == before + 2, "re-scoring")
+    uris = {run["parameters"]["model_uri"] for run in operation.runs_of("score-shards/rescore")}
+    assert uris >= {f"models:/inference_pipeline_model/{version}" for version in (1, 2)}
     time.sleep(5)
-    assert len(operation.runs_of("score-shards/rescore")) == before + 1
+    assert len(operation.runs_of("score-shards/rescore")) == before + 2
 
 
 @pytest.fixture
