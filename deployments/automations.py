@@ -15,6 +15,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.actions import CancelFlowRun, ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
+from prefect.types import SecretDict
 
 from deployments.services import HEARTBEAT_S
 from tasks.settings import Settings
@@ -141,7 +142,9 @@ def _notification_block(client: SyncPrefectClient, settings: Settings) -> UUID |
         return None
     webhook = CustomWebhookNotificationBlock(
         name=NOTIFICATION_BLOCK,
-        url=settings.notification_url.get_secret_value(),
+        # An address may hold a token; the UI shows no secret.
+        url="{{address}}",
+        secrets=SecretDict({"address": settings.notification_url.get_secret_value()}),
         json_data={"subject": "{{subject}}", "body": "{{body}}"},
     )
     return cast("UUID", webhook.save(NOTIFICATION_BLOCK))

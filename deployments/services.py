@@ -54,7 +54,9 @@ def services_of(settings: Settings) -> tuple[Service, ...]:
 def api_url(settings: Settings) -> str:
     """Return the address of Prefect's API: that of the server named, else that of `make up`."""
     named = PREFECT_API_URL.value()
-    return str(named) if named else f"{_own_server(settings)}/api"
+    if named is None or named == settings.running_api_url:
+        return f"{_own_server(settings)}/api"
+    return str(named)
 
 
 def _is_elsewhere(settings: Settings) -> bool:

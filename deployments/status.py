@@ -2,6 +2,7 @@
 
 import sys
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 from deployments.health import answers
 from deployments.services import api_url, services_of
@@ -17,8 +18,8 @@ def print_status(settings: Settings) -> bool:
     if not supervisor.is_running:
         sys.stdout.write("nothing is up\n")
         return False
-    api, works = api_url(settings), True
-    for service in services_of(settings):
+    api, works = settings.running_api_url or api_url(settings), True
+    for service in services_of(_as_started(settings, supervisor)):
         process = supervisor.state_of(service.name)
         healthy = answers(service, process, api)
         works &= healthy
@@ -30,6 +31,13 @@ def print_status(settings: Settings) -> bool:
         )
     sys.stdout.write(f"logs are in {supervisor.logs}\n")
     return works
+
+
+def _as_started(settings: Settings, supervisor: Supervisor) -> Settings:
+    """Return the settings with the ports of what is up; the variables may say others by now."""
+    places = {name: urlsplit(address) for name, address in supervisor.addresses.items()}
+    ports = {f"{name}_port": place.port for name, place in places.items() if place.port}
+    return settings.model_copy(update=ports)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ _LOG_BYTES = 10 * 2**20
 _LOGS_KEPT = 3
 _STOP_S = 40  # a worker waits for its runs to end
 _PAUSE_S = 0.1
+_OUR_SECTION = "millstream"
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,23 @@ class Supervisor:
         self.folder = settings.services
         self.logs = settings.root / "logs"
         self._socket = self.folder / "supervisor.sock"
+        self._configuration_file = self.folder / "supervisord.conf"
 
     @property
     def is_running(self) -> bool:
         """Whether it answers."""
         try:
-            self._call("getState")
+            self._ask("getState")
         except OSError:
             return False
         return True
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where the services are that it was started with, by their names."""
+        configuration = configparser.RawConfigParser()
+        configuration.read(self._configuration_file)
+        return dict(configuration[_OUR_SECTION])
 
     def log_of(self, service: str) -> Path:
         """Return where a service's output goes."""
@@ -82,17 +92,12 @@ class Supervisor:
                 f"expected {_LONGEST_SOCKET} bytes for {self._socket}"
             )
         self.logs.mkdir(parents=True, exist_ok=True)
-        self.folder.mkdir(mode=0o700, exist_ok=True)
-        with published_file(self.folder / "supervisord.conf") as draft, draft.open("w") as file:
+        self.folder.mkdir(exist_ok=True)
+        self.folder.chmod(0o700)
+        with published_file(self._configuration_file) as draft, draft.open("w") as file:
             self._configuration(services).write(file)
         started = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "supervisor.supervisord",
-                "-c",
-                self.folder / "supervisord.conf",
-            ],
+            [sys.executable, "-m", "supervisor.supervisord", "-c", self._configuration_file],
             cwd=REPOSITORY,
             env=environment_with({MARK: mark_of(self._settings, "supervisor")}),
             stdin=subprocess.DEVNULL,
@@ -138,9 +143,18 @@ class Supervisor:
         services = len(self.states())
         self._call("shutdown")
         # Its services have as long as their configuration says, one after the other.
-        process.wait(timeout=_STOP_S * (services + 1))
+        with suppress(psutil.TimeoutExpired):
+            process.wait(timeout=_STOP_S * (services + 1))
 
     def _call(self, method: str, *arguments: object) -> Any:
+        try:
+            return self._ask(method, *arguments)
+        except OSError as error:
+            raise MillstreamError(
+                f"supervisord: does not answer ({error}); see {self.log_of('supervisor')}"
+            ) from error
+
+    def _ask(self, method: str, *arguments: object) -> Any:
         # A proxy holds one connection, which a restart of the other side would break.
         transport: Any = SupervisorTransport(None, None, f"unix://{self._socket}")
         proxy: Any = ServerProxy("http://127.0.0.1", transport=transport)
@@ -160,6 +174,8 @@ class Supervisor:
         configuration["rpcinterface:supervisor"] = {
             "supervisor.rpcinterface_factory": ("supervisor.rpcinterface:make_main_rpcinterface")
         }
+        # It reads no section of this name.
+        configuration[_OUR_SECTION] = {service.name: service.address for service in services}
         for place, service in enumerate(services, start=1):
             configuration[f"program:{service.name}"] = self._program(service, place)
         return configuration

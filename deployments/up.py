@@ -2,6 +2,8 @@
 
 import sys
 
+from filelock import FileLock
+
 from deployments import check_config
 from deployments.errors_shown import run
 from deployments.health import check_ports, wait_until_healthy
@@ -10,6 +12,7 @@ from deployments.registering import register
 from deployments.services import WORKER, Service, api_url, services_of
 from deployments.status import print_status
 from deployments.supervision import Supervisor
+from tasks.errors import ParameterError
 from tasks.settings import Settings, check_home, get_settings
 
 
@@ -24,9 +27,15 @@ def up() -> None:
     check_home()
     check_config.check()
     settings = get_settings()
+    with FileLock(settings.root / "services.lock"):  # another `up` is waited for
+        _up(settings)
+
+
+def _up(settings: Settings) -> None:
     supervisor = Supervisor(settings)
     services = services_of(settings)
     if supervisor.is_running:
+        _check_addresses(supervisor, services)
         _make_work(supervisor, services, settings)
         return
     _end_leftovers(settings)
@@ -51,6 +60,15 @@ def _make_work(supervisor: Supervisor, services: tuple[Service, ...], settings: 
     # From now on, commands run in this state folder use this server.
     settings.api_url_file.write_text(api, encoding="utf-8")
     print_status(settings)
+
+
+def _check_addresses(supervisor: Supervisor, services: tuple[Service, ...]) -> None:
+    wanted = {service.name: service.address for service in services}
+    if wanted != supervisor.addresses:
+        raise ParameterError(
+            f"what is up has the addresses {supervisor.addresses}, wanted are {wanted}; "
+            "expected the same, or make down before"
+        )
 
 
 def _end_leftovers(settings: Settings) -> None:

@@ -99,8 +99,14 @@ class Settings(BaseSettings):
 
     @property
     def api_url_file(self) -> Path:
-        """Where `make up` says which Prefect server it started."""
         return self.services / "api-url"
+
+    @property
+    def running_api_url(self) -> str:
+        """The API of the server that `make up` started, as it says; empty if nothing is up."""
+        with suppress(OSError):
+            return self.api_url_file.read_text(encoding="utf-8")
+        return ""
 
     @property
     def prefect_home(self) -> Path:
@@ -169,7 +175,7 @@ def prepare_process() -> None:
     if not os.environ.get("PREFECT_API_URL"):
         # Prefect takes an empty address for an address.
         os.environ.pop("PREFECT_API_URL", None)
-        if url := _running_server(settings):
+        if settings.running_api_url and (url := _running_server(settings)):
             os.environ["PREFECT_API_URL"] = url
     for name in ("tasks", "pyfunc"):
         # Else the root logger's level holds, which Prefect sets to WARNING.
@@ -178,9 +184,9 @@ def prepare_process() -> None:
 
 def _running_server(settings: Settings) -> str:
     """Return the API of the server that `make up` started for this state folder, if it listens."""
+    url = settings.running_api_url
+    place = urlsplit(url)
     with suppress(OSError):
-        url = settings.api_url_file.read_text(encoding="utf-8")
-        place = urlsplit(url)
         socket.create_connection((place.hostname, place.port), timeout=1).close()
         return url
     return ""

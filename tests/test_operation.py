@@ -4,6 +4,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,11 @@ def test_the_user_interfaces_answer_on_ports_of_ones_own(operation: Operation) -
 def test_up_once_more_changes_nothing(operation: Operation) -> None:
     before = {service: process_of(operation, service).pid for service in ("prefect", "worker")}
     assert operation.command("up").returncode == 0
+    other = replace(operation, mlflow_port=operation.mlflow_port + 1)
+    refused = other.command("up")
+    assert refused.returncode == 2
+    assert "make down before" in refused.stderr
+    assert other.command("status").returncode == 0  # it knows where things are
     assert before == {service: process_of(operation, service).pid for service in before}
 
 

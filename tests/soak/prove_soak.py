@@ -28,9 +28,9 @@ MINUTES = float(os.environ.get("MILLSTREAM_SOAK_MINUTES", "15"))
 ROWS = 400
 SECONDS_A_FILE = 15
 
-# When what is killed, as a share of the time. The scheduler emits no event for the runs that it makes,
-# and Prefect's automations keep what follows within 5 minutes waiting for one, for a quarter of an
-# hour (`prefect/server/events/ordering`): of a new schedule, the first runs that die are found late.
+# When what is killed, as a share of the time. The scheduler emits no event for the runs that it
+# makes, and Prefect's automations let what follows within 5 minutes wait for one, up to a quarter
+# of an hour (`prefect/server/events/ordering`): the first runs of a new schedule are found late.
 BLOWS: tuple[tuple[float, str], ...] = (
     (0.40, "run"),
     (0.50, "run"),
