@@ -75,7 +75,7 @@ def score_in_parallel(
     by_file: dict[str, list[PlannedShard]] = {surveyed.file.id: [] for surveyed in surveys}
     for shard in planned:
         by_file[shard.shard.file_id].append(shard)
-    with runner, shown_progress(rows) as progress, stopping_others():
+    with runner, shown_progress("scoring", rows) as progress, stopping_others():
         crew = _Crew(runner, parameters, progress)
         for surveyed in surveys:
             crew.score(surveyed, by_file[surveyed.file.id])

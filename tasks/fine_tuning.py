@@ -21,8 +21,9 @@ from transformers.trainer_utils import get_last_checkpoint
 from tasks.classifiers import quiet_transformers
 from tasks.data import Split
 from tasks.errors import ModelError
+from tasks.progress import shown_progress
 from tasks.splitting import sample
-from tasks.trainer import ClassifierTrainer, LabelledTokens
+from tasks.trainer import ClassifierTrainer, CountedSteps, LabelledTokens
 from tasks.training import FineTuned, FineTuneParameters
 from tasks.training_runs import log_model, log_origin, open_run
 
@@ -60,7 +61,10 @@ def fine_tune(
         )
         log_origin(split, parameters, rows, bf16=trainer.args.bf16)
         checkpoint = _last_whole_checkpoint(checkpoints)
-        trained = trainer.train(resume_from_checkpoint=checkpoint)
+        done = int(checkpoint.rpartition("-")[2]) * parameters.batch_size if checkpoint else 0
+        with shown_progress("training", parameters.epochs * len(rows) - done) as progress:
+            trainer.add_callback(CountedSteps(progress))
+            trained = trainer.train(resume_from_checkpoint=checkpoint)
         if checkpoint is None:  # else it was measured for a part
             mlflow.log_metrics(_speed(trained.metrics))
         model_uri = log_model(model, tokenizer, split, parameters)

@@ -1,4 +1,4 @@
-"""How far a scoring run is: a bar in the terminal, and an artifact that moves in Prefect's UI."""
+"""How far a run is: a bar in the terminal, and an artifact that moves in Prefect's UI."""
 
 import logging
 import threading
@@ -17,8 +17,6 @@ from tqdm import tqdm
 
 from tasks.stopping import raise_if_stopped
 
-KEY = "scoring-progress"
-
 logger = logging.getLogger(__name__)
 
 _current: ContextVar["Progress | None"] = ContextVar("progress", default=None)
@@ -27,23 +25,24 @@ _PERIOD_S = 2.0
 
 
 class Progress:
-    """Counts rows as they are scored, from any thread.
+    """Counts rows as they are done, from any thread.
 
     Attributes:
         failures: How often the artifact could not be updated.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, doing: str, total: int) -> None:
         self._total = total
         self._started = time.monotonic()
         self._lock = threading.Lock()
-        self._bar = tqdm(total=total, desc="score", unit="rows", disable=None)
+        self._bar = tqdm(total=total, desc=doing, unit="rows", disable=None)
         self._done = 0
         self.failures = 0
 
     def advance(self, rows: int) -> None:
-        """Count rows that are done."""
+        """Count rows that are done; more than all of them do not count."""
         with self._lock:
+            rows = min(rows, self._total - self._done)
             self._done += rows
             self._bar.update(rows)
 
@@ -72,12 +71,21 @@ class Progress:
 
 
 @contextmanager
-def shown_progress(total: int) -> Iterator[Progress]:
-    """Yield what counts `total` rows, and show it: in a flow run, a thread moves an artifact."""
-    progress = Progress(total)
+def shown_progress(doing: str, total: int) -> Iterator[Progress]:
+    """Yield what counts rows, and show it; in a flow run, a thread moves an artifact, too.
+
+    Args:
+        doing: What is done, as scoring; the artifact is called after it.
+        total: How many rows there are.
+    """
+    progress = Progress(doing, total)
     token = _current.set(progress)
     try:
-        with _moving_artifact(progress) if FlowRunContext.get() else nullcontext():
+        with (
+            _moving_artifact(f"{doing}-progress", progress)
+            if FlowRunContext.get()
+            else nullcontext()
+        ):
             yield progress
     finally:
         _current.reset(token)
@@ -85,11 +93,11 @@ def shown_progress(total: int) -> Iterator[Progress]:
 
 
 @contextmanager
-def _moving_artifact(progress: Progress) -> Iterator[None]:
+def _moving_artifact(key: str, progress: Progress) -> Iterator[None]:
     ended = threading.Event()
     description = str(progress)
     artifact = cast(
-        "UUID", create_progress_artifact(progress.percent, key=KEY, description=description)
+        "UUID", create_progress_artifact(progress.percent, key=key, description=description)
     )
 
     def move() -> None:

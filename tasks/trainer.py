@@ -1,7 +1,6 @@
 """transformers' Trainer, set up for text classification and measured in MLflow."""
 
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from tasks.progress import Progress
 from tasks.training import FineTuneParameters
 
 logger = logging.getLogger(__name__)
@@ -122,6 +122,23 @@ class MlflowMetrics(TrainerCallback):
             logger.info("step %d of %d: %s", state.global_step, state.max_steps, shown)
 
 
+class CountedSteps(TrainerCallback):
+    """Counts the rows of each step."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: Any,
+    ) -> None:
+        """Count a batch; the last of an epoch may be smaller."""
+        self._progress.advance(args.train_batch_size)
+
+
 def _accuracy(output: EvalPrediction) -> dict[str, float]:
     # Some models give hidden states beside the logits.
     logits = output.predictions[0] if isinstance(output.predictions, tuple) else output.predictions
@@ -177,6 +194,6 @@ def _training_arguments(parameters: FineTuneParameters, checkpoints: Path) -> Tr
         save_steps=parameters.checkpoint_steps,
         save_total_limit=2,
         report_to="none",
-        disable_tqdm=not sys.stderr.isatty(),
+        disable_tqdm=True,  # `tasks.progress` has a bar
         dataloader_pin_memory=torch.cuda.is_available(),
     )

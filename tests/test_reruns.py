@@ -202,7 +202,7 @@ def test_threads_of_a_block_that_is_left_early_are_told(inbox: Path) -> None:
 
 
 def test_rows_of_a_shard_count_when_they_are_done_and_not_when_it_fails() -> None:
-    with shown_progress(10) as progress:
+    with shown_progress("scoring", 10) as progress:
         with counting(6) as count:
             count(2)
             assert progress.percent == 20

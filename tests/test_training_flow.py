@@ -6,6 +6,8 @@ import mlflow
 import pandas as pd
 import pytest
 from PIL import Image
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.sorting import ArtifactSort
 
 from tasks.tracking import connect
 from tests.builders import Trained, train_tiny
@@ -149,3 +151,14 @@ def test_what_cannot_be_trained_is_refused_in_one_line(
         train_tiny(**{"base_model": tiny_base, "data": labelled_csv} | parameters)
     assert "\n" not in str(caught.value)
     assert not list((home / "checkpoints").glob("*/checkpoint-*"))
+
+
+def test_the_artifact_of_a_training_moves_to_its_end(
+    prefect_harness: None, home: Path, tiny_base: Path, labelled_csv: Path
+) -> None:
+    with get_client(sync_client=True) as client:
+        train_tiny(tiny_base, labelled_csv, seed=7)
+        found = client.read_artifacts(sort=ArtifactSort.CREATED_DESC)
+    progress = next(artifact for artifact in found if artifact.key == "training-progress")
+    assert progress.data == 100
+    assert str(progress.description).startswith("468 of 468 rows, ")
