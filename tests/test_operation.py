@@ -36,12 +36,26 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
+def _webhook() -> Iterator[tuple[str, list[Any]]]:
+    with webhook() as (address, told):
+        yield address, told
+
+
+@pytest.fixture
+def told(_webhook: tuple[str, list[Any]]) -> list[Any]:
+    """The notifications so far."""
+    return _webhook[1]
+
+
+@pytest.fixture(scope="module")
 def operation(
-    _trained_once: Trained, tmp_path_factory: pytest.TempPathFactory
+    _trained_once: Trained,
+    _webhook: tuple[str, list[Any]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Operation]:
     """Everything up, with a tiny pipeline registered."""
     home = state_folder(_trained_once.home, tmp_path_factory.mktemp("operation") / "var")
-    with in_operation(home) as operation:
+    with in_operation(home, MILLSTREAM_NOTIFICATION_URL=_webhook[0]) as operation:
         yield operation
 
 
@@ -227,7 +241,7 @@ def test_a_new_champion_has_the_inbox_scored_again_once(operation: Operation) ->
 @pytest.fixture
 def impatient(operation: Operation) -> Iterator[None]:
     """Automations that take a run for dead within seconds."""
-    short = timedelta(seconds=8)
+    short = timedelta(seconds=10)  # Prefect takes no less
     with (
         temporary_settings({PREFECT_API_URL: operation.api}),
         get_client(sync_client=True) as client,
@@ -265,6 +279,24 @@ def test_a_run_that_died_with_its_worker_is_crashed_once_and_its_slot_is_free(
     assert [state["name"] for state in states].count("Crashed") == 1
 
 
+def test_a_failed_scheduled_run_is_told_once_and_others_are_not(
+    operation: Operation, told: list[Any], tmp_path: Path
+) -> None:
+    def fail(name: str, **arguments: Any) -> str:
+        parameters = {"inputs": [str(tmp_path / "none")], "output_dir": str(tmp_path / name)}
+        return operation.start("score-shards/on-demand", parameters, **arguments)
+
+    # The scheduler gives this tag to the runs that it makes.
+    by_hand, scheduled = fail("by-hand"), fail("scheduled", tags=("auto-scheduled",))
+    for run in (by_hand, scheduled):
+        assert operation.wait_for(run)["name"] == "Failed"
+    until(lambda: any(scheduled in str(notification) for notification in told), "told")
+    time.sleep(5)
+    assert [by_hand in str(notification) for notification in told].count(True) == 0
+    (notification,) = [found for found in told if scheduled in str(found)]
+    assert notification["subject"].startswith("score-shards: ")
+
+
 # Ends
 
 
@@ -282,49 +314,35 @@ def test_a_taken_port_is_named_before_anything_is_started(tmp_path: Path) -> Non
     assert marked(home) == []
 
 
-def test_what_a_kill_left_is_ended_by_the_next_up_and_everything_by_down(tmp_path: Path) -> None:
-    home = tmp_path / "var"
-    home.mkdir()
+def test_what_a_kill_left_is_ended_by_the_next_up(operation: Operation) -> None:
     bystander = psutil.Popen(["sleep", "600"])
     try:
-        with in_operation(home) as operation:
-            manager = next(process for process in marked(home) if is_manager(process))
-            orphans = [process for process in marked(home) if process != manager]
-            manager.send_signal(signal.SIGKILL)
-            until(lambda: not manager.is_running(), "killed")
-            assert any(process.is_running() for process in orphans)
-            assert operation.command("status").returncode == 1
-            up = operation.command("up")
-            assert up.returncode == 0, up.stderr
-            assert "ended what was left from before" in up.stderr
-            assert not any(process.is_running() for process in orphans)
-            assert operation.command("status").returncode == 0
-        assert marked(home) == []
+        manager = next(process for process in marked(operation.home) if is_manager(process))
+        orphans = [process for process in marked(operation.home) if process != manager]
+        manager.send_signal(signal.SIGKILL)
+        until(lambda: not manager.is_running(), "killed")
+        assert any(process.is_running() for process in orphans)
+        assert operation.command("status").returncode == 1
+        up = operation.command("up")
+        assert up.returncode == 0, up.stderr
+        assert "ended what was left from before" in up.stderr
+        assert not any(process.is_running() for process in orphans)
+        assert operation.command("status").returncode == 0
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_down_ends_all_that_up_started(operation: Operation) -> None:
+    bystander = psutil.Popen(["sleep", "600"])
+    try:
+        assert marked(operation.home)
+        assert operation.command("down").stdout == "all is down\n"
+        assert marked(operation.home) == []
         assert bystander.poll() is None
         down = operation.command("down")
         assert (down.returncode, down.stdout) == (0, "nothing was up\n")
     finally:
         bystander.kill()
         bystander.wait()
-
-
-# Failures
-
-
-def test_a_failed_scheduled_run_is_told_once_and_others_are_not(tmp_path: Path) -> None:
-    home = tmp_path / "var"
-    home.mkdir()
-    with (
-        webhook() as (address, told),
-        in_operation(home, MILLSTREAM_NOTIFICATION_URL=address) as operation,
-    ):
-        parameters = {"inputs": [str(tmp_path / "none")], "output_dir": str(tmp_path / "out")}
-        by_hand = operation.start("score-shards/on-demand", parameters)
-        scheduled = operation.start("score-shards/on-demand", parameters, tags=("auto-scheduled",))
-        for run in (by_hand, scheduled):
-            assert operation.wait_for(run)["name"] == "Failed"
-        until(lambda: told, "told")
-        time.sleep(5)
-        (notification,) = told
-        assert notification["subject"].startswith("score-shards: ")
-        assert scheduled in notification["body"]
