@@ -19,6 +19,7 @@ import psutil
 
 from deployments.leftovers import MARK
 from tasks.settings import REPOSITORY
+from tests.builders import HEEDING_INTERRUPTS
 
 PATIENCE_S = 120.0
 FINAL = {"Completed", "Failed", "Crashed", "Cancelled", "TimedOut"}
@@ -69,6 +70,17 @@ class Operation:
             capture_output=True,
             text=True,
             timeout=300,
+        )
+
+    def begin(self, name: str) -> subprocess.Popen[str]:
+        """Start `python -m deployments.<name>` as a terminal would, so that it heeds Ctrl-C."""
+        return subprocess.Popen(
+            [*HEEDING_INTERRUPTS, sys.executable, "-m", f"deployments.{name}"],
+            cwd=REPOSITORY,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
     def post(self, path: str, body: dict[str, Any]) -> httpx.Response:

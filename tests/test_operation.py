@@ -4,6 +4,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -165,13 +166,7 @@ def test_the_form_refuses_bad_values_by_the_name_of_their_field(operation: Opera
 def test_the_run_that_loses_an_output_folder_ends_cancelled_and_disturbs_no_one(
     operation: Operation, tmp_path: Path
 ) -> None:
-    inputs = rows_in(tmp_path / "in", "many", rows=20_000)
-    parameters = {
-        "inputs": [str(inputs)],
-        "output_dir": str(tmp_path / "out"),
-        "batch_tokens": 32,
-        "use_cache": False,
-    }
+    parameters = slow_scoring(tmp_path)
     first = operation.start("score-shards/on-demand", parameters)
     until((tmp_path / "out" / ".lock.json").exists, "the first run has the folder")
     second = operation.start("score-shards/on-demand", parameters)
@@ -238,30 +233,50 @@ def test_a_new_champion_has_the_inbox_scored_again_once(operation: Operation) ->
     assert len(operation.runs_of("score-shards/rescore")) == before + 2
 
 
-@pytest.fixture
-def impatient(operation: Operation) -> Iterator[None]:
-    """Automations that take a run for dead within seconds."""
-    short = timedelta(seconds=10)  # Prefect takes no less
+@contextmanager
+def automations(
+    operation: Operation, patience: Patience = Patience(), **settings: Any
+) -> Iterator[None]:
+    """Change what the server does by itself for a while."""
+    usual = Settings()
     with (
         temporary_settings({PREFECT_API_URL: operation.api}),
         get_client(sync_client=True) as client,
     ):
-        settings = Settings()
-        create_automations(client, settings, Patience(short, short, short))
+        create_automations(client, usual.model_copy(update=settings), patience)
         yield
-        create_automations(client, settings)
+        create_automations(client, usual)
+
+
+@pytest.fixture
+def impatient(operation: Operation) -> Iterator[None]:
+    """Automations that take a run for dead within seconds."""
+    short = timedelta(seconds=10)  # Prefect takes no less
+    with automations(operation, Patience(short, short, short)):
+        yield
+
+
+def slow_scoring(folder: Path) -> dict[str, Any]:
+    """Parameters of a run that takes minutes."""
+    return {
+        "inputs": [str(rows_in(folder / "in", "many", rows=20_000))],
+        "output_dir": str(folder / "out"),
+        "batch_tokens": 32,
+        "use_cache": False,
+    }
+
+
+def test_a_run_that_takes_too_long_is_cancelled(operation: Operation, tmp_path: Path) -> None:
+    with automations(operation, longest_run_hours=15 / 3600):
+        run = operation.start("score-shards/on-demand", slow_scoring(tmp_path))
+        assert operation.wait_for(run)["name"] == "Cancelled"
 
 
 @pytest.mark.parametrize("when", ["Pending", "Running"])
 def test_a_run_that_died_with_its_worker_is_crashed_once_and_its_slot_is_free(
     operation: Operation, impatient: None, tmp_path: Path, when: str
 ) -> None:
-    parameters = {
-        "inputs": [str(rows_in(tmp_path / "in", "many", rows=20_000))],
-        "output_dir": str(tmp_path / "out"),
-        "batch_tokens": 32,
-        "use_cache": False,
-    }
+    parameters = slow_scoring(tmp_path)
     run = operation.start("score-shards/nightly", parameters)
     before = (
         {"Running"} if when == "Running" else {"Pending", "Submitting", "InfrastructurePending"}
@@ -346,3 +361,14 @@ def test_down_ends_all_that_up_started(operation: Operation) -> None:
     finally:
         bystander.kill()
         bystander.wait()
+
+
+def test_up_that_is_interrupted_leaves_nothing_behind(operation: Operation) -> None:
+    operation.command("down")
+    up = operation.begin("up")
+    until(lambda: any(is_manager(process) for process in marked(operation.home)), "started")
+    up.send_signal(signal.SIGINT)
+    _, said = up.communicate(timeout=120)
+    assert up.returncode == 130
+    assert said.splitlines()[-1] == "error: interrupted"
+    assert marked(operation.home) == []
