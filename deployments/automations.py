@@ -44,8 +44,11 @@ class Patience:
     cancellation: timedelta = timedelta(seconds=90)
 
 
+USUAL_PATIENCE = Patience()
+
+
 def create_automations(
-    client: SyncPrefectClient, settings: Settings, patience: Patience = Patience()
+    client: SyncPrefectClient, settings: Settings, patience: Patience = USUAL_PATIENCE
 ) -> None:
     """Make the automations; one that is there is changed only if it differs.
 
@@ -169,5 +172,5 @@ def _events(names: set[str]) -> set[str]:
 
 def _content(automation: AutomationCore) -> dict[str, Any]:
     fields = set(AutomationCore.model_fields) - {"owner_resource"}
-    # Ids of the parts differ with each making.
-    return automation.model_dump(mode="json", include=fields, exclude={"trigger": {"id"}})
+    # Ids of the parts differ with each making, and in JSON the order of a set does, too.
+    return automation.model_dump(mode="python", include=fields, exclude={"trigger": {"id"}})

@@ -17,7 +17,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from deployments.automations import Patience, create_automations
+from deployments.automations import USUAL_PATIENCE, Patience, create_automations
 from tasks.settings import Settings
 from tests.builders import Trained
 from tests.faults.scoring_command import state_folder
@@ -101,8 +101,15 @@ def test_the_user_interfaces_answer_on_ports_of_ones_own(operation: Operation) -
 
 
 def test_up_once_more_changes_nothing(operation: Operation) -> None:
+    def made() -> list[tuple[str, str]]:
+        found = operation.post("/automations/filter", {}).json()
+        return sorted((automation["id"], automation["updated"]) for automation in found)
+
+    automations_before = made()
     before = {service: process_of(operation, service).pid for service in ("prefect", "worker")}
     assert operation.command("up").returncode == 0
+    # Those of the deployments' triggers are Prefect's to make anew.
+    assert len(set(made()) & set(automations_before)) == len(automations_before) - 1
     other = replace(operation, mlflow_port=operation.mlflow_port + 1)
     refused = other.command("up")
     assert refused.returncode == 2
@@ -235,7 +242,7 @@ def test_a_new_champion_has_the_inbox_scored_again_once(operation: Operation) ->
 
 @contextmanager
 def automations(
-    operation: Operation, patience: Patience = Patience(), **settings: Any
+    operation: Operation, patience: Patience = USUAL_PATIENCE, **settings: Any
 ) -> Iterator[None]:
     """Change what the server does by itself for a while."""
     usual = Settings()
