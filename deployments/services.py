@@ -84,6 +84,7 @@ def _prefect_server(settings: Settings) -> Service:
         environment={
             # A path, not an address: the UI then works at whatever address and port it is opened.
             "PREFECT_UI_API_URL": "/api",
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             # For the links in notifications.
             "PREFECT_UI_URL": _own_server(settings),
         },
