@@ -12,7 +12,7 @@ from prefect.automations import AutomationCore
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
-from prefect.events.actions import CancelFlowRun, ChangeFlowRunState, SendNotification
+from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.types import SecretDict
@@ -108,7 +108,8 @@ def _cancel_runs_that_hang(after: timedelta) -> AutomationCore:
         name="millstream: cancel runs that take too long",
         description="Set by MILLSTREAM_LONGEST_RUN_HOURS.",
         trigger=trigger.model_copy(update={"match_related": deployed}),
-        actions=[CancelFlowRun()],
+        # Of CancelFlowRun(), Prefect 3.8.8 makes an action that does nothing.
+        actions=[ChangeFlowRunState(state=StateType.CANCELLING, name="Cancelling")],
     )
 
 
@@ -137,12 +138,13 @@ def _notify_of_failures(block_id: UUID) -> AutomationCore:
 
 
 def _notification_block(client: SyncPrefectClient, settings: Settings) -> UUID | None:
-    """Return the block that is called, of whatever kind; one is made if an address is given."""
-    for block in client.read_block_documents(limit=200):
-        if block.name == NOTIFICATION_BLOCK:
-            return block.id
-    if settings.notification_url is None:
-        return None
+    """Return the block that is called: of another kind if there is one, else a webhook."""
+    kind = CustomWebhookNotificationBlock.get_block_type_slug()
+    blocks = client.read_block_documents(limit=200)
+    found = next((block for block in blocks if block.name == NOTIFICATION_BLOCK), None)
+    is_ours = found is None or (found.block_type is not None and found.block_type.slug == kind)
+    if settings.notification_url is None or not is_ours:
+        return found.id if found else None
     webhook = CustomWebhookNotificationBlock(
         name=NOTIFICATION_BLOCK,
         # An address may hold a token; the UI shows no secret.
@@ -150,7 +152,7 @@ def _notification_block(client: SyncPrefectClient, settings: Settings) -> UUID |
         secrets=SecretDict({"address": settings.notification_url.get_secret_value()}),
         json_data={"subject": "{{subject}}", "body": "{{body}}"},
     )
-    return cast("UUID", webhook.save(NOTIFICATION_BLOCK))
+    return cast("UUID", webhook.save(NOTIFICATION_BLOCK, overwrite=True))
 
 
 def _unless_followed(after: set[str], expect: set[str], within: timedelta) -> EventTrigger:
@@ -171,6 +173,7 @@ def _events(names: set[str]) -> set[str]:
 
 
 def _content(automation: AutomationCore) -> dict[str, Any]:
-    fields = set(AutomationCore.model_fields) - {"owner_resource"}
+    # One that was switched off stays so.
+    fields = set(AutomationCore.model_fields) - {"owner_resource", "enabled"}
     # Ids of the parts differ with each making, and in JSON the order of a set does, too.
     return automation.model_dump(mode="python", include=fields, exclude={"trigger": {"id"}})

@@ -4,10 +4,13 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime
 
 import httpx
 import psutil
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import Worker, WorkerStatus
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.services import POOL, WORKER, Service
 from deployments.supervision import ProcessState, Supervisor
@@ -18,6 +21,7 @@ _PATIENCE_S = 180  # a first start migrates new databases, which takes 20 s on t
 _PAUSE_S = 0.3
 _ANSWER_S = 5
 _LAST_LINES = 5
+_STARTS = 3  # one that ends again and again will go on to
 
 
 def check_ports(services: Sequence[Service], settings: Settings) -> None:
@@ -50,9 +54,11 @@ def wait_until_healthy(service: Service, supervisor: Supervisor, api: str) -> No
         MillstreamError: If it ends again and again, or does not answer in time, with the last
             lines of its log.
     """
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline, starts = time.monotonic() + _PATIENCE_S, set()
     while not answers(service, process := supervisor.state_of(service.name), api):
-        if process.state == "FATAL" or time.monotonic() > deadline:
+        starts.add(process.since)
+        ends = process.state == "FATAL" or len(starts) > _STARTS
+        if ends or time.monotonic() > deadline:
             log = supervisor.log_of(service.name)
             raise MillstreamError(
                 f"{service.name}: {process.state}, and does not answer; expected it to, see {log} "
@@ -71,18 +77,22 @@ def answers(service: Service, process: ProcessState, api: str) -> bool:
     """
     if process.state != "RUNNING":
         return False
-    with suppress(httpx.HTTPError):
+    with suppress(httpx.HTTPError, PrefectHTTPStatusError):
         if service.name != WORKER:
             return httpx.get(service.health, timeout=_ANSWER_S).is_success
-        found = httpx.post(f"{api}/work_pools/{POOL}/workers/filter", json={}, timeout=_ANSWER_S)
-        return found.is_success and any(_was_seen(w, process.since) for w in found.json())
+        with (
+            temporary_settings({PREFECT_API_URL: api}),
+            get_client(sync_client=True) as client,  # it knows the password, if there is one
+        ):
+            workers = client.read_workers_for_work_pool(POOL)
+        return any(_was_seen(worker, process.since) for worker in workers)
     return False
 
 
-def _was_seen(worker: dict[str, str], since: int) -> bool:
+def _was_seen(worker: Worker, since: int) -> bool:
     """Return whether a worker sent a heartbeat after `since`; a killed one counts for a while."""
-    seen = datetime.fromisoformat(worker["last_heartbeat_time"])
-    return worker["status"] == "ONLINE" and seen.timestamp() >= since
+    seen = worker.last_heartbeat_time
+    return worker.status == WorkerStatus.ONLINE and seen is not None and seen.timestamp() >= since
 
 
 def _listener(port: int) -> str:

@@ -8,7 +8,7 @@ import os
 import sys
 
 from deployments.leftovers import MARK, end, leftovers, mark_of
-from deployments.services import WORKER, services_of
+from deployments.services import WORKER, api_url, services_of
 from tasks.settings import environment_with, get_settings
 
 
@@ -18,8 +18,9 @@ def main() -> None:
     service = next(found for found in services_of(settings) if found.name == sys.argv[1])
     if service.name != WORKER:  # the runs of a worker that was killed go on without it
         end(list(leftovers(settings, service.name)))
-    mark = {MARK: mark_of(settings, service.name)}
-    environment = environment_with(service.environment | mark)
+    environment = service.environment | environment_with(
+        {MARK: mark_of(settings, service.name), "PREFECT_API_URL": api_url(settings)}
+    )
     os.execve(service.command[0], service.command, environment)  # noqa: S606 -- no shell
 
 

@@ -24,7 +24,7 @@ class Service:
     Attributes:
         name: What it is called in the table, and its log file after.
         command: The program and its arguments.
-        environment: Variables that it needs beside those of its parent.
+        environment: Variables that it gets where they are not set.
         address: Where people find it; empty if it has no address.
         health: The URL that answers with 200 when it works; empty if it has none.
         port: The port that it listens on, and the variable that moves it; none if it does not.
@@ -61,17 +61,12 @@ def api_url(settings: Settings) -> str:
 
 def _is_elsewhere(settings: Settings) -> bool:
     named = urlsplit(api_url(settings))
-    own = {settings.host, reachable(settings.host), "localhost"}
+    own = {settings.host, settings.reachable_host, "localhost"}
     return named.hostname not in own or named.port != settings.prefect_port
 
 
 def _own_server(settings: Settings) -> str:
-    return f"http://{reachable(settings.host)}:{settings.prefect_port}"
-
-
-def reachable(host: str) -> str:
-    """Return the address at which this machine finds a server that listens on `host`."""
-    return "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 -- compared, not bound
+    return f"http://{settings.reachable_host}:{settings.prefect_port}"
 
 
 def _prefect_server(settings: Settings) -> Service:
@@ -87,6 +82,8 @@ def _prefect_server(settings: Settings) -> Service:
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             # For the links in notifications.
             "PREFECT_UI_URL": _own_server(settings),
+            # Prefect's default lets the pages of any site in a local browser call the API.
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": _own_server(settings),
         },
         address=_own_server(settings),
         health=f"{_own_server(settings)}/api/health",
@@ -95,7 +92,7 @@ def _prefect_server(settings: Settings) -> Service:
 
 
 def _mlflow_server(settings: Settings) -> Service:
-    address = f"http://{reachable(settings.host)}:{settings.mlflow_port}"
+    address = f"http://{settings.reachable_host}:{settings.mlflow_port}"
     return Service(
         name=MLFLOW,
         command=(
@@ -120,7 +117,6 @@ def _worker(settings: Settings) -> Service:
             *("--pool", POOL, "--type", "process", "--name", WORKER),
         ),
         environment={
-            "PREFECT_API_URL": api_url(settings),
             # A run takes seconds to start as it is.
             "PREFECT_WORKER_QUERY_SECONDS": "2",
         },

@@ -12,7 +12,7 @@ from deployments.registering import register
 from deployments.services import WORKER, Service, api_url, services_of
 from deployments.status import print_status
 from deployments.supervision import Supervisor
-from tasks.errors import ParameterError
+from tasks.errors import MillstreamError, ParameterError
 from tasks.settings import Settings, check_home, get_settings
 
 
@@ -77,10 +77,19 @@ def _end_leftovers(settings: Settings) -> None:
 
 
 def _make_databases() -> None:
-    """Make MLflow's database, which several processes must not do at once."""
+    """Make MLflow's database, which several processes must not do at once.
+
+    Raises:
+        MillstreamError: If it is there and of another version of MLflow.
+    """
+    from mlflow.exceptions import MlflowException
+
     from tasks.tracking import connect
 
-    connect()
+    try:
+        connect()
+    except MlflowException as error:
+        raise MillstreamError(f"mlflow: {error.message} (docs/upgrade.md)") from error
 
 
 if __name__ == "__main__":

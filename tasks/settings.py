@@ -63,7 +63,13 @@ class Settings(BaseSettings):
         named = self.explicit_tracking_uri or ""
         if named.startswith(("http://", "https://")):
             return named.rstrip("/")
-        return f"http://{self.host}:{self.mlflow_port}"
+        return f"http://{self.reachable_host}:{self.mlflow_port}"
+
+    @property
+    def reachable_host(self) -> str:
+        """The address at which this machine finds a server that listens on `host`."""
+        everywhere = ("0.0.0.0", "::")  # noqa: S104 -- compared, not bound
+        return "127.0.0.1" if self.host in everywhere else self.host
 
     @property
     def mlflow_database(self) -> Path:

@@ -133,6 +133,7 @@ def test_schedules_make_runs_with_their_own_parameters(operation: Operation) -> 
     (run,) = operation.post("/flow_runs/filter", body).json()
     assert run["expected_start_time"][11:16] == "01:00"
     assert run["parameters"]["settle_seconds"] == 300
+    assert run["parameters"]["model_uri"] == "models:/inference_pipeline_model@champion"
     assert run["parameters"]["inputs"] == [f"{operation.home}/inbox"]
 
 
@@ -266,7 +267,7 @@ def impatient(operation: Operation) -> Iterator[None]:
 def slow_scoring(folder: Path) -> dict[str, Any]:
     """Parameters of a run that takes minutes."""
     return {
-        "inputs": [str(rows_in(folder / "in", "many", rows=20_000))],
+        "inputs": [str(rows_in(folder / "in", "many", rows=60_000))],
         "output_dir": str(folder / "out"),
         "batch_tokens": 32,
         "use_cache": False,
