@@ -1,30 +1,46 @@
 """README and docs tell the truth: each command that they show is run or checked here."""
 
 import importlib
+import json
 import re
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+import click
+import prefect.settings
 import pytest
+import yaml
+from prefect import Flow
+from prefect.flows import load_flow_from_entrypoint
 
 from flows.command_line import parse
-from tasks.settings import REPOSITORY, get_settings
+from tasks.settings import REPOSITORY, Settings, get_settings
 from tests.builders import Trained
 
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-DOCS = [path.read_text(encoding="utf-8") for path in sorted((REPOSITORY / "docs").glob("*.md"))]
+README = REPOSITORY / "README.md"
+SHOWING = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = {page: page.read_text(encoding="utf-8") for page in SHOWING}
+LINKING = PAGES | {
+    REPOSITORY / name: (REPOSITORY / name).read_text(encoding="utf-8")
+    for name in ("CONTRIBUTING.md", "CHANGELOG.md")
+}
+
+VARIABLE = re.compile(r"\b(?:MILLSTREAM|PREFECT|MLFLOW)_[A-Z_]+[A-Z]\b")
 
 
 def _blocks(language: str) -> list[str]:
-    pattern = re.compile(rf"^```{language}\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
-    return [block for text in (README, *DOCS) for block in pattern.findall(text)]
+    # One in a list is indented.
+    pattern = re.compile(rf"^( *)```{language}\n(.*?)^\1```$", flags=re.MULTILINE | re.DOTALL)
+    return [block for text in PAGES.values() for _, block in pattern.findall(text)]
 
 
 def _commands() -> list[str]:
-    lines = [line for block in _blocks("sh") for line in block.splitlines()]
-    return [line for line in lines if line.strip()]
+    lines = [line.strip() for block in _blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line]
 
 
 def _words(command: str) -> list[str]:
@@ -40,6 +56,9 @@ def _check_make(words: list[str]) -> None:
         ["make", "--dry-run", *words[1:]], cwd=REPOSITORY, capture_output=True, text=True
     )
     assert process.returncode == 0, process.stderr
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    for name in re.findall(r"([A-Z_]+)=", " ".join(words)):
+        assert f"\n{name} ?=" in makefile
 
 
 def _check_module(words: list[str]) -> None:
@@ -50,12 +69,52 @@ def _check_module(words: list[str]) -> None:
         parse(getattr(module, name), words[3:])
 
 
-def _check_serve(words: list[str]) -> None:
-    from mlflow.models.cli import serve
+def _check_mlflow(words: list[str]) -> None:
+    from mlflow.cli import cli
 
-    options = {option for parameter in serve.params for option in parameter.opts}
-    assert words[:3] == ["mlflow", "models", "serve"]
-    assert {word for word in words if word.startswith("--")} <= options
+    command: click.Command = cli
+    name, arguments = words[0], words[1:]
+    context = click.Context(command)
+    while isinstance(command, click.Group):
+        found, subcommand, arguments = command.resolve_command(context, arguments)
+        assert subcommand is not None, found
+        command, name = subcommand, str(found)
+    command.make_context(name, arguments)
+
+
+def _check_prefect(words: list[str]) -> None:
+    from prefect.cli._app import _app
+
+    command, bound, _ = _app.parse_args(words[1:], print_error=False, exit_on_error=False)
+    if command.__module__ == "prefect.cli.deployment" and command.__name__ == "run":
+        _check_run(bound.arguments["name"], bound.arguments["params"])
+
+
+def _check_run(name: str, params: list[str]) -> None:
+    """Check that a deployment takes these parameters, and needs no others."""
+    deployment = _deployments()[name]
+    flow: Flow[..., Any] = load_flow_from_entrypoint(str(REPOSITORY / deployment["entrypoint"]))
+    given = dict(param.split("=", 1) for param in params)
+    flow.validate_parameters(
+        deployment.get("parameters", {}) | {key: _value(text) for key, text in given.items()}
+    )
+
+
+def _value(text: str) -> Any:
+    """Return what Prefect makes of a value on the command line."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+@cache
+def _deployments() -> dict[str, dict[str, Any]]:
+    content = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text(encoding="utf-8"))
+    return {
+        f"{load_flow_from_entrypoint(str(REPOSITORY / d['entrypoint'])).name}/{d['name']}": d
+        for d in content["deployments"]
+    }
 
 
 def _check_curl(words: list[str]) -> None:
@@ -63,20 +122,65 @@ def _check_curl(words: list[str]) -> None:
     assert words[-1].endswith("/invocations")
 
 
+def _check_files(words: list[str]) -> None:
+    """Check that what is copied, removed or closed is part of the state, or its copy."""
+    settings = Settings.model_construct(home=REPOSITORY / "var")
+    state = {
+        settings.root,
+        settings.mlflow_database,
+        settings.artifacts,
+        settings.prefect_home,
+        settings.scored,
+    }
+    names = {path.name for path in state - {settings.root}}
+    for word in words[1:]:
+        path = REPOSITORY / word
+        assert (
+            word.startswith("-")
+            or word == "700"
+            or path in state
+            or path == REPOSITORY / "backup"
+            or (path.parent == REPOSITORY / "backup" and path.name in names)
+        ), word
+
+
+def _check_git(words: list[str]) -> None:
+    process = subprocess.run(["git", words[1], "-h"], capture_output=True, text=True)
+    assert "usage: git" in process.stdout
+
+
+def _check_ssh(words: list[str]) -> None:
+    ports = {Settings.model_fields[name].default for name in ("prefect_port", "mlflow_port")}
+    assert {f"{port}:127.0.0.1:{port}" for port in ports} == set(words) - {
+        *("ssh", "-N", "-L", "you@machine")
+    }
+
+
+def _check_export(words: list[str]) -> None:
+    """Whether there is such a variable is checked for all that the pages name."""
+    assert all(re.fullmatch(r"[A-Z_]+=.+", word) for word in words[1:])
+
+
 CHECKS = {
     "make": _check_make,
     ".venv/bin/python": _check_module,
-    "mlflow": _check_serve,
+    ".venv/bin/prefect": _check_prefect,
+    ".venv/bin/mlflow": _check_mlflow,
+    "mlflow": _check_mlflow,
     "curl": _check_curl,
+    "git": _check_git,
+    "ssh": _check_ssh,
+    "export": _check_export,
+    **dict.fromkeys(("cp", "mkdir", "rm", "chmod"), _check_files),
 }
 
 
-def test_readme_shows_commands() -> None:
-    assert len(_commands()) > 10
+def test_pages_show_commands() -> None:
+    assert len(_commands()) > 40
 
 
 @pytest.mark.parametrize("command", sorted(set(_commands())))
-def test_a_command_of_readme_is_one_that_works(command: str) -> None:
+def test_a_command_that_is_shown_is_one_that_works(command: str) -> None:
     words = _words(command)
     CHECKS[words[0]](words)
 
@@ -96,13 +200,90 @@ def test_the_python_of_readme_runs(trained: Trained, tmp_path: Path) -> None:
     assert '"prediction_label"' in process.stdout
 
 
-def test_the_table_of_exit_codes_is_that_of_the_code() -> None:
+def test_the_output_of_the_demo_is_shown_by_line_40() -> None:
+    lines = PAGES[README].splitlines()
+    (line,) = [n for n, text in enumerate(lines, 1) if "test accuracy" in text]
+    assert line <= 40
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    from deployments.reference import PAGE, reference
+
+    assert PAGE.read_text(encoding="utf-8") == reference(), "run make docs"
+
+
+def test_every_exit_code_that_is_named_is_one() -> None:
     from flows import command_line
 
-    documented = dict(re.findall(r"^    (\d+) +(.+)$", command_line.__doc__ or "", re.MULTILINE))
-    assert dict(re.findall(r"^\| (\d+) \| (.+) \|$", README, re.MULTILINE)) == documented
+    codes = re.findall(r"^    (\d+) +.+$", command_line.__doc__ or "", flags=re.MULTILINE)
+    named = {code for text in PAGES.values() for code in re.findall(r"exit(?: code)? (\d+)", text)}
+    assert len(named) > 5
+    assert named <= set(codes)
 
 
-def test_the_output_of_the_demo_is_shown_by_line_40() -> None:
-    (line,) = [n for n, text in enumerate(README.splitlines(), 1) if "test accuracy" in text]
-    assert line <= 40
+def test_every_deployment_that_is_named_is_one() -> None:
+    flows = "|".join({name.split("/")[0] for name in _deployments()})
+    pattern = re.compile(rf"`((?:{flows})/[\w-]+)`")
+    named = {name for text in PAGES.values() for name in pattern.findall(text)}
+    assert len(named) > 3
+    assert named <= _deployments().keys()
+
+
+def test_every_variable_that_is_named_is_one() -> None:
+    from mlflow import environment_variables
+
+    ours = {str(field.validation_alias) for field in Settings.model_fields.values()}
+    ours.add("MILLSTREAM_CACHE_SIZE_LIMIT")
+    named = {name for text in LINKING.values() for name in VARIABLE.findall(text)}
+    assert len(named) > 10
+    unknown = {
+        name
+        for name in named - ours
+        if not hasattr(environment_variables, name) and not hasattr(prefect.settings, name)
+    }
+    assert unknown == set()
+
+
+def _source() -> str:
+    """Return the code's texts, with those that are split over lines put together."""
+    files = [path for room in ("tasks", "flows", "deployments") for path in _modules(room)]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    return re.sub(r'"\s*\n\s*f?"', "", text)
+
+
+def _modules(room: str) -> list[Path]:
+    return sorted((REPOSITORY / room).glob("*.py"))
+
+
+def test_every_message_that_recovery_starts_from_is_one_of_ours() -> None:
+    cells = re.findall(r"^\| (.+?) \|", PAGES[REPOSITORY / "docs" / "recover.md"], re.MULTILINE)
+    quotes = [quote for cell in cells for quote in re.findall(r'"(.+?)"', cell)]
+    assert len(quotes) > 15
+    source = _source()
+    # What a message fills in is left out, or is an example.
+    filled_in = r"…|\(.*?\)|NAME|\d+|'.*?'"
+    strange = {
+        part
+        for quote in quotes
+        for part in re.split(filled_in, quote)
+        if part.strip() not in source
+    }
+    assert strange == set()
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: page.name)
+def test_every_link_and_image_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", LINKING[page]):
+        if target.startswith(("http://", "https://")):
+            continue
+        name, _, section = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), target
+        if section:
+            assert section in _sections(file.read_text(encoding="utf-8")), target
+
+
+def _sections(text: str) -> set[str]:
+    """Return the anchors that GitHub gives the headings of a page."""
+    heads = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
