@@ -48,7 +48,7 @@ def services_of(settings: Settings) -> tuple[Service, ...]:
         found.append(_prefect_server(settings))
     if settings.tracking_uri.startswith("sqlite:"):
         found.append(_mlflow_server(settings))
-    return (*found, _worker(settings))
+    return (*found, _worker())
 
 
 def api_url(settings: Settings) -> str:
@@ -109,7 +109,7 @@ def _mlflow_server(settings: Settings) -> Service:
     )
 
 
-def _worker(settings: Settings) -> Service:
+def _worker() -> Service:
     return Service(
         name=WORKER,
         command=(
