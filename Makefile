@@ -20,11 +20,11 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export MILLSTREAM_HOME MLFLOW_PORT PREFECT_PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up status down check-config docs test test-fast faults scale soak bench lint \
-	format mlflow-ui prefect-ui pins clean
+.PHONY: help setup demo up status down check-config docs test test-fast faults scale soak browser-test \
+	bench lint format mlflow-ui prefect-ui pins clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## Create .venv and install what pyproject.toml lists, as pinned in constraints.txt
 
@@ -56,6 +56,13 @@ scale: $(INSTALLED) ## Score 25,000 reviews twice, and compare the memory of 200
 
 soak: $(INSTALLED) ## Score what comes into a folder, every minute for 15, while parts of it are killed
 	$(BIN)/python -m pytest -s tests/soak/prove_soak.py
+
+# Each run takes the pictures of the docs anew; `make browser-test PICTURES=` leaves them as they are.
+PICTURES ?= docs/images
+browser-test: export MILLSTREAM_PICTURES := $(PICTURES)
+browser-test: $(INSTALLED) ## Work both user interfaces in a browser, and take the pictures of the docs
+	.ci/chromium
+	$(BIN)/python -m pytest -s -x tests/browser/prove_user_interface.py
 
 # It keeps all state of its own under var/bench.
 bench: $(INSTALLED) ## Measure ourselves beside what users would pick instead; 40 minutes on two cores
