@@ -124,6 +124,9 @@ def _notify_of_failures(block_id: UUID) -> AutomationCore:
             match_related=ResourceSpecification(
                 {"prefect.resource.id": "prefect.tag.auto-scheduled"}
             ),
+            # Prefect 3.8.8 may look several times at an event that came before the one it follows.
+            for_each={"prefect.resource.id"},
+            within=timedelta(minutes=1),
             posture=Posture.Reactive,
             threshold=1,
         ),

@@ -267,7 +267,7 @@ def impatient(operation: Operation) -> Iterator[None]:
 def slow_scoring(folder: Path) -> dict[str, Any]:
     """Parameters of a run that takes minutes."""
     return {
-        "inputs": [str(rows_in(folder / "in", "many", rows=60_000))],
+        "inputs": [str(rows_in(folder / "in", "many", rows=200_000))],
         "output_dir": str(folder / "out"),
         "batch_tokens": 32,
         "use_cache": False,
@@ -316,8 +316,9 @@ def test_a_failed_scheduled_run_is_told_once_and_others_are_not(
     until(lambda: any(scheduled in str(notification) for notification in told), "told")
     time.sleep(5)
     assert [by_hand in str(notification) for notification in told].count(True) == 0
-    (notification,) = [found for found in told if scheduled in str(found)]
-    assert notification["subject"].startswith("score-shards: ")
+    subjects = [found["subject"] for found in told if scheduled in found["body"]]
+    name = operation.get(f"/flow_runs/{scheduled}")["name"]
+    assert subjects == [f"score-shards: {name} Failed"]
 
 
 # Ends
