@@ -20,11 +20,11 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export MILLSTREAM_HOME MLFLOW_PORT PREFECT_PORT
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up status down check-config docs test test-fast faults scale soak browser-test \
-	bench lint format mlflow-ui prefect-ui pins clean
+.PHONY: help setup demo up status down check-config docs test test-fast faults scale \
+	operation-test soak browser-test bench lint format mlflow-ui prefect-ui pins clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## Create .venv and install what pyproject.toml lists, as pinned in constraints.txt
 
@@ -53,6 +53,9 @@ faults: $(INSTALLED) ## Kill scoring at 30 random moments and put everything els
 
 scale: $(INSTALLED) ## Score 25,000 reviews twice, and compare the memory of 200,000 and 2,000,000 rows
 	$(BIN)/python -m pytest -s tests/scale/prove_scale.py
+
+operation-test: $(INSTALLED) ## Overlaps, reruns, events and kills while everything is up
+	$(BIN)/python -m pytest tests/operating/prove_operation.py
 
 soak: $(INSTALLED) ## Score what comes into a folder, every minute for 15, while parts of it are killed
 	$(BIN)/python -m pytest -s tests/soak/prove_soak.py

@@ -28,6 +28,8 @@ from tasks.base_models import base_model_folder
 from tasks.settings import get_settings
 from tasks.tracking import connect
 from tests.builders import Trained, build_trained
+from tests.faults.scoring_command import state_folder
+from tests.operation import Operation, in_operation, webhook
 from tests.references import TEXTS
 
 LABELS = ("negative", "positive")
@@ -123,6 +125,30 @@ def trained(_trained_once: Trained, monkeypatch: pytest.MonkeyPatch) -> Iterator
     connect()  # tests before may have pointed MLflow elsewhere
     yield _trained_once
     get_settings.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def _webhook() -> Iterator[tuple[str, list[Any]]]:
+    with webhook() as (address, told):
+        yield address, told
+
+
+@pytest.fixture
+def told(_webhook: tuple[str, list[Any]]) -> list[Any]:
+    """The notifications so far."""
+    return _webhook[1]
+
+
+@pytest.fixture(scope="module")
+def operation(
+    _trained_once: Trained,
+    _webhook: tuple[str, list[Any]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Operation]:
+    """Everything up, with a tiny pipeline registered."""
+    home = state_folder(_trained_once.home, tmp_path_factory.mktemp("operation") / "var")
+    with in_operation(home, MILLSTREAM_NOTIFICATION_URL=_webhook[0]) as operation:
+        yield operation
 
 
 def _use_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pandas as pd
 import psutil
 
 from deployments.leftovers import MARK
@@ -234,6 +235,14 @@ def webhook() -> Iterator[tuple[str, list[Any]]]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}/told", told
         server.shutdown()
+
+
+def rows_in(folder: Path, name: str, rows: int = 6) -> Path:
+    """Write a file of short texts."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.csv"
+    pd.DataFrame({"text": [f"{name} film {row}" for row in range(rows)]}).to_csv(path, index=False)
+    return path
 
 
 def free_ports(number: int) -> list[int]:

@@ -688,7 +688,7 @@ def test_plain_pipeline_cannot_score(trained: Trained, inputs: Path, tmp_path: P
         ({"output_dir": "/dev/null/out"}, ParameterError, "output_dir: /dev/null is a file"),
         ({"language_policy": "reject"}, ParameterError, "languages: none given; language_policy"),
         ({"languages": ["english"]}, ParameterError, r"languages: \['english'\]; expected codes"),
-        ({"model_uri": "champion"}, ParameterError, "model_uri: 'champion'; expected models:/"),
+        ({"model_uri": "a/b"}, ParameterError, "model_uri: 'a/b'; expected a number, an alias"),
         (
             {"model_uri": "models:/none/1"},
             ModelError,

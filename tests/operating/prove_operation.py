@@ -1,0 +1,205 @@
+"""What happens while everything is up: overlaps, reruns, events, kills; `make operation-test`.
+
+Nothing is made up: the servers, the worker, its runs and what kills them are real.
+"""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from deployments.automations import USUAL_PATIENCE, Patience, create_automations
+from tasks.settings import Settings
+from tests.operation import Operation, is_manager, marked, process_of, rows_in, runs_in, until
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def test_the_run_that_loses_an_output_folder_ends_cancelled_and_disturbs_no_one(
+    operation: Operation, tmp_path: Path
+) -> None:
+    parameters = slow_scoring(tmp_path)
+    first = operation.start("score-shards/on-demand", parameters)
+    until((tmp_path / "out" / ".lock.json").exists, "the first run has the folder")
+    second = operation.start("score-shards/on-demand", parameters)
+    state = operation.wait_for(second)
+    assert state["name"] == "Cancelled"
+    assert f"{tmp_path / 'out'} is in use by run" in state["message"]
+    assert "Traceback" not in operation.log_of(second)
+    assert operation.state(first)["name"] == "Running"
+
+    started = time.monotonic()
+    operation.set_state(first, "CANCELLING")
+    assert operation.wait_for(first)["name"] == "Cancelled"
+    assert time.monotonic() - started < 30  # on busy cores; the bench measures it
+
+
+def test_a_run_again_does_the_rest_and_only_failed_just_that(
+    operation: Operation, tmp_path: Path
+) -> None:
+    folder, output = tmp_path / "in", tmp_path / "out"
+    good, bad = rows_in(folder, "good"), folder / "bad.csv"
+    bad.write_text("no column\n1\n")
+    parameters: dict[str, Any] = {"inputs": [str(folder)], "output_dir": str(output)}
+
+    failed = operation.start("score-shards/on-demand", parameters)
+    assert operation.wait_for(failed)["name"] == "Failed"
+    written = {path.name: path.stat().st_mtime_ns for path in output.glob("predictions/*")}
+
+    rows_in(folder, "new")
+    rows_in(folder, "bad")
+    again = operation.complete("score-shards/on-demand", parameters | {"only_failed": True})
+    summary = operation.artifacts_of(again)["scoring-summary"]["data"]
+    assert "new: 1" in summary  # left, because it never failed
+    scored = sorted(path.name.split("-")[0] for path in output.glob("predictions/*"))
+    assert scored == ["bad", "good"]
+
+    # As the button Retry in the UI does it.
+    operation.set_state(failed, "SCHEDULED")
+    until(lambda: operation.get(f"/flow_runs/{failed}")["run_count"] == 2, "it runs again")
+    assert operation.wait_for(failed)["name"] == "Completed"
+    assert len(list(output.glob("predictions/*"))) == 3
+    for name, when in written.items():
+        assert (output / "predictions" / name).stat().st_mtime_ns == when
+    assert good.exists()
+
+
+def test_a_new_champion_has_the_inbox_scored_again_once(operation: Operation) -> None:
+    rows_in(operation.home / "inbox", "letter")
+    before = len(operation.runs_of("score-shards/rescore"))
+    operation.complete(
+        "build-inference-pipeline/rebuild-and-promote", {"finetuned_model": "1", "max_tokens": 24}
+    )
+    until(lambda: len(operation.runs_of("score-shards/rescore")) == before + 1, "re-scoring")
+    (run, *_) = operation.runs_of("score-shards/rescore")
+    built = run["parameters"]["model_uri"]
+    assert built.removeprefix("models:/inference_pipeline_model/") not in ("", "1")
+    assert operation.wait_for(run["id"])["name"] == "Completed"
+
+    # A command uses the server that is up, so that its events arrive as well.
+    for version in (built, "1"):  # the champion that it is already, and another
+        assert operation.command("promote_pipeline", "--version", version).returncode == 0
+    until(lambda: len(operation.runs_of("score-shards/rescore")) == before + 2, "re-scoring")
+    uris = {run["parameters"]["model_uri"] for run in operation.runs_of("score-shards/rescore")}
+    assert uris >= {built, "models:/inference_pipeline_model/1"}
+    time.sleep(5)
+    assert len(operation.runs_of("score-shards/rescore")) == before + 2
+
+
+@contextmanager
+def automations(
+    operation: Operation, patience: Patience = USUAL_PATIENCE, **settings: Any
+) -> Iterator[None]:
+    """Change what the server does by itself for a while."""
+    usual = Settings()
+    with (
+        temporary_settings({PREFECT_API_URL: operation.api}),
+        get_client(sync_client=True) as client,
+    ):
+        create_automations(client, usual.model_copy(update=settings), patience)
+        yield
+        create_automations(client, usual)
+
+
+@pytest.fixture
+def impatient(operation: Operation) -> Iterator[None]:
+    """Automations that take a run for dead within seconds."""
+    short = timedelta(seconds=10)  # Prefect takes no less
+    with automations(operation, Patience(short, short, short)):
+        yield
+
+
+def slow_scoring(folder: Path) -> dict[str, Any]:
+    """Parameters of a run that takes minutes."""
+    return {
+        "inputs": [str(rows_in(folder / "in", "many", rows=200_000))],
+        "output_dir": str(folder / "out"),
+        "batch_tokens": 32,
+        "use_cache": False,
+    }
+
+
+def test_a_run_that_takes_too_long_is_cancelled(operation: Operation, tmp_path: Path) -> None:
+    with automations(operation, longest_run_hours=15 / 3600):
+        run = operation.start("score-shards/on-demand", slow_scoring(tmp_path))
+        assert operation.wait_for(run)["name"] == "Cancelled"
+
+
+@pytest.mark.parametrize("when", ["Pending", "Running"])
+def test_a_run_that_died_with_its_worker_is_crashed_once_and_its_slot_is_free(
+    operation: Operation, impatient: None, tmp_path: Path, when: str
+) -> None:
+    parameters = slow_scoring(tmp_path)
+    run = operation.start("score-shards/nightly", parameters)
+    before = (
+        {"Running"} if when == "Running" else {"Pending", "Submitting", "InfrastructurePending"}
+    )
+    operation.wait_for(run, before)
+    for process in [process_of(operation, "worker"), *runs_in(operation)]:
+        process.kill()
+    state = operation.wait_for(run)
+    assert state["name"] == "Crashed"
+    assert state["message"].endswith("its process died")
+
+    small = rows_in(tmp_path / "in", "small")
+    operation.complete("score-shards/nightly", parameters | {"inputs": [str(small)]})
+    states = operation.get(f"/flow_run_states/?flow_run_id={run}")
+    assert [state["name"] for state in states].count("Crashed") == 1
+
+
+def test_a_failed_scheduled_run_is_told_once_and_others_are_not(
+    operation: Operation, told: list[Any], tmp_path: Path
+) -> None:
+    def fail(name: str, **arguments: Any) -> str:
+        parameters = {"inputs": [str(tmp_path / "none")], "output_dir": str(tmp_path / name)}
+        return operation.start("score-shards/on-demand", parameters, **arguments)
+
+    # The scheduler gives this tag to the runs that it makes.
+    by_hand, scheduled = fail("by-hand"), fail("scheduled", tags=("auto-scheduled",))
+    for run in (by_hand, scheduled):
+        assert operation.wait_for(run)["name"] == "Failed"
+    until(lambda: any(scheduled in str(notification) for notification in told), "told")
+    time.sleep(5)
+    assert [by_hand in str(notification) for notification in told].count(True) == 0
+    subjects = [found["subject"] for found in told if scheduled in found["body"]]
+    name = operation.get(f"/flow_runs/{scheduled}")["name"]
+    assert subjects == [f"score-shards: {name} Failed"]
+
+
+def test_what_a_kill_left_is_ended_by_the_next_up(operation: Operation) -> None:
+    bystander = psutil.Popen(["sleep", "600"])
+    try:
+        manager = next(process for process in marked(operation.home) if is_manager(process))
+        orphans = [process for process in marked(operation.home) if process != manager]
+        manager.send_signal(signal.SIGKILL)
+        until(lambda: not manager.is_running(), "killed")
+        assert any(process.is_running() for process in orphans)
+        assert operation.command("status").returncode == 1
+        up = operation.command("up")
+        assert up.returncode == 0, up.stderr
+        assert "ended what was left from before" in up.stderr
+        assert not any(process.is_running() for process in orphans)
+        assert operation.command("status").returncode == 0
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_up_that_is_interrupted_leaves_nothing_behind(operation: Operation) -> None:
+    operation.command("down")
+    up = operation.begin("up")
+    until(lambda: any(is_manager(process) for process in marked(operation.home)), "started")
+    up.send_signal(signal.SIGINT)
+    _, said = up.communicate(timeout=120)
+    assert up.returncode == 130
+    assert said.splitlines()[-1] == "error: interrupted"
+    assert marked(operation.home) == []
