@@ -54,8 +54,9 @@ def _opened(path: Path, compression: Compression) -> Iterator[pq.ParquetFile]:
             yield pq.ParquetFile(
                 source, buffer_size=2**20, pre_buffer=False, page_checksum_verification=True
             )
-        except (OSError, pa.ArrowException) as error:
-            # Arrow raises OSError for damage too, but only the system's have a number.
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+            # Arrow raises OSError for damage too, but only the system's have a number; where a
+            # column's name is damaged, its schema is no text.
             if getattr(error, "errno", None):
                 raise
             reason = re.sub(r"\s+", " ", str(error)).strip()

@@ -70,14 +70,6 @@ def test_up_once_more_changes_nothing(operation: Operation) -> None:
     assert before == {service: process_of(operation, service).pid for service in before}
 
 
-@pytest.mark.parametrize("service", ["mlflow", "prefect"])
-def test_a_server_that_is_killed_comes_back(operation: Operation, service: str) -> None:
-    process = process_of(operation, service)
-    process.kill()
-    until(lambda: not process.is_running(), "killed")
-    until(lambda: operation.command("status").returncode == 0, f"{service} is back")
-
-
 def test_schedules_make_runs_with_their_own_parameters(operation: Operation) -> None:
     nightly = operation.get("/deployments/name/score-shards/nightly")["id"]
     body = {"deployments": {"id": {"any_": [nightly]}}, "limit": 1}

@@ -23,6 +23,14 @@ from tests.operation import Operation, is_manager, marked, process_of, rows_in, 
 pytestmark = pytest.mark.timeout(900)
 
 
+@pytest.mark.parametrize("service", ["mlflow", "prefect"])
+def test_a_server_that_is_killed_comes_back(operation: Operation, service: str) -> None:
+    process = process_of(operation, service)
+    process.kill()
+    until(lambda: not process.is_running(), "killed")
+    until(lambda: operation.command("status").returncode == 0, f"{service} is back")
+
+
 def test_the_run_that_loses_an_output_folder_ends_cancelled_and_disturbs_no_one(
     operation: Operation, tmp_path: Path
 ) -> None:
