@@ -3,7 +3,7 @@
 The re-scoring after a promotion is a trigger of its deployment, in `prefect.yaml`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
@@ -15,9 +15,9 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState, SendNotification
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
+from prefect.settings.context import get_current_settings
 from prefect.types import SecretDict
 
-from deployments.services import HEARTBEAT_S
 from tasks.settings import Settings
 
 NOTIFICATION_BLOCK = "millstream-failures"
@@ -29,17 +29,25 @@ _WAITS = {"Scheduled", "AwaitingRetry", "AwaitingConcurrencySlot", "Paused", "Su
 _FLOW_RUNS = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
 
 
+def _silence() -> timedelta:
+    """Return how long a live run may be silent: two heartbeats may come late, or be lost.
+
+    The variable PREFECT_FLOWS_HEARTBEAT_FREQUENCY moves it; `tasks.settings` gives it a value.
+    """
+    return timedelta(seconds=3 * (get_current_settings().flows.heartbeat_frequency or 30))
+
+
 @dataclass(frozen=True)
 class Patience:
     """How long a run may take to show that it lives.
 
     Attributes:
-        heartbeat: From one heartbeat to the next; two may come late, or be lost.
+        heartbeat: From one heartbeat to the next.
         start: From Pending to Running; the process loads Prefect and the flow, and sends none.
         cancellation: From Cancelling to Cancelled; Prefect kills a process after 30 s.
     """
 
-    heartbeat: timedelta = timedelta(seconds=3 * HEARTBEAT_S)
+    heartbeat: timedelta = field(default_factory=_silence)
     start: timedelta = timedelta(seconds=180)
     cancellation: timedelta = timedelta(seconds=90)
 

@@ -13,9 +13,6 @@ MLFLOW = "mlflow"
 WORKER = "worker"
 POOL = "millstream"
 
-# Prefect takes no shorter one: https://docs.prefect.io/v3/advanced/detect-zombie-flows
-HEARTBEAT_S = 30
-
 
 @dataclass(frozen=True)
 class Service:

@@ -49,8 +49,9 @@ def forecast(
         "rows": sum(s.survey.rows for s in surveys if s.survey is not None),
         **texts.counts,
         "shards_total": len(planned),
-        "shards_to_skip": len(planned) - len(remaining),
+        "shards_to_skip": sum(p.record is not None for p in planned),
         "shards_to_score": len(remaining),
+        "left_because": dict(Counter(p.left for p in planned if p.left)),
         "scored_because": dict(Counter(p.why for p in remaining)),
         "unreadable_files": {s.file.name: s.error for s in surveys if s.error},
         "expected_seconds": _expected_seconds(

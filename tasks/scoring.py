@@ -50,7 +50,10 @@ def find_inputs(
     found = find(inputs, output_dir, allow_empty=allow_empty)
     files = settled(found, settle_seconds)
     if not files and not allow_empty:
-        raise DataError(f"inputs: all {len(found)} files changed in the last {settle_seconds} s")
+        raise DataError(
+            f"inputs: all {len(found)} files changed in the last {settle_seconds} s; expected one "
+            "that settled, or allow_empty"
+        )
     return FoundInputs(
         files=files,
         settling=tuple(file.name for file in found if file not in files),

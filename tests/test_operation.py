@@ -1,6 +1,8 @@
 """`make up`, `make status`, `make down`, and what happens between them: nothing here is made up."""
 
 import socket
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +11,9 @@ import pandas as pd
 import psutil
 import pytest
 
-from tests.operation import (
-    Operation,
-    free_ports,
-    marked,
-    process_of,
-    until,
-)
+from tests.builders import Trained
+from tests.faults.scoring_command import state_folder
+from tests.operation import Operation, free_ports, marked, process_of, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -129,6 +127,19 @@ def test_a_taken_port_is_named_before_anything_is_started(tmp_path: Path) -> Non
     assert up.returncode == 2
     assert f"PREFECT_PORT: 127.0.0.1:{mine} cannot be listened on" in up.stderr
     assert not (home / "services").exists()
+    assert marked(home) == []
+
+
+def test_a_database_of_another_mlflow_is_one_line(trained: Trained, tmp_path: Path) -> None:
+    home = state_folder(trained.home, tmp_path / "var")
+    with closing(sqlite3.connect(home / "mlflow.db")) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = 'f00'")
+    prefect_port, mlflow_port = free_ports(2)
+    up = Operation(home, prefect_port, mlflow_port).command("up")
+    assert up.returncode == 1
+    (line,) = [line for line in up.stderr.splitlines() if line.startswith("error: ")]
+    assert "docs/upgrade.md" in line
+    assert "Traceback" not in up.stderr
     assert marked(home) == []
 
 

@@ -116,6 +116,9 @@ def test_only_failed_does_the_shards_that_failed_or_have_rejected_rows(
     broken.unlink()
     write(inbox, "broken")
 
+    told = score(inbox, output, only_failed=True, dry_run=True)
+    assert (told["shards_to_score"], told["shards_to_skip"]) == (2, 2)
+    assert told["left_because"] == {"new": 1}
     summary = score(inbox, output, only_failed=True)
     assert summary["scored_because"] == {"it failed before": 1, "it has rejected rows": 1}
     assert summary["left_because"] == {"new": 1}
