@@ -11,7 +11,9 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 import pytest
@@ -26,8 +28,6 @@ from tests.operation import Operation, in_operation, until
 
 pytestmark = pytest.mark.timeout(1_200)
 
-DEMO = Path("/tmp/millstream-demo")  # short, for the pictures show it
-REVIEWS, SCORED = DEMO / "reviews", DEMO / "scored"
 TAKEN = REPOSITORY / "var" / "browser" / "taken"
 ENDS = REPOSITORY / "var" / "browser" / "ends"
 
@@ -36,21 +36,43 @@ ROWS_A_FILE, FILES, EMPTY_ROWS, SHARD_ROWS = 200, 3, 9, 100
 SHARDS = FILES * ROWS_A_FILE // SHARD_ROWS
 
 
-@pytest.fixture(scope="module")
-def started() -> Iterator[float]:
-    """When the first command was typed, in an empty folder that goes away at the end."""
-    DEMO.mkdir()  # one that is there belongs to someone else
-    try:
-        write_reviews()
-        yield time.monotonic()
-    finally:
-        shutil.rmtree(DEMO)
+@dataclass(frozen=True)
+class Demo:
+    """What the story is told with.
+
+    Attributes:
+        folder: Holds the state folder and all files.
+        started: When the first command was typed, on the clock of `time.monotonic`.
+    """
+
+    folder: Path
+    started: float
+
+    @property
+    def reviews(self) -> Path:
+        return self.folder / "reviews"
+
+    @property
+    def archive(self) -> Path:
+        return self.folder / "archive"
+
+    @property
+    def scored(self) -> Path:
+        return self.folder / "scored"
 
 
 @pytest.fixture(scope="module")
-def operation(started: float) -> Iterator[Operation]:
+def demo() -> Iterator[Demo]:
+    # Its path is short, for the pictures show it.
+    with TemporaryDirectory(prefix="millstream-", dir="/tmp") as folder:
+        write_reviews(Path(folder))
+        yield Demo(Path(folder), time.monotonic())
+
+
+@pytest.fixture(scope="module")
+def operation(demo: Demo) -> Iterator[Operation]:
     """Everything up."""
-    home = DEMO / "var"
+    home = demo.folder / "var"
     home.mkdir()
     with in_operation(home) as operation:
         yield operation
@@ -77,18 +99,18 @@ def ui(page: Page, operation: Operation) -> PrefectUI:
     return PrefectUI(page, f"http://127.0.0.1:{operation.prefect_port}")
 
 
-def write_reviews() -> None:
+def write_reviews(folder: Path) -> None:
     """Write what is scored: files of reviews in which a few texts are missing, and a large one."""
     (reviews,) = obtain("rotten_tomatoes")
     rows = pd.read_csv(reviews).sample(frac=1, random_state=7, ignore_index=True)
-    (DEMO / "archive").mkdir()
-    rows.to_csv(DEMO / "archive" / "reviews.csv", index=False)
+    (folder / "archive").mkdir()
+    rows.to_csv(folder / "archive" / "reviews.csv", index=False)
     rows = rows[: FILES * ROWS_A_FILE]
     rows.loc[rows.sample(EMPTY_ROWS, random_state=7).index, "text"] = None
-    REVIEWS.mkdir()
+    (folder / "reviews").mkdir()
     for file in range(FILES):
         part = rows[file * ROWS_A_FILE : (file + 1) * ROWS_A_FILE]
-        part.to_csv(REVIEWS / f"2026-11-{file + 1:02}.csv", index=False)
+        part.to_csv(folder / "reviews" / f"2026-11-{file + 1:02}.csv", index=False)
 
 
 def take(page: Page, name: str, drawing_ms: float = 0) -> None:
@@ -120,25 +142,25 @@ def figure(ui: PrefectUI, name: str) -> str:
 
 
 def test_from_make_up_in_an_empty_folder_to_a_first_run_that_trained_and_scored(
-    started: float, operation: Operation, ui: PrefectUI
+    demo: Demo, operation: Operation, ui: PrefectUI
 ) -> None:
-    tell(f"from make up to servers that work: {time.monotonic() - started:.0f} s")
+    tell(f"from make up to servers that work: {time.monotonic() - demo.started:.0f} s")
     ui.open_deployments()
     take(ui.page, "deployments")
     ui.open_form("end-to-end")
     ui.fill(sample_size="1000", learning_rate="0.0003")
     run = ui.submit(FIRST_RUN)
     ui.expect_state("Completed")
-    tell(f"from make up to a first run completed: {time.monotonic() - started:.0f} s")
+    tell(f"from make up to a first run completed: {time.monotonic() - demo.started:.0f} s")
     ui.open_run(run)
     take(ui.page, "first-run", drawing_ms=3_000)
 
 
-def test_the_form_explains_each_parameter_and_lists_the_choices(ui: PrefectUI) -> None:
+def test_the_form_explains_each_parameter_and_lists_the_choices(ui: PrefectUI, demo: Demo) -> None:
     ui.open_form("score-shards")
     for parameter in score_shards.parameters.properties:
         expect(ui.field(parameter).locator("p").first).not_to_be_empty()
-    fill_scoring(ui, REVIEWS, SCORED)
+    fill_scoring(ui, demo.reviews, demo.scored)
     ui.scroll_to("inputs")
     take(ui.page, "form")
     ui.scroll_to("language_policy")
@@ -146,9 +168,11 @@ def test_the_form_explains_each_parameter_and_lists_the_choices(ui: PrefectUI) -
     take(ui.page, "form-choices", drawing_ms=1_000)
 
 
-def test_the_form_refuses_a_number_out_of_bounds_beside_its_field(ui: PrefectUI) -> None:
+def test_the_form_refuses_a_number_out_of_bounds_beside_its_field(
+    ui: PrefectUI, demo: Demo
+) -> None:
     ui.open_form("score-shards")
-    fill_scoring(ui, REVIEWS, SCORED)
+    fill_scoring(ui, demo.reviews, demo.scored)
     ui.fill(shard_rows="0")
     ui.press_submit()
     field = ui.main.get_by_label("shard_rows")
@@ -169,9 +193,11 @@ def test_the_form_refuses_a_missing_value_by_its_name(ui: PrefectUI) -> None:
     take(ui.page, "refused-missing", drawing_ms=1_000)
 
 
-def test_what_only_the_run_can_refuse_it_refuses_at_once_by_its_name(ui: PrefectUI) -> None:
+def test_what_only_the_run_can_refuse_it_refuses_at_once_by_its_name(
+    ui: PrefectUI, demo: Demo
+) -> None:
     ui.open_form("score-shards")
-    fill_scoring(ui, REVIEWS, SCORED)
+    fill_scoring(ui, demo.reviews, demo.scored)
     ui.open_choices("language_policy").get_by_text("reject").click()
     run = ui.submit("without-languages")
     ui.expect_state("Failed")
@@ -181,9 +207,11 @@ def test_what_only_the_run_can_refuse_it_refuses_at_once_by_its_name(ui: Prefect
     take(ui.page, "refused-by-run", drawing_ms=3_000)
 
 
-def test_a_run_with_changed_parameters_completes_and_leaves_its_artifacts(ui: PrefectUI) -> None:
+def test_a_run_with_changed_parameters_completes_and_leaves_its_artifacts(
+    ui: PrefectUI, demo: Demo
+) -> None:
     ui.open_form("score-shards")
-    fill_scoring(ui, REVIEWS, SCORED)
+    fill_scoring(ui, demo.reviews, demo.scored)
     ui.fill_optional("label_column", "label")
     ui.fill(shard_rows=str(SHARD_ROWS))
     ui.scroll_to("label_column")
@@ -239,10 +267,12 @@ def test_a_run_is_copied_and_skips_what_is_done(ui: PrefectUI, operation: Operat
     take(ui.page, "summary-again")
 
 
-def test_a_run_is_cancelled_while_it_scores(ui: PrefectUI, operation: Operation) -> None:
-    output = DEMO / "archive-scored"
+def test_a_run_is_cancelled_while_it_scores(
+    ui: PrefectUI, operation: Operation, demo: Demo
+) -> None:
+    output = demo.folder / "archive-scored"
     ui.open_form("score-shards")
-    fill_scoring(ui, DEMO / "archive", output)
+    fill_scoring(ui, demo.archive, output)
     ui.fill(shard_rows="500", batch_tokens="32")
     ui.main.get_by_label("use_cache").click()
     run = ui.submit("archive")
