@@ -129,7 +129,7 @@ def find_finetuned_model(reference: str) -> RegisteredModel:
     """Return the version of `dl_finetuned_model` that a number, alias or URI means."""
     from tasks.registry import find_version
 
-    version = find_version(FINETUNED_NAME, reference)
+    version = find_version(FINETUNED_NAME, reference, parameter="finetuned_model")
     return RegisteredModel(name=FINETUNED_NAME, version=int(version.version))
 
 
