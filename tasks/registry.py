@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from tasks.errors import ModelError, ParameterError
 from tasks.events import announce_champion
-from tasks.pipelines import REGISTERED_NAME as PIPELINE_NAME
+from tasks.pipelines import parse_pipeline_reference
 from tasks.tracking import connect, may_pass
 from tasks.training import RegisteredModel
 
@@ -109,13 +109,7 @@ def resolve_pipeline(model_uri: str) -> str:
         ModelError: If there is no such version, or it is a plain pipeline.
         ParameterError: If the URI is of another form.
     """
-    match = re.fullmatch(r"(?:models:/([^/@]+)[/@])?([\w.-]+)", model_uri)
-    if match is None:
-        raise ParameterError(
-            f"model_uri: {model_uri!r}; expected a number, an alias, models:/<name>/<version> or "
-            "models:/<name>@<alias>"
-        )
-    version = find_version(match.group(1) or PIPELINE_NAME, match.group(2))
+    version = find_version(*parse_pipeline_reference(model_uri))
     if version.tags.get("kind") != "full":
         raise ModelError(f"model_uri: {model_uri} is no full inference pipeline; expected one")
     return f"models:/{version.name}/{version.version}"
