@@ -10,6 +10,7 @@ from flows.score_shards import score_shards
 from flows.train_classifier import train_classifier
 from tasks.data import read_split
 from tasks.errors import OutputInUseError, ParameterError
+from tasks.inputs import check_given
 from tasks.output_folder import output_folder
 from tasks.overview import print_overview
 from tasks.parameters import (
@@ -216,7 +217,9 @@ def check_parameters(
     if "score" not in todo:
         return todo
     parse_pipeline_reference(model_uri)
-    if "fine_tuning_model" not in todo and not inputs:
+    if inputs:
+        check_given(inputs)
+    elif "fine_tuning_model" not in todo:
         raise ParameterError("inputs: missing; the step score without fine_tuning_model needs them")
     if pipeline == "plain":
         raise ParameterError(
