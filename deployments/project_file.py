@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
+from prefect._vendor.croniter import CroniterBadDateError, croniter
 from prefect.cli.deploy._models import RawScheduleConfig
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
 from prefect.types.names import WITHOUT_BANNED_CHARACTERS
@@ -58,11 +59,19 @@ class Schedule(RawScheduleConfig):
             if not self.cron.startswith("@") and len(self.cron.split()) != len("mhdMw"):
                 raise ValueError("expected a cron line of five fields")
             CronSchedule(cron=self.cron, **given)
+            _next_of(self.cron)
         elif self.interval:
             IntervalSchedule(interval=self.interval, **given)
         elif self.rrule:
             RRuleSchedule(rrule=self.rrule, **given)
         return self
+
+
+def _next_of(cron: str) -> None:
+    try:
+        croniter(cron).get_next()
+    except CroniterBadDateError as error:
+        raise ValueError(f"{cron!r} never comes; expected a cron line that does") from error
 
 
 class ConcurrencyLimit(_Strict):

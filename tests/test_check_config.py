@@ -116,6 +116,7 @@ def test_our_own_is_right() -> None:
         # A schedule that means another time.
         (lambda c: schedule(c).update(cron=""), "cron: String should have at least 1"),
         (lambda c: schedule(c).update(cron="0 0 1 * * *"), "expected a cron line of five fields"),
+        (lambda c: schedule(c).update(cron="0 0 31 2 *"), "cron line that does"),
         (lambda c: schedule(c).update(timezone=""), "timezone: String should have at least 1"),
         (lambda c: every(c, 0), "interval: Input should be greater than 0"),
         (
