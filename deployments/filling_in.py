@@ -5,14 +5,15 @@ parameter. A variable or block of its own is known to the server alone, so that 
 an event's fields, in the parameters of a trigger, are for `deployments.triggers`.
 """
 
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from prefect.utilities.templating import apply_values
+
+from tasks.settings import environment_with
 
 _VARIABLE = re.compile(r"\{\{\s*\$(\w+)\s*\}\}")
 _OF_A_TRIGGER = re.compile(r"deployments\.\d+\.triggers\.\d+\.parameters\.")
@@ -43,7 +44,7 @@ def read(path: Path) -> Any:
     """
     loader = _Loader(path.read_text(encoding="utf-8"))
     try:
-        return _filled_in(loader.get_single_data())
+        return _filled_in(loader.get_single_data(), environment_with({}))
     finally:
         loader.dispose()
 
@@ -69,12 +70,12 @@ def _wrong_with(text: str, place: str) -> Iterator[str]:
         yield f"{place}: {text!r}; Prefect drops it from a list, expected a filter as in | string"
 
 
-def _filled_in(content: Any) -> Any:
+def _filled_in(content: Any, variables: Mapping[str, str]) -> Any:
     # apply_values would leave out the others, which are to be told.
     if isinstance(content, dict):
-        return {key: _filled_in(value) for key, value in content.items()}
+        return {key: _filled_in(value, variables) for key, value in content.items()}
     if isinstance(content, list):
-        return [_filled_in(item) for item in content]
+        return [_filled_in(item, variables) for item in content]
     if isinstance(content, str):
-        return _VARIABLE.sub(lambda found: os.environ.get(found[1], found[0]), content)
+        return _VARIABLE.sub(lambda found: variables.get(found[1], found[0]), content)
     return content

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from prefect._vendor.croniter import CroniterBadDateError, croniter
+from prefect._vendor.croniter.croniter import CroniterBadDateError, croniter
 from prefect.cli.deploy._models import RawScheduleConfig
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
 from prefect.types.names import WITHOUT_BANNED_CHARACTERS
