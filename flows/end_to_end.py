@@ -14,12 +14,14 @@ from tasks.inputs import check_given
 from tasks.output_folder import output_folder
 from tasks.overview import print_overview
 from tasks.parameters import (
+    BatchSize,
     EndToEndStep,
+    Epochs,
     HeldOutShards,
     Kind,
     LearningRate,
     NotNegative,
-    Positive,
+    Seed,
     Sha256,
     Strategy,
     TokenLimit,
@@ -68,12 +70,12 @@ def end_to_end(
     label_names: list[str] = [],  # noqa: B006
     base_model: str = "minilm",
     strategy: Strategy = "full",
-    epochs: Positive = 1,
-    batch_size: Positive = 32,
+    epochs: Epochs = 1,
+    batch_size: BatchSize = 32,
     learning_rate: LearningRate = 5e-5,
     max_tokens: TokenLimit = 128,
     sample_size: NotNegative = 4_000,
-    seed: NotNegative = 42,
+    seed: Seed = 42,
     pipeline: Kind = "full",
     engine: EngineChoice = "auto",
     precision: PrecisionChoice = "auto",

@@ -14,7 +14,15 @@ from tasks.fan_out import default_workers, score_in_parallel, survey_in_parallel
 from tasks.inputs import check_given, downloads_removed
 from tasks.languages import LanguagePolicy
 from tasks.output_folder import output_folder, sole_user
-from tasks.parameters import NotNegative, Policy, Positive, Probability, Workers
+from tasks.parameters import (
+    BatchTokens,
+    Examples,
+    NotNegative,
+    Policy,
+    Probability,
+    ShardRows,
+    Workers,
+)
 from tasks.pipelines import parse_pipeline_reference
 from tasks.planning import clear_leftovers
 from tasks.records import RowParameters
@@ -39,7 +47,7 @@ def score_shards(
     model_uri: str = "models:/inference_pipeline_model@champion",
     text_column: str = "text",
     label_column: str | None = None,
-    shard_rows: Positive = 2_000,
+    shard_rows: ShardRows = 2_000,
     language_policy: Policy = "score",
     languages: list[str] = [],  # noqa: B006 -- forms show the default
     language_threshold: Probability = 0.7,
@@ -51,9 +59,9 @@ def score_shards(
     dry_run: bool = False,
     max_failed_shards: NotNegative = 0,
     max_rejected_fraction: Probability = 1.0,
-    batch_tokens: Positive = DEFAULT_BATCH_TOKENS,
+    batch_tokens: BatchTokens = DEFAULT_BATCH_TOKENS,
     workers: Workers = 0,
-    report_examples: NotNegative = 3,
+    report_examples: Examples = 3,
 ) -> dict[str, Any]:
     """Score shard after shard of files and publish their predictions, each row once.
 
