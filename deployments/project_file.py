@@ -4,13 +4,30 @@ The fields are those of Prefect's own models, of which those here leave nothing 
 `prefect/cli/deploy/_models.py`, 3.8.
 """
 
-from typing import Any, Literal
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Annotated, Any, Literal
 
+from prefect._vendor.croniter.croniter import CroniterBadDateError, croniter
 from prefect.cli.deploy._models import RawScheduleConfig
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule, RRuleSchedule
+from prefect.types.names import WITHOUT_BANNED_CHARACTERS
 from prefect.workers.process import ProcessVariables
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from deployments.services import POOL
+
+Name = Annotated[str, Field(pattern=WITHOUT_BANNED_CHARACTERS)]
+NotEmpty = Annotated[str, Field(min_length=1)]
 Steps = list[dict[str, Any]] | dict[str, Any] | None
 
 
@@ -19,18 +36,42 @@ class _Strict(BaseModel):
 
 
 class Schedule(RawScheduleConfig):
-    """When a deployment runs, and with which parameters; Prefect's own is as strict."""
+    """When a deployment runs, and with which parameters; Prefect's own is as strict about keys."""
+
+    cron: NotEmpty | None = None
+    interval: Annotated[timedelta, Field(gt=timedelta(0))] | None = None
+    rrule: NotEmpty | None = None
+    timezone: NotEmpty | None = None
+    active: StrictBool | None = None
+    day_or: StrictBool | None = None
 
     @model_validator(mode="after")
     def _means_a_time(self) -> "Schedule":
-        zone: Any = {"timezone": self.timezone} if self.timezone else {}
+        given: Any = self.model_dump(include={"timezone", "day_or", "anchor_date"})
+        given = {name: value for name, value in given.items() if value is not None}
+        # Prefect ignores what belongs to another kind of schedule.
+        if "day_or" in given and not self.cron:
+            raise ValueError("day_or: expected a cron line beside it")
+        if "anchor_date" in given and not self.interval:
+            raise ValueError("anchor_date: expected an interval beside it")
         if self.cron:
-            CronSchedule(cron=self.cron, **zone)
+            # A sixth field is one of seconds to Prefect, and the last, not the first.
+            if not self.cron.startswith("@") and len(self.cron.split()) != len("mhdMw"):
+                raise ValueError("expected a cron line of five fields")
+            CronSchedule(cron=self.cron, **given)
+            _next_of(self.cron)
         elif self.interval:
-            IntervalSchedule(interval=self.interval, **zone)
+            IntervalSchedule(interval=self.interval, **given)
         elif self.rrule:
-            RRuleSchedule(rrule=self.rrule, **zone)
+            RRuleSchedule(rrule=self.rrule, **given)
         return self
+
+
+def _next_of(cron: str) -> None:
+    try:
+        croniter(cron).get_next()
+    except CroniterBadDateError as error:
+        raise ValueError(f"{cron!r} never comes; expected a cron line that does") from error
 
 
 class ConcurrencyLimit(_Strict):
@@ -38,44 +79,58 @@ class ConcurrencyLimit(_Strict):
 
     limit: int = Field(ge=1)
     collision_strategy: Literal["ENQUEUE", "CANCEL_NEW"] = "ENQUEUE"
-    grace_period_seconds: int | None = None
+    grace_period_seconds: Annotated[int, Field(ge=60, le=86_400)] | None = None
+
+
+class JobVariables(ProcessVariables):
+    """What a run's process is started with."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class WorkPool(_Strict):
-    """Where a deployment runs: a pool of processes."""
+    """Where a deployment runs: the pool that `make up` makes."""
 
     name: str
     work_queue_name: str | None = None
-    job_variables: dict[str, Any] = {}
+    job_variables: JobVariables = JobVariables()
 
-    @field_validator("job_variables")
+    @field_validator("name")
     @classmethod
-    def _are_known(cls, variables: dict[str, Any]) -> dict[str, Any]:
-        known = sorted(ProcessVariables.model_fields)
-        if unknown := sorted(variables.keys() - known):
-            raise ValueError(f"unknown: {unknown}; expected some of {known}")
-        return variables
+    def _is_made(cls, name: str) -> str:
+        if name != POOL:
+            raise ValueError(f"expected {POOL!r}, which make up makes")
+        return name
 
 
 class Deployment(_Strict):
     """A flow with parameters, schedules and triggers."""
 
-    name: str
+    name: Name
     entrypoint: str
     work_pool: WorkPool
     version: str | None = None
     version_type: str | None = None
     tags: list[str] = []
     description: str | None = None
-    paused: bool | None = None
+    paused: StrictBool | None = None
     parameters: dict[str, Any] = {}
-    enforce_parameter_schema: bool | None = None
+    enforce_parameter_schema: StrictBool | None = None
     schedules: list[Schedule] = []
     triggers: list[dict[str, Any]] = []
-    concurrency_limit: int | ConcurrencyLimit | None = None
+    concurrency_limit: Annotated[int, Field(strict=True, ge=1)] | ConcurrencyLimit | None = None
     build: Steps = None
     push: Steps = None
     pull: Steps = None
+
+    @field_validator("schedules")
+    @classmethod
+    def _have_names_of_their_own(cls, schedules: list[Schedule]) -> list[Schedule]:
+        # The last of a name wins.
+        for slug, times in Counter(schedule.slug for schedule in schedules).items():
+            if slug and times > 1:
+                raise ValueError(f"two have the slug {slug!r}")
+        return schedules
 
 
 class ProjectFile(_Strict):
@@ -86,4 +141,14 @@ class ProjectFile(_Strict):
     build: Steps = None
     push: Steps = None
     pull: Steps = None
-    deployments: list[Deployment]
+    deployments: list[Deployment] = Field(min_length=1)
+
+
+def in_words(error: ValidationError) -> Iterator[str]:
+    """Yield what pydantic finds wrong, a line each."""
+    for found in error.errors():
+        place = ".".join(map(str, found["loc"]))
+        # A check of ours names the value itself; one of a process's environment may be a secret.
+        quoted = found["type"] != "value_error" and "env" not in found["loc"]
+        message = found["msg"].removeprefix("Value error, ")
+        yield f"{place}: " * bool(place) + message + f", got {found['input']!r}" * quoted

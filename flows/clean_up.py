@@ -12,7 +12,7 @@ from tasks.housekeeping import (
     report_cleaning,
 )
 from tasks.leftovers import Cleaned, Limits, choose_kinds, folders_to_look_at
-from tasks.parameters import KindChoice, NotNegative
+from tasks.parameters import Days, KindChoice, NotNegative
 
 
 @flow(name="clean-up")
@@ -20,7 +20,7 @@ def clean_up(
     apply: bool = False,
     kinds: list[KindChoice] = ["all"],  # noqa: B006 -- forms show the default
     keep_versions: NotNegative = 2,
-    older_than_days: NotNegative = 30,
+    older_than_days: Days = 30,
     output_dirs: list[str] = [],  # noqa: B006
 ) -> dict[str, Any]:
     """Tell what is no longer needed, and free it if asked to.

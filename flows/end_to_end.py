@@ -10,20 +10,29 @@ from flows.score_shards import score_shards
 from flows.train_classifier import train_classifier
 from tasks.data import read_split
 from tasks.errors import OutputInUseError, ParameterError
+from tasks.inputs import check_given
+from tasks.output_folder import output_folder
 from tasks.overview import print_overview
 from tasks.parameters import (
+    BatchSize,
     EndToEndStep,
+    Epochs,
     HeldOutShards,
     Kind,
     LearningRate,
     NotNegative,
-    Positive,
+    Seed,
     Sha256,
     Strategy,
     TokenLimit,
     Workers,
 )
-from tasks.pipelines import EngineChoice, PipelineParameters, PrecisionChoice
+from tasks.pipelines import (
+    EngineChoice,
+    PipelineParameters,
+    PrecisionChoice,
+    parse_pipeline_reference,
+)
 from tasks.scoring import write_held_out_rows
 from tasks.settings import get_settings
 from tasks.steps import Need, choose_steps
@@ -61,12 +70,12 @@ def end_to_end(
     label_names: list[str] = [],  # noqa: B006
     base_model: str = "minilm",
     strategy: Strategy = "full",
-    epochs: Positive = 1,
-    batch_size: Positive = 32,
+    epochs: Epochs = 1,
+    batch_size: BatchSize = 32,
     learning_rate: LearningRate = 5e-5,
     max_tokens: TokenLimit = 128,
     sample_size: NotNegative = 4_000,
-    seed: NotNegative = 42,
+    seed: Seed = 42,
     pipeline: Kind = "full",
     engine: EngineChoice = "auto",
     precision: PrecisionChoice = "auto",
@@ -121,19 +130,20 @@ def end_to_end(
         The reports of the steps that ran; or, if another run holds the output folder, the state
         of a cancelled run.
     """
-    todo = choose_steps(
-        steps,
-        STEPS,
-        NEEDS,
-        {
-            "data_files": data_files,
-            "finetuned_run_id": finetuned_run_id,
-            "finetuned_model": finetuned_model,
-        },
+    todo = check_parameters(
+        steps=steps,
+        data_files=data_files,
+        finetuned_run_id=finetuned_run_id,
+        finetuned_model=finetuned_model,
+        inputs=inputs,
+        model_uri=model_uri,
+        pipeline=pipeline,
+        engine=engine,
+        precision=precision,
     )
-    _check_parameters(
-        todo, inputs, PipelineParameters(engine=engine, precision=precision, pipeline=pipeline)
-    )
+    folder = output_dir or str(get_settings().scored / "end-to-end")
+    if "score" in todo:
+        output_folder(folder)
     report: dict[str, Any] = {}
     training_steps: list[Any] = [name for step in todo for name in TRAINING_STEPS.get(step, [])]
     if training_steps:
@@ -170,7 +180,7 @@ def end_to_end(
         try:
             report |= score_shards(
                 inputs=inputs,
-                output_dir=output_dir or str(get_settings().scored / "end-to-end"),
+                output_dir=folder,
                 model_uri=model_uri,
                 text_column=text_column or "text",
                 use_cache=use_cache,
@@ -182,17 +192,43 @@ def end_to_end(
     return report
 
 
-def _check_parameters(
-    todo: Sequence[str], inputs: Sequence[str], pipeline: PipelineParameters
-) -> None:
-    """Check what two steps need of each other, before the first of them starts."""
-    if "score" in todo and "fine_tuning_model" not in todo and not inputs:
+def check_parameters(
+    steps: Sequence[EndToEndStep],
+    data_files: Sequence[str],
+    finetuned_run_id: str,
+    finetuned_model: str,
+    inputs: Sequence[str],
+    model_uri: str,
+    pipeline: Kind,
+    engine: EngineChoice,
+    precision: PrecisionChoice,
+) -> tuple[str, ...]:
+    """Check what steps need of each other, before the first of them starts, and return them.
+
+    Raises:
+        ParameterError: If a step has nothing to start from, parameters do not go together, or one
+            means nothing.
+    """
+    given = {
+        "data_files": data_files,
+        "finetuned_run_id": finetuned_run_id,
+        "finetuned_model": finetuned_model,
+    }
+    todo = choose_steps(steps, STEPS, NEEDS, given)
+    PipelineParameters(engine=engine, precision=precision, pipeline=pipeline)
+    if "score" not in todo:
+        return todo
+    parse_pipeline_reference(model_uri)
+    if inputs:
+        check_given(inputs)
+    elif "fine_tuning_model" not in todo:
         raise ParameterError("inputs: missing; the step score without fine_tuning_model needs them")
-    if "score" in todo and pipeline.pipeline == "plain":
+    if pipeline == "plain":
         raise ParameterError(
             "pipeline: plain answers with bare labels, which the step score cannot use; "
             "expected full, or steps without score"
         )
+    return todo
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Score files with a registered pipeline, shard after shard, and publish Parquet."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
@@ -10,10 +11,19 @@ from prefect.runtime import flow_run
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from tasks.errors import OutputInUseError, ParameterError
 from tasks.fan_out import default_workers, score_in_parallel, survey_in_parallel
-from tasks.inputs import downloads_removed
+from tasks.inputs import check_given, downloads_removed
 from tasks.languages import LanguagePolicy
 from tasks.output_folder import output_folder, sole_user
-from tasks.parameters import NotNegative, Policy, Positive, Probability, Workers
+from tasks.parameters import (
+    BatchTokens,
+    Examples,
+    NotNegative,
+    Policy,
+    Probability,
+    ShardRows,
+    Workers,
+)
+from tasks.pipelines import parse_pipeline_reference
 from tasks.planning import clear_leftovers
 from tasks.records import RowParameters
 from tasks.reporting import link_scoring_report, record_of
@@ -37,7 +47,7 @@ def score_shards(
     model_uri: str = "models:/inference_pipeline_model@champion",
     text_column: str = "text",
     label_column: str | None = None,
-    shard_rows: Positive = 2_000,
+    shard_rows: ShardRows = 2_000,
     language_policy: Policy = "score",
     languages: list[str] = [],  # noqa: B006 -- forms show the default
     language_threshold: Probability = 0.7,
@@ -49,9 +59,9 @@ def score_shards(
     dry_run: bool = False,
     max_failed_shards: NotNegative = 0,
     max_rejected_fraction: Probability = 1.0,
-    batch_tokens: Positive = DEFAULT_BATCH_TOKENS,
+    batch_tokens: BatchTokens = DEFAULT_BATCH_TOKENS,
     workers: Workers = 0,
-    report_examples: NotNegative = 3,
+    report_examples: Examples = 3,
 ) -> dict[str, Any]:
     """Score shard after shard of files and publish their predictions, each row once.
 
@@ -88,16 +98,19 @@ def score_shards(
         if another run holds the output folder, the state of a cancelled run.
     """
     started = datetime.now(UTC)
+    language = check_parameters(
+        inputs=inputs,
+        model_uri=model_uri,
+        language_policy=language_policy,
+        languages=languages,
+        language_threshold=language_threshold,
+        resume=resume,
+        only_failed=only_failed,
+    )
     folder = output_folder(output_dir)
     rows = RowParameters(
-        text_column=text_column,
-        label_column=label_column or None,
-        language=LanguagePolicy(
-            policy=language_policy, languages=tuple(languages), threshold=language_threshold
-        ),
+        text_column=text_column, label_column=label_column or None, language=language
     )
-    if only_failed and not resume:
-        raise ParameterError("only_failed: goes on from the run before; expected resume as well")
     sole = nullcontext() if dry_run else sole_user(folder, flow_run.name or "score-shards")
     try:
         with sole, downloads_removed(folder):
@@ -142,6 +155,29 @@ def score_shards(
     )
     raise_if_unrecorded(logged)
     return summary
+
+
+def check_parameters(
+    inputs: Sequence[str],
+    model_uri: str,
+    language_policy: Policy,
+    languages: Sequence[str],
+    language_threshold: float,
+    resume: bool,
+    only_failed: bool,
+) -> LanguagePolicy:
+    """Check what can be told without the files and the registry, and return the language policy.
+
+    Raises:
+        ParameterError: If parameters do not go together, or one means nothing.
+    """
+    check_given(inputs)
+    parse_pipeline_reference(model_uri)
+    if only_failed and not resume:
+        raise ParameterError("only_failed: goes on from the run before; expected resume as well")
+    return LanguagePolicy(
+        policy=language_policy, languages=tuple(languages), threshold=language_threshold
+    )
 
 
 if __name__ == "__main__":

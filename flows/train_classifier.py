@@ -8,10 +8,13 @@ from prefect import flow
 from tasks.console import print_table
 from tasks.data import LabelledData, download_data, read_split, split_data
 from tasks.parameters import (
+    BatchSize,
+    Epochs,
     Fraction,
     LearningRate,
     NotNegative,
     Positive,
+    Seed,
     Sha256,
     Strategy,
     TokenLimit,
@@ -55,12 +58,12 @@ def train_classifier(
     test_fraction: Fraction = 0.1,
     base_model: str = "minilm",
     strategy: Strategy = "full",
-    epochs: Positive = 1,
-    batch_size: Positive = 32,
+    epochs: Epochs = 1,
+    batch_size: BatchSize = 32,
     learning_rate: LearningRate = 5e-5,
     max_tokens: TokenLimit = 128,
     sample_size: NotNegative = 4_000,
-    seed: NotNegative = 42,
+    seed: Seed = 42,
     checkpoint_steps: Positive = 50,
     reuse: bool = True,
     data_files: list[str] = [],  # noqa: B006

@@ -6,17 +6,18 @@ PROMOTED = "millstream.pipeline.promoted"
 
 
 def announce_champion(name: str, version: int, reason: str) -> None:
-    """Tell that another version of the registered model `name` is champion.
+    """Tell that another version of the registered model `name` is champion."""
+    emit_event(event=PROMOTED, resource=champion_resource(name, version, reason))
 
-    The event's resource is `millstream.model.<name>`; its label `millstream.model-uri` is the URI
-    of the version, which cannot come to mean another.
+
+def champion_resource(name: str, version: int, reason: str) -> dict[str, str]:
+    """Return what the event says: the model, and in `millstream.model-uri` the version's URI.
+
+    That URI cannot come to mean another version.
     """
-    emit_event(
-        event=PROMOTED,
-        resource={
-            "prefect.resource.id": f"millstream.model.{name}",
-            "prefect.resource.name": name,
-            "millstream.model-uri": f"models:/{name}/{version}",
-            "millstream.reason": reason,
-        },
-    )
+    return {
+        "prefect.resource.id": f"millstream.model.{name}",
+        "prefect.resource.name": name,
+        "millstream.model-uri": f"models:/{name}/{version}",
+        "millstream.reason": reason,
+    }

@@ -21,6 +21,16 @@ from tasks.transfer import fetch, is_url, public_url
 _ID_CHARACTERS = 50  # of a file's name; each may take 4 bytes, and file names end at 255
 
 
+def check_given(inputs: Sequence[str]) -> None:
+    """Check that there is an input.
+
+    Raises:
+        ParameterError: If there is none, or an empty one.
+    """
+    if not inputs or "" in inputs:
+        raise ParameterError("inputs: none given; expected files, folders, glob patterns or URLs")
+
+
 def find(
     inputs: Sequence[str], output_dir: Path, *, allow_empty: bool = False
 ) -> tuple[InputFile, ...]:
@@ -36,8 +46,7 @@ def find(
         ParameterError: If there is no input, or an empty one.
         DataError: If an input brings no file, or a file of another kind is named.
     """
-    if not inputs or "" in inputs:
-        raise ParameterError("inputs: none given; expected files, folders, glob patterns or URLs")
+    check_given(inputs)
     urls = sorted({text for text in inputs if is_url(text)})
     places = [text for text in inputs if not is_url(text)]
     paths = sorted({path.resolve() for text in places for path in _files_of(text, allow_empty)})

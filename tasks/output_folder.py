@@ -97,9 +97,11 @@ def sole_user(folder: Path, run: str) -> Iterator[None]:
         _introduce(folder, run)
         yield
     finally:
-        (folder / _HOLDER).unlink(missing_ok=True)
-        _remove_if_unused(folder)
-        lock.release()
+        try:
+            (folder / _HOLDER).unlink(missing_ok=True)
+            _remove_if_unused(folder)
+        finally:
+            lock.release()
 
 
 def _introduce(folder: Path, run: str) -> None:
@@ -118,7 +120,12 @@ def _remove_if_unused(folder: Path) -> None:
     if [path.name for path in folder.iterdir()] == [LOCK]:
         # Whoever waits for a lock file that is gone makes a new one.
         (folder / LOCK).unlink()
-        folder.rmdir()
+        try:
+            folder.rmdir()
+        except OSError as error:
+            # Such a one is at work in it, or was.
+            if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
+                raise
 
 
 def _holder(folder: Path) -> str:

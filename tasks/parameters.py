@@ -14,6 +14,14 @@ from tasks.training import Strategy
 
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
+# Memory grows with each of these, and none of them gains anything long before.
+BatchTokens = Annotated[int, Field(ge=1, le=65_536)]
+BatchSize = Annotated[int, Field(ge=1, le=4_096)]
+ShardRows = Annotated[int, Field(ge=1, le=1_000_000)]
+Examples = Annotated[int, Field(ge=0, le=100)]
+Epochs = Annotated[int, Field(ge=1, le=1_000)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]  # NumPy takes no larger one
+Days = Annotated[int, Field(ge=0, le=36_500)]  # dates end in the year 1
 TokenLimit = Annotated[int, Field(ge=8)]
 LearningRate = Annotated[float, Field(gt=0, lt=1)]
 Promotion = Literal["if_no_worse", "always"]
@@ -30,8 +38,13 @@ EndToEndStep = Literal[
 ]
 
 __all__ = [
+    "BatchSize",
+    "BatchTokens",
+    "Days",
     "EndToEndStep",
     "EngineChoice",
+    "Epochs",
+    "Examples",
     "Fraction",
     "HeldOutShards",
     "Kind",
@@ -43,7 +56,9 @@ __all__ = [
     "PrecisionChoice",
     "Probability",
     "Promotion",
+    "Seed",
     "Sha256",
+    "ShardRows",
     "Strategy",
     "TokenLimit",
     "TrainingStep",

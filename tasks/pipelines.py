@@ -1,5 +1,6 @@
 """Building, checking, registering and promoting the inference pipeline, as Prefect tasks."""
 
+import re
 from typing import Annotated, Literal, Self
 
 from prefect import task
@@ -105,6 +106,25 @@ class LoggedPipeline(BaseModel):
     reused: bool = False
 
 
+def parse_pipeline_reference(model_uri: str) -> tuple[str, str]:
+    """Return the registered model that a reference to a pipeline names, and the number or alias.
+
+    Args:
+        model_uri: `models:/<name>/<number>`, `models:/<name>@<alias>`, or a number or alias of
+            `inference_pipeline_model`.
+
+    Raises:
+        ParameterError: If it is of another form.
+    """
+    match = re.fullmatch(r"(?:models:/([^/@]+)[/@])?([\w.-]+)", model_uri)
+    if match is None:
+        raise ParameterError(
+            f"model_uri: {model_uri!r}; expected a number, an alias, models:/<name>/<version> or "
+            "models:/<name>@<alias>"
+        )
+    return match.group(1) or REGISTERED_NAME, match.group(2)
+
+
 class Standing(BaseModel):
     """Where a version stands after the comparison with the champion.
 
@@ -129,7 +149,7 @@ def find_finetuned_model(reference: str) -> RegisteredModel:
     """Return the version of `dl_finetuned_model` that a number, alias or URI means."""
     from tasks.registry import find_version
 
-    version = find_version(FINETUNED_NAME, reference)
+    version = find_version(FINETUNED_NAME, reference, parameter="finetuned_model")
     return RegisteredModel(name=FINETUNED_NAME, version=int(version.version))
 
 

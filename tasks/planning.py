@@ -1,18 +1,18 @@
 """Which ranges of which files are to be scored, which are done, and what is left of others."""
 
-import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
-from tasks.errors import ParameterError
+from tasks.earlier_failures import EarlierRuns, earlier_runs
 from tasks.output_folder import STAGING, writing_to
 from tasks.records import (
     FOLDERS,
+    RANGE_CHANGED,
     Shard,
     ShardRecord,
     read_record,
@@ -33,16 +33,16 @@ def plan(surveys: Sequence[Surveyed], parameters: ScoringParameters) -> tuple[Pl
     Nothing is written; every finished shard's files are read, for their digests.
 
     Raises:
-        ParameterError: If only what failed is asked for, and the folder holds no earlier run.
+        ParameterError: If only what failed is asked for, and the folder holds no earlier run, or
+            a damaged manifest.
     """
-    failed = failed_before(parameters.output_dir) if parameters.only_failed else None
-    shards = (
-        shard
+    earlier = earlier_runs(parameters.output_dir) if parameters.only_failed else None
+    files = (
+        ranges(surveyed.file, surveyed.survey, parameters.shard_rows)
         for surveyed in surveys
         if surveyed.survey is not None
-        for shard in ranges(surveyed.file, surveyed.survey, parameters.shard_rows)
     )
-    planned = tuple(_planned(shard, parameters, failed) for shard in shards)
+    planned = tuple(shard for shards in files for shard in _planned(shards, parameters, earlier))
     reasons = Counter(shard.why or shard.left or "done" for shard in planned)
     logger.info("%d shards: %s", len(planned), dict(reasons))
     return planned
@@ -64,7 +64,8 @@ def ranges(file: InputFile, survey: Survey, shard_rows: int) -> Iterator[Shard]:
 def clear_leftovers(planned: Sequence[PlannedShard], output_dir: Path) -> None:
     """Remove what killed runs left, and shards that the files of this run no longer have.
 
-    Shards of other files stay: they belong to other runs. The caller holds the folder.
+    Shards of other files stay: they belong to other runs. So do those of a file of which this run
+    leaves some out, and with them the way that it was cut. The caller holds the folder.
 
     Args:
         planned: The shards of this run.
@@ -75,6 +76,7 @@ def clear_leftovers(planned: Sequence[PlannedShard], output_dir: Path) -> None:
     """
     keep = {shard.shard.id for shard in planned}
     files = {shard.shard.file_id for shard in planned}
+    files -= {shard.shard.file_id for shard in planned if shard.left}
     with writing_to(output_dir):
         for draft in chain(
             output_dir.glob(".*.draft"),
@@ -90,22 +92,6 @@ def clear_leftovers(planned: Sequence[PlannedShard], output_dir: Path) -> None:
                 table_path(output_dir, folder, shard_id).unlink(missing_ok=True)
     if superseded:
         logger.info("removed %d shards that the input no longer has", len(superseded))
-
-
-def failed_before(output_dir: Path) -> frozenset[str]:
-    """Return the ids of shards, and of files, that failed in the run before.
-
-    Raises:
-        ParameterError: If the folder has no manifest of a run.
-    """
-    path = output_dir / "manifest.json"
-    try:
-        shards = json.loads(path.read_text(encoding="utf-8"))["shards"]
-        return frozenset(shard["id"] for shard in shards if shard["error"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ParameterError(
-            f"only_failed: {path} is no manifest; expected the output of an earlier run"
-        ) from error
 
 
 def removed_files(output_dir: Path, files: Sequence[InputFile]) -> tuple[str, ...]:
@@ -127,27 +113,48 @@ def removed_files(output_dir: Path, files: Sequence[InputFile]) -> tuple[str, ..
 
 
 def _planned(
-    shard: Shard, parameters: ScoringParameters, failed: frozenset[str] | None
-) -> PlannedShard:
-    why, record = why_to_score(
-        parameters.output_dir, shard, parameters.model.fingerprint, parameters.rows
-    )
-    if failed is not None:
-        return _planned_again(shard, why, record, failed)
-    if not why and not parameters.resume:
-        why = "resume is false"
-    return PlannedShard(shard=shard, why=why, record=None if why else record)
+    shards: Iterable[Shard], parameters: ScoringParameters, earlier: EarlierRuns | None
+) -> list[PlannedShard]:
+    """Plan the shards of a file."""
+    folder, model = parameters.output_dir, parameters.model
+    found = [
+        (shard, *why_to_score(folder, shard, model.fingerprint, parameters.rows))
+        for shard in shards
+    ]
+    if earlier is not None:
+        return _planned_again(found, earlier)
+    unasked = "" if parameters.resume else "resume is false"
+    return [
+        PlannedShard(shard=shard, why=why or unasked, record=None if why or unasked else record)
+        for shard, why, record in found
+    ]
 
 
 def _planned_again(
-    shard: Shard, why: str, record: ShardRecord | None, failed: frozenset[str]
-) -> PlannedShard:
-    """Plan a shard of a run that is for what failed alone."""
-    if failed & {shard.id, shard.file_id}:
-        return PlannedShard(shard=shard, why="it failed before")
-    if record is not None and record.counts.rejected:
-        return PlannedShard(shard=shard, why="it has rejected rows")
-    return PlannedShard(shard=shard, why="", left=why, record=None if why else record)
+    found: Sequence[tuple[Shard, str, ShardRecord | None]], earlier: EarlierRuns
+) -> list[PlannedShard]:
+    """Plan the shards of a file in a run that is for what failed alone.
+
+    In a file that was cut otherwise before, a shard of now is none of then: some of its rows may be
+    published with another, so that all or none have to be scored.
+    """
+    whole = all(shard.file_id in earlier.failed for shard, _, _ in found)
+    cut_otherwise = not whole and any(
+        (record.shard.first_row, record.shard.rows) != (shard.first_row, shard.rows)
+        for shard, _, record in found
+        if record is not None
+    )
+    planned = []
+    for shard, why, record in found:
+        again = earlier.why_again(shard, record)
+        if again and not cut_otherwise:
+            planned.append(PlannedShard(shard=shard, why=again))
+        else:
+            left = RANGE_CHANGED if why and again else why
+            planned.append(
+                PlannedShard(shard=shard, why="", left=left, record=None if why else record)
+            )
+    return planned
 
 
 def _shards_in(output_dir: Path, file_ids: set[str]) -> set[str]:

@@ -28,9 +28,13 @@ def choose(registered: RegisteredModel) -> Standing:
     challenger. A plain pipeline answers in another form and gets no alias.
     """
     candidate = registry.find_version(registered.name, str(registered.version))
-    for alias, version in registry.aliases(registered.name).items():
-        if version == registered.version and alias in (registry.CHAMPION, registry.CHALLENGER):
-            return Standing(alias=alias, reason=candidate.tags["promotion_reason"])
+    reason = candidate.tags.get("promotion_reason", "")
+    aliases = registry.aliases(registered.name)
+    if aliases.get(registry.CHAMPION) == registered.version:
+        registry.set_champion(registered.name, candidate, reason)  # in case that was interrupted
+        return Standing(alias="champion", reason=reason)
+    if aliases.get(registry.CHALLENGER) == registered.version:
+        return Standing(alias="challenger", reason=reason)
     if candidate.tags["kind"] == "plain":
         return Standing(alias=None, reason="a plain pipeline answers with bare labels")
     standing = _compare(candidate)

@@ -53,7 +53,10 @@ def prune(keep: Sequence[str], *, dry_run: bool) -> dict[str, Any]:
 
 def _versions_to_keep(keep: Sequence[str]) -> list[ModelVersion]:
     named = [str(number) for number in _aliases().values()]
-    versions = [registry.find_version(REGISTERED_NAME, reference) for reference in (*named, *keep)]
+    versions = [
+        registry.find_version(REGISTERED_NAME, reference, parameter="keep")
+        for reference in (*named, *keep)
+    ]
     with suppress(ModelError):  # there may have been but one
         versions.append(registry.previous_champion(REGISTERED_NAME))
     return versions

@@ -16,6 +16,8 @@ from tasks.languages import LanguagePolicy
 
 FOLDERS = ("rejected", "predictions")
 
+RANGE_CHANGED = "the row range changed"
+
 SCORE_BINS = 20  # of equal width, from 0 to 1
 
 
@@ -198,8 +200,7 @@ def why_to_score(
         return "new", None
     differences = {
         "the input changed": record.shard.sha256 == shard.sha256,
-        "the row range changed": (record.shard.first_row, record.shard.rows)
-        == (shard.first_row, shard.rows),
+        RANGE_CHANGED: (record.shard.first_row, record.shard.rows) == (shard.first_row, shard.rows),
         "the model changed": record.fingerprint == fingerprint,
         "the parameters changed": record.parameters.matter_as(parameters),
     }

@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from tasks.errors import ModelError, ParameterError
 from tasks.events import announce_champion
-from tasks.pipelines import REGISTERED_NAME as PIPELINE_NAME
+from tasks.pipelines import parse_pipeline_reference
 from tasks.tracking import connect, may_pass
 from tasks.training import RegisteredModel
 
@@ -21,6 +21,8 @@ CHALLENGER = "challenger"
 PREVIOUS = "previous"
 
 PREVIOUS_TAG = "previous_champion"
+# On a version whose promotion is under way: the champion before it, or nothing if there was none.
+_PENDING_TAG = "promotion_pending"
 
 
 def register(
@@ -53,13 +55,14 @@ def register(
     return RegisteredModel(name=name, version=int(version))
 
 
-def find_version(name: str, reference: str) -> ModelVersion:
+def find_version(name: str, reference: str, *, parameter: str = "version") -> ModelVersion:
     """Return the version that `reference` means.
 
     Args:
         name: The registered model.
         reference: A number, an alias, `latest`, `models:/<name>/<number>` or
             `models:/<name>@<alias>`.
+        parameter: Where `reference` was given, for the error.
 
     Raises:
         ModelError: If there is no such version.
@@ -69,7 +72,7 @@ def find_version(name: str, reference: str) -> ModelVersion:
     match = re.fullmatch(rf"(?:models:/{re.escape(name)}[/@])?([\w.-]+)", reference)
     if match is None:
         raise ParameterError(
-            f"{reference!r}: expected a version, an alias, or a URI of {name} such as "
+            f"{parameter}: {reference!r}; expected a version, an alias, or a URI of {name} such as "
             f"models:/{name}/1"
         )
     wanted = match.group(1)
@@ -106,13 +109,7 @@ def resolve_pipeline(model_uri: str) -> str:
         ModelError: If there is no such version, or it is a plain pipeline.
         ParameterError: If the URI is of another form.
     """
-    match = re.fullmatch(r"(?:models:/([^/@]+)[/@])?([\w.-]+)", model_uri)
-    if match is None:
-        raise ParameterError(
-            f"model_uri: {model_uri!r}; expected a number, an alias, models:/<name>/<version> or "
-            "models:/<name>@<alias>"
-        )
-    version = find_version(match.group(1) or PIPELINE_NAME, match.group(2))
+    version = find_version(*parse_pipeline_reference(model_uri))
     if version.tags.get("kind") != "full":
         raise ModelError(f"model_uri: {model_uri} is no full inference pipeline; expected one")
     return f"models:/{version.name}/{version.version}"
@@ -134,19 +131,29 @@ def aliases_of(uri: str) -> str:
 def set_champion(name: str, version: ModelVersion, reason: str) -> None:
     """Give `version` the alias champion; remember the one before it; say why on the version.
 
-    If it was not champion before, that is announced; see `tasks.events`.
+    If it was not champion before, that is announced; see `tasks.events`. Whatever ends this early,
+    calling it again does the rest: announcing a second time only if it ended between the
+    announcement and the note of it.
     """
     client = connect()
-    current = aliases(name).get(CHAMPION)
-    if current is not None and current != int(version.version):
-        client.set_registered_model_tag(name, PREVIOUS_TAG, str(current))
+    number = int(version.version)
+    present = aliases(name)
+    replaced = version.tags.get(_PENDING_TAG)
+    if (current := present.get(CHAMPION)) != number:
+        replaced = str(current or "")
+        client.set_model_version_tag(name, str(number), _PENDING_TAG, replaced)
+    client.set_model_version_tag(name, str(number), "promotion_reason", reason)
     _set_alias(client, version, CHAMPION)
-    if aliases(name).get(CHALLENGER) == int(version.version):
+    logger.info("%s version %s is champion: %s", name, number, reason)
+    # `previous` and `challenger` mean the same version until all else is done.
+    if replaced is not None:
+        announce_champion(name, number, reason)
+        if replaced:
+            client.set_registered_model_tag(name, PREVIOUS_TAG, replaced)
+    if present.get(CHALLENGER) == number:
         client.delete_registered_model_alias(name, CHALLENGER)
-    client.set_model_version_tag(name, version.version, "promotion_reason", reason)
-    logger.info("%s version %s is champion: %s", name, version.version, reason)
-    if current != int(version.version):
-        announce_champion(name, int(version.version), reason)
+    if replaced is not None:
+        client.delete_model_version_tag(name, str(number), _PENDING_TAG)
 
 
 def previous_champion(name: str) -> ModelVersion:
@@ -164,8 +171,8 @@ def previous_champion(name: str) -> ModelVersion:
 def set_challenger(name: str, version: ModelVersion, reason: str) -> None:
     """Give `version` the alias challenger and say why on it."""
     client = connect()
-    _set_alias(client, version, CHALLENGER)
     client.set_model_version_tag(name, version.version, "promotion_reason", reason)
+    _set_alias(client, version, CHALLENGER)
     logger.info("%s version %s is challenger: %s", name, version.version, reason)
 
 
@@ -176,10 +183,10 @@ def labels_of(version: ModelVersion) -> list[str]:
 
 
 def _set_alias(client: MlflowClient, version: ModelVersion, alias: str) -> None:
-    """Move `alias` to a pipeline version, and with it to the fine-tuned version inside."""
-    client.set_registered_model_alias(version.name, alias, version.version)
+    """Move `alias` to the fine-tuned version inside a pipeline version, and then to that."""
     name, number = version.tags["finetuned_model_uri"].removeprefix("models:/").split("/")
     client.set_registered_model_alias(name, alias, number)
+    client.set_registered_model_alias(version.name, alias, version.version)
 
 
 def _latest(client: MlflowClient, name: str) -> ModelVersion:

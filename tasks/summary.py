@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tasks.console import print_table
+from tasks.earlier_failures import still_failed
 from tasks.files import published_file
 from tasks.output_folder import writing_to
 from tasks.records import ShardRecord
@@ -41,6 +42,10 @@ def publish(
         "summary": summary,
         "parameters": parameters.model_dump(mode="json"),
         "shards": [outcome.model_dump(mode="json") for outcome in outcomes],
+        "still_failed": [
+            failure.model_dump(mode="json")
+            for failure in still_failed(parameters.output_dir, outcomes)
+        ],
     }
     with (
         writing_to(parameters.output_dir),

@@ -74,6 +74,28 @@ def test_the_form_describes_every_parameter_and_bounds_every_number(entrypoint: 
 
 
 @pytest.mark.parametrize(
+    ("flow", "name", "most"),
+    [
+        ("score_shards", "batch_tokens", 65_536),
+        ("score_shards", "shard_rows", 1_000_000),
+        ("score_shards", "report_examples", 100),
+        ("train_classifier", "epochs", 1_000),
+        ("train_classifier", "batch_size", 4_096),
+        ("train_classifier", "seed", 2**32 - 1),
+        ("end_to_end", "epochs", 1_000),
+        ("end_to_end", "batch_size", 4_096),
+        ("end_to_end", "seed", 2**32 - 1),
+        ("clean_up", "older_than_days", 36_500),
+    ],
+)
+def test_the_form_refuses_numbers_that_would_cost_memory_or_days(
+    flow: str, name: str, most: int
+) -> None:
+    schema = parameter_schema(load(f"flows/{flow}.py:{flow}"))
+    assert schema.properties[name]["maximum"] == most
+
+
+@pytest.mark.parametrize(
     ("entrypoint", "name", "choices"),
     [
         ("flows/score_shards.py:score_shards", "language_policy", ["score", "flag", "reject"]),

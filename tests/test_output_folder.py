@@ -84,6 +84,41 @@ def test_folder_that_was_not_used_is_removed_and_one_that_was_stays(tmp_path: Pa
     assert sorted(path.name for path in (tmp_path / "used").iterdir()) == [".lock", "file"]
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_folder_that_a_newcomer_took_meanwhile_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: bool
+) -> None:
+    folder = tmp_path / "unused"
+    unlink = Path.unlink
+
+    def with_newcomer(path: Path, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok=missing_ok)
+        if path.name == ".lock":
+            folder.rmdir() if ended else path.touch()
+
+    with monkeypatch.context() as patch, sole_user(folder, "mine"):
+        patch.setattr(Path, "unlink", with_newcomer)
+    assert folder.exists() is not ended
+
+
+def test_folder_that_cannot_be_tidied_up_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EPERM, "not yours", str(path))
+
+    # What is raised keeps the lock from being forgotten with the frame.
+    with (
+        pytest.raises(PermissionError, match="not yours") as raised,
+        monkeypatch.context() as patch,
+        sole_user(tmp_path, "mine"),
+    ):
+        patch.setattr(Path, "unlink", refuse)
+    with sole_user(tmp_path, "the next"):
+        pass
+    assert raised.value.filename == str(tmp_path / ".lock.json")
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
 def test_disk_that_needs_someone_ends_the_run_with_what_is_wrong(
     tmp_path: Path, number: int

@@ -52,6 +52,11 @@ def score(inbox: Path, output: Path, **parameters: Any) -> dict[str, Any]:
     return summary
 
 
+def published(output: Path) -> set[str]:
+    """The names of the files of predictions."""
+    return {path.name for path in (output / "predictions").iterdir()}
+
+
 # An inbox
 
 
@@ -138,11 +143,71 @@ def test_only_failed_leaves_what_another_parameter_would_redo_and_says_so(
     assert again["scored_because"] == {"the parameters changed": 2}
 
 
+def test_only_failed_keeps_the_rows_of_a_file_that_is_cut_otherwise(
+    inbox: Path, output: Path
+) -> None:
+    score(inbox, output, shard_rows=1)
+    before = published(output)
+    assert len(before) == 6
+    summary = score(inbox, output, only_failed=True, shard_rows=3)
+    assert summary["left_because"] == {"the row range changed": 2}
+    assert published(output) == before
+    write(inbox, "one", ("a",))
+    summary = score(inbox, output, only_failed=True, shard_rows=1)
+    assert (summary["shards_left"], summary["shards_skipped"]) == (1, 3)
+    assert published(output) == before
+    score(inbox, output, shard_rows=3)
+    assert len(published(output)) == 2
+
+
+def test_only_failed_scores_no_part_of_a_file_that_is_cut_otherwise(
+    inbox: Path, output: Path
+) -> None:
+    (inbox / "two.csv").unlink()
+    write(inbox, "one", ("a", None, "c", None))
+    score(inbox, output, shard_rows=1)
+    before = published(output)
+    summary = score(inbox, output, only_failed=True, shard_rows=2)
+    assert summary["left_because"] == {"the row range changed": 2}
+    assert published(output) == before
+
+
+def test_a_failure_that_a_run_did_not_come_to_is_one_for_the_next(
+    inbox: Path, output: Path
+) -> None:
+    broken = inbox / "broken.csv"
+    broken.write_text("no column\n1\n")
+    score(inbox, output, max_failed_shards=1)
+    write(inbox, "broken")
+    os.utime(broken)
+    assert score(inbox, output, settle_seconds=600)["files_settling"] == [str(broken)]
+    score(inbox, output, settle_seconds=600, only_failed=True)
+    assert score(inbox, output, only_failed=True)["scored_because"] == {"it failed before": 1}
+    assert score(inbox, output, only_failed=True)["scored_because"] == {}
+
+
+def test_what_a_run_that_died_did_not_do_counts_as_failed(inbox: Path, output: Path) -> None:
+    score(inbox, output)
+    (output / "manifest.json").unlink()
+    next((output / "records").glob("two-*")).unlink()
+    summary = score(inbox, output, only_failed=True)
+    assert summary["scored_because"] == {"it was not done before": 1}
+    assert (summary["shards_skipped"], summary["rows_in"]) == (1, 6)
+
+
 def test_only_failed_needs_an_earlier_run(inbox: Path, output: Path) -> None:
-    with pytest.raises(ParameterError, match=r"only_failed: .*manifest.json is no manifest"):
+    with pytest.raises(ParameterError, match=f"only_failed: {output} has neither a manifest nor"):
         score(inbox, output, only_failed=True)
     with pytest.raises(ParameterError, match="expected resume as well"):
         score(inbox, output, only_failed=True, resume=False)
+
+
+def test_only_failed_needs_a_manifest_that_can_be_read(inbox: Path, output: Path) -> None:
+    score(inbox, output)
+    (output / "manifest.json").write_text("[")
+    with pytest.raises(ParameterError, match=r"only_failed: .*manifest.json cannot be read; exp"):
+        score(inbox, output, only_failed=True)
+    assert score(inbox, output)["shards_skipped"] == 2
 
 
 # Versions

@@ -180,3 +180,19 @@ def test_an_engine_without_the_precision_is_refused_before_anything_is_trained(
     with pytest.raises(ParameterError, match=r"^precision: torch has no int8 here"):
         end_to_end(engine="torch", precision="int8")
     assert not (home / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"model_uri": "no such!"}, r"^model_uri: 'no such!'; expected a number, an alias"),
+        ({"output_dir": __file__}, r"^output_dir: .*test_steps.py is a file; expected a folder"),
+        ({"inputs": [""]}, r"^inputs: none given"),
+    ],
+)
+def test_what_the_scores_need_is_refused_before_anything_is_trained(
+    home: Path, prefect_harness: None, parameters: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ParameterError, match=message):
+        end_to_end(source=str(home / "missing.csv"), **parameters)
+    assert not (home / "data").exists()

@@ -1,0 +1,155 @@
+"""Promotions that end before they are done, and references that mean nothing."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from tasks import registry
+from tasks.errors import ParameterError
+from tasks.pipelines import REGISTERED_NAME as NAME
+from tasks.pipelines import find_finetuned_model
+from tasks.promotion import choose, promote_by_hand
+from tasks.pruning import prune
+from tasks.tracking import connect
+from tasks.training import RegisteredModel
+
+FINETUNED = "dl_finetuned_model"
+WRITES = (
+    "set_model_version_tag",
+    "delete_model_version_tag",
+    "set_registered_model_tag",
+    "set_registered_model_alias",
+    "delete_registered_model_alias",
+)
+ALL_WRITES = 7  # of a promotion
+
+
+class Interrupted(BaseException):
+    """The end of the process, as far as the code that is under way can tell."""
+
+
+@pytest.fixture
+def announced(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What is announced from now on, of a registry with a champion 1 and a challenger 2."""
+    told: list[int] = []
+    monkeypatch.setattr(registry, "announce_champion", lambda _, version, __: told.append(version))
+    client = connect()
+    for name in (NAME, FINETUNED):
+        client.create_registered_model(name)
+        for number in (1, 2):
+            tags = {"kind": "full", "finetuned_model_uri": f"models:/{FINETUNED}/{number}"}
+            client.create_model_version(name, source=str(home / name / str(number)), tags=tags)
+    begin_again(told)
+    return told
+
+
+def begin_again(told: list[int]) -> None:
+    """Make 1 champion and 2 challenger, as if nothing had been before."""
+    registry.set_champion(NAME, registry.find_version(NAME, "1"), "the first version")
+    registry.set_challenger(NAME, registry.find_version(NAME, "2"), "a little worse")
+    connect().delete_registered_model_tag(NAME, registry.PREVIOUS_TAG)
+    told.clear()
+
+
+@contextmanager
+def interrupted_after(writes: int) -> Iterator[None]:
+    """Let so many writes to the registry pass and no more."""
+    left = iter(range(writes))
+
+    def counted(write: Any) -> Any:
+        def wrapper(*arguments: Any, **named: Any) -> Any:
+            if next(left, None) is None:
+                raise Interrupted
+            return write(*arguments, **named)
+
+        return wrapper
+
+    with pytest.MonkeyPatch.context() as monkeypatch, suppress(Interrupted):
+        for name in WRITES:
+            monkeypatch.setattr(MlflowClient, name, counted(getattr(MlflowClient, name)))
+        yield
+
+
+@pytest.mark.slow
+def test_a_promotion_that_was_interrupted_is_finished_by_the_next_attempt(
+    announced: list[int],
+) -> None:
+    for writes in range(ALL_WRITES):
+        begin_again(announced)
+        with interrupted_after(writes):
+            promote_by_hand("challenger", "it reads better")
+        if "challenger" in registry.aliases(NAME):  # as long as the same command means the same
+            promote_by_hand("challenger", "it reads better")
+        # Between the announcement and the note of it, a second one is the lesser evil.
+        assert set(announced) == {2}, writes
+        assert registry.aliases(NAME) == {"champion": 2}
+        assert registry.aliases(FINETUNED)["champion"] == 2
+        assert int(registry.previous_champion(NAME).version) == 1
+        assert registry.find_version(NAME, "2").tags["promotion_reason"] == "it reads better"
+
+
+@pytest.mark.slow
+def test_going_back_that_was_interrupted_is_finished_by_the_next_attempt(
+    announced: list[int],
+) -> None:
+    for writes in range(ALL_WRITES):
+        begin_again(announced)
+        promote_by_hand("2", "it reads better")
+        with interrupted_after(writes):
+            promote_by_hand("previous", "it does not")
+        if int(registry.previous_champion(NAME).version) == 1:
+            promote_by_hand("previous", "it does not")
+        assert announced[0] == 2
+        assert set(announced[1:]) == {1}, writes
+        assert registry.aliases(NAME)["champion"] == 1
+        assert int(registry.previous_champion(NAME).version) == 2
+
+
+def test_a_version_whose_promotion_was_interrupted_is_built_again(announced: list[int]) -> None:
+    def end(*_: object) -> None:
+        raise Interrupted
+
+    with pytest.MonkeyPatch.context() as monkeypatch, suppress(Interrupted):
+        monkeypatch.setattr(registry, "announce_champion", end)
+        registry.set_champion(NAME, registry.find_version(NAME, "2"), "no lower")
+    assert registry.aliases(NAME)["champion"] == 2
+    for _ in range(2):
+        standing = choose(RegisteredModel(name=NAME, version=2))
+        assert (standing.alias, standing.reason) == ("champion", "no lower")
+        assert announced == [2]
+
+
+def test_a_champion_without_a_reason_keeps_its_standing(announced: list[int]) -> None:
+    connect().delete_model_version_tag(NAME, "1", "promotion_reason")
+    assert choose(RegisteredModel(name=NAME, version=1)).alias == "champion"
+    assert announced == []
+
+
+def test_promoting_the_champion_announces_nothing(announced: list[int]) -> None:
+    promote_by_hand("champion", "once more")
+    assert announced == []
+    with interrupted_after(1):
+        promote_by_hand("2", "it reads better")
+    promote_by_hand("champion", "it does not")
+    assert announced == []
+    assert registry.aliases(NAME) == {"champion": 1, "challenger": 2}
+
+
+@pytest.mark.parametrize(
+    ("look_up", "field"),
+    [
+        (lambda: find_finetuned_model.fn("no such!"), "finetuned_model"),
+        (lambda: promote_by_hand("no such!", "by hand"), "version"),
+        (lambda: prune(["no such!"], dry_run=True), "keep"),
+        (lambda: registry.resolve_pipeline("no such!"), "model_uri"),
+    ],
+)
+def test_a_reference_of_no_form_is_refused_by_the_name_of_its_field(
+    announced: list[int], look_up: Callable[[], object], field: str
+) -> None:
+    with pytest.raises(ParameterError, match=f"^{field}: 'no such!'; expected "):
+        look_up()
