@@ -19,7 +19,6 @@ from tasks.scoring_types import PREDICTION_COLUMNS, REJECTED_COLUMNS
 from tasks.shard_tables import texts_of
 from tasks.tracking import connect
 
-
 _ROW_CONTENT = ("text", "raw")
 
 
