@@ -13,7 +13,7 @@ from tasks.fan_out import default_workers, score_in_parallel, survey_in_parallel
 from tasks.inputs import downloads_removed
 from tasks.languages import LanguagePolicy
 from tasks.output_folder import output_folder, sole_user
-from tasks.parameters import NotNegative, Policy, Positive, Probability, Workers
+from tasks.parameters import NotNegative, Policy, Positive, Probability, Source, Workers
 from tasks.planning import clear_leftovers
 from tasks.records import RowParameters
 from tasks.reporting import link_scoring_report, record_of
@@ -32,7 +32,7 @@ from tasks.verdict import cancelled, raise_if_failed, raise_if_unrecorded
 
 @flow(name="score-shards")
 def score_shards(
-    inputs: list[str],
+    inputs: list[Source],
     output_dir: str,
     model_uri: str = "models:/inference_pipeline_model@champion",
     text_column: str = "text",

@@ -13,6 +13,7 @@ from tasks.parameters import (
     NotNegative,
     Positive,
     Sha256,
+    Source,
     Strategy,
     TokenLimit,
     TrainingStep,
@@ -46,14 +47,14 @@ NEEDS = (
 @flow(name="train-classifier")
 def train_classifier(
     steps: list[TrainingStep] = ["all"],  # noqa: B006 -- forms show the default
-    source: str = "rotten_tomatoes",
+    source: Source = "rotten_tomatoes",
     sha256: Sha256 | None = None,
     text_column: str | None = None,
     label_column: str | None = None,
     label_names: list[str] = [],  # noqa: B006
     validation_fraction: Fraction = 0.1,
     test_fraction: Fraction = 0.1,
-    base_model: str = "minilm",
+    base_model: Source = "minilm",
     strategy: Strategy = "full",
     epochs: Positive = 1,
     batch_size: Positive = 32,

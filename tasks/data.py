@@ -8,6 +8,7 @@ from prefect import task
 from prefect.tasks import exponential_backoff
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from tasks.addresses import public
 from tasks.errors import ParameterError
 from tasks.retrying import unless_refused
 from tasks.settings import get_settings
@@ -42,9 +43,7 @@ class LabelledData(BaseModel):
     @classmethod
     def _without_secrets(cls, source: str) -> str:
         """Drop user, password and query of a URL: the record goes into files and MLflow."""
-        from tasks.transfer import public_url
-
-        return public_url(source) if "://" in source else source
+        return public(source)
 
     @model_validator(mode="after")
     def _leaves_rows_to_train_on(self) -> "LabelledData":

@@ -34,6 +34,8 @@ class Settings(BaseSettings):
         longest_run_hours: Hours after which a run is cancelled (`MILLSTREAM_LONGEST_RUN_HOURS`).
         notification_url: Webhook that is told of failed scheduled runs
             (`MILLSTREAM_NOTIFICATION_URL`).
+        netrc: File with the logins of hosts that data is downloaded from (`NETRC`); none takes
+            `~/.netrc`, if there is one.
     """
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
@@ -52,6 +54,7 @@ class Settings(BaseSettings):
     notification_url: SecretStr | None = Field(
         default=None, validation_alias="MILLSTREAM_NOTIFICATION_URL"
     )
+    netrc: Path | None = Field(default=None, validation_alias="NETRC")
 
     @property
     def tracking_uri(self) -> str:

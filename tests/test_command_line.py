@@ -148,6 +148,15 @@ def test_parameter_that_is_refused_is_one_line_and_code_2(
     assert re.search(expected, said)
 
 
+def test_a_password_in_an_address_is_refused_and_not_quoted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "https://me:hunter2@example.org/a.csv"
+    assert exit_code(score_shards, monkeypatch, "--inputs", url, "--output-dir", "o") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: https://example.org/a.csv: given with a user name or")
+
+
 def test_debug_shows_where_a_parameter_was_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
