@@ -12,6 +12,7 @@ from tasks.addresses import public
 from tasks.errors import ParameterError
 from tasks.retrying import unless_refused
 from tasks.settings import get_settings
+from tasks.unexpected import without_quotes
 
 RECORD = "split.json"
 
@@ -130,12 +131,13 @@ def split_data(files: tuple[Path, ...], data: LabelledData) -> Split:
     from tasks import labelled, splitting
     from tasks.files import published_file
 
-    rows = labelled.read_labelled(
-        files,
-        text_column=data.text_column,
-        label_column=data.label_column,
-        label_names=data.label_names,
-    )
+    with without_quotes("rows"):
+        rows = labelled.read_labelled(
+            files,
+            text_column=data.text_column,
+            label_column=data.label_column,
+            label_names=data.label_names,
+        )
     labels = labelled.labels_in_order(rows, data.label_names)
     digest = splitting.digest_rows(rows)
     folder = _split_folder(digest, labels, data)
