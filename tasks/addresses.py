@@ -19,6 +19,14 @@ def is_url(source: str) -> bool:
     return source.lower().startswith(("http://", "https://"))
 
 
+def has_password(url: str) -> bool:
+    """Return whether a URL has, or may have, a password or a token in it."""
+    login, _, _ = url.partition("://")[2].rpartition("@")
+    if login.startswith("/"):  # of a file
+        return False
+    return ":" in login or (is_url(url) and login != "")
+
+
 def path_of(url: str) -> str:
     """Return the path of a URL."""
     found = _URL.fullmatch(url)
