@@ -214,6 +214,15 @@ def prepare_process() -> None:
     for name in ("tasks", "pyfunc"):
         # Else the root logger's level holds, which Prefect sets to WARNING.
         logging.getLogger(name).setLevel(logging.INFO)
+    logging.getLogger("prefect.flows").addFilter(_names_no_parameters)
+
+
+def _names_no_parameters(record: logging.LogRecord) -> bool:
+    """Drop the line in which Prefect logs all parameters if one is refused; the error names that.
+
+    https://github.com/PrefectHQ/prefect/blob/3.8.8/src/prefect/flows.py#L676
+    """
+    return not record.getMessage().startswith("Parameter validation failed for flow")
 
 
 def _home() -> Path:
