@@ -97,10 +97,11 @@ docs: $(INSTALLED) ## Write docs/reference.md from the code
 
 # Its job runners would add a crowd of processes, and nothing here uses them.
 mlflow-ui: export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
+# Not on the command line, which every user of the machine sees.
+mlflow-ui: export MLFLOW_BACKEND_STORE_URI := $(MLFLOW_TRACKING_URI)
 mlflow-ui: $(INSTALLED) ## Open MLflow's UI on the runs and models, at port MLFLOW_PORT
 	mkdir -p "$(MILLSTREAM_HOME)"
 	$(BIN)/mlflow ui --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1 \
-		--backend-store-uri "$(MLFLOW_TRACKING_URI)" \
 		--artifacts-destination "$(MILLSTREAM_HOME)/mlartifacts"
 
 # The UI asks for data at port 4200 unless it is told where the server is.

@@ -77,6 +77,8 @@ def _prefect_server(settings: Settings) -> Service:
             # A path, not an address: the UI then works at whatever address and port it is opened.
             "PREFECT_UI_API_URL": "/api",
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+            # Replaces the class of the formatter "standard" in Prefect's logging.yml.
+            "PREFECT_LOGGING_FORMATTERS_STANDARD_": "deployments.server_log.ServerFormatter",
             # For the links in notifications.
             "PREFECT_UI_URL": _own_server(settings),
             # Prefect's default lets the pages of any site in a local browser call the API.

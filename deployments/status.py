@@ -4,6 +4,7 @@ import sys
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
+from deployments.errors_shown import run
 from deployments.health import answers
 from deployments.services import api_url, services_of
 from deployments.supervision import Supervisor
@@ -40,5 +41,10 @@ def _as_started(settings: Settings, supervisor: Supervisor) -> Settings:
     return settings.model_copy(update=ports)
 
 
+def status() -> int:
+    """Print the status and return the exit code."""
+    return 0 if print_status(get_settings()) else EXIT_CODE
+
+
 if __name__ == "__main__":
-    sys.exit(0 if print_status(get_settings()) else EXIT_CODE)
+    sys.exit(run(status))

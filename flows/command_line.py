@@ -132,16 +132,11 @@ def _validate(flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
     Raises:
         ParameterError: If one is out of bounds.
     """
-    logger = logging.getLogger("prefect.flows")
-    # It would log what the error says, and every parameter.
-    logger.disabled = True
     try:
         flow.validate_parameters(parameters)
     except ParameterTypeError as error:
         lines = [line.strip(" -") for line in str(error).splitlines()[1:] if line.strip()]
         raise ParameterError("; ".join(lines)) from error
-    finally:
-        logger.disabled = False
 
 
 def _in_one_line(error: CycloptsError) -> str:

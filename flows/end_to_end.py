@@ -23,6 +23,7 @@ from tasks.parameters import (
     NotNegative,
     Seed,
     Sha256,
+    Source,
     Strategy,
     TokenLimit,
     Workers,
@@ -63,12 +64,12 @@ TRAINING_STEPS = {
 @flow(name="end-to-end")
 def end_to_end(
     steps: list[EndToEndStep] = ["all"],  # noqa: B006 -- forms show the default
-    source: str = "rotten_tomatoes",
+    source: Source = "rotten_tomatoes",
     sha256: Sha256 | None = None,
     text_column: str | None = None,
     label_column: str | None = None,
     label_names: list[str] = [],  # noqa: B006
-    base_model: str = "minilm",
+    base_model: Source = "minilm",
     strategy: Strategy = "full",
     epochs: Epochs = 1,
     batch_size: BatchSize = 32,
@@ -79,7 +80,7 @@ def end_to_end(
     pipeline: Kind = "full",
     engine: EngineChoice = "auto",
     precision: PrecisionChoice = "auto",
-    inputs: list[str] = [],  # noqa: B006
+    inputs: list[Source] = [],  # noqa: B006
     held_out_shards: HeldOutShards = 8,
     output_dir: str = "",
     model_uri: str = "models:/inference_pipeline_model@champion",

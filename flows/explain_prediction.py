@@ -8,11 +8,13 @@ from tasks.housekeeping import explain_row
 from tasks.parameters import Positive
 
 
-@flow(name="explain-prediction")
+@flow(name="explain-prediction", persist_result=False)  # it holds the text
 def explain_prediction(
     output_dir: str, shard: str, row: Positive, verify: bool = False
 ) -> dict[str, Any]:
     """Print the whole chain behind one row of an output.
+
+    As a deployment it leaves the text out, since what it prints is logged.
 
     Args:
         output_dir: Folder that score_shards wrote.

@@ -21,6 +21,7 @@ from tasks.parameters import (
     Policy,
     Probability,
     ShardRows,
+    Source,
     Workers,
 )
 from tasks.pipelines import parse_pipeline_reference
@@ -42,7 +43,7 @@ from tasks.verdict import cancelled, raise_if_failed, raise_if_unrecorded
 
 @flow(name="score-shards")
 def score_shards(
-    inputs: list[str],
+    inputs: list[Source],
     output_dir: str,
     model_uri: str = "models:/inference_pipeline_model@champion",
     text_column: str = "text",

@@ -16,6 +16,7 @@ from tasks.parameters import (
     Positive,
     Seed,
     Sha256,
+    Source,
     Strategy,
     TokenLimit,
     TrainingStep,
@@ -49,14 +50,14 @@ NEEDS = (
 @flow(name="train-classifier")
 def train_classifier(
     steps: list[TrainingStep] = ["all"],  # noqa: B006 -- forms show the default
-    source: str = "rotten_tomatoes",
+    source: Source = "rotten_tomatoes",
     sha256: Sha256 | None = None,
     text_column: str | None = None,
     label_column: str | None = None,
     label_names: list[str] = [],  # noqa: B006
     validation_fraction: Fraction = 0.1,
     test_fraction: Fraction = 0.1,
-    base_model: str = "minilm",
+    base_model: Source = "minilm",
     strategy: Strategy = "full",
     epochs: Epochs = 1,
     batch_size: BatchSize = 32,

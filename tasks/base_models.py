@@ -3,6 +3,7 @@
 import importlib.util
 from pathlib import Path
 
+from tasks.addresses import public
 from tasks.errors import DownloadError, ModelError, ParameterError, TransientDownloadError
 from tasks.files import sha256_of
 
@@ -55,11 +56,11 @@ def _from_hub(base_model: str) -> Path:
 
     try:
         return Path(snapshot_download(base_model, allow_patterns=list(_HUB_FILES)))
-    except HFValidationError as error:
+    except HFValidationError:
         raise ParameterError(
-            f"base_model: {base_model!r} is no folder and no Hugging Face id; "
+            f"base_model: {public(base_model)!r} is no folder and no Hugging Face id; "
             f"expected {PACKAGED!r}, an id, or a folder"
-        ) from error
+        ) from None  # it quotes what was given
     except RepositoryNotFoundError as error:
         raise DownloadError(
             f"base_model: {base_model!r} is no folder, and the Hugging Face Hub has no such model "

@@ -8,9 +8,11 @@ from prefect import task
 from prefect.tasks import exponential_backoff
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from tasks.addresses import public
 from tasks.errors import ParameterError
 from tasks.retrying import unless_refused
 from tasks.settings import get_settings
+from tasks.unexpected import without_quotes
 
 RECORD = "split.json"
 
@@ -42,9 +44,7 @@ class LabelledData(BaseModel):
     @classmethod
     def _without_secrets(cls, source: str) -> str:
         """Drop user, password and query of a URL: the record goes into files and MLflow."""
-        from tasks.transfer import public_url
-
-        return public_url(source) if "://" in source else source
+        return public(source)
 
     @model_validator(mode="after")
     def _leaves_rows_to_train_on(self) -> "LabelledData":
@@ -131,12 +131,13 @@ def split_data(files: tuple[Path, ...], data: LabelledData) -> Split:
     from tasks import labelled, splitting
     from tasks.files import published_file
 
-    rows = labelled.read_labelled(
-        files,
-        text_column=data.text_column,
-        label_column=data.label_column,
-        label_names=data.label_names,
-    )
+    with without_quotes("rows"):
+        rows = labelled.read_labelled(
+            files,
+            text_column=data.text_column,
+            label_column=data.label_column,
+            label_names=data.label_names,
+        )
     labels = labelled.labels_in_order(rows, data.label_names)
     digest = splitting.digest_rows(rows)
     folder = _split_folder(digest, labels, data)

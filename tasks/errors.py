@@ -10,6 +10,7 @@
     ├── OutputInUseError            7  another run holds the output folder
     ├── OutputError                 8  the output folder cannot be written, as on a full disk
     ├── ProofError                  9  the published rows are not those of the input
+    ├── UnexpectedError             1  something that no other of these says; worth another attempt
     ├── TrackingError              10  all is published, but MLflow has no record of the run
     └── StoppedError              143  the run was told to end
 
@@ -22,6 +23,10 @@ class MillstreamError(Exception):
     """Base of every error that is shown to the user as one line, without a traceback."""
 
     exit_code = 1
+
+
+class UnexpectedError(MillstreamError):
+    """Something failed that no other error says; worth another attempt."""
 
 
 class ParameterError(MillstreamError):

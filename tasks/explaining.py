@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
+from prefect.runtime import deployment
 
 from tasks.answers import ask, load_pipeline, typed_pipeline
 from tasks.checking import TOLERANCE
@@ -18,9 +19,13 @@ from tasks.scoring_types import PREDICTION_COLUMNS, REJECTED_COLUMNS
 from tasks.shard_tables import texts_of
 from tasks.tracking import connect
 
+_ROW_CONTENT = ("text", "raw")
+
 
 def explain(output_dir: Path, shard_id: str, row: int, *, verify: bool) -> dict[str, Any]:
     """Print and return the chain behind a row: its answer, versions, training and data.
+
+    A deployment prints it without the row's text and bytes, since its output is a log.
 
     Args:
         output_dir: Folder of an output.
@@ -52,8 +57,12 @@ def explain(output_dir: Path, shard_id: str, row: int, *, verify: bool) -> dict[
         chain |= _asked(record) | _versions(values)
         if verify:
             chain |= _verify(chain)
-    print_table("One row", chain)
+    print_table("One row", _without_content(chain) if deployment.id else chain)
     return chain
+
+
+def _without_content(chain: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in chain.items() if name not in _ROW_CONTENT}
 
 
 def _record_of(output_dir: Path, shard_id: str) -> ShardRecord:

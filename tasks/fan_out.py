@@ -11,13 +11,14 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from pyfunc.cores import usable_cores
-from tasks.errors import DataError, MillstreamError, OutputError
+from tasks.errors import DataError, OutputError
 from tasks.output_folder import STAGING, writing_to
 from tasks.progress import Progress, shown_progress
 from tasks.records import Shard, ShardRecord
 from tasks.scoring import score_shard, survey_input
 from tasks.scoring_types import InputFile, PlannedShard, ScoringParameters, ShardOutcome, Surveyed
 from tasks.stopping import stopping_others
+from tasks.unexpected import in_words
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,7 +48,7 @@ def survey_in_parallel(
         futures = runner.map(survey_input, {"file": list(files), "rows": unmapped(parameters.rows)})
         results = [future.result(raise_on_failure=False) for future in futures]
     return tuple(
-        Surveyed(file=file, error=_in_words(result))
+        Surveyed(file=file, error=in_words(result))
         if isinstance(result, Exception)
         else Surveyed(file=file, survey=result)
         for file, result in zip(files, results, strict=True)
@@ -191,10 +192,5 @@ class _Crew:
 
 def _failed(shard: Shard, error: object) -> ShardOutcome:
     return ShardOutcome(
-        id=shard.id, source=shard.source, error=_in_words(error), rows_failed=shard.rows
+        id=shard.id, source=shard.source, error=in_words(error), rows_failed=shard.rows
     )
-
-
-def _in_words(error: object) -> str:
-    reason = " ".join(str(error).split())
-    return reason if isinstance(error, MillstreamError) else f"{type(error).__name__}: {reason}"

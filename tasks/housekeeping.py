@@ -9,7 +9,13 @@ from tasks.leftovers import Cleaned, Limits
 from tasks.retrying import unless_refused
 
 
-@task(name="explain row", retries=2, retry_delay_seconds=5, retry_condition_fn=unless_refused)
+@task(
+    name="explain row",
+    retries=2,
+    retry_delay_seconds=5,
+    retry_condition_fn=unless_refused,
+    persist_result=False,  # it holds the text of a row
+)
 def explain_row(output_dir: str, shard: str, row: int, *, verify: bool) -> dict[str, Any]:
     """Print and return the chain behind a row; see `tasks.explaining.explain`."""
     from tasks.explaining import explain

@@ -14,7 +14,11 @@ from tasks.tables import read_table
 TEXT_COLUMNS = ("text", "review")
 LABEL_COLUMNS = ("label", "sentiment")
 
-_LONGEST_SHOWN = 40  # characters of a label that a message quotes
+# Labels become names in configurations, reports, metrics and logs, so a column of texts that is
+# named by mistake must not. Data sets of intents, the widest in use, have some hundred labels.
+_MOST_LABELS = 1000
+_FEW_LABELS = 20  # so many may have a row each, as in a first try
+_LONGEST_LABEL = 100  # characters
 
 
 def read_labelled(
@@ -35,7 +39,8 @@ def read_labelled(
 
     Raises:
         DataError: If a file cannot be read, lacks a column, has an empty text or label or one
-            that is not allowed, or if all rows have the same label. Rows count from 1.
+            that is not allowed, if all rows have the same label, or if the labels that are not
+            named look like texts. Rows count from 1.
     """
     tables = [_labelled_rows(file, text_column, label_column, tuple(label_names)) for file in files]
     rows = pd.concat(tables, ignore_index=True)
@@ -43,9 +48,11 @@ def read_labelled(
         raise DataError(f"{_names(files)}: no row; expected rows with two labels or more")
     if rows["label"].nunique() < 2:
         raise DataError(
-            f"{_names(files)}: rows 1 to {len(rows)}: the label of each is "
-            f"{_shown(rows['label'].iloc[0])}; expected two labels or more"
+            f"{_names(files)}: rows 1 to {len(rows)}: all have one label; "
+            "expected two labels or more"
         )
+    if not label_names:
+        _check_labels(files, rows["label"])
     return rows
 
 
@@ -57,6 +64,21 @@ def labels_in_order(rows: pd.DataFrame, label_names: Sequence[str] = ()) -> tupl
     if all(label.isdecimal() for label in labels):
         return tuple(sorted(labels, key=int))
     return tuple(sorted(labels))
+
+
+def _check_labels(files: Sequence[Path], labels: "pd.Series[str]") -> None:
+    distinct, longest = labels.nunique(), int(labels.str.len().max())
+    if distinct > _MOST_LABELS or (distinct > _FEW_LABELS and 2 * distinct > len(labels)):
+        found = f"{distinct} different labels in {len(labels)} rows"
+        expected = f"at most {_MOST_LABELS}, and two rows of each on average"
+    elif longest > _LONGEST_LABEL:
+        found, expected = f"a label of {longest} characters", f"at most {_LONGEST_LABEL}"
+    else:
+        return
+    raise DataError(
+        f"{_names(files)}: label_column: {found}; "
+        f"expected {expected}, or their names in label_names"
+    )
 
 
 def _labelled_rows(
@@ -108,7 +130,7 @@ def _named_labels(file: Path, labels: list[Any], names: tuple[str, ...]) -> list
     for row, label in enumerate(labels, start=1):
         value = _as_words(label)
         if not value or (names and value not in known):
-            found = _shown(value) if value is not None else _kind(label)
+            found = _kind(label) if value is None else "unknown" if value else "empty"
             raise DataError(f"{file}: row {row}: the label is {found}; expected {expected}")
         named.append(known.get(value, value))
     return named
@@ -122,13 +144,6 @@ def _as_words(label: object) -> str | None:
     if isinstance(label, float) and label.is_integer():
         label = int(label)
     return str(label).strip()
-
-
-def _shown(label: str) -> str:
-    """Return a label for a message: a long one may be a text, from a column named by mistake."""
-    if len(label) > _LONGEST_SHOWN:
-        return f"{len(label)} characters long"
-    return repr(label)
 
 
 def _kind(value: object) -> str:

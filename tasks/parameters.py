@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from pyfunc.spec import Kind
+from tasks.addresses import without_login
 from tasks.data import Fraction
 from tasks.languages import Policy, Probability
 from tasks.leftovers import KindChoice
@@ -26,6 +27,7 @@ TokenLimit = Annotated[int, Field(ge=8)]
 LearningRate = Annotated[float, Field(gt=0, lt=1)]
 Promotion = Literal["if_no_worse", "always"]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
+Source = Annotated[str, AfterValidator(without_login)]
 Workers = Annotated[int, Field(ge=0, le=64)]
 HeldOutShards = Annotated[int, Field(ge=1, le=1000)]
 EndToEndStep = Literal[
@@ -59,6 +61,7 @@ __all__ = [
     "Seed",
     "Sha256",
     "ShardRows",
+    "Source",
     "Strategy",
     "TokenLimit",
     "TrainingStep",

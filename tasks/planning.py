@@ -8,6 +8,7 @@ from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
+from tasks.addresses import is_url
 from tasks.earlier_failures import EarlierRuns, earlier_runs
 from tasks.output_folder import STAGING, writing_to
 from tasks.records import (
@@ -22,7 +23,6 @@ from tasks.records import (
 )
 from tasks.scoring_types import InputFile, PlannedShard, ScoringParameters, Surveyed
 from tasks.survey import Survey
-from tasks.transfer import is_url
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import Any
 from prefect import Task
 from prefect.client.schemas.objects import State, TaskRun
 
-from tasks.errors import MillstreamError, TransientDownloadError
+from tasks.errors import MillstreamError, TransientDownloadError, UnexpectedError
 
 MAX_RETRY_AFTER_S = 60.0  # a server that asks for more is not asked again
 
@@ -20,7 +20,7 @@ def unless_refused(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> b
     """
     error = state.data
     if not isinstance(error, TransientDownloadError):
-        return not isinstance(error, MillstreamError)
+        return isinstance(error, UnexpectedError) or not isinstance(error, MillstreamError)
     if error.retry_after_s > MAX_RETRY_AFTER_S:
         return False
     time.sleep(error.retry_after_s)

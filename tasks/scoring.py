@@ -21,6 +21,7 @@ from tasks.scoring_types import (
     Surveyed,
 )
 from tasks.survey import Survey
+from tasks.unexpected import without_quotes
 
 if TYPE_CHECKING:
     from tasks.run_figures import LoggedRun
@@ -78,7 +79,8 @@ def survey_input(file: InputFile, rows: RowParameters) -> Survey:
 
     download(file)
     required = {rows.text_column, rows.label_column or rows.text_column}
-    return survey(file.path, required, RESERVED_COLUMNS, texts={rows.text_column})
+    with without_quotes(file.name):
+        return survey(file.path, required, RESERVED_COLUMNS, texts={rows.text_column})
 
 
 @task(name="plan shards", retries=1, retry_condition_fn=unless_refused)
@@ -102,7 +104,8 @@ def score_shard(shard: Shard, staged: Path, parameters: ScoringParameters) -> Sh
     """Score a range of rows and publish its predictions, its rejects and its record."""
     from tasks.shard_scoring import score
 
-    return score(shard, staged, parameters)
+    with without_quotes(shard.id):
+        return score(shard, staged, parameters)
 
 
 @task(name="prove completeness", retries=1, retry_condition_fn=unless_refused)

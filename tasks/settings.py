@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tasks.addresses import has_password, public
 from tasks.errors import ParameterError
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -34,6 +35,8 @@ class Settings(BaseSettings):
         longest_run_hours: Hours after which a run is cancelled (`MILLSTREAM_LONGEST_RUN_HOURS`).
         notification_url: Webhook that is told of failed scheduled runs
             (`MILLSTREAM_NOTIFICATION_URL`).
+        netrc: File with the logins of hosts that data is downloaded from (`NETRC`); none takes
+            `~/.netrc`, if there is one.
     """
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True)
@@ -52,6 +55,19 @@ class Settings(BaseSettings):
     notification_url: SecretStr | None = Field(
         default=None, validation_alias="MILLSTREAM_NOTIFICATION_URL"
     )
+    netrc: Path | None = Field(default=None, validation_alias="NETRC")
+
+    @field_validator("explicit_tracking_uri")
+    @classmethod
+    def _has_no_password(cls, uri: str | None) -> str | None:
+        # It gets into links, messages and command lines.
+        if uri is not None and has_password(uri):
+            raise ParameterError(
+                f"MLFLOW_TRACKING_URI: {public(uri)} has a password in it; expected that in "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or in the file of a "
+                "database's driver"
+            )
+        return uri
 
     @property
     def tracking_uri(self) -> str:
@@ -126,8 +142,16 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """Return the settings of this process; the environment is read once."""
-    return Settings()
+    """Return the settings of this process; the environment is read once.
+
+    Raises:
+        ParameterError: If a variable is out of bounds.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        found = error.errors()[0]
+        raise ParameterError(f"{found['loc'][0]}: {found['msg']}, got {found['input']!r}") from None
 
 
 def environment_with(variables: Mapping[str, str]) -> dict[str, str]:
@@ -152,7 +176,11 @@ def prepare_process() -> None:
     They read these variables when they are imported, so this has to run before. A
     variable that is already set wins.
     """
-    settings = get_settings()
+    try:
+        settings = get_settings()
+    except ParameterError:
+        # The command says so, in one line; Prefect's files have to be somewhere meanwhile.
+        settings = Settings.model_construct(home=_home())
     # Prefect makes its home when it is imported, but not the folder above it. What cannot be
     # made is an error of the command (`check_home`), not of the import.
     with suppress(OSError):
@@ -186,6 +214,19 @@ def prepare_process() -> None:
     for name in ("tasks", "pyfunc"):
         # Else the root logger's level holds, which Prefect sets to WARNING.
         logging.getLogger(name).setLevel(logging.INFO)
+    logging.getLogger("prefect.flows").addFilter(_names_no_parameters)
+
+
+def _names_no_parameters(record: logging.LogRecord) -> bool:
+    """Drop the line in which Prefect logs all parameters if one is refused; the error names that.
+
+    https://github.com/PrefectHQ/prefect/blob/3.8.8/src/prefect/flows.py#L676
+    """
+    return not record.getMessage().startswith("Parameter validation failed for flow")
+
+
+def _home() -> Path:
+    return Path(os.environ.get("MILLSTREAM_HOME") or REPOSITORY / "var")
 
 
 def _running_server(settings: Settings) -> str:

@@ -13,7 +13,9 @@ _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 
 
 def texts_of(rows: pa.Table, text_column: str) -> list[object]:
-    """Return the values to score; a string that is not UTF-8, as Parquet may hold, is no error.
+    """Return the values to score; what Python cannot hold stays Arrow's, and is no error.
+
+    That is a string that is not UTF-8, which gets lone surrogates, and a date after the year 9999.
 
     Args:
         rows: Rows that could be read; where there is none, the column may be missing.
@@ -25,8 +27,7 @@ def texts_of(rows: pa.Table, text_column: str) -> list[object]:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if not any(is_text(column.type) for is_text in _TEXTS):
-        values: list[object] = column.to_pylist()
-        return values
+        return [_plain(value) for value in column]
     return [_decoded(value) for value in column.cast(pa.large_binary()).to_pylist()]
 
 
@@ -118,6 +119,13 @@ def _without_view(kind: pa.DataType) -> pa.DataType:
 
 def _constant(value: str, rows: int) -> pa.Array:
     return pa.repeat(pa.scalar(value, pa.string()), rows)
+
+
+def _plain(value: pa.Scalar) -> object:
+    try:
+        return value.as_py()
+    except (OverflowError, ValueError):
+        return value.type
 
 
 def _decoded(value: bytes | None) -> str | None:

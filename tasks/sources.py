@@ -4,14 +4,14 @@ import csv
 import hashlib
 import importlib.util
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
 
+from tasks.addresses import is_url, path_of, public
 from tasks.archive import unpack
 from tasks.errors import DataError, DownloadError, ParameterError
 from tasks.files import published_file, sha256_of
 from tasks.settings import get_settings
 from tasks.tables import SUFFIXES
-from tasks.transfer import fetch, is_url, public_url
+from tasks.transfer import fetch
 
 EMBEDDED = ("rotten_tomatoes", "imdb")
 
@@ -38,7 +38,7 @@ def obtain(source: str, sha256: str | None = None) -> tuple[Path, ...]:
         return (_export_embedded(source),)
     if is_url(source):
         target = _download_target(source, sha256)
-        _check_kind(target.name, public_url(source))
+        _check_kind(target.name, public(source))
         file = fetch(source, target, sha256=sha256)
     else:
         file = _local_file(source, sha256)
@@ -48,9 +48,9 @@ def obtain(source: str, sha256: str | None = None) -> tuple[Path, ...]:
 def _local_file(source: str, sha256: str | None) -> Path:
     path = Path(source).expanduser().resolve()
     if not path.is_file():
-        shown = public_url(source) if "://" in source else source
         raise ParameterError(
-            f"source: {shown} is no file; expected {', '.join(EMBEDDED)}, a file, or an http(s) URL"
+            f"source: {public(source)} is no file; "
+            f"expected {', '.join(EMBEDDED)}, a file, or an http(s) URL"
         )
     _check_kind(path.name, str(path))
     if sha256 and (found := sha256_of(path)) != sha256.lower():
@@ -61,7 +61,7 @@ def _local_file(source: str, sha256: str | None) -> Path:
 def _download_target(url: str, sha256: str | None) -> Path:
     # Another URL, or another expected content of the same one, is another file.
     key = hashlib.sha256(f"{url}\0{sha256 or ''}".encode()).hexdigest()[:16]
-    name = PurePosixPath(urlsplit(url).path).name or "download"
+    name = PurePosixPath(path_of(url)).name or "download"
     return get_settings().data / "downloads" / key / name
 
 

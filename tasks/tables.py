@@ -39,7 +39,8 @@ def read_table(path: Path) -> pa.Table:
     except (OSError, ValueError, pa.ArrowException) as error:
         if getattr(error, "errno", None):
             raise
-        raise DataError(f"{path}: expected {_kind(path)} ({_in_one_line(error)})") from error
+        # Arrow's own text may quote a key of a row.
+        raise DataError(f"{path}: expected {_kind(path)} ({_in_one_line(error)})") from None
     counts = Counter(table.column_names)
     twice = [n for n, name in enumerate(table.column_names, start=1) if counts[name] > 1]
     if twice:
@@ -130,6 +131,7 @@ def _kind(path: Path) -> str:
 
 def _in_one_line(error: Exception) -> str:
     # Arrow counts rows of JSONL from 0, those of CSV from 1 and with the header.
-    reason = re.sub(r"in row (\d+)", lambda found: f"in row {int(found[1]) + 1}", str(error))
+    reason = re.sub(r"Column\(.*\)", "a column", str(error), flags=re.DOTALL)
+    reason = re.sub(r"in row (\d+)", lambda found: f"in row {int(found[1]) + 1}", reason)
     reason = re.sub(r"Row #(\d+)", lambda found: f"row {int(found[1]) - 1}", reason)
     return " ".join(reason.split())

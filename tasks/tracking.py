@@ -4,7 +4,6 @@ import json
 import logging
 import shutil
 import subprocess
-import traceback
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +19,7 @@ from mlflow.exceptions import MlflowException
 
 from tasks.errors import MillstreamError
 from tasks.settings import REPOSITORY, get_settings
+from tasks.unexpected import class_and_place
 
 SERVER_SCHEMES = ("http", "https", "databricks")
 
@@ -83,14 +83,7 @@ def why_no_report(error: Exception) -> str:
         raise error
     if isinstance(error, MillstreamError):
         return f"report: not made ({error})"
-    # What others say may quote a row, so the place stands for it.
-    own = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename).parent == REPOSITORY / "tasks"
-    ]
-    place = f", line {own[-1].lineno} of {Path(own[-1].filename).name}" if own else ""
-    return f"report: not made ({type(error).__name__}{place})"
+    return f"report: not made ({class_and_place(error)})"
 
 
 def is_logged(run_id: str, path: str) -> bool:

@@ -14,16 +14,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from netrc import NetrcParseError
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from tasks.addresses import public
 from tasks.errors import DownloadError, ParameterError, TransientDownloadError
 from tasks.files import sha256_of
 from tasks.partial import PartialFile, RemoteVersion
+from tasks.settings import get_settings
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0  # of silence, not of the whole transfer
@@ -42,7 +44,8 @@ def fetch(
     by its length alone: give a digest.
 
     Args:
-        url: An http or https address. User name, password and query stay out of all messages.
+        url: An http or https address; its query stays out of all messages. A host that asks for a
+            user name and password gets those of `~/.netrc`.
         target: The file to write. It appears whole, or not at all.
         sha256: The expected digest of the file, in hexadecimal; not checked if None.
         timeout_s: Seconds of silence after which the server is given up.
@@ -51,7 +54,7 @@ def fetch(
         `target`.
 
     Raises:
-        ParameterError: `sha256` is not a digest.
+        ParameterError: `sha256` is not a digest, or `~/.netrc` cannot be read.
         TransientDownloadError: The transfer broke; another attempt may succeed.
         DownloadError: The address is no http(s) URL, the server refuses it, the file has another
             digest, or `target` cannot be written.
@@ -68,24 +71,6 @@ def fetch(
     return target
 
 
-def is_url(source: str) -> bool:
-    """Return whether `source` is an address to download from, and no name or path."""
-    return source.lower().startswith(("http://", "https://"))
-
-
-def public_url(url: str) -> str:
-    """Return `url` fit for a message: without user name, password, query and fragment."""
-    try:
-        parts = urlsplit(url)
-        port = "" if parts.port is None else f":{parts.port}"
-    except ValueError:
-        # "http://user:pass/word@host" reads as the host "user" with the port "pass".
-        return "the given URL (its host or port is not readable)"
-    if parts.hostname:
-        return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
-    return "the given URL (it has no host)" if "@" in url else re.split("[?#]", url)[0]
-
-
 def _checked_digest(sha256: str | None) -> str | None:
     if sha256 is None or re.fullmatch("[0-9a-fA-F]{64}", sha256):
         return sha256 and sha256.lower()
@@ -95,9 +80,11 @@ def _checked_digest(sha256: str | None) -> str | None:
 def _checked_url(url: str) -> httpx.URL:
     address = httpx.URL(url)
     if address.scheme not in ("http", "https") or not address.host:
-        raise DownloadError(f"{public_url(url)}: expected an http:// or https:// address")
+        raise DownloadError(f"{public(url)}: expected an http:// or https:// address")
     if (address.port or 0) > 65535:
-        raise DownloadError(f"{public_url(url)}: port {address.port}, expected at most 65535")
+        raise DownloadError(f"{public(url)}: port {address.port}, expected at most 65535")
+    if address.userinfo:
+        raise DownloadError(f"{public(url)}: a login in it, expected that in ~/.netrc")
     return address
 
 
@@ -128,11 +115,15 @@ def _as_download_errors(url: str, target: Path) -> Iterator[None]:
         yield
     except (httpx.InvalidURL, UnicodeError):
         # Their texts quote the part that could not be read, which may belong to a password.
-        raise DownloadError(f"{public_url(url)}: expected a valid http(s) address") from None
+        raise DownloadError(f"{public(url)}: expected a valid http(s) address") from None
     except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TooManyRedirects) as error:
-        raise DownloadError(f"{public_url(url)}: {error}, expected a plain http(s) file") from error
+        raise DownloadError(f"{public(url)}: {error}, expected a plain http(s) file") from error
     except httpx.RequestError as error:
-        message = f"{public_url(url)}: {type(error).__name__} ({error}), expected a whole file"
+        if "location header" in str(error):  # which is quoted
+            raise DownloadError(
+                f"{public(url)}: redirected to what is no URL, expected a plain http(s) file"
+            ) from None
+        message = f"{public(url)}: {type(error).__name__} ({error}), expected a whole file"
         broken = "CERTIFICATE_VERIFY_FAILED" not in str(error)
         raise (TransientDownloadError if broken else DownloadError)(message) from error
     except OSError as error:
@@ -160,24 +151,41 @@ def _hidden_request_lines() -> Iterator[None]:
 
 def _download(address: httpx.URL, target: Path, digest: str | None, timeout_s: float) -> None:
     part = PartialFile(target.with_name(f"{target.name}.part"))
-    login = (address.username, address.password) if address.userinfo else None
     client = httpx.Client(
-        auth=login,
+        auth=_netrc(),
         follow_redirects=True,
         timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
         # A packed body has another length, and its bytes other places, than the file.
         headers={"Accept-Encoding": "identity"},
     )
     with _hidden_request_lines(), client:
-        continued = _transfer(client, address.copy_with(username=None, password=None), part)
+        continued = _transfer(client, address, part)
     if digest is not None and (found := sha256_of(part.path)) != digest:
         part.discard()
         # Bytes of two attempts may be at odds; those of one are what the server has.
         raise (TransientDownloadError if continued else DownloadError)(
-            f"{public_url(str(address))}: sha256 {found}, expected {digest}"
+            f"{public(str(address))}: sha256 {found}, expected {digest}"
         )
     part.path.replace(target)
     part.discard()
+
+
+def _netrc() -> httpx.NetRCAuth | None:
+    """Return the logins of `~/.netrc`; httpx sends none of them to where a host redirects."""
+    named = get_settings().netrc
+    path = named or Path("~/.netrc").expanduser()
+    try:
+        # Of a file that is not named, Python checks that nobody else may read it.
+        return httpx.NetRCAuth(str(named) if named else None)
+    except FileNotFoundError:
+        return None
+    except NetrcParseError as error:  # its text may quote a password
+        where = f"line {error.lineno} cannot be read" if error.lineno else "others may read it"
+    except (OSError, UnicodeError) as error:
+        where = f"cannot be read ({type(error).__name__})"
+    raise ParameterError(
+        f"{path}: {where}, expected lines of machine, login and password, in a file of mode 600"
+    )
 
 
 def _transfer(client: httpx.Client, address: httpx.URL, part: PartialFile) -> bool:
@@ -254,4 +262,4 @@ def _receive(response: httpx.Response, part: PartialFile, version: RemoteVersion
 
 def _asked_url(response: httpx.Response) -> str:
     """Return the address the user gave, not the one the server redirected to."""
-    return public_url(str([*response.history, response][0].request.url))
+    return public(str([*response.history, response][0].request.url))

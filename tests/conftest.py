@@ -29,7 +29,7 @@ from tasks.settings import get_settings
 from tasks.tracking import connect
 from tests.builders import Trained, build_trained
 from tests.faults.scoring_command import state_folder
-from tests.operation import Operation, in_operation, webhook
+from tests.operation import Operation, Webhook, in_operation, webhook
 from tests.references import TEXTS
 
 LABELS = ("negative", "positive")
@@ -128,26 +128,21 @@ def trained(_trained_once: Trained, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 @pytest.fixture(scope="module")
-def _webhook() -> Iterator[tuple[str, list[Any]]]:
-    with webhook() as (address, told):
-        yield address, told
-
-
-@pytest.fixture
-def told(_webhook: tuple[str, list[Any]]) -> list[Any]:
-    """The notifications so far."""
-    return _webhook[1]
+def hook() -> Iterator[Webhook]:
+    """What gets the notifications."""
+    with webhook() as hook:
+        yield hook
 
 
 @pytest.fixture(scope="module")
 def operation(
     _trained_once: Trained,
-    _webhook: tuple[str, list[Any]],
+    hook: Webhook,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Operation]:
     """Everything up, with a tiny pipeline registered."""
     home = state_folder(_trained_once.home, tmp_path_factory.mktemp("operation") / "var")
-    with in_operation(home, MILLSTREAM_NOTIFICATION_URL=_webhook[0]) as operation:
+    with in_operation(home, MILLSTREAM_NOTIFICATION_URL=f"{hook.host}/told") as operation:
         yield operation
 
 

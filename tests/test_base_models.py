@@ -1,5 +1,6 @@
 """Where base models come from, and what is refused."""
 
+import traceback
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,13 @@ def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
 def test_what_is_neither_folder_nor_id_is_refused() -> None:
     with pytest.raises(ParameterError, match=r"^base_model: 'no such/thing/here' is no folder"):
         base_model_folder("no such/thing/here")
+
+
+def test_a_token_in_an_address_is_not_quoted() -> None:
+    address = "https://me:hf_hunter2@huggingface.co/o/n"
+    with pytest.raises(ParameterError, match=r"^base_model: 'https://huggingface.co/o/n' is") as e:
+        base_model_folder(address)
+    assert "hunter2" not in "".join(traceback.format_exception(e.value))
 
 
 def test_a_hub_that_cannot_be_reached_is_worth_another_attempt(

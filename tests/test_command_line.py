@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from prefect import Flow, flow, task
+from prefect.exceptions import ParameterTypeError
 from prefect.logging.configuration import setup_logging
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import PREFECT_API_URL
@@ -146,6 +147,23 @@ def test_parameter_that_is_refused_is_one_line_and_code_2(
     assert len(said.splitlines()) == 1
     assert said.startswith("error: ")
     assert re.search(expected, said)
+
+
+def test_a_password_in_an_address_is_refused_and_not_quoted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "https://me:hunter2@example.org/a.csv"
+    assert exit_code(score_shards, monkeypatch, "--inputs", url, "--output-dir", "o") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: https://example.org/a.csv: given with a user name or")
+
+
+def test_parameters_that_prefect_refuses_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    inputs = ["https://example.org/a.csv?token=hunter2"]
+    with pytest.raises(ParameterTypeError) as raised:
+        score_shards.validate_parameters({"inputs": inputs, "output_dir": "o", "shard_rows": 0})
+    assert "shard_rows" in str(raised.value)
+    assert "hunter2" not in str(raised.value) + caplog.text
 
 
 def test_debug_shows_where_a_parameter_was_refused(

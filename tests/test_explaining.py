@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pandas as pd
 import pyarrow as pa
@@ -12,6 +13,7 @@ from flows.score_shards import score_shards
 from tasks.errors import DataError, ModelError, ParameterError
 from tasks.explaining import explain
 from tasks.files import sha256_of
+from tasks.housekeeping import explain_row
 from tests.builders import Trained
 
 SECRET = "the-text-of-a-row"
@@ -124,3 +126,25 @@ def test_no_text_is_logged(
     caplog.set_level("DEBUG")
     explain_prediction(str(output), shards(output)[0], 2, verify=True)
     assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("row", [2, 9])
+def test_a_deployment_prints_no_text(
+    output: Path, row: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = shards(output)[row > 5]
+    explain(output, shard, row, verify=False)
+    content = SECRET if row == 2 else '{"broken'
+    assert content in capsys.readouterr().out
+    # How Prefect lets tests say what the deployment is.
+    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", str(uuid4()))
+    chain = explain(output, shard, row, verify=False)
+    printed = capsys.readouterr().out
+    assert chain["input_sha256"][:40] in "".join(printed.split()).replace("│", "")
+    assert content not in printed
+    assert "broken" not in printed
+
+
+def test_the_chain_is_not_stored() -> None:
+    assert explain_prediction.persist_result is False
+    assert explain_row.persist_result is False

@@ -1,5 +1,6 @@
 import hashlib
 import os
+import traceback
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,22 @@ def test_input_without_a_file_is_named(folder: Path, name: str) -> None:
     with pytest.raises(DataError) as raised:
         find([str(folder / "b.csv"), str(folder / name)], OUT)
     assert str(raised.value).startswith(f"inputs: '{folder / name}' brings no file; expected .csv")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        " https://me:hunter2@example.org/a.csv?token=hunter2",
+        "https:/me:hunter2@example.org/a.csv",
+        "s3://key:hunter2@bucket/a.csv",
+        "https://me:hunter\uff1a2@example.org/a.txt",
+        "https://me:1234/hunter2@example.org/a.txt",
+    ],
+)
+def test_input_that_is_an_address_of_no_file_is_not_quoted(address: str) -> None:
+    with pytest.raises(DataError) as raised:
+        find([address], OUT)
+    assert "hunter" not in "".join(traceback.format_exception(raised.value))
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "n*"])

@@ -105,6 +105,29 @@ def test_a_run_shows_its_progress_its_log_and_its_summary(
     assert "scoring-summary" in artifacts
 
 
+def test_a_row_explained_by_the_worker_leaves_no_text_in_a_log(
+    operation: Operation, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    (tmp_path / "a.csv").write_text("text\nXylophon words of a row\nXylophon,surplus\n")
+    operation.complete(
+        "score-shards/on-demand", {"inputs": [str(tmp_path / "a.csv")], "output_dir": str(output)}
+    )
+    (record,) = (output / "records").iterdir()
+    runs = [
+        operation.complete(
+            "explain-prediction/on-demand",
+            {"output_dir": str(output), "shard": record.stem, "row": row},
+        )
+        for row in (1, 2)
+    ]
+    logs = operation.home / "logs"
+    # The table is there, in the log of the worker whose output it is.
+    until(lambda: (logs / "worker.log").read_text().count(record.stem) >= 2, "the table")
+    assert [path.name for path in logs.iterdir() if "Xylophon" in path.read_text()] == []
+    assert not any("Xylophon" in operation.log_of(run) for run in runs)
+
+
 def test_the_form_refuses_bad_values_by_the_name_of_their_field(operation: Operation) -> None:
     submitted = operation.submit(
         "score-shards/on-demand", {"inputs": ["in"], "output_dir": "out", "shard_rows": 0}

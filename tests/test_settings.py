@@ -1,5 +1,9 @@
 """Where state lives, by default and when it is moved."""
 
+import os
+import subprocess
+import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -48,3 +52,65 @@ def test_a_home_that_is_no_folder_is_named(home: Path, monkeypatch: pytest.Monke
     get_settings.cache_clear()
     with pytest.raises(ParameterError, match="MILLSTREAM_HOME: /proc/nowhere is no folder"):
         check_home()
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://me:hunter2@127.0.0.1:5000",
+        "https://hunter2@models.example.org",
+        "https://me:12/hunter2@models.example.org",
+        "postgresql://me:hunter2@db.example.org/mlflow",
+    ],
+)
+def test_a_password_in_mlflows_address_is_refused_and_not_quoted(
+    monkeypatch: pytest.MonkeyPatch, uri: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(
+        ParameterError, match=r"^MLFLOW_TRACKING_URI: .*MLFLOW_TRACKING_PASSWORD"
+    ) as e:
+        get_settings.__wrapped__()
+    assert "hunter2" not in "".join(traceback.format_exception(e.value))
+
+
+@pytest.mark.parametrize("uri", ["sqlite:////data/a:b@c/mlflow.db", "postgresql://me@db/mlflow"])
+def test_an_address_without_a_password_is_taken(monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert Settings().tracking_uri == uri
+
+
+@pytest.mark.parametrize("module", ["deployments.status", "deployments.down", "flows.prune_cache"])
+@pytest.mark.parametrize(
+    ("variable", "value", "line"),
+    [
+        (
+            "MILLSTREAM_CONCURRENT_RUNS",
+            "0",
+            "MILLSTREAM_CONCURRENT_RUNS: Input should be greater than or equal to 1, got '0'",
+        ),
+        (
+            "MLFLOW_TRACKING_URI",
+            "http://me:hunter2@host",
+            (
+                "MLFLOW_TRACKING_URI: http://host has a password in it; expected that in "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or in the file of a "
+                "database's driver"
+            ),
+        ),
+    ],
+)
+def test_a_variable_out_of_bounds_is_one_line_and_code_2(
+    tmp_path: Path, module: str, variable: str, value: str, line: str
+) -> None:
+    command = subprocess.run(
+        [sys.executable, "-m", module],
+        cwd=REPOSITORY,
+        env=os.environ | {"HOME": str(tmp_path), "MILLSTREAM_HOME": str(tmp_path), variable: value},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (command.returncode, command.stderr) == (2, f"error: {line}\n")
+    assert not (tmp_path / ".prefect").exists()

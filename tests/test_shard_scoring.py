@@ -304,6 +304,13 @@ def test_text_of_a_parquet_file_that_is_not_utf8_is_rejected_alone(
     assert rejected["text"].cast(pa.binary()).to_pylist() == [SECRET.encode() + b"\xff"]
 
 
+def test_value_that_python_does_not_have_is_rejected_alone(parameters: ScoringParameters) -> None:
+    days = pa.array([2**30, 2, None], pa.int32()).view(pa.date32())
+    assert in_out(score_table(pa.table({"text": days}), parameters)) == (3, 0, 3)
+    reasons = output("rejected", parameters)["reason"].to_pylist()
+    assert reasons == ["not text but DataType", "not text but date", "null"]
+
+
 # Languages
 
 FRENCH = "Ce film est une merveille, je le recommande à tous mes amis sans hésiter"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.data import LabelledData
 from tasks.errors import DataError, DownloadError, ParameterError
 from tasks.labelled import read_labelled
 from tasks.settings import REPOSITORY
@@ -110,10 +111,21 @@ def test_source_that_is_nothing_known_is_refused(home: Path, source: str) -> Non
         obtain(source)
 
 
-def test_address_of_another_kind_is_refused_without_its_secrets(home: Path) -> None:
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("ftp://me:hunter2@example.org/reviews.csv?hunter2", "ftp://example.org/reviews.csv"),
+        ("https:/me:hunter2@example.org/reviews.csv", "https://example.org/reviews.csv"),
+        ("//me:hunter2@example.org/reviews.csv", "//example.org/reviews.csv"),
+    ],
+)
+def test_address_of_another_kind_is_refused_without_its_secrets(
+    home: Path, address: str, shown: str
+) -> None:
     with pytest.raises(ParameterError) as raised:
-        obtain("ftp://me:hunter2@example.org/reviews.csv?hunter2")
-    assert str(raised.value).startswith("source: ftp://example.org/reviews.csv is no file;")
+        obtain(address)
+    assert str(raised.value).startswith(f"source: {shown} is no file;")
+    assert LabelledData(source=address).source == shown
 
 
 @pytest.mark.parametrize("name", ["reviews.txt", "reviews.xlsx", "reviews", "reviews.csv.gz"])

@@ -15,12 +15,24 @@ import psutil
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from pydantic import SecretStr
 
 from deployments.automations import USUAL_PATIENCE, Patience, create_automations
 from tasks.settings import Settings
-from tests.operation import Operation, is_manager, marked, process_of, rows_in, runs_in, until
+from tests.operation import (
+    Operation,
+    Webhook,
+    is_manager,
+    marked,
+    process_of,
+    rows_in,
+    runs_in,
+    until,
+)
 
 pytestmark = pytest.mark.timeout(900)
+
+SCHEDULED = ("auto-scheduled",)  # the tag that the scheduler gives to the runs that it makes
 
 
 @pytest.mark.parametrize("service", ["mlflow", "prefect"])
@@ -164,22 +176,37 @@ def test_a_run_that_died_with_its_worker_is_crashed_once_and_its_slot_is_free(
 
 
 def test_a_failed_scheduled_run_is_told_once_and_others_are_not(
-    operation: Operation, told: list[Any], tmp_path: Path
+    operation: Operation, hook: Webhook, tmp_path: Path
 ) -> None:
-    def fail(name: str, **arguments: Any) -> str:
-        parameters = {"inputs": [str(tmp_path / "none")], "output_dir": str(tmp_path / name)}
-        return operation.start("score-shards/on-demand", parameters, **arguments)
-
-    # The scheduler gives this tag to the runs that it makes.
-    by_hand, scheduled = fail("by-hand"), fail("scheduled", tags=("auto-scheduled",))
-    for run in (by_hand, scheduled):
-        assert operation.wait_for(run)["name"] == "Failed"
-    until(lambda: any(scheduled in str(notification) for notification in told), "told")
+    by_hand = failed_run(operation, tmp_path / "by-hand")
+    scheduled = failed_run(operation, tmp_path / "scheduled", tags=SCHEDULED)
+    until(lambda: any(scheduled in str(notification) for notification in hook.told), "told")
     time.sleep(5)
-    assert [by_hand in str(notification) for notification in told].count(True) == 0
-    subjects = [found["subject"] for found in told if scheduled in found["body"]]
+    assert [by_hand in str(notification) for notification in hook.told].count(True) == 0
+    subjects = [found["subject"] for found in hook.told if scheduled in found["body"]]
     name = operation.get(f"/flow_runs/{scheduled}")["name"]
     assert subjects == [f"score-shards: {name} Failed"]
+
+
+def test_a_webhook_that_refuses_leaves_its_address_in_no_log(
+    operation: Operation, hook: Webhook, tmp_path: Path
+) -> None:
+    with automations(operation, notification_url=SecretStr(f"{hook.host}/hunter2?token=hunter3")):
+        run = failed_run(operation, tmp_path / "out", tags=SCHEDULED)
+        until(lambda: run in str(hook.refusals), "refused")
+    with automations(operation, notification_url=SecretStr(f"{hook.host}/told")):
+        pass  # as it was
+    log = operation.home / "logs" / "prefect.log"
+    until(lambda: f"404 Not Found' for url '{hook.host}/…'" in log.read_text(), "logged")
+    for path in log.parent.iterdir():
+        assert "hunter" not in path.read_text()
+
+
+def failed_run(operation: Operation, output: Path, tags: tuple[str, ...] = ()) -> str:
+    parameters = {"inputs": [str(output / "none")], "output_dir": str(output)}
+    run = operation.start("score-shards/on-demand", parameters, tags)
+    assert operation.wait_for(run)["name"] == "Failed"
+    return run
 
 
 def test_what_a_kill_left_is_ended_by_the_next_up(operation: Operation) -> None:

@@ -144,8 +144,8 @@ def test_every_input_is_scored_once_whatever_is_killed(trained: Trained, tmp_pat
     home = state_folder(trained.home, tmp_path / "var")
     inbox = Inbox(home)
     with (
-        webhook() as (address, told),
-        in_operation(home, MILLSTREAM_NOTIFICATION_URL=address) as operation,
+        webhook() as hook,
+        in_operation(home, MILLSTREAM_NOTIFICATION_URL=f"{hook.host}/told") as operation,
     ):
         deployment = deploy(operation)
         started = time.monotonic()
@@ -163,13 +163,13 @@ def test_every_input_is_scored_once_whatever_is_killed(trained: Trained, tmp_pat
 
         runs = operation.runs_of("score-shards/soak")
         states = Counter(run["state_name"] for run in runs)
-        say(f"{inbox.fed} files, {dict(states)}, {len(told)} notifications")
+        say(f"{inbox.fed} files, {dict(states)}, {len(hook.told)} notifications")
         assert not blows
         assert states.keys() <= FINAL
         assert states["Completed"] >= MINUTES / 3
         # A run that is killed with its worker is found dead, and one without it at once.
         assert states["Crashed"] >= 3
-        until(lambda: len(told) == states["Crashed"] + states["Failed"], "all is told", 30)
+        until(lambda: len(hook.told) == states["Crashed"] + states["Failed"], "all is told", 30)
 
         expected = {
             (f"{number:03}", row) for number in range(inbox.fed) for row in range(1, ROWS + 1)

@@ -1,0 +1,92 @@
+"""What is shown of URLs, and what they may hold."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flows.end_to_end import end_to_end
+from flows.score_shards import score_shards
+from flows.train_classifier import train_classifier
+from tasks.addresses import path_of, public
+from tasks.errors import ParameterError
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://example.org/a.csv?token=hunter2#hunter2", "https://example.org/a.csv"),
+        ("https://example.org:8080/a.csv;token=hunter2", "https://example.org:8080/a.csv"),
+        ("https://[::1]:8080/a.csv", "https://[::1]:8080/a.csv"),
+        ("https://me:hunter2@example.org/a.csv", "https://example.org/a.csv"),
+        (" https://me:hunter2@example.org/a.csv?hunter2", "https://example.org/a.csv"),
+        ("https://me@hunter2@example.org/a.csv", "https://example.org/a.csv"),
+        ("https:/me:hunter2@example.org/a.csv", "https://example.org/a.csv"),
+        ("//me:hunter2@example.org/a.csv", "//example.org/a.csv"),
+        ("s3://key:hunter2@bucket/a.csv", "s3://bucket/a.csv"),
+        ("ftp://me:hunter2@example.org/a.csv?hunter2", "ftp://example.org/a.csv"),
+        # A password with characters that end the part in which it belongs.
+        ("https://me:1234/hunter2@example.org/a.csv", "https://…/…"),
+        ("https://me:1234\\hunter2@example.org/a.csv", "https://…/…"),
+        ("https://me:12#hunter2@example.org/a.csv", "https://…/…"),
+        ("https://me:12?hunter2@example.org/a.csv", "https://…/…"),
+        ("https://me:12@34/hunter2@example.org/a.csv", "https://…/…"),
+        ("https://me:hunter\uff1a2@example.org/a.csv", "https://example.org/a.csv"),
+        ("https://example.org/a.csv?to=a@b&token=hunter2", "https://example.org/…"),
+        ("https://me:hunter2", "https://…"),
+        ("https://me:hunter2@[::1/", "https://…"),
+        ("me:hunter2@example.org/a.csv", "…@example.org/a.csv"),
+        # No URLs.
+        ("file:///etc/passwd", "file:///etc/passwd"),
+        ("/data/part?.csv", "/data/part?.csv"),
+        ("/data/a@b:c.csv", "/data/a@b:c.csv"),
+        ("data/*.csv", "data/*.csv"),
+        ("organisation/name", "organisation/name"),
+        ("", ""),
+    ],
+)
+def test_no_secret_of_an_address_is_shown(url: str, shown: str) -> None:
+    assert public(url) == shown
+
+
+@given(
+    st.text(max_size=8).map(lambda text: f"{text}hunter2"), st.sampled_from(["http", "HTTPS", "s3"])
+)
+def test_no_password_is_shown_whatever_its_characters(password: str, scheme: str) -> None:
+    assert "hunter2" not in public(f"{scheme}://me:{password}@example.org/a.csv?token=hunter2")
+
+
+def test_path_of_an_address_is_found() -> None:
+    assert path_of("https://me:hunter\uff1a2@example.org/some/a.csv?b.csv#c.csv") == "/some/a.csv"
+    assert path_of("https://example.org") == ""
+
+
+@pytest.mark.parametrize(
+    ("flow", "parameters"),
+    [
+        (train_classifier, {"source": "{}"}),
+        (train_classifier, {"base_model": "{}"}),
+        (end_to_end, {"source": "{}"}),
+        (end_to_end, {"inputs": ["{}"]}),
+        (score_shards, {"inputs": ["a.csv", "{}"], "output_dir": "out"}),
+    ],
+)
+def test_a_password_in_an_address_is_refused_before_anything_is_stored(
+    flow: Any, parameters: dict[str, Any]
+) -> None:
+    def given_as(url: str) -> dict[str, Any]:
+        return {
+            name: [item.format(url) for item in value]
+            if isinstance(value, list)
+            else value.format(url)
+            for name, value in parameters.items()
+        }
+
+    with pytest.raises(ParameterError) as raised:
+        flow.validate_parameters(given_as("https://me:hunter2@example.org/a.csv?token=hunter2"))
+    assert str(raised.value) == (
+        "https://example.org/a.csv: given with a user name or password; "
+        "expected those in ~/.netrc, since the parameters of a run are stored"
+    )
+    assert flow.validate_parameters(given_as("https://example.org/@me/a.csv?to=a@b"))

@@ -1,0 +1,52 @@
+"""Errors that are not ours: what is said of them."""
+
+import traceback
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tasks.errors import DataError, MillstreamError, UnexpectedError
+from tasks.retrying import unless_refused
+from tasks.unexpected import in_words, without_quotes
+
+SECRET = "the-text-of-a-row"
+
+
+def test_what_others_say_is_left_out() -> None:
+    with pytest.raises(UnexpectedError) as raised, without_quotes("a shard"):
+        int(SECRET)
+    assert str(raised.value).startswith("a shard: ValueError, line ")
+    assert str(raised.value).endswith(" of unexpected.py; expected no error")
+    shown = "".join(traceback.format_exception(raised.value))
+    assert "int(SECRET)" in shown
+    assert SECRET not in shown
+
+
+def test_our_own_errors_and_the_systems_stay_as_they_are(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"^ours$"), without_quotes("a shard"):
+        raise DataError("ours")
+    with pytest.raises(FileNotFoundError), without_quotes("a shard"):
+        (tmp_path / "none").read_text()
+
+
+def test_what_is_not_expected_is_tried_again() -> None:
+    states: Any = [SimpleNamespace(data=error("words")) for error in (UnexpectedError, DataError)]
+    run: Any = None
+    assert [unless_refused(run, run, state) for state in states] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (DataError("rows.csv:\n damaged"), "rows.csv: damaged"),
+        (MillstreamError("stopped"), "stopped"),
+        (ValueError(SECRET), "ValueError"),
+        (OSError(28, "No space left on device", SECRET), "OSError: No space left on device"),
+        (OSError(SECRET), "OSError"),
+        (KeyError(SECRET), "KeyError"),
+    ],
+)
+def test_an_error_in_words_quotes_no_row(error: Exception, words: str) -> None:
+    assert in_words(error) == words
