@@ -13,7 +13,7 @@ import pytest
 
 from tests.builders import Trained
 from tests.faults.scoring_command import state_folder
-from tests.operation import Operation, free_ports, marked, process_of, until
+from tests.operation import FINAL, Operation, free_ports, marked, process_of, rows_in, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -103,6 +103,24 @@ def test_a_run_shows_its_progress_its_log_and_its_summary(
     assert artifacts["scoring-progress"]["data"] == 100
     assert "3 of 3 rows" in artifacts["scoring-progress"]["description"]
     assert "scoring-summary" in artifacts
+
+
+def test_progress_moves_while_a_run_is_under_way(operation: Operation, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    rows_in(folder, "many", rows=20_000)
+    parameters = {"inputs": [str(folder)], "output_dir": str(tmp_path / "out"), "shard_rows": 500}
+    run = operation.start("score-shards/on-demand", parameters)
+    seen: list[float] = []
+
+    def is_done() -> bool:
+        progress = operation.artifacts_of(run).get("scoring-progress")
+        seen.append(progress["data"] if progress else 0)
+        return operation.state(run)["name"] in FINAL
+
+    until(is_done, f"{run}: its end")
+    assert operation.state(run)["name"] == "Completed"
+    assert seen == sorted(seen)
+    assert any(0 < percent < 100 for percent in seen)
 
 
 def test_the_form_refuses_bad_values_by_the_name_of_their_field(operation: Operation) -> None:
