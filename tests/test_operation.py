@@ -13,7 +13,7 @@ import pytest
 
 from tests.builders import Trained
 from tests.faults.scoring_command import state_folder
-from tests.operation import Operation, free_ports, marked, process_of, until
+from tests.operation import FINAL, Operation, free_ports, marked, process_of, rows_in, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -126,6 +126,24 @@ def test_a_row_explained_by_the_worker_leaves_no_text_in_a_log(
     until(lambda: (logs / "worker.log").read_text().count(record.stem) >= 2, "the table")
     assert [path.name for path in logs.iterdir() if "Xylophon" in path.read_text()] == []
     assert not any("Xylophon" in operation.log_of(run) for run in runs)
+
+
+def test_progress_moves_while_a_run_is_under_way(operation: Operation, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    rows_in(folder, "many", rows=20_000)
+    parameters = {"inputs": [str(folder)], "output_dir": str(tmp_path / "out"), "shard_rows": 500}
+    run = operation.start("score-shards/on-demand", parameters)
+    seen: list[float] = []
+
+    def is_done() -> bool:
+        progress = operation.artifacts_of(run).get("scoring-progress")
+        seen.append(progress["data"] if progress else 0)
+        return operation.state(run)["name"] in FINAL
+
+    until(is_done, f"{run}: its end")
+    assert operation.state(run)["name"] == "Completed"
+    assert seen == sorted(seen)
+    assert any(0 < percent < 100 for percent in seen)
 
 
 def test_the_form_refuses_bad_values_by_the_name_of_their_field(operation: Operation) -> None:

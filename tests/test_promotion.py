@@ -25,10 +25,11 @@ def build(finetuned_model: str, **parameters: Any) -> dict[str, Any]:
     return report
 
 
-def score(home: Path, rows: Path) -> pd.DataFrame:
-    """Score `rows` with the champion, into the folder of the time before."""
+def score(home: Path, rows: Path, why: str) -> pd.DataFrame:
+    """Score `rows` as the time before, with the champion of now."""
     summary = score_shards([str(rows)], str(home / "scored"))
     assert summary["scored"] == 300
+    assert summary["scored_because"] == {why: 1}
     return pd.read_parquet(home / "scored" / "predictions")
 
 
@@ -49,7 +50,7 @@ def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
     assert "is below" in version.tags["promotion_reason"]
     assert registry.aliases(NAME) == {"champion": 1, "challenger": 2}
 
-    rows = score(home, labelled_csv)
+    rows = score(home, labelled_csv, why="new")
     (old_uri,) = set(rows["inference_pipeline_model_uri"])
 
     equal = train_tiny(tiny_base, labelled_csv, seed=7)
@@ -60,14 +61,14 @@ def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
     assert registry.aliases("dl_finetuned_model") == {"champion": 3, "challenger": 2}
 
     # No answer of an earlier champion is given as the new one's.
-    rows = score(home, labelled_csv)
+    rows = score(home, labelled_csv, why="the model changed")
     assert old_uri not in set(rows["inference_pipeline_model_uri"])
     assert not rows["cached"].any()
 
     promote_pipeline(version="previous", reason="it was better")
     assert registry.aliases(NAME)["champion"] == 1
     # Its answers are still there.
-    rows = score(home, labelled_csv)
+    rows = score(home, labelled_csv, why="the model changed")
     assert set(rows["inference_pipeline_model_uri"]) == {old_uri}
     assert rows["cached"].all()
 
