@@ -176,7 +176,7 @@ def _netrc() -> httpx.NetRCAuth | None:
     path = named or Path("~/.netrc").expanduser()
     try:
         # Of a file that is not named, Python checks that nobody else may read it.
-        return httpx.NetRCAuth(named and str(named))
+        return httpx.NetRCAuth(str(named) if named else None)
     except FileNotFoundError:
         return None
     except NetrcParseError as error:  # its text may quote a password
