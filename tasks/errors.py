@@ -1,6 +1,7 @@
 """The errors a user can cause or mend, each with the exit code of the command line.
 
     MillstreamError                 1  a run that could not finish
+    ├── UnexpectedError             1  what none of these says; worth another attempt
     ├── ParameterError              2  a parameter is missing, unknown or out of bounds
     ├── DataError                   3  a file, row, column or label is not usable
     ├── DownloadError               4  a transfer failed or brought something else
@@ -10,7 +11,6 @@
     ├── OutputInUseError            7  another run holds the output folder
     ├── OutputError                 8  the output folder cannot be written, as on a full disk
     ├── ProofError                  9  the published rows are not those of the input
-    ├── UnexpectedError             1  something that no other of these says; worth another attempt
     ├── TrackingError              10  all is published, but MLflow has no record of the run
     └── StoppedError              143  the run was told to end
 

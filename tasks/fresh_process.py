@@ -18,7 +18,10 @@ def main(model_uri: str, question: Path, answer: Path) -> None:
     """Predict the texts in `question` without the cache and write the answers to `answer`."""
     texts = json.loads(question.read_text(encoding="utf-8"))
     model = mlflow.pyfunc.load_model(model_uri)
-    rows = model.predict(pd.DataFrame({"text": texts}), params={"use_cache": False})
+    try:
+        rows = model.predict(pd.DataFrame({"text": texts}), params={"use_cache": False})
+    except Exception as error:  # noqa: BLE001 -- whatever it is, its words may quote a text
+        sys.exit(f"{type(error).__name__} while predicting")
     answer.write_text(json.dumps(rows["text"].tolist()), encoding="utf-8")
 
 

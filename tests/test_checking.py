@@ -6,9 +6,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
+from mlflow.pyfunc.utils import pyfunc
 
-from tasks import packaging
+from tasks import fresh_process, packaging
 from tasks.checking import _score_gap, check
 from tasks.errors import ModelError
 from tasks.pipelines import LoggedPipeline, PipelineParameters
@@ -119,3 +121,18 @@ def test_a_bare_label_passes_where_it_is_the_likeliest_or_as_good() -> None:
     assert _score_gap(plain, 0, "bad", {"good": 0.500001, "bad": 0.499999}) < 1e-5
     with pytest.raises(ModelError, match="expected what models:/f/1 says: good"):
         _score_gap(plain, 0, "bad", {"good": 0.7, "bad": 0.3})
+
+
+@pyfunc  # type: ignore[untyped-decorator]
+def quoting(model_input: list[str]) -> list[str]:
+    """Fail as a model does whose error quotes what it was asked."""
+    raise ValueError(model_input[0])
+
+
+def test_a_text_that_the_fresh_process_fails_on_is_not_said(tmp_path: Path) -> None:
+    mlflow.pyfunc.save_model(tmp_path / "model", python_model=quoting, pip_requirements=[])
+    question = tmp_path / "question.json"
+    question.write_text(json.dumps(["the-text-of-a-row"]))
+    with pytest.raises(SystemExit) as ended:
+        fresh_process.main(str(tmp_path / "model"), question, tmp_path / "answer.json")
+    assert ended.value.code == "ValueError while predicting"

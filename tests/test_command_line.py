@@ -218,6 +218,7 @@ def test_flow_that_completes_is_code_0(
 
 CODES = {
     "MillstreamError": 1,
+    "UnexpectedError": 1,
     "ParameterError": 2,
     "DataError": 3,
     "DownloadError": 4,

@@ -3,7 +3,6 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import LogFilter, LogFilterTimestamp
 from prefect.client.schemas.sorting import ArtifactSort
 
 from flows.score_shards import score_shards
@@ -38,8 +36,6 @@ from tasks.scoring_types import InputFile, ScoringModel, ScoringParameters, Surv
 from tasks.tracking import connect
 from tests.builders import Trained
 from tests.http_server import Reply, serving
-
-SECRET = "the-text-of-a-row"
 
 
 @pytest.fixture
@@ -708,37 +704,3 @@ def test_parameter_that_cannot_be_used_is_named_before_any_work(
     with pytest.raises(error, match=f"^{message}"):
         score_shards.fn(**given | parameters)
     assert not (tmp_path / "out").exists()
-
-
-# What is logged and kept
-
-
-def test_no_text_of_a_row_is_logged_shown_or_kept_by_prefect(
-    trained: Trained,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    started = datetime.now(UTC)
-    folder = tmp_path / "in"
-    folder.mkdir()
-    (folder / "good.csv").write_text(f"text\n{SECRET}\n{SECRET} 很好看的电影\n")
-    (folder / "wide.csv").write_text(f"text\n{SECRET},{SECRET}\n")
-    (folder / "headless.csv").write_text(f"{SECRET}\n{SECRET}\n")
-    (folder / "cut.jsonl").write_text(f'{{"text": "{SECRET}"}}\n{{"text": "{SECRET}\n')
-    (folder / "mixed.jsonl").write_text(f'{{"text": "{SECRET}"}}\n{{"text": 1}}\n')
-    (folder / "bytes.jsonl").write_bytes(b'{"text": "' + SECRET.encode() + b'\xff"}\n')
-    caplog.set_level(logging.DEBUG)
-    with pytest.raises(ShardsFailedError, match="1 of 6 shards failed"):
-        score_shards([str(folder)], str(tmp_path / "out"))
-    score_shards([str(folder)], str(tmp_path / "out"), dry_run=True)
-    shown = capsys.readouterr()
-    kept = (tmp_path / "out" / "manifest.json").read_text()
-    since = LogFilter(timestamp=LogFilterTimestamp(after_=started))
-    with get_client(sync_client=True) as client:
-        artifacts = client.read_artifacts(sort=ArtifactSort.CREATED_DESC, limit=1)
-        lines = client.read_logs(since)
-    everything = f"{caplog.text}{shown}{kept}{artifacts}{lines}"
-    assert "read: 2 cells; expected 1" in everything
-    assert SECRET not in everything
-    assert SECRET in str(pq.read_table(next((tmp_path / "out").glob("predictions/good*"))))

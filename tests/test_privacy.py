@@ -1,0 +1,135 @@
+"""No text of a row is where it should not be: all that a run writes is searched for it."""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
+
+from flows.score_shards import score_shards
+from tasks.errors import DataError, ShardsFailedError
+from tests.builders import Trained, train_tiny
+
+SECRET = "the-text-of-a-row"
+
+# What holds texts on purpose; docs/operate.md names it.
+TABLES = {".parquet", ".csv", ".jsonl"}
+
+
+@pytest.fixture
+def written(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., list[str]]:
+    """Tell which files of some folders have the secret, or of Prefect, or the log, or terminal."""
+    caplog.set_level(logging.DEBUG)
+
+    def written(*folders: Path) -> list[str]:
+        shown = capfd.readouterr()
+        said = {"logged": caplog.text, "printed": shown.out, "on standard error": shown.err}
+        database = Path(PREFECT_API_DATABASE_CONNECTION_URL.value().partition(":///")[2])
+        places = [*folders, database.parent, Path(os.environ["PREFECT_HOME"])]
+        files = {path for place in places for path in place.rglob("*") if path.is_file()}
+        stored = b"".join(path.read_bytes() for path in database.parent.glob(f"{database.name}*"))
+        assert os.fsencode(tmp_path) in stored  # as parameters and logs are
+        return [
+            *(name for name, words in said.items() if SECRET in words),
+            *(str(path) for path in files if is_searched(path) and holds_secret(path)),
+        ]
+
+    return written
+
+
+def is_searched(path: Path) -> bool:
+    return path.suffix not in TABLES and "prediction-cache" not in path.parts
+
+
+def holds_secret(path: Path) -> bool:
+    return SECRET.encode() in path.read_bytes()
+
+
+def test_scoring_writes_texts_nowhere_but_in_its_tables(
+    trained: Trained, tmp_path: Path, written: Callable[..., list[str]]
+) -> None:
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    (folder / "good.csv").write_text(
+        f"text,label,{SECRET}\n{SECRET},{SECRET},{SECRET}\n{SECRET} 很好看的电影,positive,\n"
+    )
+    (folder / "wide.csv").write_text(f"text,label\n{SECRET},{SECRET},{SECRET}\n")
+    (folder / "headless.csv").write_text(f"{SECRET},a\n{SECRET},b\n")
+    (folder / "twice.csv").write_text(f"{SECRET},{SECRET}\n{SECRET},b\n")
+    lines = [
+        f'{{"text": "{SECRET}", "label": "{SECRET}"}}',
+        f'{{"text": 1, "label": null, "{SECRET}": 2}}',
+        f'{{"text": {{"{SECRET}": "{SECRET}"}}, "label": "x"}}',
+        f'{{"text": "{SECRET}',
+    ]
+    (folder / "mixed.jsonl").write_text("\n".join(lines))
+    (folder / "bytes.jsonl").write_bytes(
+        b'{"label": "x", "text": "' + SECRET.encode() + b'\xff"}\n'
+    )
+    days = pa.array([2**30, 1], pa.int32()).view(pa.date32())
+    pq.write_table(pa.table({"text": days, "label": [SECRET, SECRET]}), folder / "days.parquet")
+    (folder / "broken.parquet").write_bytes(f"PAR1{SECRET}PAR1".encode())
+    with pytest.raises(ShardsFailedError):
+        score_shards(
+            [str(folder)], str(output), label_column="label", report_examples=0, shard_rows=2
+        )
+    score_shards([str(folder)], str(output), label_column="label", dry_run=True)
+    assert written(trained.home, output) == []
+    assert any(SECRET in str(pq.read_table(path)) for path in output.glob("predictions/good*"))
+    assert holds_secret(next(output.glob("rejected/wide*")))
+
+
+@pytest.mark.parametrize(
+    ("content", "suffix", "parameters"),
+    [
+        (f"{SECRET},a\n{SECRET},b\n", ".csv", {}),
+        (f"text,label\n{SECRET},a,b\n", ".csv", {}),
+        (f"text,label\n{SECRET},{SECRET}\n{SECRET},{SECRET}\n", ".csv", {}),
+        (f"text,label\n{SECRET},{SECRET}\n", ".csv", {"label_names": ["x", "y"]}),
+        (f'{{"text": "a", "{SECRET}": 1}}\n{{"text": "a", "{SECRET}": "b"}}\n', ".jsonl", {}),
+        (f'{{"text": "{SECRET}\n', ".jsonl", {}),
+        (
+            "text,label\n" + "".join(f"{SECRET} {row},{'ab'[row % 2]}\n" for row in range(60)),
+            ".csv",
+            {"text_column": "label", "label_column": "text"},
+        ),
+    ],
+)
+def test_training_on_damaged_data_writes_no_text(
+    home: Path,
+    prefect_harness: None,
+    tiny_base: Path,
+    tmp_path: Path,
+    written: Callable[..., list[str]],
+    content: str,
+    suffix: str,
+    parameters: dict[str, Any],
+) -> None:
+    data = tmp_path / f"data{suffix}"
+    data.write_text(content)
+    with pytest.raises(DataError):
+        train_tiny(tiny_base, data, **parameters)
+    assert written(home) == []
+
+
+def test_training_writes_texts_nowhere_but_in_its_tables(
+    home: Path,
+    prefect_harness: None,
+    tiny_base: Path,
+    tmp_path: Path,
+    written: Callable[..., list[str]],
+) -> None:
+    data = tmp_path / "data.csv"
+    rows = [(f"{SECRET} {row}", ("good", "bad")[row % 2], SECRET) for row in range(120)]
+    pd.DataFrame(rows, columns=["text", "label", SECRET]).to_csv(data, index=False)
+    train_tiny(tiny_base, data, epochs=1)
+    assert written(home) == []
+    assert any(holds_secret(path) for path in home.glob("mlartifacts/**/*.parquet"))
