@@ -81,6 +81,14 @@ def _prefect_server(settings: Settings) -> Service:
             "PREFECT_UI_URL": _own_server(settings),
             # Prefect's default lets the pages of any site in a local browser call the API.
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": _own_server(settings),
+            # What automations wait for; by default a server that was away for a minute more than
+            # they wait forgets it when it starts, and runs that were cut off stay Running.
+            "PREFECT_SERVER_EVENTS_EXPIRED_BUCKET_BUFFER": "P30D",
+            # Under PREFECT_HOME; kept in memory, they would go with the server, and a run ends
+            # when it cannot renew the lease of its slot.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
+                "prefect.server.concurrency.lease_storage.filesystem"
+            ),
         },
         address=_own_server(settings),
         health=f"{_own_server(settings)}/api/health",

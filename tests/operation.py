@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -101,21 +102,29 @@ class Operation:
         return found.json()
 
     def submit(
-        self, deployment: str, parameters: dict[str, Any], tags: tuple[str, ...] = ()
+        self,
+        deployment: str,
+        parameters: dict[str, Any],
+        tags: tuple[str, ...] = (),
+        delay: float = 0,
     ) -> httpx.Response:
-        """Ask for a run, as the form in the UI does."""
+        """Ask for a run in `delay` seconds, as the form in the UI does."""
+        due = datetime.now(UTC) + timedelta(seconds=delay)
         found = self.get(f"/deployments/name/{deployment}")
         body = {
             "parameters": parameters,
             "tags": list(tags),
             "enforce_parameter_schema": True,
-            "state": {"type": "SCHEDULED"},
+            "state": {
+                "type": "SCHEDULED",
+                "state_details": {"scheduled_time": due.isoformat()},
+            },
         }
         return self.post(f"/deployments/{found['id']}/create_flow_run", body)
 
-    def start(self, deployment: str, parameters: dict[str, Any], tags: tuple[str, ...] = ()) -> str:
-        """Ask for a run and return its id."""
-        submitted = self.submit(deployment, parameters, tags)
+    def start(self, deployment: str, parameters: dict[str, Any], **arguments: Any) -> str:
+        """Ask for a run, as `submit` does, and return its id."""
+        submitted = self.submit(deployment, parameters, **arguments)
         assert submitted.is_success, submitted.text
         return str(submitted.json()["id"])
 

@@ -22,6 +22,9 @@ from tests.operation import Operation, is_manager, marked, process_of, rows_in, 
 
 pytestmark = pytest.mark.timeout(900)
 
+# Prefect forgets, unless it is told otherwise, what it waited for until a minute ago.
+OUTAGE_S = 60 + 15
+
 
 @pytest.mark.parametrize("service", ["mlflow", "prefect"])
 def test_a_server_that_is_killed_comes_back(operation: Operation, service: str) -> None:
@@ -29,6 +32,22 @@ def test_a_server_that_is_killed_comes_back(operation: Operation, service: str) 
     process.kill()
     until(lambda: not process.is_running(), "killed")
     until(lambda: operation.command("status").returncode == 0, f"{service} is back")
+
+
+def test_a_slot_outlives_the_server_that_gave_it(operation: Operation) -> None:
+    slot = {"name": "outlives", "limit": 1}
+    assert operation.post("/v2/concurrency_limits/", slot).is_success
+    taken = operation.post(
+        "/v2/concurrency_limits/increment-with-lease", {"names": ["outlives"], "slots": 1}
+    )
+    server = process_of(operation, "prefect")
+    server.kill()
+    until(lambda: not server.is_running(), "killed")
+    until(lambda: operation.command("status").returncode == 0, "prefect is back")
+    # As the engine of a run does, which ends the run if it is refused.
+    lease = taken.json()["lease_id"]
+    renewed = operation.post(f"/v2/concurrency_limits/leases/{lease}/renew", {})
+    assert renewed.is_success, renewed.text
 
 
 def test_the_run_that_loses_an_output_folder_ends_cancelled_and_disturbs_no_one(
@@ -161,6 +180,32 @@ def test_a_run_that_died_with_its_worker_is_crashed_once_and_its_slot_is_free(
     operation.complete("score-shards/nightly", parameters | {"inputs": [str(small)]})
     states = operation.get(f"/flow_run_states/?flow_run_id={run}")
     assert [state["name"] for state in states].count("Crashed") == 1
+
+
+def test_an_outage_leaves_no_run_behind_and_no_slot_taken(
+    operation: Operation, impatient: None, tmp_path: Path
+) -> None:
+    parameters = slow_scoring(tmp_path)
+    small = {**parameters, "inputs": [str(rows_in(tmp_path / "in", "small"))]}
+    run = operation.start("score-shards/nightly", parameters)
+    operation.wait_for(run, {"Running"})
+    due = operation.start(
+        "score-shards/on-demand",
+        {**small, "output_dir": str(tmp_path / "late")},
+        delay=30,
+    )
+    for process in marked(operation.home):
+        process.kill()
+    until(lambda: not marked(operation.home), "killed")
+    time.sleep(OUTAGE_S)
+    up = operation.command("up")
+    assert up.returncode == 0, up.stderr
+
+    state = operation.wait_for(run)
+    assert state["name"] == "Crashed"
+    assert state["message"].endswith("its process died")
+    assert operation.wait_for(due)["name"] == "Completed"
+    operation.complete("score-shards/nightly", small)
 
 
 def test_a_failed_scheduled_run_is_told_once_and_others_are_not(
