@@ -8,14 +8,13 @@ from tasks.errors import MillstreamError
 INTERRUPTED = 130
 
 
-def run(command: Callable[[], None]) -> int:
-    """Run a command and return its exit code; see `flows.command_line`."""
+def run(command: Callable[[], int | None]) -> int:
+    """Run a command and return its exit code, 0 if it has none; see `flows.command_line`."""
     try:
-        command()
+        return command() or 0
     except MillstreamError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\n")
         return INTERRUPTED
-    return 0

@@ -4,9 +4,11 @@ Nothing is made up: the servers, the worker, its runs and what kills them are re
 """
 
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,25 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.automations import USUAL_PATIENCE, Patience, create_automations
+from deployments.supervision import Supervisor
 from tasks.settings import Settings
-from tests.operation import Operation, is_manager, marked, process_of, rows_in, runs_in, until
+from tests.operation import (
+    Operation,
+    free_ports,
+    in_operation,
+    is_manager,
+    marked,
+    process_of,
+    rows_in,
+    runs_in,
+    until,
+)
 
 pytestmark = pytest.mark.timeout(900)
 
 # Prefect forgets, unless it is told otherwise, what it waited for until a minute ago.
 OUTAGE_S = 60 + 15
+WAITING = "waiting for another make up or make down to end\n"
 
 
 @pytest.mark.parametrize("service", ["mlflow", "prefect"])
@@ -144,6 +158,17 @@ def impatient(operation: Operation) -> Iterator[None]:
         yield
 
 
+def kill_all(operation: Operation) -> None:
+    """Kill everything at once, as a machine does that stops."""
+    for process in marked(operation.home):
+        process.kill()
+    until(lambda: not marked(operation.home), "killed")
+
+
+def settings_of(operation: Operation) -> Settings:
+    return Settings().model_copy(update={"home": operation.home})
+
+
 def slow_scoring(folder: Path) -> dict[str, Any]:
     """Parameters of a run that takes minutes."""
     return {
@@ -194,9 +219,7 @@ def test_an_outage_leaves_no_run_behind_and_no_slot_taken(
         {**small, "output_dir": str(tmp_path / "late")},
         delay=30,
     )
-    for process in marked(operation.home):
-        process.kill()
-    until(lambda: not marked(operation.home), "killed")
+    kill_all(operation)
     time.sleep(OUTAGE_S)
     up = operation.command("up")
     assert up.returncode == 0, up.stderr
@@ -245,6 +268,77 @@ def test_what_a_kill_left_is_ended_by_the_next_up(operation: Operation) -> None:
     finally:
         bystander.kill()
         bystander.wait()
+
+
+def test_what_listens_on_the_old_port_after_a_kill_is_not_taken_for_ours(
+    operation: Operation,
+) -> None:
+    kill_all(operation)
+    moved = replace(operation, prefect_port=free_ports(1)[0])
+    with socket.socket() as foreign:
+        foreign.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        foreign.bind(("127.0.0.1", operation.prefect_port))
+        foreign.listen()
+        up = moved.command("up")
+        assert up.returncode == 0, up.stderr
+        for service in ("prefect", "worker"):
+            killed = process_of(moved, service)
+            killed.kill()
+            until(lambda: not killed.is_running(), "killed")  # noqa: B023 -- called at once
+            until(lambda: moved.command("status").returncode == 0, f"{service} is back")
+            assert process_of(moved, service).environ()["PREFECT_API_URL"] == moved.api
+    assert operation.command("down").returncode == 0
+
+
+def test_a_prefect_server_elsewhere_is_used_and_none_is_started(
+    operation: Operation, tmp_path: Path
+) -> None:
+    assert operation.command("up").returncode == 0
+    home = tmp_path / "var"
+    home.mkdir()
+    with in_operation(home, PREFECT_API_URL=operation.api) as other:
+        assert {service.name for service in Supervisor(settings_of(other)).places} == {
+            "mlflow",
+            "worker",
+        }
+        for asked in (other, replace(other, variables={})):
+            status = asked.command("status")
+            assert status.returncode == 0, status.stderr
+            assert status.stdout.count("works") == 2
+        assert process_of(other, "worker").environ()["PREFECT_API_URL"] == operation.api
+    assert operation.command("status").returncode == 0
+
+
+@pytest.mark.parametrize("command", ["down", "up"])
+def test_of_two_at_once_one_waits_for_the_other(operation: Operation, command: str) -> None:
+    both = [operation.begin(command) for _ in range(2)]
+    said = [each.communicate(timeout=180)[1] for each in both]
+    assert [each.returncode for each in both] == [0, 0], said
+    assert sorted(said) == ["", WAITING]
+    managers = [process for process in marked(operation.home) if is_manager(process)]
+    assert len(managers) == ["down", "up"].index(command)
+
+
+def test_up_waits_for_an_interrupted_down_and_down_for_up(operation: Operation) -> None:
+    worker = process_of(operation, "worker")
+    worker.suspend()  # so that its end takes a while
+    down = operation.begin("down")
+    until(lambda: Supervisor(settings_of(operation)).condition == "ending", "it is ending")
+    down.send_signal(signal.SIGINT)
+    down.communicate(timeout=60)
+    assert down.returncode == 130
+    status = operation.command("status")
+    assert (status.returncode, status.stdout) == (1, "all is being ended\n")
+
+    up = operation.begin("up")
+    time.sleep(5)  # by then it waits
+    worker.resume()
+    until(lambda: Supervisor(settings_of(operation)).condition == "up", "it has started")
+    again = operation.command("down")
+    assert (again.returncode, again.stdout, again.stderr) == (0, "all is down\n", WAITING)
+    _, said = up.communicate(timeout=10)
+    assert up.returncode == 0, said
+    assert marked(operation.home) == []
 
 
 def test_up_that_is_interrupted_leaves_nothing_behind(operation: Operation) -> None:
