@@ -85,6 +85,17 @@ class Operation:
             text=True,
         )
 
+    def deploy(self, project_file: Path) -> None:
+        """Deploy what a file of one's own has."""
+        command = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(project_file)]
+        subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=REPOSITORY,
+            env=self.environment() | {"PREFECT_API_URL": self.api},
+            check=True,
+            capture_output=True,
+        )
+
     def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
         """Send a request, again while the server's database is busy, as Prefect's clients do."""
         answers = [httpx.post(f"{self.api}{path}", json=body, timeout=30)]

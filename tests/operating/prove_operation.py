@@ -3,6 +3,8 @@
 Nothing is made up: the servers, the worker, its runs and what kills them are real.
 """
 
+import json
+import os
 import signal
 import socket
 import time
@@ -15,10 +17,13 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.automations import USUAL_PATIENCE, Patience, create_automations
+from deployments.check_config import PROJECT_FILE
+from deployments.registering import register
 from deployments.supervision import Supervisor
 from tasks.settings import Settings
 from tests.operation import (
@@ -37,6 +42,7 @@ pytestmark = pytest.mark.timeout(900)
 
 # Prefect forgets, unless it is told otherwise, what it waited for until a minute ago.
 OUTAGE_S = 60 + 15
+PENDING = {"Pending", "Submitting", "InfrastructurePending"}
 WAITING = "waiting for another make up or make down to end\n"
 
 
@@ -113,26 +119,76 @@ def test_a_run_again_does_the_rest_and_only_failed_just_that(
     assert good.exists()
 
 
-def test_a_new_champion_has_the_inbox_scored_again_once(operation: Operation) -> None:
-    rows_in(operation.home / "inbox", "letter")
-    before = len(operation.runs_of("score-shards/rescore"))
+def test_each_new_champion_has_the_inbox_scored_again_and_the_last_one_stays(
+    operation: Operation,
+) -> None:
+    def rescored() -> list[str]:
+        return [run["state_name"] for run in operation.runs_of("score-shards/rescore")]
+
+    def scored_by() -> str:
+        manifest = operation.home / "scored" / "inbox" / "manifest.json"
+        return str(json.loads(manifest.read_text())["summary"]["model_uri"])
+
+    earlier = time.time() - 600  # not as if somebody were writing
+    os.utime(rows_in(operation.home / "inbox", "letter"), (earlier, earlier))
+    before = len(rescored())
     operation.complete(
         "build-inference-pipeline/rebuild-and-promote", {"finetuned_model": "1", "max_tokens": 24}
     )
-    until(lambda: len(operation.runs_of("score-shards/rescore")) == before + 1, "re-scoring")
-    (run, *_) = operation.runs_of("score-shards/rescore")
-    built = run["parameters"]["model_uri"]
+    until(lambda: rescored() == ["Completed"] * (before + 1), "re-scoring")
+    built = scored_by()
     assert built.removeprefix("models:/inference_pipeline_model/") not in ("", "1")
-    assert operation.wait_for(run["id"])["name"] == "Completed"
 
-    # A command uses the server that is up, so that its events arrive as well.
-    for version in (built, "1"):  # the champion that it is already, and another
+    # A command uses the server that is up, so that its events arrive as well. The first promotes
+    # the champion that it is already; of the others, the second does not wait for the re-scoring.
+    for version in (built, "1", built):
         assert operation.command("promote_pipeline", "--version", version).returncode == 0
-    until(lambda: len(operation.runs_of("score-shards/rescore")) == before + 2, "re-scoring")
-    uris = {run["parameters"]["model_uri"] for run in operation.runs_of("score-shards/rescore")}
-    assert uris >= {built, "models:/inference_pipeline_model/1"}
+    until(lambda: rescored() == ["Completed"] * (before + 3), "re-scoring")
+    assert scored_by() == built
     time.sleep(5)
-    assert len(operation.runs_of("score-shards/rescore")) == before + 2
+    assert len(rescored()) == before + 3
+
+
+def test_what_the_project_file_no_longer_has_is_removed_and_what_others_made_stays(
+    operation: Operation,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MILLSTREAM_HOME", str(operation.home))  # the file takes it from there
+    settings = settings_of(operation)
+    project = yaml.safe_load(PROJECT_FILE.read_text())
+    rescore = next(found for found in project["deployments"] if found["name"] == "rescore")
+    (trigger,) = rescore["triggers"]
+    schedule = {"slug": "old", "cron": "0 2 * * *", "timezone": "Etc/UTC"}
+    old = rescore | {
+        "name": "old",
+        "schedules": [schedule],
+        "triggers": [trigger | {"name": "old trigger"}],
+    }
+    files = {name: tmp_path / f"{name}.yaml" for name in ("with-old", "by-hand")}
+    with_old = project | {"deployments": [*project["deployments"], old]}
+    files["with-old"].write_text(yaml.safe_dump(with_old))
+    files["by-hand"].write_text(
+        yaml.safe_dump(project | {"deployments": [rescore | {"name": "mine", "triggers": []}]})
+    )
+
+    def names() -> set[str]:
+        return {found["name"] for found in operation.post("/deployments/filter", {}).json()}
+
+    def triggers() -> set[str]:
+        return {found["name"] for found in operation.post("/automations/filter", {}).json()}
+
+    operation.deploy(files["by-hand"])
+    register(operation.api, settings, files["with-old"])
+    assert {"old", "mine"} <= names()
+    assert "old trigger" in triggers()
+    register(operation.api, settings)
+    assert "mine" in names()
+    assert "old" not in names()
+    assert triggers().isdisjoint({"old trigger"})
+    removed = "removed the deployment old of flows/score_shards.py:score_shards, which prefect.yaml"
+    assert removed in capsys.readouterr().err
 
 
 @contextmanager
@@ -191,10 +247,7 @@ def test_a_run_that_died_with_its_worker_is_crashed_once_and_its_slot_is_free(
 ) -> None:
     parameters = slow_scoring(tmp_path)
     run = operation.start("score-shards/nightly", parameters)
-    before = (
-        {"Running"} if when == "Running" else {"Pending", "Submitting", "InfrastructurePending"}
-    )
-    operation.wait_for(run, before)
+    operation.wait_for(run, {"Running"} if when == "Running" else PENDING)
     for process in [process_of(operation, "worker"), *runs_in(operation)]:
         process.kill()
     state = operation.wait_for(run)
