@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -193,8 +193,9 @@ class Supervisor:
     def _ask(self, method: str, *arguments: object) -> Any:
         # A proxy holds one connection, which a restart of the other side would break.
         transport: Any = SupervisorTransport(None, None, f"unix://{self._socket}")
-        proxy: Any = ServerProxy("http://127.0.0.1", transport=transport)
-        return getattr(proxy.supervisor, method)(*arguments)
+        with closing(transport):
+            proxy: Any = ServerProxy("http://127.0.0.1", transport=transport)
+            return getattr(proxy.supervisor, method)(*arguments)
 
     def _configuration(self, services: Sequence[Service], api: str) -> configparser.RawConfigParser:
         configuration = configparser.RawConfigParser()

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pandas as pd
@@ -103,6 +104,16 @@ class Operation:
             time.sleep(1)
             answers.append(httpx.post(f"{self.api}{path}", json=body, timeout=30))
         return answers[-1]
+
+    def emit(self, resource: str, event: str) -> None:
+        """Send an event, as the process of a run does."""
+        body = {
+            "id": str(uuid4()),
+            "occurred": datetime.now(UTC).isoformat(),
+            "event": event,
+            "resource": {"prefect.resource.id": resource},
+        }
+        httpx.post(f"{self.api}/events", json=[body], timeout=30).raise_for_status()
 
     def patch(self, path: str, body: dict[str, Any]) -> None:
         httpx.patch(f"{self.api}{path}", json=body, timeout=30).raise_for_status()

@@ -260,6 +260,26 @@ def test_a_run_that_died_with_its_worker_is_crashed_once_and_its_slot_is_free(
     assert [state["name"] for state in states].count("Crashed") == 1
 
 
+def test_a_run_that_lives_is_not_crashed_when_the_server_saw_half_of_its_start(
+    operation: Operation,
+) -> None:
+    flow = operation.get("/flows/name/score-shards")["id"]
+    with automations(operation, Patience(start=timedelta(seconds=25))):
+        run = operation.post("/flow_runs/", {"flow_id": flow}).json()["id"]
+        operation.set_state(run, "PENDING")
+        pending = time.monotonic()
+        server = process_of(operation, "prefect")
+        server.kill()
+        until(lambda: not server.is_running(), "killed")
+        until(lambda: operation.command("status").returncode == 0, "prefect is back")
+        operation.set_state(run, "RUNNING")
+        while time.monotonic() < pending + 35:
+            operation.emit(f"prefect.flow-run.{run}", "prefect.flow-run.heartbeat")
+            time.sleep(2)
+        assert operation.state(run)["name"] == "Running"
+        operation.set_state(run, "COMPLETED")
+
+
 def test_an_outage_leaves_no_run_behind_and_no_slot_taken(
     operation: Operation, impatient: None, tmp_path: Path
 ) -> None:
