@@ -26,6 +26,8 @@ from deployments.check_config import PROJECT_FILE
 from deployments.registering import register
 from deployments.supervision import Supervisor
 from tasks.settings import Settings
+from tests.builders import Trained
+from tests.faults.scoring_command import state_folder
 from tests.operation import (
     Operation,
     free_ports,
@@ -41,29 +43,22 @@ from tests.operation import (
 pytestmark = pytest.mark.timeout(900)
 
 # Prefect forgets, unless it is told otherwise, what it waited for until a minute ago.
-OUTAGE_S = 60 + 15
+OUTAGE_S = 60 + 12
 PENDING = {"Pending", "Submitting", "InfrastructurePending"}
 WAITING = "waiting for another make up or make down to end\n"
 
 
-@pytest.mark.parametrize("service", ["mlflow", "prefect"])
-def test_a_server_that_is_killed_comes_back(operation: Operation, service: str) -> None:
-    process = process_of(operation, service)
-    process.kill()
-    until(lambda: not process.is_running(), "killed")
-    until(lambda: operation.command("status").returncode == 0, f"{service} is back")
-
-
-def test_a_slot_outlives_the_server_that_gave_it(operation: Operation) -> None:
+def test_servers_that_are_killed_come_back_and_slots_outlive_them(operation: Operation) -> None:
     slot = {"name": "outlives", "limit": 1}
     assert operation.post("/v2/concurrency_limits/", slot).is_success
     taken = operation.post(
         "/v2/concurrency_limits/increment-with-lease", {"names": ["outlives"], "slots": 1}
     )
-    server = process_of(operation, "prefect")
-    server.kill()
-    until(lambda: not server.is_running(), "killed")
-    until(lambda: operation.command("status").returncode == 0, "prefect is back")
+    servers = [process_of(operation, service) for service in ("prefect", "mlflow")]
+    for server in servers:
+        server.kill()
+    until(lambda: not any(server.is_running() for server in servers), "killed")
+    until(lambda: operation.command("status").returncode == 0, "both are back")
     # As the engine of a run does, which ends the run if it is refused.
     lease = taken.json()["lease_id"]
     renewed = operation.post(f"/v2/concurrency_limits/leases/{lease}/renew", {})
@@ -216,9 +211,11 @@ def impatient(operation: Operation) -> Iterator[None]:
 
 def kill_all(operation: Operation) -> None:
     """Kill everything at once, as a machine does that stops."""
-    for process in marked(operation.home):
+    processes = marked(operation.home)
+    for process in processes:
         process.kill()
-    until(lambda: not marked(operation.home), "killed")
+    _, alive = psutil.wait_procs(processes, timeout=30)
+    assert alive == []
 
 
 def settings_of(operation: Operation) -> Settings:
@@ -343,6 +340,23 @@ def test_what_a_kill_left_is_ended_by_the_next_up(operation: Operation) -> None:
         bystander.wait()
 
 
+def test_a_prefect_server_elsewhere_is_used_and_none_is_started(
+    operation: Operation, trained: Trained, tmp_path: Path
+) -> None:
+    home = state_folder(trained.home, tmp_path / "var")
+    with in_operation(home, PREFECT_API_URL=operation.api) as other:
+        assert {service.name for service in Supervisor(settings_of(other)).places} == {
+            "mlflow",
+            "worker",
+        }
+        for asked in (other, replace(other, variables={})):
+            status = asked.command("status")
+            assert status.returncode == 0, status.stderr
+            assert status.stdout.count("works") == 2
+        assert process_of(other, "worker").environ()["PREFECT_API_URL"] == operation.api
+    assert operation.command("status").returncode == 0
+
+
 def test_what_listens_on_the_old_port_after_a_kill_is_not_taken_for_ours(
     operation: Operation,
 ) -> None:
@@ -361,25 +375,6 @@ def test_what_listens_on_the_old_port_after_a_kill_is_not_taken_for_ours(
             until(lambda: moved.command("status").returncode == 0, f"{service} is back")
             assert process_of(moved, service).environ()["PREFECT_API_URL"] == moved.api
     assert operation.command("down").returncode == 0
-
-
-def test_a_prefect_server_elsewhere_is_used_and_none_is_started(
-    operation: Operation, tmp_path: Path
-) -> None:
-    assert operation.command("up").returncode == 0
-    home = tmp_path / "var"
-    home.mkdir()
-    with in_operation(home, PREFECT_API_URL=operation.api) as other:
-        assert {service.name for service in Supervisor(settings_of(other)).places} == {
-            "mlflow",
-            "worker",
-        }
-        for asked in (other, replace(other, variables={})):
-            status = asked.command("status")
-            assert status.returncode == 0, status.stderr
-            assert status.stdout.count("works") == 2
-        assert process_of(other, "worker").environ()["PREFECT_API_URL"] == operation.api
-    assert operation.command("status").returncode == 0
 
 
 @pytest.mark.parametrize("command", ["down", "up"])
