@@ -78,7 +78,9 @@ def create_automations(
         ),
         _crash(
             "that never start",
-            _unless_followed(_PENDING, {"Running"}, patience.start),
+            # A server that started meanwhile may see the heartbeats a quarter of an hour before
+            # Running, which it has wait for the Pending that the one before it saw.
+            _unless_followed(_PENDING, {"Running", "heartbeat"}, patience.start),
             f"not running after {patience.start.seconds} s: its process died",
         ),
         _crash(

@@ -4,8 +4,9 @@ import sys
 
 from deployments.errors_shown import run
 from deployments.leftovers import end, leftovers
+from deployments.one_at_a_time import alone
 from deployments.supervision import Supervisor
-from tasks.settings import get_settings
+from tasks.settings import check_home, get_settings
 
 
 def down() -> None:
@@ -13,12 +14,17 @@ def down() -> None:
 
     A run that is ended counts as crashed; what it published stays, and a new run goes on from
     there.
+
+    Raises:
+        ParameterError: If the state folder cannot be written.
     """
+    check_home()
     settings = get_settings()
-    supervisor = Supervisor(settings)
-    was_running = supervisor.is_running
-    supervisor.stop()
-    rest = end(list(leftovers(settings)))
+    with alone(settings):
+        supervisor = Supervisor(settings)
+        was_running = supervisor.condition != "down"
+        supervisor.stop()
+        rest = end(list(leftovers(settings)))
     for ended in rest:
         sys.stderr.write(f"ended what was left: process {ended}\n")
     sys.stdout.write("all is down\n" if was_running or rest else "nothing was up\n")

@@ -9,7 +9,7 @@ INTERRUPTED = 130
 
 
 def run(command: Callable[[], int | None]) -> int:
-    """Run a command and return its exit code: its own, or see `flows.command_line`."""
+    """Run a command and return its exit code, 0 if it has none; see `flows.command_line`."""
     try:
         return command() or 0
     except MillstreamError as error:

@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import Worker, WorkerStatus
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from deployments.services import POOL, WORKER, Service
+from deployments.services import POOL, WORKER, Place, Service
 from deployments.supervision import ProcessState, Supervisor
 from tasks.errors import MillstreamError, ParameterError
 from tasks.settings import Settings
@@ -28,12 +28,17 @@ def check_ports(services: Sequence[Service], settings: Settings) -> None:
     """Make sure that the services can listen.
 
     Raises:
-        ParameterError: If something else listens on a port, or the address is not this machine's.
+        ParameterError: If two have the same port, something else listens on one, or the address is
+            not this machine's.
     """
+    taken: dict[int, str] = {}
     for service in services:
         if service.port is None:
             continue
         variable, port = service.port
+        if port in taken:
+            raise ParameterError(f"{variable}: {port} is {taken[port]} as well; expected another")
+        taken[port] = variable
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         with socket.socket(family) as probe:
             # As the servers do; else a port that was left a minute ago counts as taken.
@@ -47,7 +52,7 @@ def check_ports(services: Sequence[Service], settings: Settings) -> None:
                 ) from error
 
 
-def wait_until_healthy(service: Service, supervisor: Supervisor, api: str) -> None:
+def wait_until_healthy(service: Place, supervisor: Supervisor, api: str) -> None:
     """Wait until a service answers.
 
     Raises:
@@ -67,7 +72,7 @@ def wait_until_healthy(service: Service, supervisor: Supervisor, api: str) -> No
         time.sleep(_PAUSE_S)
 
 
-def answers(service: Service, process: ProcessState, api: str) -> bool:
+def answers(service: Place, process: ProcessState, api: str) -> bool:
     """Return whether a service works now: a server by its answer, a worker by its heartbeat.
 
     Args:

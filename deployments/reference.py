@@ -107,8 +107,6 @@ def _variable_rows() -> Iterator[tuple[str, ...]]:
         yield f"`{field.validation_alias}`", shown, what
     limit = f"`{DEFAULT_SIZE_LIMIT}`"
     yield "`MILLSTREAM_CACHE_SIZE_LIMIT`", limit, "Bytes of the prediction cache on disk."
-    server = "Prefect's API; without it the server of `make up`, or one for each run."
-    yield "`PREFECT_API_URL`", "", server
     yield "`PREFECT_HOME`", "`var/prefect`", "Prefect's own database and settings."
 
 

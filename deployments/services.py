@@ -4,8 +4,6 @@ import sys
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from prefect.settings import PREFECT_API_URL
-
 from tasks.settings import Settings
 
 PREFECT = "prefect"
@@ -13,25 +11,39 @@ MLFLOW = "mlflow"
 WORKER = "worker"
 POOL = "millstream"
 
+_HEALTH = {PREFECT: "/api/health", MLFLOW: "/health"}
+
 
 @dataclass(frozen=True)
-class Service:
-    """A long-lived process.
+class Place:
+    """Where a service is.
 
     Attributes:
         name: What it is called in the table, and its log file after.
-        command: The program and its arguments.
-        environment: Variables that it gets where they are not set.
         address: Where people find it; empty if it has no address.
-        health: The URL that answers with 200 when it works; empty if it has none.
-        port: The port that it listens on, and the variable that moves it; none if it does not.
     """
 
     name: str
+    address: str
+
+    @property
+    def health(self) -> str:
+        """The URL that answers with 200 when it works; empty if it has none."""
+        return self.address + _HEALTH.get(self.name, "")
+
+
+@dataclass(frozen=True)
+class Service(Place):
+    """A long-lived process.
+
+    Attributes:
+        command: The program and its arguments.
+        environment: Variables that it gets where they are not set.
+        port: The port that it listens on, and the variable that moves it; none if it does not.
+    """
+
     command: tuple[str, ...]
     environment: dict[str, str]
-    address: str = ""
-    health: str = ""
     port: tuple[str, int] | None = None
 
 
@@ -50,15 +62,12 @@ def services_of(settings: Settings) -> tuple[Service, ...]:
 
 def api_url(settings: Settings) -> str:
     """Return the address of Prefect's API: that of the server named, else that of `make up`."""
-    named = PREFECT_API_URL.value()
-    if named is None or named == settings.running_api_url:
-        return f"{_own_server(settings)}/api"
-    return str(named)
+    return settings.explicit_api_url or f"{_own_server(settings)}/api"
 
 
 def _is_elsewhere(settings: Settings) -> bool:
     named = urlsplit(api_url(settings))
-    own = {settings.host, settings.reachable_host, "localhost"}
+    own = {settings.host, urlsplit(_own_server(settings)).hostname, "localhost"}
     return named.hostname not in own or named.port != settings.prefect_port
 
 
@@ -69,6 +78,7 @@ def _own_server(settings: Settings) -> str:
 def _prefect_server(settings: Settings) -> Service:
     return Service(
         name=PREFECT,
+        address=_own_server(settings),
         command=(
             *_python("prefect", "server", "start"),
             *("--host", settings.host, "--port", str(settings.prefect_port)),
@@ -83,17 +93,23 @@ def _prefect_server(settings: Settings) -> Service:
             "PREFECT_UI_URL": _own_server(settings),
             # Prefect's default lets the pages of any site in a local browser call the API.
             "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": _own_server(settings),
+            # What automations wait for; by default a server that was away for a minute more than
+            # they wait forgets it when it starts, and runs that were cut off stay Running.
+            "PREFECT_SERVER_EVENTS_EXPIRED_BUCKET_BUFFER": "P30D",
+            # Under PREFECT_HOME; kept in memory, they would go with the server, and a run ends
+            # when it cannot renew the lease of its slot.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
+                "prefect.server.concurrency.lease_storage.filesystem"
+            ),
         },
-        address=_own_server(settings),
-        health=f"{_own_server(settings)}/api/health",
         port=("PREFECT_PORT", settings.prefect_port),
     )
 
 
 def _mlflow_server(settings: Settings) -> Service:
-    address = f"http://{settings.reachable_host}:{settings.mlflow_port}"
     return Service(
         name=MLFLOW,
+        address=f"http://{settings.reachable_host}:{settings.mlflow_port}",
         command=(
             *_python("mlflow", "server", "--workers", "1"),
             *("--host", settings.host, "--port", str(settings.mlflow_port)),
@@ -102,8 +118,6 @@ def _mlflow_server(settings: Settings) -> Service:
         ),
         # Its job runners would add a crowd of processes, and nothing here uses them.
         environment={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        address=address,
-        health=f"{address}/health",
         port=("MLFLOW_PORT", settings.mlflow_port),
     )
 
@@ -111,6 +125,7 @@ def _mlflow_server(settings: Settings) -> Service:
 def _worker() -> Service:
     return Service(
         name=WORKER,
+        address="",
         command=(
             *_python("prefect", "worker", "start"),
             *("--pool", POOL, "--type", "process", "--name", WORKER),

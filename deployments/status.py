@@ -2,27 +2,36 @@
 
 import sys
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 from deployments.errors_shown import run
 from deployments.health import answers
-from deployments.services import api_url, services_of
 from deployments.supervision import Supervisor
 from tasks.settings import Settings, get_settings
 
 EXIT_CODE = 1  # if anything does not work
 
 
+def status() -> int:
+    """Print a line a service and return the exit code."""
+    return 0 if print_status(get_settings()) else EXIT_CODE
+
+
 def print_status(settings: Settings) -> bool:
-    """Print a line a service and return whether all of them work."""
+    """Print a line a service and return whether all of them work.
+
+    Raises:
+        MillstreamError: If the process manager ends meanwhile.
+    """
     supervisor = Supervisor(settings)
-    if not supervisor.is_running:
-        sys.stdout.write("nothing is up\n")
+    condition = supervisor.condition
+    if condition != "up":
+        said = {"down": "nothing is up", "ending": "all is being ended"}
+        sys.stdout.write(f"{said[condition]}\n")
         return False
-    api, works = settings.running_api_url or api_url(settings), True
-    for service in services_of(_as_started(settings, supervisor)):
+    works = True
+    for service in supervisor.places:
         process = supervisor.state_of(service.name)
-        healthy = answers(service, process, api)
+        healthy = answers(service, process, supervisor.api)
         works &= healthy
         state = "works" if healthy else f"{process.state.lower()}, does not answer"
         since = datetime.fromtimestamp(process.since, UTC)
@@ -32,18 +41,6 @@ def print_status(settings: Settings) -> bool:
         )
     sys.stdout.write(f"logs are in {supervisor.logs}\n")
     return works
-
-
-def _as_started(settings: Settings, supervisor: Supervisor) -> Settings:
-    """Return the settings with the ports of what is up; the variables may say others by now."""
-    places = {name: urlsplit(address) for name, address in supervisor.addresses.items()}
-    ports = {f"{name}_port": place.port for name, place in places.items() if place.port}
-    return settings.model_copy(update=ports)
-
-
-def status() -> int:
-    """Print the status and return the exit code."""
-    return 0 if print_status(get_settings()) else EXIT_CODE
 
 
 if __name__ == "__main__":

@@ -9,17 +9,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from xmlrpc.client import Fault, ServerProxy
 
 import psutil
-from supervisor.xmlrpc import SupervisorTransport
+from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from deployments.leftovers import MARK, mark_of
-from deployments.services import WORKER, Service
+from deployments.services import WORKER, Place, Service
 from tasks.errors import MillstreamError, ParameterError
 from tasks.files import published_file
 from tasks.settings import REPOSITORY, Settings, environment_with
@@ -29,7 +29,8 @@ _LOG_BYTES = 10 * 2**20
 _LOGS_KEPT = 3
 _STOP_S = 40  # a worker waits for its runs to end
 _PAUSE_S = 0.1
-_OUR_SECTION = "millstream"
+_SERVICES = "millstream:services"
+_PREFECT = "millstream:prefect"
 
 
 @dataclass(frozen=True)
@@ -56,31 +57,49 @@ class Supervisor:
         self._settings = settings
         self.folder = settings.services
         self.logs = settings.root / "logs"
-        self._socket = self.folder / "supervisor.sock"
+        self._socket = settings.manager_socket
+        self._process_file = self.folder / "supervisord.pid"
         self._configuration_file = self.folder / "supervisord.conf"
 
     @property
-    def is_running(self) -> bool:
-        """Whether it answers."""
+    def condition(self) -> Literal["up", "ending", "down"]:
+        """Whether it works, ends its services before it ends itself, or is not there."""
         try:
             self._ask("getState")
+        except Fault as fault:
+            if fault.faultCode != Faults.SHUTDOWN_STATE:
+                raise
+            return "ending"
         except OSError:
-            return False
-        return True
+            return "down"
+        return "up"
 
     @property
-    def addresses(self) -> dict[str, str]:
-        """Where the services are that it was started with, by their names."""
+    def places(self) -> tuple[Place, ...]:
+        """The services that it was started with."""
+        return tuple(Place(*item) for item in self._started.items(_SERVICES))
+
+    @property
+    def api(self) -> str:
+        """The address of Prefect's API that it was started with."""
+        return self._started[_PREFECT]["api"]
+
+    @property
+    def _started(self) -> configparser.RawConfigParser:
         configuration = configparser.RawConfigParser()
         configuration.read(self._configuration_file)
-        return dict(configuration[_OUR_SECTION])
+        return configuration
 
     def log_of(self, service: str) -> Path:
         """Return where a service's output goes."""
         return self.logs / f"{service}.log"
 
-    def start(self, services: Sequence[Service]) -> None:
+    def start(self, services: Sequence[Service], api: str) -> None:
         """Start it in the background, and with it the servers.
+
+        Args:
+            services: All that it is to run.
+            api: Address of Prefect's API.
 
         Raises:
             ParameterError: If the state folder's path is too long for a socket in it.
@@ -95,20 +114,23 @@ class Supervisor:
         self.folder.mkdir(exist_ok=True)
         self.folder.chmod(0o700)
         with published_file(self._configuration_file) as draft, draft.open("w") as file:
-            self._configuration(services).write(file)
+            self._configuration(services, api).write(file)
         started = subprocess.run(
             [sys.executable, "-m", "supervisor.supervisord", "-c", self._configuration_file],
             cwd=REPOSITORY,
-            env=environment_with({MARK: mark_of(self._settings, "supervisor")}),
+            # Whatever starts again later takes the same server, whoever listens where by then.
+            env=environment_with(
+                {MARK: mark_of(self._settings, "supervisor"), "PREFECT_API_URL": api}
+            ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
         )
         deadline = time.monotonic() + _STOP_S
-        while started.returncode == 0 and not self.is_running and time.monotonic() < deadline:
+        while started.returncode == 0 and self.condition != "up" and time.monotonic() < deadline:
             time.sleep(_PAUSE_S)
-        if not self.is_running:
+        if self.condition != "up":
             reason = " ".join((started.stdout + started.stderr).split())
             raise MillstreamError(f"supervisord: did not start ({reason}); expected it to answer")
 
@@ -134,17 +156,25 @@ class Supervisor:
     def stop(self) -> None:
         """End the services, the last started first, and the process manager; wait for its end.
 
-        If it does not run, nothing happens.
+        If it does not run, nothing happens; if it is ending already, that is waited for.
         """
         self._settings.api_url_file.unlink(missing_ok=True)
-        if not self.is_running:
+        process = self._process()
+        if process is None:
             return
-        process = psutil.Process(self._call("getPID"))
-        services = len(self.states())
-        self._call("shutdown")
+        if self.condition == "up":
+            self._call("shutdown")
         # Its services have as long as their configuration says, one after the other.
         with suppress(psutil.TimeoutExpired):
-            process.wait(timeout=_STOP_S * (services + 1))
+            process.wait(timeout=_STOP_S * (len(self.places) + 1))
+
+    def _process(self) -> psutil.Process | None:
+        """Return its process; another one may have the number that a killed one left."""
+        with suppress(OSError, ValueError, psutil.Error):
+            process = psutil.Process(int(self._process_file.read_text(encoding="utf-8")))
+            if process.environ().get(MARK) == mark_of(self._settings, "supervisor"):
+                return process
+        return None
 
     def _call(self, method: str, *arguments: object) -> Any:
         try:
@@ -153,20 +183,27 @@ class Supervisor:
             raise MillstreamError(
                 f"supervisord: does not answer ({error}); see {self.log_of('supervisor')}"
             ) from error
+        except Fault as fault:
+            if fault.faultCode == Faults.SHUTDOWN_STATE:
+                raise MillstreamError(
+                    "supervisord: is ending, as after make down; expected it to go on"
+                ) from fault
+            raise
 
     def _ask(self, method: str, *arguments: object) -> Any:
         # A proxy holds one connection, which a restart of the other side would break.
         transport: Any = SupervisorTransport(None, None, f"unix://{self._socket}")
-        proxy: Any = ServerProxy("http://127.0.0.1", transport=transport)
-        return getattr(proxy.supervisor, method)(*arguments)
+        with closing(transport):
+            proxy: Any = ServerProxy("http://127.0.0.1", transport=transport)
+            return getattr(proxy.supervisor, method)(*arguments)
 
-    def _configuration(self, services: Sequence[Service]) -> configparser.RawConfigParser:
+    def _configuration(self, services: Sequence[Service], api: str) -> configparser.RawConfigParser:
         configuration = configparser.RawConfigParser()
         configuration["supervisord"] = {
             "logfile": _literal(self.log_of("supervisor")),
             "logfile_maxbytes": str(_LOG_BYTES),
             "logfile_backups": str(_LOGS_KEPT),
-            "pidfile": _literal(self.folder / "supervisord.pid"),
+            "pidfile": _literal(self._process_file),
             "childlogdir": _literal(self.logs),
             "umask": f"{_umask():03o}",
         }
@@ -174,8 +211,9 @@ class Supervisor:
         configuration["rpcinterface:supervisor"] = {
             "supervisor.rpcinterface_factory": ("supervisor.rpcinterface:make_main_rpcinterface")
         }
-        # It reads no section of this name.
-        configuration[_OUR_SECTION] = {service.name: service.address for service in services}
+        # It reads no sections of these names.
+        configuration[_SERVICES] = {service.name: service.address for service in services}
+        configuration[_PREFECT] = {"api": api}
         for place, service in enumerate(services, start=1):
             configuration[f"program:{service.name}"] = self._program(service, place)
         return configuration

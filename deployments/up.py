@@ -2,12 +2,11 @@
 
 import sys
 
-from filelock import FileLock
-
 from deployments import check_config
 from deployments.errors_shown import run
 from deployments.health import check_ports, wait_until_healthy
 from deployments.leftovers import end, leftovers
+from deployments.one_at_a_time import alone
 from deployments.registering import register
 from deployments.services import WORKER, Service, api_url, services_of
 from deployments.status import print_status
@@ -27,32 +26,34 @@ def up() -> None:
     check_home()
     check_config.check()
     settings = get_settings()
-    with FileLock(settings.root / "services.lock"):  # another `up` is waited for
+    with alone(settings):
         _up(settings)
 
 
 def _up(settings: Settings) -> None:
     supervisor = Supervisor(settings)
-    services = services_of(settings)
-    if supervisor.is_running:
-        _check_addresses(supervisor, services)
-        _make_work(supervisor, services, settings)
+    services, api = services_of(settings), api_url(settings)
+    if supervisor.condition == "up":
+        _check_addresses(supervisor, services, api)
+        _make_work(supervisor, settings)
         return
+    supervisor.stop()  # one that is still ending is waited for
     _end_leftovers(settings)
     check_ports(services, settings)
     settings.inbox.mkdir(exist_ok=True)
     _make_databases()
     try:
-        supervisor.start(services)
-        _make_work(supervisor, services, settings)
+        supervisor.start(services, api)
+        _make_work(supervisor, settings)
     except BaseException:
         supervisor.stop()
+        end(list(leftovers(settings)))  # as a manager that does not answer yet
         raise
 
 
-def _make_work(supervisor: Supervisor, services: tuple[Service, ...], settings: Settings) -> None:
-    api = api_url(settings)
-    for service in services:
+def _make_work(supervisor: Supervisor, settings: Settings) -> None:
+    api = supervisor.api
+    for service in supervisor.places:
         if service.name == WORKER:  # it needs its pool, and that a server
             register(api, settings)
         supervisor.start_service(service.name)
@@ -62,11 +63,12 @@ def _make_work(supervisor: Supervisor, services: tuple[Service, ...], settings: 
     print_status(settings)
 
 
-def _check_addresses(supervisor: Supervisor, services: tuple[Service, ...]) -> None:
-    wanted = {service.name: service.address for service in services}
-    if wanted != supervisor.addresses:
+def _check_addresses(supervisor: Supervisor, services: tuple[Service, ...], api: str) -> None:
+    wanted = {"api": api} | {service.name: service.address for service in services}
+    found = {"api": supervisor.api} | {place.name: place.address for place in supervisor.places}
+    if wanted != found:
         raise ParameterError(
-            f"what is up has the addresses {supervisor.addresses}, wanted are {wanted}; "
+            f"what is up has the addresses {found}, wanted are {wanted}; "
             "expected the same, or make down before"
         )
 

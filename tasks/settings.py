@@ -28,6 +28,8 @@ class Settings(BaseSettings):
         home: Folder of all state (`MILLSTREAM_HOME`, default `var/` in the repository).
         explicit_tracking_uri: MLflow's tracking and registry address (`MLFLOW_TRACKING_URI`); none
             takes the SQLite file `mlflow.db` under `home`.
+        explicit_api_url: Prefect's API (`PREFECT_API_URL`); without it the server of `make up`, or
+            one for each run.
         host: Address that the servers of `make up` listen on (`MILLSTREAM_HOST`).
         prefect_port: Port of Prefect's server and UI (`PREFECT_PORT`).
         mlflow_port: Port of MLflow's server and UI (`MLFLOW_PORT`).
@@ -43,6 +45,7 @@ class Settings(BaseSettings):
 
     home: Path = Field(default=REPOSITORY / "var", validation_alias="MILLSTREAM_HOME")
     explicit_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
+    explicit_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
     host: str = Field(default="127.0.0.1", validation_alias="MILLSTREAM_HOST")
     prefect_port: Port = Field(default=4200, validation_alias="PREFECT_PORT")
     mlflow_port: Port = Field(default=5000, validation_alias="MLFLOW_PORT")
@@ -83,9 +86,10 @@ class Settings(BaseSettings):
 
     @property
     def reachable_host(self) -> str:
-        """The address at which this machine finds a server that listens on `host`."""
-        everywhere = ("0.0.0.0", "::")  # noqa: S104 -- compared, not bound
-        return "127.0.0.1" if self.host in everywhere else self.host
+        """The address, as in a URL, at which this machine finds a server that listens on `host`."""
+        everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- compared, not bound
+        host = everywhere.get(self.host, self.host)
+        return f"[{host}]" if ":" in host else host
 
     @property
     def mlflow_database(self) -> Path:
@@ -124,11 +128,9 @@ class Settings(BaseSettings):
         return self.services / "api-url"
 
     @property
-    def running_api_url(self) -> str:
-        """The API of the server that `make up` started, as it says; empty if nothing is up."""
-        with suppress(OSError):
-            return self.api_url_file.read_text(encoding="utf-8")
-        return ""
+    def manager_socket(self) -> Path:
+        """Where the process manager of `make up` answers."""
+        return self.services / "supervisor.sock"
 
     @property
     def prefect_home(self) -> Path:
@@ -206,10 +208,10 @@ def prepare_process() -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
-    if not os.environ.get("PREFECT_API_URL"):
+    if settings.explicit_api_url is None:
         # Prefect takes an empty address for an address.
         os.environ.pop("PREFECT_API_URL", None)
-        if settings.running_api_url and (url := _running_server(settings)):
+        if url := _running_server(settings):
             os.environ["PREFECT_API_URL"] = url
     for name in ("tasks", "pyfunc"):
         # Else the root logger's level holds, which Prefect sets to WARNING.
@@ -230,10 +232,15 @@ def _home() -> Path:
 
 
 def _running_server(settings: Settings) -> str:
-    """Return the API of the server that `make up` started for this state folder, if it listens."""
-    url = settings.running_api_url
-    place = urlsplit(url)
-    with suppress(OSError):
-        socket.create_connection((place.hostname, place.port), timeout=1).close()
+    """Return the API of the server that `make up` uses for this state folder, if it listens.
+
+    What a kill or a reboot left in the file is not believed: another may listen there by now.
+    """
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as manager:
+        manager.connect(str(settings.manager_socket))
+        url = settings.api_url_file.read_text(encoding="utf-8")
+        place = urlsplit(url)
+        port = place.port or {"http": 80, "https": 443}[place.scheme]
+        socket.create_connection((place.hostname, port), timeout=1).close()
         return url
     return ""

@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pandas as pd
@@ -84,6 +86,17 @@ class Operation:
             text=True,
         )
 
+    def deploy(self, project_file: Path) -> None:
+        """Deploy what a file of one's own has."""
+        command = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(project_file)]
+        subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=REPOSITORY,
+            env=self.environment() | {"PREFECT_API_URL": self.api},
+            check=True,
+            capture_output=True,
+        )
+
     def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
         """Send a request, again while the server's database is busy, as Prefect's clients do."""
         answers = [httpx.post(f"{self.api}{path}", json=body, timeout=30)]
@@ -91,6 +104,16 @@ class Operation:
             time.sleep(1)
             answers.append(httpx.post(f"{self.api}{path}", json=body, timeout=30))
         return answers[-1]
+
+    def emit(self, resource: str, event: str) -> None:
+        """Send an event, as the process of a run does."""
+        body = {
+            "id": str(uuid4()),
+            "occurred": datetime.now(UTC).isoformat(),
+            "event": event,
+            "resource": {"prefect.resource.id": resource},
+        }
+        httpx.post(f"{self.api}/events", json=[body], timeout=30).raise_for_status()
 
     def patch(self, path: str, body: dict[str, Any]) -> None:
         httpx.patch(f"{self.api}{path}", json=body, timeout=30).raise_for_status()
@@ -101,21 +124,29 @@ class Operation:
         return found.json()
 
     def submit(
-        self, deployment: str, parameters: dict[str, Any], tags: tuple[str, ...] = ()
+        self,
+        deployment: str,
+        parameters: dict[str, Any],
+        tags: tuple[str, ...] = (),
+        delay: float = 0,
     ) -> httpx.Response:
-        """Ask for a run, as the form in the UI does."""
+        """Ask for a run in `delay` seconds, as the form in the UI does."""
+        due = datetime.now(UTC) + timedelta(seconds=delay)
         found = self.get(f"/deployments/name/{deployment}")
         body = {
             "parameters": parameters,
             "tags": list(tags),
             "enforce_parameter_schema": True,
-            "state": {"type": "SCHEDULED"},
+            "state": {
+                "type": "SCHEDULED",
+                "state_details": {"scheduled_time": due.isoformat()},
+            },
         }
         return self.post(f"/deployments/{found['id']}/create_flow_run", body)
 
-    def start(self, deployment: str, parameters: dict[str, Any], tags: tuple[str, ...] = ()) -> str:
-        """Ask for a run and return its id."""
-        submitted = self.submit(deployment, parameters, tags)
+    def start(self, deployment: str, parameters: dict[str, Any], **arguments: Any) -> str:
+        """Ask for a run, as `submit` does, and return its id."""
+        submitted = self.submit(deployment, parameters, **arguments)
         assert submitted.is_success, submitted.text
         return str(submitted.json()["id"])
 

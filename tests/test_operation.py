@@ -157,17 +157,29 @@ def test_the_form_refuses_bad_values_by_the_name_of_their_field(operation: Opera
 # Ends
 
 
-def test_a_taken_port_is_named_before_anything_is_started(tmp_path: Path) -> None:
+@pytest.mark.parametrize("variable", ["PREFECT_PORT", "MLFLOW_PORT"])
+def test_a_taken_port_is_named_before_anything_is_started(tmp_path: Path, variable: str) -> None:
     home = tmp_path / "var"
     home.mkdir()
-    mine, other = free_ports(2)
+    prefect_port, mlflow_port = free_ports(2)
+    port = {"PREFECT_PORT": prefect_port, "MLFLOW_PORT": mlflow_port}[variable]
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", mine))
+        taken.bind(("127.0.0.1", port))
         taken.listen()
-        up = Operation(home, mine, other).command("up")
+        up = Operation(home, prefect_port, mlflow_port).command("up")
     assert up.returncode == 2
-    assert f"PREFECT_PORT: 127.0.0.1:{mine} cannot be listened on" in up.stderr
+    assert f"{variable}: 127.0.0.1:{port} cannot be listened on" in up.stderr
     assert not (home / "services").exists()
+    assert marked(home) == []
+
+
+def test_one_port_for_both_servers_is_refused(tmp_path: Path) -> None:
+    home = tmp_path / "var"
+    home.mkdir()
+    (port,) = free_ports(1)
+    up = Operation(home, port, port).command("up")
+    assert up.returncode == 2
+    assert f"MLFLOW_PORT: {port} is PREFECT_PORT as well; expected another" in up.stderr
     assert marked(home) == []
 
 

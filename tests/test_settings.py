@@ -1,6 +1,7 @@
 """Where state lives, by default and when it is moved."""
 
 import os
+import socket
 import subprocess
 import sys
 import traceback
@@ -8,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from deployments.services import api_url, services_of
 from tasks.errors import ParameterError
-from tasks.settings import REPOSITORY, Settings, check_home, get_settings
+from tasks.settings import REPOSITORY, Settings, check_home, environment_with, get_settings
 
 
 def test_state_lives_in_the_repository_whatever_the_users_home_is(
@@ -114,3 +116,37 @@ def test_a_variable_out_of_bounds_is_one_line_and_code_2(
     )
     assert (command.returncode, command.stderr) == (2, f"error: {line}\n")
     assert not (tmp_path / ".prefect").exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "found_at"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1"),
+        ("::1", "[::1]"),
+        ("::", "[::1]"),
+    ],
+)
+def test_servers_are_found_where_they_listen(
+    monkeypatch: pytest.MonkeyPatch, host: str, found_at: str
+) -> None:
+    monkeypatch.setenv("MILLSTREAM_HOST", host)
+    assert Settings().mlflow_url == f"http://{found_at}:5000"
+    assert api_url(Settings()) == f"http://{found_at}:4200/api"
+    assert [service.name for service in services_of(Settings())] == ["prefect", "mlflow", "worker"]
+
+
+def test_the_address_that_a_kill_left_behind_is_not_believed(tmp_path: Path) -> None:
+    (tmp_path / "services").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as foreign:
+        url = f"http://127.0.0.1:{foreign.getsockname()[1]}/api"
+        (tmp_path / "services" / "api-url").write_text(url)
+        shown = subprocess.run(
+            [sys.executable, "-c", "import os, tasks; print(os.environ.get('PREFECT_API_URL'))"],
+            cwd=REPOSITORY,
+            env=environment_with({"MILLSTREAM_HOME": str(tmp_path), "PREFECT_API_URL": ""}),
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    assert shown.stdout == "None\n"

@@ -3,25 +3,37 @@
 Nothing is made up: the servers, the worker, its runs and what kills them are real.
 """
 
+import json
+import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+import yaml
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
 from deployments.automations import USUAL_PATIENCE, Patience, create_automations
+from deployments.check_config import PROJECT_FILE
+from deployments.registering import register
+from deployments.supervision import Supervisor
 from tasks.settings import Settings
+from tests.builders import Trained
+from tests.faults.scoring_command import state_folder
 from tests.operation import (
     Operation,
     Webhook,
+    free_ports,
+    in_operation,
     is_manager,
     marked,
     process_of,
@@ -32,15 +44,28 @@ from tests.operation import (
 
 pytestmark = pytest.mark.timeout(900)
 
+# Prefect forgets, unless it is told otherwise, what it waited for until a minute ago.
+OUTAGE_S = 60 + 12
+PENDING = {"Pending", "Submitting", "InfrastructurePending"}
+WAITING = "waiting for another make up or make down to end\n"
 SCHEDULED = ("auto-scheduled",)  # the tag that the scheduler gives to the runs that it makes
 
 
-@pytest.mark.parametrize("service", ["mlflow", "prefect"])
-def test_a_server_that_is_killed_comes_back(operation: Operation, service: str) -> None:
-    process = process_of(operation, service)
-    process.kill()
-    until(lambda: not process.is_running(), "killed")
-    until(lambda: operation.command("status").returncode == 0, f"{service} is back")
+def test_servers_that_are_killed_come_back_and_slots_outlive_them(operation: Operation) -> None:
+    slot = {"name": "outlives", "limit": 1}
+    assert operation.post("/v2/concurrency_limits/", slot).is_success
+    taken = operation.post(
+        "/v2/concurrency_limits/increment-with-lease", {"names": ["outlives"], "slots": 1}
+    )
+    servers = [process_of(operation, service) for service in ("prefect", "mlflow")]
+    for server in servers:
+        server.kill()
+    until(lambda: not any(server.is_running() for server in servers), "killed")
+    until(lambda: operation.command("status").returncode == 0, "both are back")
+    # As the engine of a run does, which ends the run if it is refused.
+    lease = taken.json()["lease_id"]
+    renewed = operation.post(f"/v2/concurrency_limits/leases/{lease}/renew", {})
+    assert renewed.is_success, renewed.text
 
 
 def test_the_run_that_loses_an_output_folder_ends_cancelled_and_disturbs_no_one(
@@ -92,26 +117,76 @@ def test_a_run_again_does_the_rest_and_only_failed_just_that(
     assert good.exists()
 
 
-def test_a_new_champion_has_the_inbox_scored_again_once(operation: Operation) -> None:
-    rows_in(operation.home / "inbox", "letter")
-    before = len(operation.runs_of("score-shards/rescore"))
+def test_each_new_champion_has_the_inbox_scored_again_and_the_last_one_stays(
+    operation: Operation,
+) -> None:
+    def rescored() -> list[str]:
+        return [run["state_name"] for run in operation.runs_of("score-shards/rescore")]
+
+    def scored_by() -> str:
+        manifest = operation.home / "scored" / "inbox" / "manifest.json"
+        return str(json.loads(manifest.read_text())["summary"]["model_uri"])
+
+    earlier = time.time() - 600  # not as if somebody were writing
+    os.utime(rows_in(operation.home / "inbox", "letter"), (earlier, earlier))
+    before = len(rescored())
     operation.complete(
         "build-inference-pipeline/rebuild-and-promote", {"finetuned_model": "1", "max_tokens": 24}
     )
-    until(lambda: len(operation.runs_of("score-shards/rescore")) == before + 1, "re-scoring")
-    (run, *_) = operation.runs_of("score-shards/rescore")
-    built = run["parameters"]["model_uri"]
+    until(lambda: rescored() == ["Completed"] * (before + 1), "re-scoring")
+    built = scored_by()
     assert built.removeprefix("models:/inference_pipeline_model/") not in ("", "1")
-    assert operation.wait_for(run["id"])["name"] == "Completed"
 
-    # A command uses the server that is up, so that its events arrive as well.
-    for version in (built, "1"):  # the champion that it is already, and another
+    # A command uses the server that is up, so that its events arrive as well. The first promotes
+    # the champion that it is already; of the others, the second does not wait for the re-scoring.
+    for version in (built, "1", built):
         assert operation.command("promote_pipeline", "--version", version).returncode == 0
-    until(lambda: len(operation.runs_of("score-shards/rescore")) == before + 2, "re-scoring")
-    uris = {run["parameters"]["model_uri"] for run in operation.runs_of("score-shards/rescore")}
-    assert uris >= {built, "models:/inference_pipeline_model/1"}
+    until(lambda: rescored() == ["Completed"] * (before + 3), "re-scoring")
+    assert scored_by() == built
     time.sleep(5)
-    assert len(operation.runs_of("score-shards/rescore")) == before + 2
+    assert len(rescored()) == before + 3
+
+
+def test_what_the_project_file_no_longer_has_is_removed_and_what_others_made_stays(
+    operation: Operation,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MILLSTREAM_HOME", str(operation.home))  # the file takes it from there
+    settings = settings_of(operation)
+    project = yaml.safe_load(PROJECT_FILE.read_text())
+    rescore = next(found for found in project["deployments"] if found["name"] == "rescore")
+    (trigger,) = rescore["triggers"]
+    schedule = {"slug": "old", "cron": "0 2 * * *", "timezone": "Etc/UTC"}
+    old = rescore | {
+        "name": "old",
+        "schedules": [schedule],
+        "triggers": [trigger | {"name": "old trigger"}],
+    }
+    files = {name: tmp_path / f"{name}.yaml" for name in ("with-old", "by-hand")}
+    with_old = project | {"deployments": [*project["deployments"], old]}
+    files["with-old"].write_text(yaml.safe_dump(with_old))
+    files["by-hand"].write_text(
+        yaml.safe_dump(project | {"deployments": [rescore | {"name": "mine", "triggers": []}]})
+    )
+
+    def names() -> set[str]:
+        return {found["name"] for found in operation.post("/deployments/filter", {}).json()}
+
+    def triggers() -> set[str]:
+        return {found["name"] for found in operation.post("/automations/filter", {}).json()}
+
+    operation.deploy(files["by-hand"])
+    register(operation.api, settings, files["with-old"])
+    assert {"old", "mine"} <= names()
+    assert "old trigger" in triggers()
+    register(operation.api, settings)
+    assert "mine" in names()
+    assert "old" not in names()
+    assert triggers().isdisjoint({"old trigger"})
+    removed = "removed the deployment old of flows/score_shards.py:score_shards, which prefect.yaml"
+    assert removed in capsys.readouterr().err
 
 
 @contextmanager
@@ -137,6 +212,19 @@ def impatient(operation: Operation) -> Iterator[None]:
         yield
 
 
+def kill_all(operation: Operation) -> None:
+    """Kill everything at once, as a machine does that stops."""
+    processes = marked(operation.home)
+    for process in processes:
+        process.kill()
+    _, alive = psutil.wait_procs(processes, timeout=30)
+    assert alive == []
+
+
+def settings_of(operation: Operation) -> Settings:
+    return Settings().model_copy(update={"home": operation.home})
+
+
 def slow_scoring(folder: Path) -> dict[str, Any]:
     """Parameters of a run that takes minutes."""
     return {
@@ -159,10 +247,7 @@ def test_a_run_that_died_with_its_worker_is_crashed_once_and_its_slot_is_free(
 ) -> None:
     parameters = slow_scoring(tmp_path)
     run = operation.start("score-shards/nightly", parameters)
-    before = (
-        {"Running"} if when == "Running" else {"Pending", "Submitting", "InfrastructurePending"}
-    )
-    operation.wait_for(run, before)
+    operation.wait_for(run, {"Running"} if when == "Running" else PENDING)
     for process in [process_of(operation, "worker"), *runs_in(operation)]:
         process.kill()
     state = operation.wait_for(run)
@@ -173,6 +258,50 @@ def test_a_run_that_died_with_its_worker_is_crashed_once_and_its_slot_is_free(
     operation.complete("score-shards/nightly", parameters | {"inputs": [str(small)]})
     states = operation.get(f"/flow_run_states/?flow_run_id={run}")
     assert [state["name"] for state in states].count("Crashed") == 1
+
+
+def test_a_run_that_lives_is_not_crashed_when_the_server_saw_half_of_its_start(
+    operation: Operation,
+) -> None:
+    flow = operation.get("/flows/name/score-shards")["id"]
+    with automations(operation, Patience(start=timedelta(seconds=25))):
+        run = operation.post("/flow_runs/", {"flow_id": flow}).json()["id"]
+        operation.set_state(run, "PENDING")
+        pending = time.monotonic()
+        server = process_of(operation, "prefect")
+        server.kill()
+        until(lambda: not server.is_running(), "killed")
+        until(lambda: operation.command("status").returncode == 0, "prefect is back")
+        operation.set_state(run, "RUNNING")
+        while time.monotonic() < pending + 35:
+            operation.emit(f"prefect.flow-run.{run}", "prefect.flow-run.heartbeat")
+            time.sleep(2)
+        assert operation.state(run)["name"] == "Running"
+        operation.set_state(run, "COMPLETED")
+
+
+def test_an_outage_leaves_no_run_behind_and_no_slot_taken(
+    operation: Operation, impatient: None, tmp_path: Path
+) -> None:
+    parameters = slow_scoring(tmp_path)
+    small = {**parameters, "inputs": [str(rows_in(tmp_path / "in", "small"))]}
+    run = operation.start("score-shards/nightly", parameters)
+    operation.wait_for(run, {"Running"})
+    due = operation.start(
+        "score-shards/on-demand",
+        {**small, "output_dir": str(tmp_path / "late")},
+        delay=30,
+    )
+    kill_all(operation)
+    time.sleep(OUTAGE_S)
+    up = operation.command("up")
+    assert up.returncode == 0, up.stderr
+
+    state = operation.wait_for(run)
+    assert state["name"] == "Crashed"
+    assert state["message"].endswith("its process died")
+    assert operation.wait_for(due)["name"] == "Completed"
+    operation.complete("score-shards/nightly", small)
 
 
 def test_a_failed_scheduled_run_is_told_once_and_others_are_not(
@@ -227,6 +356,75 @@ def test_what_a_kill_left_is_ended_by_the_next_up(operation: Operation) -> None:
     finally:
         bystander.kill()
         bystander.wait()
+
+
+def test_a_prefect_server_elsewhere_is_used_and_none_is_started(
+    operation: Operation, trained: Trained, tmp_path: Path
+) -> None:
+    home = state_folder(trained.home, tmp_path / "var")
+    with in_operation(home, PREFECT_API_URL=operation.api) as other:
+        assert {service.name for service in Supervisor(settings_of(other)).places} == {
+            "mlflow",
+            "worker",
+        }
+        for asked in (other, replace(other, variables={})):
+            status = asked.command("status")
+            assert status.returncode == 0, status.stderr
+            assert status.stdout.count("works") == 2
+        assert process_of(other, "worker").environ()["PREFECT_API_URL"] == operation.api
+    assert operation.command("status").returncode == 0
+
+
+def test_what_listens_on_the_old_port_after_a_kill_is_not_taken_for_ours(
+    operation: Operation,
+) -> None:
+    kill_all(operation)
+    moved = replace(operation, prefect_port=free_ports(1)[0])
+    with socket.socket() as foreign:
+        foreign.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        foreign.bind(("127.0.0.1", operation.prefect_port))
+        foreign.listen()
+        up = moved.command("up")
+        assert up.returncode == 0, up.stderr
+        for service in ("prefect", "worker"):
+            killed = process_of(moved, service)
+            killed.kill()
+            until(lambda: not killed.is_running(), "killed")  # noqa: B023 -- called at once
+            until(lambda: moved.command("status").returncode == 0, f"{service} is back")
+            assert process_of(moved, service).environ()["PREFECT_API_URL"] == moved.api
+    assert operation.command("down").returncode == 0
+
+
+@pytest.mark.parametrize("command", ["down", "up"])
+def test_of_two_at_once_one_waits_for_the_other(operation: Operation, command: str) -> None:
+    both = [operation.begin(command) for _ in range(2)]
+    said = [each.communicate(timeout=180)[1] for each in both]
+    assert [each.returncode for each in both] == [0, 0], said
+    assert sorted(said) == ["", WAITING]
+    managers = [process for process in marked(operation.home) if is_manager(process)]
+    assert len(managers) == ["down", "up"].index(command)
+
+
+def test_up_waits_for_an_interrupted_down_and_down_for_up(operation: Operation) -> None:
+    worker = process_of(operation, "worker")
+    worker.suspend()  # so that its end takes a while
+    down = operation.begin("down")
+    until(lambda: Supervisor(settings_of(operation)).condition == "ending", "it is ending")
+    down.send_signal(signal.SIGINT)
+    down.communicate(timeout=60)
+    assert down.returncode == 130
+    status = operation.command("status")
+    assert (status.returncode, status.stdout) == (1, "all is being ended\n")
+
+    up = operation.begin("up")
+    time.sleep(5)  # by then it waits
+    worker.resume()
+    until(lambda: Supervisor(settings_of(operation)).condition == "up", "it has started")
+    again = operation.command("down")
+    assert (again.returncode, again.stdout, again.stderr) == (0, "all is down\n", WAITING)
+    _, said = up.communicate(timeout=10)
+    assert up.returncode == 0, said
+    assert marked(operation.home) == []
 
 
 def test_up_that_is_interrupted_leaves_nothing_behind(operation: Operation) -> None:

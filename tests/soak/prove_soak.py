@@ -4,7 +4,6 @@
 """
 
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -19,7 +18,6 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.settings import REPOSITORY
 from tests.builders import Trained
 from tests.faults.scoring_command import state_folder
 from tests.operation import FINAL, Operation, in_operation, process_of, runs_in, until, webhook
@@ -92,15 +90,7 @@ def again_and_again(seconds: float, act: Callable[[], object]) -> Iterator[None]
 
 def deploy(operation: Operation) -> str:
     """Deploy the schedule and return the deployment's id."""
-    project = Path(__file__).with_name("prefect.yaml")
-    command = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(project)]
-    subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=REPOSITORY,
-        env=operation.environment() | {"PREFECT_API_URL": operation.api},
-        check=True,
-        capture_output=True,
-    )
+    operation.deploy(Path(__file__).with_name("prefect.yaml"))
     return str(operation.get("/deployments/name/score-shards/soak")["id"])
 
 
