@@ -338,7 +338,7 @@ def test_a_webhook_that_refuses_leaves_its_address_in_no_log(
 
 def failed_run(operation: Operation, output: Path, tags: tuple[str, ...] = ()) -> str:
     parameters = {"inputs": [str(output / "none")], "output_dir": str(output)}
-    run = operation.start("score-shards/on-demand", parameters, tags)
+    run = operation.start("score-shards/on-demand", parameters, tags=tags)
     assert operation.wait_for(run)["name"] == "Failed"
     return run
 
