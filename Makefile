@@ -54,8 +54,8 @@ faults: $(INSTALLED) ## Kill scoring at 30 random moments and put everything els
 scale: $(INSTALLED) ## Score 25,000 reviews twice, and compare the memory of 200,000 and 2,000,000 rows
 	$(BIN)/python -m pytest -s tests/scale/prove_scale.py
 
-operation-test: $(INSTALLED) ## Overlaps, reruns, events and kills while everything is up
-	$(BIN)/python -m pytest tests/operating/prove_operation.py
+operation-test: $(INSTALLED) ## make up, and overlaps, reruns, events and kills while all is up
+	$(BIN)/python -m pytest tests/operating/prove_services.py tests/operating/prove_operation.py
 
 soak: $(INSTALLED) ## Score what comes into a folder, every minute for 15, while parts of it are killed
 	$(BIN)/python -m pytest -s tests/soak/prove_soak.py

@@ -125,7 +125,7 @@ def _is_ours(manifest: Path) -> bool:
         content = json.loads(manifest.read_bytes())
     except (OSError, ValueError):
         return False
-    return isinstance(content, dict) and content.keys() == {"summary", "parameters", "shards"}
+    return isinstance(content, dict) and content.keys() >= {"summary", "parameters", "shards"}
 
 
 def _spared(folder: Path, limits: Limits) -> str:

@@ -16,7 +16,7 @@ from tests.builders import HEEDING_INTERRUPTS
 def test_a_command_that_is_interrupted_says_so_and_ends(
     home: Path, labelled_csv: Path, tiny_base: Path
 ) -> None:
-    options = ["--epochs", "100000", "--sample-size", "0", "--max-tokens", "32"]
+    options = ["--epochs", "1000", "--sample-size", "0", "--max-tokens", "32"]
     options += ["--source", str(labelled_csv), "--base-model", str(tiny_base)]
     process = subprocess.Popen(
         [*HEEDING_INTERRUPTS, sys.executable, "-m", "flows.train_classifier", *options],

@@ -1,4 +1,7 @@
-"""`make up`, `make status`, `make down`, and what happens between them: nothing here is made up."""
+"""`make up`, `make status`, `make down`, and runs between them; `make operation-test`.
+
+Nothing is made up: the servers and the worker are real.
+"""
 
 import socket
 import sqlite3
@@ -15,7 +18,7 @@ from tests.builders import Trained
 from tests.faults.scoring_command import state_folder
 from tests.operation import FINAL, Operation, free_ports, marked, process_of, rows_in, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 
 # Servers
