@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from tasks.addresses import is_url
 from tasks.errors import ParameterError
 from tasks.records import Shard, ShardRecord
 from tasks.scoring_types import ShardOutcome
@@ -82,6 +83,8 @@ def earlier_runs(output_dir: Path) -> EarlierRuns:
 def still_failed(output_dir: Path, outcomes: Sequence[ShardOutcome]) -> Iterator[Failure]:
     """Yield what failed before and is no part of this run, or was left out of it.
 
+    What failed of a file that is gone is forgotten.
+
     Args:
         output_dir: The output, with the manifest of the run before.
         outcomes: Those of this run.
@@ -96,7 +99,10 @@ def still_failed(output_dir: Path, outcomes: Sequence[ShardOutcome]) -> Iterator
     met = {outcome.id for outcome in outcomes if not outcome.left}
     left = {outcome.source for outcome in outcomes if outcome.left}
     others = {outcome.source for outcome in outcomes} - left
-    yield from (f for f in failures if f.id not in met and f.source not in others)
+    for failure in failures:
+        is_there = is_url(failure.source) or Path(failure.source).exists()
+        if is_there and failure.id not in met and failure.source not in others:
+            yield failure
 
 
 def _failures_in(output_dir: Path) -> list[Failure]:

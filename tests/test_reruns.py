@@ -1,5 +1,6 @@
 """Running again: what is left for later, what is gone, and what alone failed."""
 
+import json
 import os
 import threading
 import time
@@ -184,6 +185,22 @@ def test_a_failure_that_a_run_did_not_come_to_is_one_for_the_next(
     score(inbox, output, settle_seconds=600, only_failed=True)
     assert score(inbox, output, only_failed=True)["scored_because"] == {"it failed before": 1}
     assert score(inbox, output, only_failed=True)["scored_because"] == {}
+
+
+def test_a_failure_of_a_file_that_is_gone_is_forgotten(inbox: Path, output: Path) -> None:
+    broken = inbox / "broken.csv"
+    broken.write_text("no column\n1\n")
+    score(inbox, output, max_failed_shards=1)
+    one = inbox / "one.csv"
+    assert still_failed_after(one, output) == [str(broken)]
+    broken.unlink()
+    assert still_failed_after(one, output) == []
+
+
+def still_failed_after(inputs: Path, output: Path) -> list[str]:
+    score(inputs, output)
+    manifest = json.loads((output / "manifest.json").read_text())
+    return [failure["source"] for failure in manifest["still_failed"]]
 
 
 def test_what_a_run_that_died_did_not_do_counts_as_failed(inbox: Path, output: Path) -> None:
