@@ -237,8 +237,8 @@ def _running_server(settings: Settings) -> str:
     What a kill or a reboot left in the file is not believed: another may listen there by now.
     """
     with suppress(OSError), socket.socket(socket.AF_UNIX) as manager:
-        manager.connect(str(settings.manager_socket))
         url = settings.api_url_file.read_text(encoding="utf-8")
+        manager.connect(str(settings.manager_socket))
         place = urlsplit(url)
         port = place.port or {"http": 80, "https": 443}[place.scheme]
         socket.create_connection((place.hostname, port), timeout=1).close()
