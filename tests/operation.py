@@ -25,6 +25,7 @@ from tasks.settings import REPOSITORY
 from tests.builders import HEEDING_INTERRUPTS
 
 PATIENCE_S = 120.0
+ANSWER_S = 90.0  # Prefect's server waits up to 60 s for its own database
 FINAL = {"Completed", "Failed", "Crashed", "Cancelled", "TimedOut"}
 
 
@@ -99,10 +100,10 @@ class Operation:
 
     def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
         """Send a request, again while the server's database is busy, as Prefect's clients do."""
-        answers = [httpx.post(f"{self.api}{path}", json=body, timeout=30)]
+        answers = [httpx.post(f"{self.api}{path}", json=body, timeout=ANSWER_S)]
         while answers[-1].status_code == httpx.codes.SERVICE_UNAVAILABLE and len(answers) < 10:
             time.sleep(1)
-            answers.append(httpx.post(f"{self.api}{path}", json=body, timeout=30))
+            answers.append(httpx.post(f"{self.api}{path}", json=body, timeout=ANSWER_S))
         return answers[-1]
 
     def emit(self, resource: str, event: str) -> None:
@@ -113,13 +114,13 @@ class Operation:
             "event": event,
             "resource": {"prefect.resource.id": resource},
         }
-        httpx.post(f"{self.api}/events", json=[body], timeout=30).raise_for_status()
+        httpx.post(f"{self.api}/events", json=[body], timeout=ANSWER_S).raise_for_status()
 
     def patch(self, path: str, body: dict[str, Any]) -> None:
-        httpx.patch(f"{self.api}{path}", json=body, timeout=30).raise_for_status()
+        httpx.patch(f"{self.api}{path}", json=body, timeout=ANSWER_S).raise_for_status()
 
     def get(self, path: str) -> Any:
-        found = httpx.get(f"{self.api}{path}", timeout=30)
+        found = httpx.get(f"{self.api}{path}", timeout=ANSWER_S)
         found.raise_for_status()
         return found.json()
 
