@@ -83,11 +83,7 @@ def create_automations(
             _unless_followed(_PENDING, {"Running", "heartbeat"}, patience.start),
             f"not running after {patience.start.seconds} s: its process died",
         ),
-        _crash(
-            "that nobody cancels",
-            _unless_followed({"Cancelling"}, set(), patience.cancellation),
-            f"not cancelled after {patience.cancellation.seconds} s: its process died",
-        ),
+        _finish_cancelling(patience.cancellation),
         _cancel_runs_that_hang(timedelta(hours=settings.longest_run_hours)),
     ]
     if (block_id := _notification_block(client, settings)) is not None:
@@ -106,6 +102,21 @@ def _crash(runs: str, trigger: EventTrigger, message: str) -> AutomationCore:
         name=f"millstream: crash runs {runs}",
         description="Its slot is free again, and a new run goes on from what is published.",
         trigger=trigger,
+        actions=[state],
+    )
+
+
+def _finish_cancelling(after: timedelta) -> AutomationCore:
+    # Prefect lets no other state follow Cancelling.
+    state = ChangeFlowRunState(
+        state=StateType.CANCELLED,
+        name="Cancelled",
+        message=f"not cancelled by its worker after {after.seconds} s",
+    )
+    return AutomationCore(
+        name="millstream: finish the cancelling of runs whose worker is gone",
+        description="Its slot is free again, and a new run goes on from what is published.",
+        trigger=_unless_followed({"Cancelling"}, set(), after),
         actions=[state],
     )
 

@@ -51,16 +51,19 @@ def register(api: str, settings: Settings, project_file: Path = PROJECT_FILE) ->
 
 
 def _make_pool(client: SyncPrefectClient, limit: int) -> None:
+    template = ProcessWorker.get_default_base_job_template()
+    # A run whose output the worker reads ends as soon as it writes after the worker was killed.
+    template["variables"]["properties"]["stream_output"]["default"] = False
     try:
         client.read_work_pool(POOL)
     except ObjectNotFound:
-        template = ProcessWorker.get_default_base_job_template()
         pool = WorkPoolCreate(
             name=POOL, type=ProcessWorker.type, base_job_template=template, concurrency_limit=limit
         )
         client.create_work_pool(pool)
     else:
-        client.update_work_pool(POOL, WorkPoolUpdate(concurrency_limit=limit))
+        update = WorkPoolUpdate(base_job_template=template, concurrency_limit=limit)
+        client.update_work_pool(POOL, update)
 
 
 def _deploy(api: str, project_file: Path) -> None:

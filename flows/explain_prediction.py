@@ -14,7 +14,7 @@ def explain_prediction(
 ) -> dict[str, Any]:
     """Print the whole chain behind one row of an output.
 
-    As a deployment it leaves the text out, since what it prints is logged.
+    As a deployment it logs the chain, without the text.
 
     Args:
         output_dir: Folder that score_shards wrote.

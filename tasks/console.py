@@ -1,11 +1,15 @@
-"""What a run shows in the terminal at its end."""
+"""What a run shows at its end: in the terminal, and in its log where it has none."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
+from prefect.runtime import deployment
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+logger = logging.getLogger(__name__)
 
 
 def as_rows(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -14,7 +18,11 @@ def as_rows(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def print_table(title: str, fields: Mapping[str, Any]) -> None:
-    """Print `fields`, a line each, under `title`."""
+    """Print `fields`, a line each, under `title`; a deployment logs them."""
+    if deployment.id:  # the output of its process is read by nobody
+        for name, value in as_rows(fields):
+            logger.info("%s: %s", name, value)
+        return
     table = Table(title=title, show_header=False, title_justify="left")
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

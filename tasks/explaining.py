@@ -25,7 +25,7 @@ _ROW_CONTENT = ("text", "raw")
 def explain(output_dir: Path, shard_id: str, row: int, *, verify: bool) -> dict[str, Any]:
     """Print and return the chain behind a row: its answer, versions, training and data.
 
-    A deployment prints it without the row's text and bytes, since its output is a log.
+    A deployment logs it, without the row's text and bytes.
 
     Args:
         output_dir: Folder of an output.

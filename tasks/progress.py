@@ -15,7 +15,7 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectHTTPStatusError
 from tqdm import tqdm
 
-from tasks.stopping import raise_if_stopped
+from tasks.stopping import end_if_cancelled_without_a_worker, raise_if_stopped
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +64,7 @@ class Progress:
         """Update the artifact; a server that cannot be reached costs the run nothing."""
         try:
             update_progress_artifact(artifact, self.percent, description=str(self))
+            end_if_cancelled_without_a_worker()
         except (httpx.HTTPError, PrefectHTTPStatusError) as error:
             if not self.failures:
                 logger.warning("progress cannot be shown (%s)", type(error).__name__)

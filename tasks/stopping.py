@@ -1,14 +1,22 @@
-"""Ends the work of other threads when the run is told to end.
+"""Ends the work of other threads when the run is told to end, and a run that nobody can tell.
 
 A signal raises in the main thread alone, and a pool waits for what its threads are at.
 """
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
 
 from tasks.errors import StoppedError
+
+_PARENT = os.getppid()  # of a deployment's run: the worker
 
 _stop: ContextVar[threading.Event | None] = ContextVar("stop", default=None)
 
@@ -28,6 +36,23 @@ def stopping_others() -> Iterator[None]:
         raise
     finally:
         _stop.reset(token)
+
+
+def end_if_cancelled_without_a_worker() -> None:
+    """Send this process the signal that its worker would send, if that was killed.
+
+    Prefect calls the run Crashed then, for it takes no other one's word that this was meant.
+
+    Raises:
+        httpx.HTTPError: If Prefect's server cannot be reached.
+        PrefectHTTPStatusError: If it does not tell the state of the run.
+    """
+    if os.getppid() == _PARENT or not flow_run.id:
+        return
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(UUID(flow_run.id)).state
+    if state is not None and state.is_cancelling():
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def raise_if_stopped() -> None:

@@ -3,6 +3,7 @@
 Memory does not grow with the file, and everything a row says travels through unchanged.
 """
 
+import stat
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -51,6 +52,8 @@ def survey(
     """
     form = _format(path)
     status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+        raise DataError(f"{path}: no regular file; expected {EXPECTED}")
     digest = sha256_of(path)
     schema, rows = _schema_of(path, form, texts)
     _check_distinct(path, schema.names)

@@ -100,11 +100,7 @@ class Operation:
 
     def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
         """Send a request, again while the server's database is busy, as Prefect's clients do."""
-        answers = [httpx.post(f"{self.api}{path}", json=body, timeout=ANSWER_S)]
-        while answers[-1].status_code == httpx.codes.SERVICE_UNAVAILABLE and len(answers) < 10:
-            time.sleep(1)
-            answers.append(httpx.post(f"{self.api}{path}", json=body, timeout=ANSWER_S))
-        return answers[-1]
+        return self._ask("POST", path, body)
 
     def emit(self, resource: str, event: str) -> None:
         """Send an event, as the process of a run does."""
@@ -117,12 +113,20 @@ class Operation:
         httpx.post(f"{self.api}/events", json=[body], timeout=ANSWER_S).raise_for_status()
 
     def patch(self, path: str, body: dict[str, Any]) -> None:
-        httpx.patch(f"{self.api}{path}", json=body, timeout=ANSWER_S).raise_for_status()
+        self._ask("PATCH", path, body).raise_for_status()
 
     def get(self, path: str) -> Any:
         found = httpx.get(f"{self.api}{path}", timeout=ANSWER_S)
         found.raise_for_status()
         return found.json()
+
+    def _ask(self, method: str, path: str, body: dict[str, Any]) -> httpx.Response:
+        for _ in range(10):
+            answer = httpx.request(method, f"{self.api}{path}", json=body, timeout=ANSWER_S)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            time.sleep(1)
+        return answer
 
     def submit(
         self,

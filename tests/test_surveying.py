@@ -339,3 +339,11 @@ def large(path: Path, part: list[dict[str, Any]], mebibytes: int) -> Path:
     content = (header + body * (mebibytes * 2**20 // len(body) + 1)).encode()
     path.write_bytes(gzip.compress(content, 1) if path.suffix == ".gz" else content)
     return path
+
+
+@pytest.mark.timeout(30)
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "rows.csv"
+    os.mkfifo(pipe)
+    with pytest.raises(DataError, match=r"rows\.csv: no regular file; expected"):
+        survey(pipe, {"text"}, ())

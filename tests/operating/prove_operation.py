@@ -266,6 +266,23 @@ def test_a_run_that_died_with_its_worker_is_crashed_once_and_its_slot_is_free(
     assert [state["name"] for state in states].count("Crashed") == 1
 
 
+def test_a_run_whose_worker_is_killed_goes_on_and_can_still_be_cancelled(
+    operation: Operation, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    run = operation.start("score-shards/nightly", {**slow_scoring(tmp_path), "settle_seconds": 0})
+    until(lambda: list(output.glob("predictions/*")), "a first shard")
+    process_of(operation, "worker").kill()
+    shards = len(list(output.glob("predictions/*")))
+    until(lambda: len(list(output.glob("predictions/*"))) > shards + 2, "more shards")
+    (process,) = runs_in(operation)
+    operation.set_state(run, "CANCELLING")
+    until(lambda: not process.is_running(), "it has ended", 30)
+    assert operation.wait_for(run)["message"] == "Execution was aborted by a termination signal."
+    small = {"inputs": [str(rows_in(tmp_path / "in", "small"))], "output_dir": str(output)}
+    operation.complete("score-shards/nightly", small)  # its slot and its folder are free
+
+
 def test_a_run_that_lives_is_not_crashed_when_the_server_saw_half_of_its_start(
     operation: Operation,
 ) -> None:

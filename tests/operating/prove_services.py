@@ -125,8 +125,8 @@ def test_a_row_explained_by_the_worker_leaves_no_text_in_a_log(
         for row in (1, 2)
     ]
     logs = operation.home / "logs"
-    # The table is there, in the log of the worker whose output it is.
-    until(lambda: (logs / "worker.log").read_text().count(record.stem) >= 2, "the table")
+    shard = f"shard: {record.stem}"
+    until(lambda: all(shard in operation.log_of(run) for run in runs), "the chain")
     assert [path.name for path in logs.iterdir() if "Xylophon" in path.read_text()] == []
     assert not any("Xylophon" in operation.log_of(run) for run in runs)
 
