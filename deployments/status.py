@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from deployments.errors_shown import run
 from deployments.health import answers
-from deployments.supervision import Supervisor
+from deployments.supervision import ProcessState, Supervisor
 from tasks.settings import Settings, get_settings
 
 EXIT_CODE = 1  # if anything does not work
@@ -34,13 +34,16 @@ def print_status(settings: Settings) -> bool:
         healthy = answers(service, process, supervisor.api)
         works &= healthy
         state = "works" if healthy else f"{process.state.lower()}, does not answer"
-        since = datetime.fromtimestamp(process.since, UTC)
-        sys.stdout.write(
-            f"{service.name:9}{state:9}{service.address:24}"
-            f"process {process.process}, since {since:%Y-%m-%d %H:%M:%S} UTC\n"
-        )
+        sys.stdout.write(f"{service.name:9}{state:9}{service.address:24}{_age(process)}\n")
     sys.stdout.write(f"logs are in {supervisor.logs}\n")
     return works
+
+
+def _age(process: ProcessState) -> str:
+    if not process.process:
+        return "no process"
+    since = datetime.fromtimestamp(process.since, UTC)
+    return f"process {process.process}, since {since:%Y-%m-%d %H:%M:%S} UTC"
 
 
 if __name__ == "__main__":

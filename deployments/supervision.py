@@ -232,7 +232,8 @@ class Supervisor:
             "killasgroup": "true",
             "stopwaitsecs": str(_STOP_S),
             "redirect_stderr": "true",
-            "stdout_logfile": _literal(self.log_of(service.name)),
+            # Expanded twice: https://github.com/Supervisor/supervisor/blob/4.3.0/supervisor/options.py#L976
+            "stdout_logfile": _literal(_literal(self.log_of(service.name))),
             "stdout_logfile_maxbytes": str(_LOG_BYTES),
             "stdout_logfile_backups": str(_LOGS_KEPT),
         }
@@ -245,6 +246,6 @@ def _umask() -> int:
     return current
 
 
-def _literal(path: Path) -> str:
+def _literal(path: Path | str) -> str:
     """Return a path for supervisord, which expands what follows a percent sign."""
     return str(path).replace("%", "%%")

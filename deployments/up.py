@@ -68,9 +68,13 @@ def _check_addresses(supervisor: Supervisor, services: tuple[Service, ...], api:
     found = {"api": supervisor.api} | {place.name: place.address for place in supervisor.places}
     if wanted != found:
         raise ParameterError(
-            f"what is up has the addresses {found}, wanted are {wanted}; "
+            f"what is up has {_in_words(found)}; wanted are {_in_words(wanted)}; "
             "expected the same, or make down before"
         )
+
+
+def _in_words(addresses: dict[str, str]) -> str:
+    return ", ".join(f"{name} at {address}" for name, address in addresses.items() if address)
 
 
 def _end_leftovers(settings: Settings) -> None:

@@ -5,12 +5,12 @@ from typing import Any
 from prefect import flow
 
 from tasks.housekeeping import explain_row
-from tasks.parameters import Positive
+from tasks.parameters import OutputFolder, Positive
 
 
 @flow(name="explain-prediction", persist_result=False)  # it holds the text
 def explain_prediction(
-    output_dir: str, shard: str, row: Positive, verify: bool = False
+    output_dir: OutputFolder, shard: str, row: Positive, verify: bool = False
 ) -> dict[str, Any]:
     """Print the whole chain behind one row of an output.
 

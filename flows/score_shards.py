@@ -18,6 +18,7 @@ from tasks.parameters import (
     BatchTokens,
     Examples,
     NotNegative,
+    OutputFolder,
     Policy,
     Probability,
     ShardRows,
@@ -44,7 +45,7 @@ from tasks.verdict import cancelled, raise_if_failed, raise_if_unrecorded
 @flow(name="score-shards")
 def score_shards(
     inputs: list[Source],
-    output_dir: str,
+    output_dir: OutputFolder,
     model_uri: str = "models:/inference_pipeline_model@champion",
     text_column: str = "text",
     label_column: str | None = None,

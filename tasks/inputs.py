@@ -86,12 +86,19 @@ def _downloads(output_dir: Path) -> Path:
 def settled(files: Sequence[InputFile], seconds: int) -> tuple[InputFile, ...]:
     """Return the files that nobody is writing: those that did not change for so many seconds.
 
-    URLs count as settled.
+    URLs count as settled, and so do files that are missing by now: whoever reads one tells.
     """
     latest = time.time() - seconds
     return tuple(
-        file for file in files if not seconds or file.url or file.path.stat().st_mtime <= latest
+        file for file in files if not seconds or file.url or _changed(file.path) <= latest
     )
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # removed meanwhile, or a link that leads nowhere
+        return 0
 
 
 def _files_of(text: str, allow_empty: bool) -> Iterator[Path]:

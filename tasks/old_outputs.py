@@ -17,7 +17,7 @@ from tasks.settings import get_settings
 
 logger = logging.getLogger(__name__)
 
-_SHARD = re.compile(r".+-[0-9a-f]{8}-\d{5,}")
+_SHARD = re.compile(r".+-[0-9a-f]{8}-\d{5,}", re.DOTALL)  # a file's name may have any character
 # In the order of freeing: without its record, a shard does not exist.
 _SUFFIXES = {"records": ".json", **dict.fromkeys(FOLDERS, ".parquet")}
 _MANIFEST = "manifest.json"

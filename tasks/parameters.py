@@ -27,6 +27,7 @@ TokenLimit = Annotated[int, Field(ge=8)]
 LearningRate = Annotated[float, Field(gt=0, lt=1)]
 Promotion = Literal["if_no_worse", "always"]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")]
+OutputFolder = Annotated[str, Field(min_length=1)]
 Source = Annotated[str, AfterValidator(without_login)]
 Workers = Annotated[int, Field(ge=0, le=64)]
 HeldOutShards = Annotated[int, Field(ge=1, le=1000)]
@@ -53,6 +54,7 @@ __all__ = [
     "KindChoice",
     "LearningRate",
     "NotNegative",
+    "OutputFolder",
     "Policy",
     "Positive",
     "PrecisionChoice",

@@ -89,6 +89,10 @@ def test_our_own_is_right() -> None:
             "output_dir: missing; a schedule cannot ask for it",
         ),
         (
+            lambda c: scoring(c)["parameters"].update(output_dir=""),
+            "output_dir: String should have at least 1 character",
+        ),
+        (
             lambda c: scoring(c)["parameters"].update(inputs=["{{ $NO_SUCH_VARIABLE }}/in"]),
             "variable NO_SUCH_VARIABLE is not set",
         ),

@@ -576,6 +576,16 @@ def test_interrupted_freeing_of_an_output_is_finished_by_the_next_run(state: Pat
     assert list((state / "scored").glob("output-*")) == []
 
 
+def test_output_of_a_file_with_a_line_in_its_name_is_freed_whole(state: Path) -> None:
+    rows = state / "a\nb.csv"
+    rows.write_text("text\na great film\n")
+    output = state / "scored" / "output"
+    score_shards([str(rows)], str(output))
+    make_old(output)
+    assert names(clean_outputs()) == {str(output)}
+    assert not output.exists()
+
+
 def test_failed_run_without_a_manifest_is_an_output_too(state: Path) -> None:
     output = score(state / "scored" / "output")
     (output / "manifest.json").unlink()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import DataError, ParameterError
-from tasks.inputs import download, downloads_removed, find
+from tasks.inputs import download, downloads_removed, find, settled
 from tests.http_server import serving
 
 OUT = Path("/out")
@@ -177,9 +177,10 @@ def test_what_was_downloaded_is_removed_in_the_end(home: Path) -> None:
     assert [path for path in home.rglob("*") if path.is_file()] == []
 
 
-def test_link_that_leads_nowhere_is_found_and_not_passed_over(folder: Path) -> None:
+@pytest.mark.parametrize("seconds", [0, 60])
+def test_link_that_leads_nowhere_is_found_and_not_passed_over(folder: Path, seconds: int) -> None:
     (folder / "z.csv").symlink_to(folder / "missing.csv")
-    assert names(folder)[-1] == "missing.csv"
+    assert settled(find([str(folder)], OUT), seconds)[-1].path.name == "missing.csv"
 
 
 @pytest.mark.parametrize("name", ["rows.zip", "rows", "rows.csv.bz2"])
