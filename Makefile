@@ -55,7 +55,7 @@ scale: $(INSTALLED) ## Score 25,000 reviews twice, and compare the memory of 200
 	$(BIN)/python -m pytest -s tests/scale/prove_scale.py
 
 operation-test: $(INSTALLED) ## make up, and overlaps, reruns, events and kills while all is up
-	$(BIN)/python -m pytest tests/operating/prove_services.py tests/operating/prove_operation.py
+	$(BIN)/python -m pytest tests/operating/prove_*.py
 
 soak: $(INSTALLED) ## Score what comes into a folder, every minute for 15, while parts of it are killed
 	$(BIN)/python -m pytest -s tests/soak/prove_soak.py

@@ -96,6 +96,7 @@ def _prefect_server(settings: Settings) -> Service:
             # What automations wait for; by default a server that was away for a minute more than
             # they wait forgets it when it starts, and runs that were cut off stay Running.
             "PREFECT_SERVER_EVENTS_EXPIRED_BUCKET_BUFFER": "P30D",
+            "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "deployments.event_order",
             # Under PREFECT_HOME; kept in memory, they would go with the server, and a run ends
             # when it cannot renew the lease of its slot.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (

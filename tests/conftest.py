@@ -29,8 +29,9 @@ from tasks.settings import get_settings
 from tasks.tracking import connect
 from tests.builders import Trained, build_trained
 from tests.faults.scoring_command import state_folder
-from tests.operation import Operation, Webhook, in_operation, webhook
+from tests.operation import Operation, in_operation
 from tests.references import TEXTS
+from tests.webhook import Webhook, webhook
 
 LABELS = ("negative", "positive")
 

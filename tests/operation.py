@@ -1,28 +1,24 @@
 """A state folder with everything up: real servers, a real worker, and the API to talk to them."""
 
-import json
 import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pandas as pd
-import psutil
 
-from deployments.leftovers import MARK
-from tasks.settings import REPOSITORY
+from tasks.settings import REPOSITORY, Settings
 from tests.builders import HEEDING_INTERRUPTS
+from tests.processes import process_of
 
 PATIENCE_S = 120.0
 ANSWER_S = 90.0  # Prefect's server waits up to 60 s for its own database
@@ -86,6 +82,14 @@ class Operation:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def kill(self, *services: str) -> None:
+        """Kill services, and wait until the process manager has brought all of them back."""
+        killed = [process_of(self.home, service) for service in services]
+        for process in killed:
+            process.kill()
+        until(lambda: not any(process.is_running() for process in killed), "killed")
+        until(lambda: self.command("status").returncode == 0, f"{services} are back")
 
     def deploy(self, project_file: Path) -> None:
         """Deploy what a file of one's own has."""
@@ -212,85 +216,6 @@ def in_operation(home: Path, **variables: str) -> Iterator[Operation]:
         assert down.returncode == 0, down.stdout + down.stderr
 
 
-def marked(home: Path) -> list[psutil.Process]:
-    """Return the processes that carry the mark of a state folder."""
-    return [process for process in psutil.process_iter() if _mark(process).endswith(f":{home}")]
-
-
-def process_of(operation: Operation, service: str) -> psutil.Process:
-    """Return the process of a service that the process manager watches."""
-    found = (process for process in marked(operation.home) if _is_watched(process))
-    return next(process for process in found if _mark(process).startswith(f"{service}:"))
-
-
-def runs_in(operation: Operation) -> list[psutil.Process]:
-    """Return the processes of runs, whether their worker lives or not."""
-    found = [process for process in marked(operation.home) if _mark(process).startswith("worker:")]
-    return [process for process in found if not _is_worker(process)]
-
-
-def is_manager(process: psutil.Process) -> bool:
-    """Return whether a process is the process manager."""
-    return "supervisor.supervisord" in process.cmdline()
-
-
-def _mark(process: psutil.Process) -> str:
-    try:
-        return process.environ().get(MARK, "")
-    except psutil.Error:
-        return ""
-
-
-def _is_watched(process: psutil.Process) -> bool:
-    parent = process.parent()
-    return parent is not None and is_manager(parent)
-
-
-def _is_worker(process: psutil.Process) -> bool:
-    try:
-        return {"worker", "start"} <= set(process.cmdline()) or _is_watched(process)
-    except psutil.Error:
-        return True
-
-
-@dataclass(frozen=True)
-class Webhook:
-    """A server for notifications.
-
-    Attributes:
-        host: Its address, without a path; `/told` is the one that it accepts.
-        told: The JSON documents that were posted there.
-        refusals: Those that were posted elsewhere, and answered with 404.
-    """
-
-    host: str
-    told: list[Any]
-    refusals: list[Any]
-
-
-@contextmanager
-def webhook() -> Iterator[Webhook]:
-    """Yield a server on loopback that accepts notifications at one path, and no others."""
-    told: list[Any] = []
-    refusals: list[Any] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            refused = self.path != "/told"
-            (refusals if refused else told).append(document)
-            self.send_response(404 if refused else 204)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 -- the base's name
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield Webhook(f"http://127.0.0.1:{server.server_address[1]}", told, refusals)
-        server.shutdown()
-
-
 def rows_in(folder: Path, name: str, rows: int = 6) -> Path:
     """Write a file of short texts."""
     folder.mkdir(exist_ok=True)
@@ -317,3 +242,17 @@ def until(holds: Callable[[], object], what: str, patience: float = PATIENCE_S) 
     while not holds():
         assert time.monotonic() < deadline, f"{what}: not within {patience:.0f} s"
         time.sleep(0.2)
+
+
+def slow_scoring(folder: Path) -> dict[str, Any]:
+    """Parameters of a run that takes minutes."""
+    return {
+        "inputs": [str(rows_in(folder / "in", "many", rows=600_000))],
+        "output_dir": str(folder / "out"),
+        "batch_tokens": 32,
+        "use_cache": False,
+    }
+
+
+def settings_of(operation: Operation) -> Settings:
+    return Settings().model_copy(update={"home": operation.home})

@@ -8,7 +8,7 @@ import pytest
 
 from deployments.services import PREFECT, services_of
 from tasks.settings import REPOSITORY, Settings
-from tests.operation import webhook
+from tests.webhook import webhook
 
 # Prefect's own block and the loop that calls it, as its server runs them.
 SERVER = """

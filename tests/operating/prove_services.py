@@ -16,7 +16,8 @@ import pytest
 
 from tests.builders import Trained
 from tests.faults.scoring_command import state_folder
-from tests.operation import FINAL, Operation, free_ports, marked, process_of, rows_in, until
+from tests.operation import FINAL, Operation, free_ports, rows_in, until
+from tests.processes import marked, process_of
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -59,7 +60,7 @@ def test_up_once_more_changes_nothing(operation: Operation) -> None:
         return sorted((automation["id"], automation["updated"]) for automation in found)
 
     automations_before = made()
-    before = {service: process_of(operation, service).pid for service in ("prefect", "worker")}
+    before = {service: process_of(operation.home, service).pid for service in ("prefect", "worker")}
     assert operation.command("up").returncode == 0
     # Those of the deployments' triggers are Prefect's to make anew.
     assert len(set(made()) & set(automations_before)) == len(automations_before) - 1
@@ -68,7 +69,7 @@ def test_up_once_more_changes_nothing(operation: Operation) -> None:
     assert refused.returncode == 2
     assert "make down before" in refused.stderr
     assert other.command("status").returncode == 0  # it knows where things are
-    assert before == {service: process_of(operation, service).pid for service in before}
+    assert before == {service: process_of(operation.home, service).pid for service in before}
 
 
 def test_schedules_make_runs_with_their_own_parameters(operation: Operation) -> None:

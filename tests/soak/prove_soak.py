@@ -20,20 +20,20 @@ import pytest
 
 from tests.builders import Trained
 from tests.faults.scoring_command import state_folder
-from tests.operation import FINAL, Operation, in_operation, process_of, runs_in, until, webhook
+from tests.operation import FINAL, Operation, in_operation, until
+from tests.processes import process_of, runs_in
+from tests.webhook import webhook
 
 MINUTES = float(os.environ.get("MILLSTREAM_SOAK_MINUTES", "15"))
 ROWS = 400
 SECONDS_A_FILE = 15
 
-# When what is killed, as a share of the time. The scheduler emits no event for the runs that it
-# makes, and Prefect's automations let what follows within 5 minutes wait for one, up to a quarter
-# of an hour (`prefect/server/events/ordering`): the first runs of a new schedule are found late.
+# When what is killed, as a share of the time.
 BLOWS: tuple[tuple[float, str], ...] = (
-    (0.40, "run"),
-    (0.50, "run"),
-    (0.60, "worker and runs"),
-    (0.80, "server"),
+    (0.20, "run"),
+    (0.35, "run"),
+    (0.50, "worker and runs"),
+    (0.70, "server"),
 )
 LAST_FILE = 0.9
 
@@ -97,12 +97,12 @@ def deploy(operation: Operation) -> str:
 def strike(operation: Operation, what: str) -> str:
     """Kill something that works, and return what it was."""
     if what == "server":
-        process_of(operation, "prefect").kill()
+        process_of(operation.home, "prefect").kill()
         return "Prefect's server"
-    until(lambda: runs_in(operation), "a run to kill", 120)
-    victims = [*runs_in(operation)]
+    until(lambda: runs_in(operation.home), "a run to kill", 120)
+    victims = [*runs_in(operation.home)]
     if what == "worker and runs":
-        victims.insert(0, process_of(operation, "worker"))
+        victims.insert(0, process_of(operation.home, "worker"))
     for victim in victims:
         try:
             victim.kill()
