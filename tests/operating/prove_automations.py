@@ -1,8 +1,9 @@
 """What Prefect's server does by itself, with real runs and real kills; `make operation-test`."""
 
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,21 @@ def test_a_run_that_lives_is_not_crashed_when_the_server_saw_half_of_its_start(
             operation.emit(f"prefect.flow-run.{run}", "prefect.flow-run.heartbeat")
             time.sleep(2)
         assert operation.state(run)["name"] == "Running"
+        operation.set_state(run, "COMPLETED")
+
+
+def test_an_event_is_not_lost_while_the_database_is_busy(operation: Operation) -> None:
+    flow = operation.get("/flows/name/score-shards")["id"]
+    with automations(operation, Patience(start=timedelta(seconds=15))):
+        run = operation.post("/flow_runs/", {"flow_id": flow}).json()["id"]
+        operation.set_state(run, "PENDING")
+        time.sleep(2)
+        with closing(sqlite3.connect(operation.home / "prefect" / "prefect.db")) as database:
+            database.execute("BEGIN IMMEDIATE")
+            operation.emit(f"prefect.flow-run.{run}", "prefect.flow-run.heartbeat")
+            time.sleep(3)
+        time.sleep(20)
+        assert operation.state(run)["name"] == "Pending"
         operation.set_state(run, "COMPLETED")
 
 
