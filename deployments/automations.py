@@ -78,8 +78,8 @@ def create_automations(
         ),
         _crash(
             "that never start",
-            # A server that started meanwhile may see the heartbeats a quarter of an hour before
-            # Running, which it has wait for the Pending that the one before it saw.
+            # A server that started meanwhile may see the heartbeats before Running, which it has
+            # wait for the Pending that the one before it saw.
             _unless_followed(_PENDING, {"Running", "heartbeat"}, patience.start),
             f"not running after {patience.start.seconds} s: its process died",
         ),
