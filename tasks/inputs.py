@@ -89,9 +89,7 @@ def settled(files: Sequence[InputFile], seconds: int) -> tuple[InputFile, ...]:
     URLs count as settled, and so do files that are missing by now: whoever reads one tells.
     """
     latest = time.time() - seconds
-    return tuple(
-        file for file in files if not seconds or file.url or _changed(file.path) <= latest
-    )
+    return tuple(file for file in files if not seconds or file.url or _changed(file.path) <= latest)
 
 
 def _changed(path: Path) -> float:
