@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.addresses import is_url
 from tasks.errors import ParameterError
+from tasks.inputs import is_gone
 from tasks.records import Shard, ShardRecord
 from tasks.scoring_types import ShardOutcome
 
@@ -19,13 +19,15 @@ class Failure(BaseModel):
 
     Attributes:
         id: The shard's, or the file's.
-        source: The file.
+        file_id: The file's.
+        source: The file's name.
         error: Why it failed; empty in the manifest's list of all shards if it did not.
     """
 
     model_config = ConfigDict(frozen=True)
 
     id: str
+    file_id: str
     source: str
     error: str
 
@@ -97,11 +99,11 @@ def still_failed(output_dir: Path, outcomes: Sequence[ShardOutcome]) -> Iterator
         logger.warning("%s: its manifest cannot be read; what failed is forgotten", output_dir)
         return
     met = {outcome.id for outcome in outcomes if not outcome.left}
-    left = {outcome.source for outcome in outcomes if outcome.left}
-    others = {outcome.source for outcome in outcomes} - left
+    left = {outcome.file_id for outcome in outcomes if outcome.left}
+    others = {outcome.file_id for outcome in outcomes} - left
     for failure in failures:
-        is_there = is_url(failure.source) or Path(failure.source).exists()
-        if is_there and failure.id not in met and failure.source not in others:
+        known = failure.id in met or failure.file_id in others
+        if not known and not is_gone(failure.source):
             yield failure
 
 

@@ -101,21 +101,16 @@ class _Crew:
     def score(self, surveyed: Surveyed, planned: Sequence[PlannedShard]) -> None:
         """Score what is not done of one file; returns when all of it is handed to the pool."""
         self._outcomes += [
-            ShardOutcome(
-                id=p.shard.id,
-                source=p.shard.source,
-                record=p.record,
-                skipped=not p.left,
-                left=p.left,
-            )
+            ShardOutcome(**_of_shard(p.shard), record=p.record, skipped=not p.left, left=p.left)
             for p in planned
             if not p.why
         ]
         waiting = {p.shard.id: p for p in planned if p.why}
         if surveyed.error:
-            name = surveyed.file.name
-            outcome = ShardOutcome(id=surveyed.file.id, source=name, error=surveyed.error)
-            self._outcomes.append(outcome)
+            file = surveyed.file
+            self._outcomes.append(
+                ShardOutcome(id=file.id, file_id=file.id, source=file.name, error=surveyed.error)
+            )
         if waiting:
             self._read(surveyed, [p.shard for p in planned], waiting)
 
@@ -179,9 +174,8 @@ class _Crew:
 
     def _collect(self, planned: PlannedShard, result: object) -> None:
         if isinstance(result, ShardRecord):
-            shard = planned.shard
             self._outcomes.append(
-                ShardOutcome(id=shard.id, source=shard.source, why=planned.why, record=result)
+                ShardOutcome(**_of_shard(planned.shard), why=planned.why, record=result)
             )
             return
         self._progress.advance(planned.shard.rows)
@@ -191,6 +185,8 @@ class _Crew:
 
 
 def _failed(shard: Shard, error: object) -> ShardOutcome:
-    return ShardOutcome(
-        id=shard.id, source=shard.source, error=in_words(error), rows_failed=shard.rows
-    )
+    return ShardOutcome(**_of_shard(shard), error=in_words(error), rows_failed=shard.rows)
+
+
+def _of_shard(shard: Shard) -> dict[str, Any]:
+    return {"id": shard.id, "file_id": shard.file_id, "source": shard.source}

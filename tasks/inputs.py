@@ -59,6 +59,17 @@ def find(
     )
 
 
+def is_gone(source: str) -> bool:
+    """Return whether a file that was read once is no longer there; nobody looks for a URL.
+
+    One that cannot be looked for, as on a server that does not answer, counts as there.
+    """
+    try:
+        return not is_url(source) and not Path(source).exists()
+    except OSError:
+        return False
+
+
 def download(file: InputFile) -> None:
     """Bring a file that has a URL to this machine; what broke before goes on.
 

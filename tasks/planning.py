@@ -8,8 +8,8 @@ from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
-from tasks.addresses import is_url
 from tasks.earlier_failures import EarlierRuns, earlier_runs
+from tasks.inputs import is_gone
 from tasks.output_folder import STAGING, writing_to
 from tasks.records import (
     FOLDERS,
@@ -109,7 +109,7 @@ def removed_files(output_dir: Path, files: Sequence[InputFile]) -> tuple[str, ..
             with suppress(ValueError):  # a damaged record does not say
                 record = read_record(output_dir, shard_id)
                 sources |= {record.shard.source} if record else set()
-    return tuple(sorted(s for s in sources if not is_url(s) and not Path(s).exists()))
+    return tuple(sorted(s for s in sources if is_gone(s)))
 
 
 def _planned(

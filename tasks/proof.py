@@ -28,15 +28,18 @@ def prove(
     Raises:
         ProofError: If a row is missing, doubled or out of order, naming the first such shard.
     """
-    rows = {survey.file.name: survey.survey.rows for survey in surveys if survey.survey}
+    # By id: URLs that differ in their queries alone have one name.
+    missing = {survey.file.id: survey.survey.rows for survey in surveys if survey.survey}
     for outcome in outcomes:
         if outcome.record is not None:
             _check_shard(outcome.record, parameters.output_dir)
-            rows[outcome.source] -= outcome.record.shard.rows
-    unfinished = {outcome.source for outcome in outcomes if outcome.error or outcome.left}
-    for source, missing in rows.items():
-        if missing and source not in unfinished:
-            raise ProofError(f"{source}: {missing} of its rows are in no shard; expected 0")
+            missing[outcome.file_id] -= outcome.record.shard.rows
+    unfinished = {outcome.file_id for outcome in outcomes if outcome.error or outcome.left}
+    for file in (survey.file for survey in surveys):
+        if missing.get(file.id) and file.id not in unfinished:
+            raise ProofError(
+                f"{file.name}: {missing[file.id]} of its rows are in no shard; expected 0"
+            )
 
 
 def _check_shard(record: ShardRecord, output_dir: Path) -> None:

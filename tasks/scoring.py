@@ -55,9 +55,10 @@ def find_inputs(
             f"inputs: all {len(found)} files changed in the last {settle_seconds} s; expected one "
             "that settled, or allow_empty"
         )
+    ids = {file.id for file in files}
     return FoundInputs(
         files=files,
-        settling=tuple(file.name for file in found if file not in files),
+        settling=tuple(file.name for file in found if file.id not in ids),
         removed=removed_files(output_dir, found),
     )
 

@@ -14,8 +14,8 @@ def files_table(outcomes: Sequence[ShardOutcome]) -> Table:
     """Return a table of the files: their shards, rows, and what became of them."""
     files: dict[str, list[ShardOutcome]] = {}
     for outcome in outcomes:
-        files.setdefault(outcome.source, []).append(outcome)
-    rows = [_file_row(source, shards) for source, shards in list(files.items())[:_MOST_ROWS]]
+        files.setdefault(outcome.file_id, []).append(outcome)
+    rows = [_file_row(shards[0].source, shards) for shards in list(files.values())[:_MOST_ROWS]]
     if (more := len(files) - _MOST_ROWS) > 0:
         rest = [shard for shards in list(files.values())[_MOST_ROWS:] for shard in shards]
         rows.append(_file_row(f"and {words.count(more)} more", rest))

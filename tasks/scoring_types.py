@@ -158,7 +158,8 @@ class ShardOutcome(BaseModel):
 
     Attributes:
         id: The shard's, or the file's.
-        source: The file.
+        file_id: The file's.
+        source: The file's name.
         record: Its record; none if it failed or was left out.
         skipped: Whether an earlier run did it.
         why: Why this run scored it.
@@ -170,6 +171,7 @@ class ShardOutcome(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
+    file_id: str
     source: str
     record: ShardRecord | None = None
     skipped: bool = False

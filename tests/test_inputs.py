@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 import traceback
@@ -6,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import DataError, ParameterError
-from tasks.inputs import download, downloads_removed, find, settled
+from tasks.inputs import download, downloads_removed, find, is_gone, settled
 from tests.http_server import serving
 
 OUT = Path("/out")
@@ -181,6 +182,20 @@ def test_what_was_downloaded_is_removed_in_the_end(home: Path) -> None:
 def test_link_that_leads_nowhere_is_found_and_not_passed_over(folder: Path, seconds: int) -> None:
     (folder / "z.csv").symlink_to(folder / "missing.csv")
     assert settled(find([str(folder)], OUT), seconds)[-1].path.name == "missing.csv"
+
+
+def test_file_that_cannot_be_looked_for_is_not_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert is_gone(str(tmp_path / "none.csv"))
+    assert not is_gone(str(tmp_path))
+    assert not is_gone("https://example.org/rows.csv")
+
+    def refuse(path: Path, **_: object) -> None:
+        raise OSError(errno.ESTALE, "the server is away", str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    assert not is_gone(str(tmp_path / "none.csv"))
 
 
 @pytest.mark.parametrize("name", ["rows.zip", "rows", "rows.csv.bz2"])

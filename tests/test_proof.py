@@ -36,7 +36,7 @@ def outcome(shard: Shard) -> ShardOutcome:
         host="",
         flow_run_id="",
     )
-    return ShardOutcome(id=shard.id, source=shard.source, record=record)
+    return ShardOutcome(id=shard.id, file_id=shard.file_id, source=shard.source, record=record)
 
 
 def publish(folder: str, shard: str, rows: list[int], output: Path) -> None:
@@ -152,5 +152,7 @@ def test_damage_is_found_and_named(
 def test_rows_of_a_failed_shard_may_be_missing(published: Output) -> None:
     forget_a_shard(published)
     shard = published.shards[1]
-    published.outcomes.append(ShardOutcome(id=shard.id, source=shard.source, error="why"))
+    published.outcomes.append(
+        ShardOutcome(id=shard.id, file_id=shard.file_id, source=shard.source, error="why")
+    )
     published.prove()

@@ -470,6 +470,23 @@ def test_address_that_brings_nothing_fails_alone(
     assert not list((trained.home / "data" / "downloads" / "scoring").iterdir())
 
 
+def test_addresses_that_differ_in_their_queries_alone_are_two_files(
+    trained: Trained, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    with serving(b"text\na film\n") as server:
+        urls = [f"http://{server.host}/export.csv?part={part}" for part in (1, 2)]
+        summary = score_shards(urls, str(output))
+        assert (summary["rows_in"], summary["shards_done"]) == (2, 2)
+        server.will(Reply(status=404))
+        score_shards([urls[0]], str(output), max_failed_shards=1, workers=1)
+        score_shards([urls[1]], str(output))
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert [failure["error"] for failure in manifest["still_failed"]] == [
+        f"http://{server.host}/export.csv: HTTP 404, expected 200"
+    ]
+
+
 def test_columns_that_arrows_data_sets_have_are_like_any_other(
     trained: Trained, tmp_path: Path
 ) -> None:

@@ -355,7 +355,8 @@ def test_failed_shards_and_the_other_engine_are_said_first(
 
 def test_many_files_are_summed_up() -> None:
     outcomes = [
-        ShardOutcome(id=f"f{n}", source=f"f{n}.csv", error="gone", rows_failed=2) for n in range(25)
+        ShardOutcome(id=f"f{n}", file_id=f"f{n}", source=f"f{n}.csv", error="gone", rows_failed=2)
+        for n in range(25)
     ]
     table = files_table(outcomes)
     assert len(table.rows) == 22
