@@ -12,7 +12,7 @@ from uuid import UUID
 import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import FlowRunContext
-from prefect.exceptions import PrefectHTTPStatusError
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from tqdm import tqdm
 
 from tasks.stopping import end_if_cancelled_without_a_worker, raise_if_stopped
@@ -65,7 +65,7 @@ class Progress:
         try:
             update_progress_artifact(artifact, self.percent, description=str(self))
             end_if_cancelled_without_a_worker()
-        except (httpx.HTTPError, PrefectHTTPStatusError) as error:
+        except (httpx.HTTPError, PrefectHTTPStatusError, ObjectNotFound) as error:
             if not self.failures:
                 logger.warning("progress cannot be shown (%s)", type(error).__name__)
             self.failures += 1
@@ -112,6 +112,7 @@ def _moving_artifact(key: str, progress: Progress) -> Iterator[None]:
         yield
     finally:
         ended.set()
+        thread.join(_PERIOD_S)  # what it shows must not come after this
         progress.show(artifact)
 
 

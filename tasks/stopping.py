@@ -46,12 +46,16 @@ def end_if_cancelled_without_a_worker() -> None:
     Raises:
         httpx.HTTPError: If Prefect's server cannot be reached.
         PrefectHTTPStatusError: If it does not tell the state of the run.
+        ObjectNotFound: If somebody has deleted the run.
     """
-    if os.getppid() == _PARENT or not flow_run.id:
+    # A flow inside another is not cancelled by itself.
+    run = flow_run.root_flow_run_id
+    if os.getppid() == _PARENT or not run:
         return
     with get_client(sync_client=True) as client:
-        state = client.read_flow_run(UUID(flow_run.id)).state
-    if state is not None and state.is_cancelling():
+        state = client.read_flow_run(UUID(run)).state
+    # By the time that one looks, the automation for those without a worker may have had its say.
+    if state is not None and (state.is_cancelling() or state.is_cancelled()):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
