@@ -37,7 +37,12 @@ def choose(registered: RegisteredModel) -> Standing:
         return Standing(alias="challenger", reason=reason)
     if candidate.tags["kind"] == "plain":
         return Standing(alias=None, reason="a plain pipeline answers with bare labels")
-    standing = _compare(candidate)
+    champion = aliases.get(registry.CHAMPION)
+    standing = _compare(candidate, champion)
+    # The comparison takes minutes, in which somebody may have chosen another by hand.
+    while (current := registry.aliases(registered.name).get(registry.CHAMPION)) != champion:
+        champion = current
+        standing = _compare(candidate, champion)
     if standing.alias == registry.CHAMPION:
         registry.set_champion(registered.name, candidate, standing.reason)
     else:
@@ -68,8 +73,7 @@ def promote_by_hand(reference: str, reason: str) -> RegisteredModel:
     return RegisteredModel(name=REGISTERED_NAME, version=int(version.version))
 
 
-def _compare(candidate: ModelVersion) -> Standing:
-    current = registry.aliases(REGISTERED_NAME).get(registry.CHAMPION)
+def _compare(candidate: ModelVersion, current: int | None) -> Standing:
     if current is None:
         return Standing(alias="champion", reason="the first version")
     champion = registry.find_version(REGISTERED_NAME, str(current))

@@ -5,12 +5,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from mlflow.entities.model_registry import ModelVersion
 
 from flows.build_inference_pipeline import build_inference_pipeline
 from flows.promote_pipeline import promote_pipeline
 from flows.score_shards import score_shards
 from flows.train_classifier import train_classifier
-from tasks import registry
+from tasks import promotion, registry
 from tasks.errors import ModelError, ParameterError
 from tests.builders import Trained, train_tiny
 
@@ -35,7 +36,11 @@ def score(home: Path, rows: Path, why: str) -> pd.DataFrame:
 
 @pytest.mark.slow
 def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
-    home: Path, prefect_harness: None, tiny_base: Path, labelled_csv: Path
+    home: Path,
+    prefect_harness: None,
+    tiny_base: Path,
+    labelled_csv: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     first = train_tiny(tiny_base, labelled_csv)
     champion = build(first["finetuned_model"])
@@ -77,6 +82,21 @@ def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
     assert registry.aliases(NAME)["champion"] == 3
     promote_pipeline(version="challenger")
     assert registry.aliases(NAME) == {"champion": 2}
+
+    # Who is chosen by hand during a comparison is compared with as well.
+    accuracy = promotion._accuracy
+    asked: list[str] = []
+
+    def chosen_meanwhile(version: ModelVersion, rows: pd.DataFrame) -> float:
+        if not asked:
+            promote_pipeline(version="1")
+        asked.append(version.version)
+        return accuracy(version, rows)
+
+    monkeypatch.setattr(promotion, "_accuracy", chosen_meanwhile)
+    fourth = build(equal["finetuned_model"], max_tokens=24)
+    assert [int(version) for version in asked] == [4, 2, 4, 1]
+    assert "of champion 1, on" in str(fourth["reason"])
 
 
 def test_other_labels_are_always_a_challenger(
