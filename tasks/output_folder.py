@@ -5,7 +5,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -111,8 +111,10 @@ def _introduce(folder: Path, run: str) -> None:
         "host": socket.gethostname(),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    # Not into the lock file: whoever tries to take the lock empties that.
-    (folder / _HOLDER).write_text(json.dumps(holder), encoding="utf-8")
+    # Not into the lock file: whoever tries to take the lock empties that. On a full disk others
+    # are not told, which would stop clean_up from making room.
+    with suppress(OSError):
+        (folder / _HOLDER).write_text(json.dumps(holder), encoding="utf-8")
 
 
 def _remove_if_unused(folder: Path) -> None:

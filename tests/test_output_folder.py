@@ -119,6 +119,21 @@ def test_folder_that_cannot_be_tidied_up_is_let_go(
     assert raised.value.filename == str(tmp_path / ".lock.json")
 
 
+def test_a_folder_on_a_full_disk_can_be_held_so_that_room_can_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "no room", str(path))
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with (
+        sole_user(tmp_path, "mine"),
+        pytest.raises(OutputInUseError, match="in use by another run"),
+        sole_user(tmp_path, "another"),
+    ):
+        pass
+
+
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
 def test_disk_that_needs_someone_ends_the_run_with_what_is_wrong(
     tmp_path: Path, number: int
