@@ -107,9 +107,11 @@ mlflow-ui: $(INSTALLED) ## Open MLflow's UI on the runs and models, at port MLFL
 # The UI asks for data at port 4200 unless it is told where the server is.
 prefect-ui: export PREFECT_HOME := $(PREFECT_HOME)
 prefect-ui: export PREFECT_UI_API_URL := http://127.0.0.1:$(PREFECT_PORT)/api
+# Prefect's default lets the pages of any site in a local browser call the API.
+prefect-ui: export PREFECT_SERVER_CORS_ALLOWED_ORIGINS := http://127.0.0.1:$(PREFECT_PORT)
 prefect-ui: $(INSTALLED) ## Open Prefect's UI on the flow runs, at port PREFECT_PORT
 	mkdir -p "$(PREFECT_HOME)"
-	$(BIN)/prefect server start --host 127.0.0.1 --port $(PREFECT_PORT)
+	$(BIN)/prefect server start --no-services --host 127.0.0.1 --port $(PREFECT_PORT)
 
 pins: ## Resolve pyproject.toml anew and rewrite constraints.txt
 	.ci/system-packages $(PYTHON)

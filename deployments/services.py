@@ -62,23 +62,19 @@ def services_of(settings: Settings) -> tuple[Service, ...]:
 
 def api_url(settings: Settings) -> str:
     """Return the address of Prefect's API: that of the server named, else that of `make up`."""
-    return settings.explicit_api_url or f"{_own_server(settings)}/api"
+    return settings.explicit_api_url or f"{settings.prefect_url}/api"
 
 
 def _is_elsewhere(settings: Settings) -> bool:
     named = urlsplit(api_url(settings))
-    own = {settings.host, urlsplit(_own_server(settings)).hostname, "localhost"}
+    own = {settings.host, urlsplit(settings.prefect_url).hostname, "localhost"}
     return named.hostname not in own or named.port != settings.prefect_port
-
-
-def _own_server(settings: Settings) -> str:
-    return f"http://{settings.reachable_host}:{settings.prefect_port}"
 
 
 def _prefect_server(settings: Settings) -> Service:
     return Service(
         name=PREFECT,
-        address=_own_server(settings),
+        address=settings.prefect_url,
         command=(
             *_python("prefect", "server", "start"),
             *("--host", settings.host, "--port", str(settings.prefect_port)),
@@ -90,12 +86,7 @@ def _prefect_server(settings: Settings) -> Service:
             # Replaces the class of the formatter "standard" in Prefect's logging.yml.
             "PREFECT_LOGGING_FORMATTERS_STANDARD_": "deployments.server_log.ServerFormatter",
             # For the links in notifications.
-            "PREFECT_UI_URL": _own_server(settings),
-            # Prefect's default lets the pages of any site in a local browser call the API.
-            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": _own_server(settings),
-            # What automations wait for; by default a server that was away for a minute more than
-            # they wait forgets it when it starts, and runs that were cut off stay Running.
-            "PREFECT_SERVER_EVENTS_EXPIRED_BUCKET_BUFFER": "P30D",
+            "PREFECT_UI_URL": settings.prefect_url,
             "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "deployments.event_order",
             # Under PREFECT_HOME; kept in memory, they would go with the server, and a run ends
             # when it cannot renew the lease of its slot.

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -72,6 +73,17 @@ class Settings(BaseSettings):
             )
         return uri
 
+    @field_validator("notification_url")
+    @classmethod
+    def _is_an_address(cls, url: SecretStr | None) -> SecretStr | None:
+        # It may hold a token, so that it is not quoted.
+        if url is not None and not re.match("https?://[^/]", url.get_secret_value()):
+            raise ParameterError(
+                "MILLSTREAM_NOTIFICATION_URL: is no http(s) URL; expected one such as "
+                "https://example.org/hook"
+            )
+        return url
+
     @property
     def tracking_uri(self) -> str:
         return self.explicit_tracking_uri or f"sqlite:///{self.mlflow_database}"
@@ -83,6 +95,11 @@ class Settings(BaseSettings):
         if named.startswith(("http://", "https://")):
             return named.rstrip("/")
         return f"http://{self.reachable_host}:{self.mlflow_port}"
+
+    @property
+    def prefect_url(self) -> str:
+        """Where people find the Prefect server of `make up`."""
+        return f"http://{self.reachable_host}:{self.prefect_port}"
 
     @property
     def reachable_host(self) -> str:
@@ -194,6 +211,12 @@ def prepare_process() -> None:
         # A first start migrates a new database, which takes 17 s on two cores; Prefect waits 20.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        # What automations wait for; by default a server that was away for a minute more than they
+        # wait forgets it when it starts, and runs that were cut off stay Running. That of a
+        # command opens the same database as that of `make up`.
+        "PREFECT_SERVER_EVENTS_EXPIRED_BUCKET_BUFFER": "P30D",
+        # Prefect's default lets the pages of any site in a local browser call the API.
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": settings.prefect_url,
         # Seconds; a run that is silent for longer is taken for dead. Prefect takes no less.
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "tasks,pyfunc",
@@ -208,6 +231,7 @@ def prepare_process() -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+    _reach_servers_without_a_proxy(settings.host)
     if settings.explicit_api_url is None:
         # Prefect takes an empty address for an address.
         os.environ.pop("PREFECT_API_URL", None)
@@ -217,6 +241,15 @@ def prepare_process() -> None:
         # Else the root logger's level holds, which Prefect sets to WARNING.
         logging.getLogger(name).setLevel(logging.INFO)
     logging.getLogger("prefect.flows").addFilter(_names_no_parameters)
+
+
+def _reach_servers_without_a_proxy(host: str) -> None:
+    """Except this machine from the proxy that the environment may name; httpx asks it for all."""
+    given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    names = [name.strip() for name in given.split(",") if name.strip()]
+    if "*" not in names:
+        names += [name for name in ("127.0.0.1", "localhost", "::1", host) if name not in names]
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(names)
 
 
 def _names_no_parameters(record: logging.LogRecord) -> bool:

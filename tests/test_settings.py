@@ -100,6 +100,14 @@ def test_an_address_without_a_password_is_taken(monkeypatch: pytest.MonkeyPatch,
                 "database's driver"
             ),
         ),
+        (
+            "MILLSTREAM_NOTIFICATION_URL",
+            "example.org/hunter2",
+            (
+                "MILLSTREAM_NOTIFICATION_URL: is no http(s) URL; expected one such as "
+                "https://example.org/hook"
+            ),
+        ),
     ],
 )
 def test_a_variable_out_of_bounds_is_one_line_and_code_2(
@@ -116,6 +124,32 @@ def test_a_variable_out_of_bounds_is_one_line_and_code_2(
     )
     assert (command.returncode, command.stderr) == (2, f"error: {line}\n")
     assert not (tmp_path / ".prefect").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "excepted"),
+    [
+        ({}, "127.0.0.1,localhost,::1,192.0.2.7"),
+        ({"NO_PROXY": "example.org"}, "example.org,127.0.0.1,localhost,::1,192.0.2.7"),
+        ({"no_proxy": "localhost", "NO_PROXY": "x"}, "localhost,127.0.0.1,::1,192.0.2.7"),
+        ({"NO_PROXY": "*"}, "*"),
+    ],
+)
+def test_servers_of_this_machine_are_reached_without_the_proxy(
+    given: dict[str, str], excepted: str
+) -> None:
+    ours = {name: text for name, text in os.environ.items() if name.lower() != "no_proxy"}
+    for _ in range(2):  # a child inherits it
+        shown = subprocess.run(
+            [sys.executable, "-c", "import os, tasks; print(os.environ['NO_PROXY'])"],
+            cwd=REPOSITORY,
+            env=ours | given | {"MILLSTREAM_HOST": "192.0.2.7"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        assert shown == f"{excepted}\n"
+        given = {"NO_PROXY": shown.strip(), "no_proxy": shown.strip()}
 
 
 @pytest.mark.parametrize(
