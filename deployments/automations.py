@@ -60,7 +60,7 @@ def create_automations(
 ) -> None:
     """Make the automations; one that is there is changed only if it differs.
 
-    A new one would not know of the runs that the one before it waits for.
+    Changed, it does not know of the runs that it waited for before.
 
     Args:
         client: Of the server.
@@ -141,9 +141,9 @@ def _notify_of_failures(block_id: UUID) -> AutomationCore:
         trigger=EventTrigger(
             expect=_events(_FAILED),
             match=_FLOW_RUNS,
-            # The scheduler gives this tag to the runs that it makes.
+            # The scheduler gives this tag to the runs that it makes; an event makes the others.
             match_related=ResourceSpecification(
-                {"prefect.resource.id": "prefect.tag.auto-scheduled"}
+                {"prefect.resource.id": ["prefect.tag.auto-scheduled", "prefect.automation.*"]}
             ),
             # Prefect 3.8.8 may look several times at an event that came before the one it follows.
             for_each={"prefect.resource.id"},
@@ -199,5 +199,5 @@ def _events(names: set[str]) -> set[str]:
 def _content(automation: AutomationCore) -> dict[str, Any]:
     # One that was switched off stays so.
     fields = set(AutomationCore.model_fields) - {"owner_resource", "enabled"}
-    # Ids of the parts differ with each making, and in JSON the order of a set does, too.
-    return automation.model_dump(mode="python", include=fields, exclude={"trigger": {"id"}})
+    # In JSON the order of a set differs with each making.
+    return automation.model_dump(mode="python", include=fields)

@@ -68,11 +68,13 @@ class CausalOrdering(memory.CausalOrdering):
             EventArrivedEarly: The event is to wait for the one that it follows.
             OperationalError: The database was busy at each attempt.
         """
+        evaluated = False
         try:
             async with super().preceding_event_confirmed(handler, event, depth):
                 yield
+                evaluated = True
         except OperationalError:
-            if depth >= _RETRIES:
+            if evaluated or depth >= _RETRIES:  # what failed afterwards is an event that follows
                 raise
             await asyncio.sleep(_FIRST_PAUSE_S * 2**depth)
             await handler(event, depth=depth + 1)

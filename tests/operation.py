@@ -106,13 +106,13 @@ class Operation:
         """Send a request, again while the server's database is busy, as Prefect's clients do."""
         return self._ask("POST", path, body)
 
-    def emit(self, resource: str, event: str) -> None:
+    def emit(self, resource: str, event: str, **labels: str) -> None:
         """Send an event, as the process of a run does."""
         body = {
             "id": str(uuid4()),
             "occurred": datetime.now(UTC).isoformat(),
             "event": event,
-            "resource": {"prefect.resource.id": resource},
+            "resource": {"prefect.resource.id": resource, **labels},
         }
         httpx.post(f"{self.api}/events", json=[body], timeout=ANSWER_S).raise_for_status()
 

@@ -75,21 +75,35 @@ def test_a_run_that_died_with_its_worker_is_crashed_once_and_its_slot_is_free(
     assert [state["name"] for state in states].count("Crashed") == 1
 
 
+@pytest.mark.parametrize(
+    ("deployment", "parameters", "state"),
+    [
+        ("score-shards/nightly", {"settle_seconds": 0, "batch_tokens": 32}, "CANCELLING"),
+        # The automation has had its say before the process looks, and the run has one inside.
+        ("end-to-end/on-demand", {"steps": ["score"]}, "CANCELLED"),
+    ],
+)
 def test_a_run_whose_worker_is_killed_goes_on_and_can_still_be_cancelled(
-    operation: Operation, tmp_path: Path
+    operation: Operation,
+    tmp_path: Path,
+    deployment: str,
+    parameters: dict[str, Any],
+    state: str,
 ) -> None:
+    given = slow_scoring(tmp_path)
     output = tmp_path / "out"
-    run = operation.start("score-shards/nightly", {**slow_scoring(tmp_path), "settle_seconds": 0})
+    parameters = parameters | {name: given[name] for name in ("inputs", "output_dir", "use_cache")}
+    run = operation.start(deployment, parameters)
     until(lambda: list(output.glob("predictions/*")), "a first shard")
     process_of(operation.home, "worker").kill()
     shards = len(list(output.glob("predictions/*")))
     until(lambda: len(list(output.glob("predictions/*"))) > shards + 2, "more shards")
     (process,) = runs_in(operation.home)
-    operation.set_state(run, "CANCELLING")
+    operation.set_state(run, state)
     until(lambda: not process.is_running(), "it has ended", 30)
-    assert operation.wait_for(run)["message"] == "Execution was aborted by a termination signal."
-    small = {"inputs": [str(rows_in(tmp_path / "in", "small"))], "output_dir": str(output)}
-    operation.complete("score-shards/nightly", small)  # its slot and its folder are free
+    operation.wait_for(run, {"Cancelled", "Crashed"})
+    small = {"inputs": [str(rows_in(tmp_path / "in", "small"))]}
+    operation.complete(deployment, parameters | small)  # its slot and its folder are free
 
 
 def test_a_cancelling_that_no_worker_ends_is_finished(operation: Operation) -> None:
@@ -170,6 +184,25 @@ def test_a_failed_scheduled_run_is_told_once_and_others_are_not(
     subjects = [found["subject"] for found in hook.told if scheduled in found["body"]]
     name = operation.get(f"/flow_runs/{scheduled}")["name"]
     assert subjects == [f"score-shards: {name} Failed"]
+
+
+def test_a_failed_run_of_an_event_is_told_once(operation: Operation, hook: Webhook) -> None:
+    before = {run["id"] for run in operation.runs_of("score-shards/rescore")}
+    operation.emit(
+        "millstream.model.inference_pipeline_model",
+        "millstream.pipeline.promoted",
+        **{"millstream.model-uri": "models:/inference_pipeline_model/99"},
+    )
+
+    def started() -> set[str]:
+        return {run["id"] for run in operation.runs_of("score-shards/rescore")} - before
+
+    until(started, "started")
+    (run,) = started()
+    assert operation.wait_for(run)["name"] == "Failed"
+    until(lambda: run in str(hook.told), "told", 30)
+    time.sleep(5)
+    assert str(hook.told).count(run) == 1
 
 
 def test_a_failure_is_told_though_the_server_did_not_see_the_run_start(
