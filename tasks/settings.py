@@ -36,7 +36,7 @@ class Settings(BaseSettings):
         mlflow_port: Port of MLflow's server and UI (`MLFLOW_PORT`).
         concurrent_runs: Runs that its worker has at a time (`MILLSTREAM_CONCURRENT_RUNS`).
         longest_run_hours: Hours after which a run is cancelled (`MILLSTREAM_LONGEST_RUN_HOURS`).
-        notification_url: Webhook that is told of failed scheduled runs
+        notification_url: Webhook that is told of failed runs of schedules and events
             (`MILLSTREAM_NOTIFICATION_URL`).
         netrc: File with the logins of hosts that data is downloaded from (`NETRC`); none takes
             `~/.netrc`, if there is one.
