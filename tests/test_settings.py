@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from deployments.services import api_url, services_of
+from tasks import settings
 from tasks.errors import ParameterError
 from tasks.settings import REPOSITORY, Settings, check_home, environment_with, get_settings
+from tests.http_server import serving
 
 
 def test_state_lives_in_the_repository_whatever_the_users_home_is(
@@ -136,20 +138,24 @@ def test_a_variable_out_of_bounds_is_one_line_and_code_2(
     ],
 )
 def test_servers_of_this_machine_are_reached_without_the_proxy(
-    given: dict[str, str], excepted: str
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], excepted: str
 ) -> None:
-    ours = {name: text for name, text in os.environ.items() if name.lower() != "no_proxy"}
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, given.get(name, ""))
     for _ in range(2):  # a child inherits it
-        shown = subprocess.run(
-            [sys.executable, "-c", "import os, tasks; print(os.environ['NO_PROXY'])"],
+        settings._reach_servers_without_a_proxy("192.0.2.7")
+        assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == excepted
+
+
+def test_a_proxy_is_not_asked_for_a_server_of_this_machine() -> None:
+    with serving(b"") as server:
+        subprocess.run(
+            [sys.executable, "-c", "import sys, tasks, httpx; httpx.get(sys.argv[1])", server.url],
             cwd=REPOSITORY,
-            env=ours | given | {"MILLSTREAM_HOST": "192.0.2.7"},
-            capture_output=True,
-            text=True,
+            env=os.environ | {"http_proxy": "http://127.0.0.1:1", "NO_PROXY": "", "no_proxy": ""},
             check=True,
-        ).stdout
-        assert shown == f"{excepted}\n"
-        given = {"NO_PROXY": shown.strip(), "no_proxy": shown.strip()}
+        )
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
