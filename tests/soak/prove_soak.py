@@ -99,8 +99,14 @@ def strike(operation: Operation, what: str) -> str:
     if what == "server":
         process_of(operation.home, "prefect").kill()
         return "Prefect's server"
-    until(lambda: runs_in(operation.home), "a run to kill", 120)
-    victims = [*runs_in(operation.home)]
+    victims: list[psutil.Process] = []
+
+    def found() -> bool:
+        victims[:] = runs_in(operation.home)
+        # The process of a run that is Completed lives on for a moment.
+        return bool(victims and unfinished(operation))
+
+    until(found, "a run to kill", 120)
     if what == "worker and runs":
         victims.insert(0, process_of(operation.home, "worker"))
     for victim in victims:
