@@ -14,13 +14,13 @@ from prefect.types._datetime import now
 from sqlalchemy.exc import OperationalError
 
 # One server makes the events of a run's states and hands them on one after the other.
-PATIENCE = timedelta(seconds=10)
+_PATIENCE = timedelta(seconds=10)
 _RETRIES = 6
 _FIRST_PAUSE_S = 0.25  # twice as long after each attempt, so that all take a quarter of a minute
 
 
 class CausalOrdering(memory.CausalOrdering):
-    """Prefect's order in memory, which loses no event to a restart or a busy database.
+    """Prefect's order in memory, but with seconds to wait, and again after a busy database.
 
     Prefect waits a quarter of an hour for an event that may never come: the scheduler sends none
     for the runs that it makes, and what a server saw is not known to the next one. Until then its
@@ -38,7 +38,7 @@ class CausalOrdering(memory.CausalOrdering):
         Raises:
             EventArrivedEarly: It is to wait for the event that it follows.
         """
-        if now("UTC") - event.received < PATIENCE:
+        if now("UTC") - event.received < _PATIENCE:
             await super().wait_for_leader(event)
 
     async def get_lost_followers(self) -> list[ReceivedEvent]:
@@ -47,7 +47,7 @@ class CausalOrdering(memory.CausalOrdering):
             lost = [
                 self._events[follower]
                 for follower, received in self._waitlist.items()
-                if now("UTC") - received >= PATIENCE
+                if now("UTC") - received >= _PATIENCE
             ]
         for follower in lost:
             await self.forget_follower(follower)

@@ -2,10 +2,11 @@
 
 import errno
 import json
+import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -13,6 +14,8 @@ from tempfile import TemporaryFile
 from filelock import FileLock, Timeout
 
 from tasks.errors import OutputError, OutputInUseError, ParameterError
+
+logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
 STAGING = ".staged"  # rows on their way to the tasks that score them
@@ -113,8 +116,11 @@ def _introduce(folder: Path, run: str) -> None:
     }
     # Not into the lock file: whoever tries to take the lock empties that. On a full disk others
     # are not told, which would stop clean_up from making room.
-    with suppress(OSError):
+    try:
         (folder / _HOLDER).write_text(json.dumps(holder), encoding="utf-8")
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        logger.warning("%s: others are not told which run holds it (%s)", folder, reason)
 
 
 def _remove_if_unused(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from tasks.addresses import has_password, public
+from tasks.addresses import has_password, is_url, public
 from tasks.errors import ParameterError
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -77,7 +76,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_an_address(cls, url: SecretStr | None) -> SecretStr | None:
         # It may hold a token, so that it is not quoted.
-        if url is not None and not re.match("https?://[^/]", url.get_secret_value()):
+        if url is not None and not is_url(url.get_secret_value()):
             raise ParameterError(
                 "MILLSTREAM_NOTIFICATION_URL: is no http(s) URL; expected one such as "
                 "https://example.org/hook"

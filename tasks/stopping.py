@@ -48,9 +48,11 @@ def end_if_cancelled_without_a_worker() -> None:
         PrefectHTTPStatusError: If it does not tell the state of the run.
         ObjectNotFound: If somebody has deleted the run.
     """
-    # A flow inside another is not cancelled by itself.
+    if os.getppid() == _PARENT:
+        return
+    # A flow inside another is not cancelled by itself. Prefect's server is asked for this.
     run = flow_run.root_flow_run_id
-    if os.getppid() == _PARENT or not run:
+    if not run:
         return
     with get_client(sync_client=True) as client:
         state = client.read_flow_run(UUID(run)).state

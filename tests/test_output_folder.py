@@ -120,7 +120,7 @@ def test_folder_that_cannot_be_tidied_up_is_let_go(
 
 
 def test_a_folder_on_a_full_disk_can_be_held_so_that_room_can_be_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(path: Path, *_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "no room", str(path))
@@ -132,6 +132,8 @@ def test_a_folder_on_a_full_disk_can_be_held_so_that_room_can_be_made(
         sole_user(tmp_path, "another"),
     ):
         pass
+    reason = os.strerror(errno.ENOSPC)
+    assert caplog.messages == [f"{tmp_path}: others are not told which run holds it ({reason})"]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
