@@ -11,6 +11,11 @@ from typing import Any
 os.environ["MILLSTREAM_HOME"] = tempfile.mkdtemp(prefix="millstream-tests-")
 for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME"):
     os.environ.pop(name, None)
+# Threads of OpenMP spin while they wait for each other: on cores that others use as well, a
+# training takes many times as long with them than without.
+if processes := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    cores = len(os.sched_getaffinity(0))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // int(processes))))
 
 # isort: split
 import flows  # noqa: F401 -- prepares the process
