@@ -1,11 +1,8 @@
-"""What a clean-up frees, what it keeps, and what becomes of one that is interrupted."""
+"""Which versions and outputs a clean-up frees, and what becomes of one that is interrupted."""
 
 import os
 import shutil
-import sqlite3
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +10,6 @@ import mlflow
 import pandas as pd
 import pytest
 from filelock import FileLock
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from flows.clean_up import clean_up
@@ -22,154 +17,42 @@ from flows.explain_prediction import explain_prediction
 from flows.promote_pipeline import promote_pipeline
 from flows.score_shards import score_shards
 from pyfunc.cache_contents import drop_answers_of
-from tasks import logged_models, old_outputs, old_versions, packaging, registry, unused_files
-from tasks.cleaning import summarise
+from tasks import logged_models, old_outputs, old_versions
 from tasks.errors import ModelError, ParameterError
-from tasks.leftovers import Cleaned, Kind, Limits, is_held
+from tasks.leftovers import Cleaned, Limits
 from tasks.output_folder import sole_user
 from tasks.pipelines import REGISTERED_NAME as PIPELINE
-from tasks.pipelines import PipelineParameters
 from tasks.settings import get_settings
 from tasks.superseded import Version, reasons_to_keep
 from tasks.tracking import connect, experiment_id
 from tasks.training import REGISTERED_NAME as FINETUNED
-from tasks.training import RegisteredModel
 from tasks.training_runs import find_run
 from tests.builders import train_tiny
-
-P1, P2, P3 = (f"models:/{PIPELINE}/{number}" for number in (1, 2, 3))
-F1, F2, F3 = (f"models:/{FINETUNED}/{number}" for number in (1, 2, 3))
-STEPS = ["download_data", "split_data", "fine_tuning_model", "register_model"]
-QUICK: dict[str, Any] = {"steps": STEPS, "epochs": 1, "sample_size": 64}
-
-
-@pytest.fixture(scope="module")
-def built(
-    prefect_harness: None,
-    tmp_path_factory: pytest.TempPathFactory,
-    tiny_base: Path,
-    labelled_csv: Path,
-) -> Path:
-    """A state folder with three versions of both models: the last is champion, after the second."""
-    home = tmp_path_factory.mktemp("built") / "var"
-    with pytest.MonkeyPatch.context() as patch:
-        use_home(home, patch)
-        for seed in (1, 2, 3):
-            report = train_tiny(tiny_base, labelled_csv, seed=seed, **QUICK)
-            build(report["finetuned_model"])
-            promote_pipeline(str(seed))
-    get_settings.cache_clear()
-    return home
-
-
-@pytest.fixture
-def state(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of it."""
-    home = tmp_path / "var"
-    shutil.copytree(built, home)
-    columns = {
-        "experiments": "artifact_location",
-        "runs": "artifact_uri",
-        "logged_models": "artifact_location",
-        "model_versions": "storage_location",
-    }
-    with closing(sqlite3.connect(home / "mlflow.db", isolation_level=None)) as database:
-        for table, column in columns.items():
-            database.execute(
-                f"UPDATE {table} SET {column} = REPLACE({column}, ?, ?)",
-                (str(built), str(home)),
-            )
-    use_home(home, monkeypatch)
-    yield home
-    get_settings.cache_clear()
-
-
-def use_home(home: Path, patch: pytest.MonkeyPatch) -> None:
-    patch.setenv("MILLSTREAM_HOME", str(home))
-    patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    get_settings.cache_clear()
-
-
-def build(finetuned: str, max_tokens: int = 0) -> RegisteredModel:
-    """Log and register a pipeline without its check, which takes a process of its own."""
-    number = int(finetuned.rpartition("/")[2])
-    parameters = PipelineParameters(engine="torch", precision="f32", max_tokens=max_tokens)
-    logged = packaging.log(RegisteredModel(name=FINETUNED, version=number), parameters)
-    tags = packaging.version_tags(logged)
-    return registry.register(PIPELINE, logged.model_uri, run_id=logged.run_id, tags=tags)
-
-
-def score(output: Path, text: str = "a great film", **parameters: Any) -> Path:
-    rows = output.parent / f"{output.name}-rows.csv"
-    rows.parent.mkdir(parents=True, exist_ok=True)
-    rows.write_text(f"text\n{text}\n")
-    score_shards([str(rows)], str(output), **parameters)
-    return output
-
-
-def shard_of(output: Path) -> str:
-    (record,) = (output / "records").iterdir()
-    return record.stem
-
-
-def make_old(folder: Path, days: float = 100) -> Path:
-    then = time.time() - days * 86_400
-    for path in [folder, *folder.rglob("*")]:
-        os.utime(path, (then, then), follow_symlinks=False)
-    return folder
-
-
-def bytes_in(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def content(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return size and time of every file but MLflow's, Prefect's and the locks."""
-    return {
-        str(path.relative_to(folder)): (path.lstat().st_size, path.lstat().st_mtime_ns)
-        for path in folder.rglob("*")
-        if path.is_file() and not path.name.startswith("mlflow.") and "prefect" not in path.parts
-    }
-
-
-def names(report: dict[str, Any]) -> set[str]:
-    return {leftover["name"] for leftover in report["leftovers"]}
-
-
-def versions_left() -> set[str]:
-    return {f"models:/{v.name}/{v.version}" for v in connect().search_model_versions()}
-
-
-def clean(*kinds: Kind, apply: bool = True, **limits: Any) -> dict[str, Any]:
-    """Do what the flow does, without its second of overhead."""
-    chosen = Limits(apply=apply, **limits)
-    outputs = Cleaned(kind="outputs")
-    found = []
-    if "outputs" in kinds:
-        outputs = old_outputs.clean_outputs(chosen)
-        found.append(outputs)
-    if "versions" in kinds:
-        found.append(old_versions.clean_versions(chosen, outputs))
-    if "checkpoints" in kinds:
-        found.append(unused_files.clean_checkpoints(chosen))
-    if "downloads" in kinds:
-        found.append(unused_files.clean_downloads(chosen))
-    return summarise(found, applied=apply)
-
-
-def clean_versions(*kinds: Kind, apply: bool = True, **limits: Any) -> dict[str, Any]:
-    strict = {"keep_versions": 0, "older_than_days": 0}
-    return clean(*kinds, "versions", apply=apply, **strict | limits)
-
-
-def cached(model_uri: str) -> int:
-    """Return how many answers in the prediction cache name a version."""
-    name, number = model_uri.removeprefix("models:/").split("/")
-    source = connect().get_model_version(name, number).source
-    with closing(sqlite3.connect(get_settings().prediction_cache / "cache.db")) as database:
-        query = "SELECT COUNT(*) FROM Cache WHERE instr(value, ?)"
-        return int(database.execute(query, (f'"{source}"',)).fetchone()[0])
-
+from tests.cleaning.steps import (
+    F1,
+    F2,
+    F3,
+    P1,
+    P2,
+    P3,
+    QUICK,
+    Killed,
+    build,
+    bytes_in,
+    cached,
+    clean,
+    clean_outputs,
+    clean_versions,
+    content,
+    faulty,
+    killed,
+    make_checkpoints,
+    make_old,
+    names,
+    score,
+    shard_of,
+    versions_left,
+)
 
 # Versions
 
@@ -346,21 +229,6 @@ def test_alias_given_meanwhile_keeps_a_version(
     assert mlflow.pyfunc.load_model(f"models:/{PIPELINE}@mine")
 
 
-class Killed(BaseException):
-    """In place of a signal."""
-
-
-@contextmanager
-def faulty(owner: object, name: str, fault: Callable[..., None]) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(owner, name, fault)
-        yield
-
-
-def killed(*_: object, **__: object) -> None:
-    raise Killed
-
-
 def half_removed(repository: LocalArtifactRepository, *_: object) -> None:
     (Path(repository.artifact_dir) / "MLmodel").unlink()
     raise Killed
@@ -407,81 +275,7 @@ def test_version_that_was_to_be_freed_and_is_wanted_again_is_whole(state: Path) 
     assert logged_models.is_there(source)
 
 
-URIS = [f"models:/{name}/{number}" for name in ("p", "f") for number in range(1, 7)]
-
-
-@st.composite
-def registries(draw: st.DrawFn) -> tuple[list[Version], list[Version]]:
-    def versions(name: str) -> list[Version]:
-        return [
-            Version(
-                name=name,
-                number=number,
-                source=f"models:/m-{name}{number}",
-                days=draw(st.sampled_from([0, 29, 31, 400])),
-                has_alias=draw(st.integers(0, 5)) == 5,
-                was_champion=draw(st.integers(0, 5)) == 5,
-                finetuned_uri=draw(st.sampled_from(URIS[6:])) if name == "p" else "",
-            )
-            for number in draw(st.sets(st.integers(1, 6)))
-        ]
-
-    return versions("p"), versions("f")
-
-
-@settings(deadline=None, max_examples=300)
-@given(
-    registries(),
-    st.sets(st.sampled_from([*URIS, "models:/m-p1", "models:/m-f2"])),
-    st.sampled_from(["", "", "", "a doubt"]),
-    st.integers(0, 3),
-    st.sampled_from([0, 30]),
-)
-def test_nothing_that_is_referred_to_is_ever_freed(
-    versions: tuple[list[Version], list[Version]],
-    referred: set[str],
-    doubt: str,
-    keep: int,
-    days: int,
-) -> None:
-    pipelines, finetuned = versions
-    reasons = reasons_to_keep(
-        pipelines,
-        finetuned,
-        referred=referred,
-        doubt=doubt,
-        limits=Limits(keep_versions=keep, older_than_days=days),
-    )
-    assert set(reasons) == {*pipelines, *finetuned}
-    freed = [version for version, reason in reasons.items() if not reason]
-    inside = {p.finetuned_uri for p in pipelines if p not in freed}
-    for version in freed:
-        assert not version.has_alias
-        assert not version.was_champion
-        assert not {version.uri, version.source} & {*referred, *inside}
-        assert version.days >= days
-        assert not doubt
-        newer = [v for v in reasons if v.name == version.name and v.number > version.number]
-        assert len(newer) >= keep
-    # And what nothing holds is freed.
-    for version in reasons.keys() - set(freed):
-        same = [v.number for v in reasons if v.name == version.name]
-        held = (
-            version.has_alias
-            or version.was_champion
-            or {version.uri, version.source} & {*referred, *inside}
-            or version.days < days
-            or doubt
-            or version.number in sorted(same)[-keep:] * bool(keep)
-        )
-        assert held
-
-
 # Outputs
-
-
-def clean_outputs(*, apply: bool = True, **limits: Any) -> dict[str, Any]:
-    return clean("outputs", apply=apply, **limits)
 
 
 def test_old_output_is_freed_whole_and_a_young_one_stays(state: Path) -> None:
@@ -603,17 +397,7 @@ def test_output_dirs_that_are_gone_are_told_and_empty_ones_refused(state: Path) 
         clean_up(kinds=[])
 
 
-# Checkpoints and downloads
-
-
-def make_checkpoints(home: Path, key: str, run_id: str = "") -> Path:
-    folder = home / "checkpoints" / key
-    (folder / "checkpoint-5").mkdir(parents=True)
-    (folder / "checkpoint-5" / "model.safetensors").write_bytes(b"0" * 5_000)
-    if run_id:
-        (folder / "mlflow-run-id").write_text(run_id)
-    folder.with_suffix(".lock").touch()
-    return make_old(folder)
+# Checkpoints
 
 
 def test_old_checkpoints_that_nobody_holds_are_freed(state: Path) -> None:
@@ -645,70 +429,3 @@ def test_old_checkpoints_that_nobody_holds_are_freed(state: Path) -> None:
     assert held.is_dir()
     assert young.is_dir()
     assert list((state / "mlartifacts").iterdir())
-
-
-def test_interrupted_freeing_of_checkpoints_leaves_no_half_and_is_finished(home: Path) -> None:
-    folder = make_checkpoints(home, "abc")
-
-    def half(path: Path) -> None:
-        (path / "checkpoint-5" / "model.safetensors").unlink()
-        raise Killed
-
-    with faulty(shutil, "rmtree", half), pytest.raises(Killed):
-        unused_files.clean_checkpoints(Limits(apply=True))
-    assert not folder.exists()
-    (home / "checkpoints" / ".abc.freed").touch()  # its age says nothing
-    make_checkpoints(home, "abc")  # trained again meanwhile
-    assert clean("checkpoints")["checkpoints"]["items"] == 2
-    assert [path.name for path in (home / "checkpoints").iterdir()] == ["abc.lock"]
-
-
-def test_broken_downloads_are_freed_and_whole_ones_stay(home: Path) -> None:
-    data = home / "data"
-    gone = [
-        "downloads/0123456789abcdef/a.zip.part",
-        "downloads/scoring/0123456789abcdef-4194305/a.csv",  # above the largest process number
-        "unpacked/.0123.unpacking/a.csv",
-        "splits/.0123.4194305.draft/train.parquet",
-        ".imdb.csv.4194305.draft",
-    ]
-    stay = [
-        "downloads/0123456789abcdef/b.zip",
-        "downloads/fedcba9876543210/c.zip.part",  # held
-        f"downloads/scoring/0123456789abcdef-{os.getpid()}/a.csv",
-        f"splits/.0123.{os.getpid()}.draft/train.parquet",
-        "unpacked/0123/a.csv",
-        "splits/0123/split.json",
-        "imdb.csv",
-    ]
-    for name in [*gone, *stay, "downloads/0123456789abcdef/a.zip.part.json"]:
-        (data / name).parent.mkdir(parents=True, exist_ok=True)
-        (data / name).write_text("content")
-    lock = data / "downloads/fedcba9876543210/c.zip.lock"
-    with FileLock(lock):
-        assert clean("downloads")["downloads"]["items"] == 0
-        make_old(data)
-        before = content(home)
-        told = clean("downloads", apply=False)
-        assert content(home) == before
-        done = clean("downloads")
-    assert names(told) == names(done)
-    assert done["downloads"] == {"items": 5, "bytes": 6 * len("content")}
-    left = {str(p.relative_to(data)) for p in data.rglob("*") if p.is_file()}
-    assert {name for name in left if not name.endswith(".lock")} == set(stay)
-
-
-def test_asking_whether_a_lock_is_held_changes_nothing(tmp_path: Path) -> None:
-    lock = tmp_path / "a.lock"
-    assert not is_held(lock)
-    assert not lock.exists()
-    with FileLock(lock):
-        assert is_held(lock)
-    assert not is_held(lock)
-
-
-@pytest.mark.usefixtures("prefect_harness")
-def test_nothing_at_all_is_nothing_to_free(home: Path) -> None:
-    report = clean_up(apply=True, keep_versions=0, older_than_days=0)
-    assert report["leftovers"] == []
-    assert all(report[kind]["items"] == 0 for kind in ("outputs", "versions", "checkpoints"))
