@@ -1,0 +1,46 @@
+"""Scoring one shard, and reading what it published."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.inputs import find
+from tasks.planning import plan
+from tasks.records import RowParameters, Shard, ShardRecord
+from tasks.scoring import survey_input
+from tasks.scoring_types import ScoringParameters, Surveyed
+from tasks.shard_scoring import score
+from tasks.staging import rows_of_shards, write_staged
+
+
+def stage(path: Path, parameters: ScoringParameters) -> tuple[Shard, Path]:
+    """Put the rows of a file that fits into one shard where `score` reads them."""
+    (file,) = find([str(path)], parameters.output_dir)
+    surveyed = Surveyed(file=file, survey=survey_input.fn(file, parameters.rows))
+    ((shard, rows),) = rows_of_shards(surveyed, [p.shard for p in plan([surveyed], parameters)])
+    return shard, write_staged(rows, path.with_suffix(".arrow"))
+
+
+def score_file(path: Path, parameters: ScoringParameters) -> ShardRecord:
+    return score(*stage(path, parameters), parameters)
+
+
+def score_table(table: pa.Table, parameters: ScoringParameters) -> ShardRecord:
+    path = parameters.output_dir.parent / "rows.parquet"
+    pq.write_table(table, path)
+    return score_file(path, parameters)
+
+
+def with_rows(parameters: ScoringParameters, **fields: Any) -> ScoringParameters:
+    return parameters.model_copy(update={"rows": RowParameters(**fields)})
+
+
+def output(folder: str, parameters: ScoringParameters) -> pa.Table:
+    (file,) = (parameters.output_dir / folder).glob("*.parquet")
+    return pq.read_table(file)
+
+
+def in_out(record: ShardRecord) -> tuple[int, int, int]:
+    return record.counts.rows_in, record.counts.scored, record.counts.rejected
