@@ -41,10 +41,10 @@ demo: $(INSTALLED) ## Fine-tune, wrap, register, promote and score on the packag
 	$(BIN)/python -m flows.end_to_end
 
 test: $(INSTALLED) ## Run every test
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-fast: $(INSTALLED) ## Run the tests that take no more than a few seconds each
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m "not slow"
 
 # It stays under 30 minutes on two cores.
 faults: export MILLSTREAM_FAULT_KILLS := 30
