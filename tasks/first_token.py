@@ -5,12 +5,19 @@ values are needed for the others. The answers stay the same; of six layers' prod
 saved.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from openvino import Model, Node
-from openvino import opset13 as ops
+
+from pyfunc.openvino_engine import import_openvino
+
+if TYPE_CHECKING:
+    from openvino import Model, Node
+
+ops = import_openvino().opset13
 
 # What computes each token's vector from that token alone.
 _TOKENWISE = frozenset(

@@ -104,6 +104,21 @@ def test_modules_stay_short(module: str) -> None:
     assert lines <= LONGEST_MODULE
 
 
+def is_for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+
+
+def test_openvino_is_imported_by_what_keeps_its_telemetry_out_alone() -> None:
+    importing = set()
+    for folder in (*ROOMS, "benchmarks", "tests"):
+        for path in sorted((REPOSITORY / folder).rglob("*.py")):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            tree.body = [node for node in tree.body if not is_for_types(node)]
+            if imported_packages(tree) & {"openvino", "openvino_telemetry"}:
+                importing.add(path.relative_to(REPOSITORY).as_posix())
+    assert importing == {"pyfunc/openvino_engine.py"}
+
+
 def test_no_room_has_a_module_that_shadows_a_library() -> None:
     # Prefect puts an entrypoint's folder first on sys.path.
     heavy = {

@@ -5,12 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Never
 
-import openvino
 import pytest
 
 from pyfunc.engines import choose, hindrance, open_fastest
 from pyfunc.errors import ArtifactError
-from pyfunc.openvino_engine import model_path
+from pyfunc.openvino_engine import import_openvino, model_path
 from pyfunc.spec import Variant
 from tests.engines.variants import OPENVINO_BF16, OPENVINO_F32, OPENVINO_INT8, TORCH_BF16, TORCH_F32
 
@@ -61,7 +60,7 @@ def test_a_variant_that_does_not_compile_here_makes_room_for_the_next(
     def compile_model(*_: object) -> Never:
         raise RuntimeError("no primitive\nfor Softmax_1")
 
-    monkeypatch.setattr(openvino.Core, "compile_model", compile_model)
+    monkeypatch.setattr(import_openvino().Core, "compile_model", compile_model)
     engine, fallback = open_fastest(artifact, (OPENVINO_F32, TORCH_F32))
     assert engine.variant == TORCH_F32
     assert fallback == ("openvino f32: it does not compile here (no primitive for Softmax_1)")
