@@ -1,8 +1,9 @@
 """What a user does in a browser, from an empty state folder on; `make browser-test` runs it.
 
 The tests tell one story: each goes on where the one before it ended. The pictures that they take on
-the way, and one of how each test ended, lie in `var/browser`; at the end the former are copied to
-the folder that `MILLSTREAM_PICTURES` names, if it does.
+the way lie in `var/browser/taken`; at the end they are copied to the folder that
+`MILLSTREAM_PICTURES` names, if it does. `var/browser/ends` has a picture of how each test ended,
+and what the servers refused.
 """
 
 import os
@@ -14,10 +15,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TextIO
 
 import pandas as pd
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Response, expect
 
 from flows.score_shards import score_shards
 from tasks.settings import REPOSITORY
@@ -80,7 +82,10 @@ def operation(demo: Demo) -> Iterator[Operation]:
 
 @pytest.fixture(scope="module")
 def window() -> Iterator[Page]:
-    with open_window() as window:
+    ENDS.mkdir(parents=True, exist_ok=True)
+    with open_window() as window, (ENDS / "refusals.log").open("w", buffering=1) as refusals:
+        # The notice of one is gone before the picture of a test's end is taken.
+        window.on("response", lambda answer: note_refusal(answer, refusals))
         yield window
     # Not before: what changes files of the repository meanwhile is told of by the models.
     if pictures := os.environ.get("MILLSTREAM_PICTURES"):
@@ -124,6 +129,13 @@ def take(page: Page, name: str, drawing_ms: float = 0) -> None:
     page.mouse.move(0, 0)
     page.wait_for_timeout(drawing_ms)
     page.screenshot(path=TAKEN / f"{name}.png")
+
+
+def note_refusal(answer: Response, log: TextIO) -> None:
+    """Write down what a server refused or could not answer."""
+    if answer.status >= 400:
+        clock = time.strftime("%H:%M:%S")
+        log.write(f"{clock} {answer.status} {answer.request.method} {answer.url}\n")
 
 
 def tell(line: str) -> None:
