@@ -42,7 +42,8 @@ class Schedule(RawScheduleConfig):
     interval: Annotated[timedelta, Field(gt=timedelta(0))] | None = None
     rrule: NotEmpty | None = None
     timezone: NotEmpty | None = None
-    active: StrictBool | None = None
+    # Where the file does not say, Prefect leaves a schedule that was switched off as it is.
+    active: StrictBool
     day_or: StrictBool | None = None
 
     @model_validator(mode="after")

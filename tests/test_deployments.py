@@ -51,7 +51,7 @@ def test_schedules_carry_names_time_zones_and_parameters() -> None:
     schedules = {d["name"]: d["schedules"] for d in DEPLOYMENTS if "schedules" in d}
     assert set(schedules) == {"weekly-training", "nightly"}
     for (schedule,) in schedules.values():
-        assert schedule.keys() == {"slug", "cron", "timezone", "parameters"}
+        assert schedule.keys() == {"slug", "cron", "timezone", "active", "parameters"}
 
 
 def test_what_is_scheduled_never_runs_twice_at_a_time() -> None:

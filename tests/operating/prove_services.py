@@ -83,6 +83,16 @@ def test_schedules_make_runs_with_their_own_parameters(operation: Operation) -> 
     assert run["parameters"]["inputs"] == [f"{operation.home}/inbox"]
 
 
+def test_up_switches_a_schedule_on_that_was_switched_off(operation: Operation) -> None:
+    nightly = operation.get("/deployments/name/score-shards/nightly")
+    (schedule,) = nightly["schedules"]
+    operation.patch(f"/deployments/{nightly['id']}/schedules/{schedule['id']}", {"active": False})
+    assert operation.command("up").returncode == 0
+    (schedule,) = operation.get("/deployments/name/score-shards/nightly")["schedules"]
+    assert schedule["active"]
+    assert schedule["parameters"] == {"model_uri": "models:/inference_pipeline_model@champion"}
+
+
 # Runs
 
 
