@@ -30,11 +30,14 @@ _FLOW_RUNS = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}
 
 
 def _silence() -> timedelta:
-    """Return how long a live run may be silent: two heartbeats may come late, or be lost.
+    """Return how long a live run may be silent: four heartbeats may come late, or be lost.
+
+    Prefect's server was seen to answer nobody for a minute, which is how long a write waits for
+    its SQLite; with less patience it then took runs that lived for dead.
 
     The variable PREFECT_FLOWS_HEARTBEAT_FREQUENCY moves it; `tasks.settings` gives it a value.
     """
-    return timedelta(seconds=3 * (get_current_settings().flows.heartbeat_frequency or 30))
+    return timedelta(seconds=5 * (get_current_settings().flows.heartbeat_frequency or 30))
 
 
 @dataclass(frozen=True)
