@@ -33,7 +33,7 @@ def _silence() -> timedelta:
     """Return how long a live run may be silent: four heartbeats may come late, or be lost.
 
     Prefect's server was seen to answer nobody for a minute, which is how long a write waits for
-    its SQLite; with less patience it then took runs that lived for dead.
+    its SQLite; with three heartbeats' patience it then took a run that lived for dead.
 
     The variable PREFECT_FLOWS_HEARTBEAT_FREQUENCY moves it; `tasks.settings` gives it a value.
     """

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Never
 
+import pytest
 import torch
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
@@ -15,7 +16,7 @@ from pyfunc.classifier import Classifier
 from pyfunc.pipeline import InferencePipeline
 from pyfunc.spec import Kind, PipelineSpec, Precision, Variant
 from pyfunc.torch_engine import TorchEngine
-from tasks.settings import REPOSITORY
+from tasks.settings import REPOSITORY, get_settings
 from tasks.training import RegisteredModel
 
 # Before a command that a test interrupts: in a test run that a shell started in the background,
@@ -30,6 +31,14 @@ class Trained:
     home: Path
     training: dict[str, Any]
     pipeline: dict[str, Any]
+
+
+def use_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a state folder be the one that the settings name."""
+    monkeypatch.setenv("MILLSTREAM_HOME", str(folder))
+    # mlflow.set_tracking_uri leaves it behind.
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    get_settings.cache_clear()
 
 
 def train_tiny(base_model: Path, data: Path, **parameters: Any) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from tasks import conversion
 from tasks.base_models import base_model_folder
 from tasks.settings import get_settings
 from tasks.tracking import connect
-from tests.builders import Trained, build_trained
+from tests.builders import Trained, build_trained, use_home
 from tests.faults.scoring_command import state_folder
 from tests.operation import Operation, in_operation
 from tests.references import TEXTS
@@ -63,7 +63,7 @@ def prefect_harness() -> Iterator[None]:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty state folder."""
     folder = tmp_path / "var"
-    _use_home(folder, monkeypatch)
+    use_home(folder, monkeypatch)
     yield folder
     get_settings.cache_clear()
 
@@ -120,14 +120,14 @@ def _trained_once(
 ) -> Trained:
     folder = tmp_path_factory.mktemp("trained") / "var"
     with pytest.MonkeyPatch.context() as monkeypatch:
-        _use_home(folder, monkeypatch)
+        use_home(folder, monkeypatch)
         return build_trained(folder, tiny_base, labelled_csv)
 
 
 @pytest.fixture
 def trained(_trained_once: Trained, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trained]:
     """A state folder with a tiny model and its pipeline registered; tests share it."""
-    _use_home(_trained_once.home, monkeypatch)
+    use_home(_trained_once.home, monkeypatch)
     connect()  # tests before may have pointed MLflow elsewhere
     yield _trained_once
     get_settings.cache_clear()
@@ -150,13 +150,6 @@ def operation(
     home = state_folder(_trained_once.home, tmp_path_factory.mktemp("operation") / "100%")
     with in_operation(home, MILLSTREAM_NOTIFICATION_URL=f"{hook.host}/told") as operation:
         yield operation
-
-
-def _use_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MILLSTREAM_HOME", str(folder))
-    # mlflow.set_tracking_uri leaves it behind.
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    get_settings.cache_clear()
 
 
 def _tiny_config(**fields: Any) -> BertConfig:

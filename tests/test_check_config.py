@@ -129,6 +129,7 @@ def test_our_own_is_right() -> None:
         ),
         (lambda c: every(c, 60, anchor_date="some day"), "anchor_date: Unable to parse"),
         (lambda c: every(c, 60, day_or=False), "day_or: expected a cron line"),
+        (lambda c: schedule(c).pop("active"), "active: Field required"),
         (lambda c: schedule(c).update(active="flase"), "active: Input should be a valid boolean"),
         (
             lambda c: scoring(c)["schedules"].append(schedule(c) | {"cron": "0 2 * * *"}),

@@ -10,8 +10,8 @@ import pytest
 
 from flows.promote_pipeline import promote_pipeline
 from tasks.settings import get_settings
-from tests.builders import train_tiny
-from tests.cleaning.steps import QUICK, build, use_home
+from tests.builders import train_tiny, use_home
+from tests.cleaning.steps import QUICK, build
 
 
 @pytest.fixture(scope="session")

@@ -27,12 +27,6 @@ STEPS = ["download_data", "split_data", "fine_tuning_model", "register_model"]
 QUICK: dict[str, Any] = {"steps": STEPS, "epochs": 1, "sample_size": 64}
 
 
-def use_home(home: Path, patch: pytest.MonkeyPatch) -> None:
-    patch.setenv("MILLSTREAM_HOME", str(home))
-    patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    get_settings.cache_clear()
-
-
 def build(finetuned: str, max_tokens: int = 0) -> RegisteredModel:
     """Log and register a pipeline without its check, which takes a process of its own."""
     number = int(finetuned.rpartition("/")[2])
