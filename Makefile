@@ -111,7 +111,7 @@ prefect-ui: export PREFECT_UI_API_URL := http://127.0.0.1:$(PREFECT_PORT)/api
 prefect-ui: export PREFECT_SERVER_CORS_ALLOWED_ORIGINS := http://127.0.0.1:$(PREFECT_PORT)
 prefect-ui: $(INSTALLED) ## Open Prefect's UI on the flow runs, at port PREFECT_PORT
 	mkdir -p "$(PREFECT_HOME)"
-	$(BIN)/prefect server start --no-services --host 127.0.0.1 --port $(PREFECT_PORT)
+	$(BIN)/python -m deployments.prefect_server server start --no-services --host 127.0.0.1 --port $(PREFECT_PORT)
 
 pins: ## Resolve pyproject.toml anew and rewrite constraints.txt
 	.ci/system-packages $(PYTHON)

@@ -32,8 +32,8 @@ _FLOW_RUNS = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}
 def _silence() -> timedelta:
     """Return how long a live run may be silent: four heartbeats may come late, or be lost.
 
-    Prefect's server was seen to answer nobody for a minute, which is how long a write waits for
-    its SQLite; with three heartbeats' patience it then took a run that lived for dead.
+    A write waits for up to a minute for the others of Prefect's server, whose SQLite has one at a
+    time, and a server that is started again on busy cores takes half of one.
 
     The variable PREFECT_FLOWS_HEARTBEAT_FREQUENCY moves it; `tasks.settings` gives it a value.
     """

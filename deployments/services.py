@@ -76,7 +76,7 @@ def _prefect_server(settings: Settings) -> Service:
         name=PREFECT,
         address=settings.prefect_url,
         command=(
-            *_python("prefect", "server", "start"),
+            *_python("deployments.prefect_server", "server", "start"),
             *("--host", settings.host, "--port", str(settings.prefect_port)),
         ),
         environment={

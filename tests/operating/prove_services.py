@@ -5,6 +5,7 @@ Nothing is made up: the servers and the worker are real.
 
 import socket
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,9 @@ from tests.operation import FINAL, Operation, free_ports, rows_in, until
 from tests.processes import marked, process_of
 
 pytestmark = pytest.mark.timeout(900)
+
+WRITERS = 8
+STANDSTILL_S = 30  # half of what SQLite waits in Prefect's server
 
 
 # Servers
@@ -52,6 +56,22 @@ def test_the_user_interfaces_answer_on_ports_of_ones_own(operation: Operation) -
         page = httpx.get(address, follow_redirects=True)
         assert page.is_success
         assert "<html" in page.text.lower()
+
+
+def test_many_who_write_at_once_are_answered_and_the_server_stands_for_nobody(
+    operation: Operation,
+) -> None:
+    flow = operation.post("/flows/", {"name": "written-at-once"}).json()["id"]
+
+    def write(_: int) -> set[int]:
+        answers = [operation.post("/flow_runs/", {"flow_id": flow}) for _ in range(20)]
+        return {answer.status_code for answer in answers}
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        writing = [pool.submit(write, writer) for writer in range(WRITERS)]
+        while not all(future.done() for future in writing):
+            httpx.get(f"{operation.api}/health", timeout=STANDSTILL_S).raise_for_status()
+    assert set().union(*(future.result() for future in writing)) == {httpx.codes.CREATED}
 
 
 def test_up_once_more_changes_nothing(operation: Operation) -> None:
