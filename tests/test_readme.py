@@ -67,6 +67,8 @@ def _check_module(words: list[str]) -> None:
     module = importlib.import_module(words[2])
     if package == "flows" and words[3:] != ["--help"]:
         parse(getattr(module, name), words[3:])
+    elif name == "prefect_server":
+        _check_prefect(words[2:])
 
 
 def _check_mlflow(words: list[str]) -> None:
