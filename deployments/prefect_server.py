@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 from prefect.cli import app
+from prefect.server.database.configurations import SQLITE_BEGIN_MODE
 from sqlalchemy import Engine, event
 
 
@@ -25,14 +26,14 @@ class _Cursor(sqlite3.Cursor):
     def execute(self, sql: str, parameters: Any = (), /) -> Self:
         try:
             return super().execute(sql, parameters)
-        except sqlite3.Error:
+        except Exception:
             self.close()
             raise
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> Self:
         try:
             return super().executemany(sql, parameters)
-        except sqlite3.Error:
+        except Exception:
             self.close()
             raise
 
@@ -43,7 +44,7 @@ class _Connection(sqlite3.Connection):
 
 
 def share_sqlite(engine: Engine | type[Engine]) -> None:
-    """Have connections to SQLite wait for each other instead of failing or standing still.
+    """Have connections to SQLite wait for each other, not fail or hold up the whole server.
 
     Args:
         engine: Makes the connections from then on; the class stands for all engines.
@@ -67,9 +68,11 @@ def _wait_for_other_writers(
     write after anybody else did meanwhile, which the API answers with 503:
     https://www.sqlite.org/rescode.html#busy_snapshot
     """
-    if statement == "BEGIN DEFERRED":
-        return "BEGIN IMMEDIATE", parameters
-    return statement, parameters
+    if not statement.startswith("BEGIN "):
+        return statement, parameters
+    # Sessions that only read, opened within this transaction, would begin with the same lock.
+    SQLITE_BEGIN_MODE.set(None)
+    return "BEGIN IMMEDIATE", parameters
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pandas as pd
 import psutil
 import pytest
 
+from deployments.services import POOL
 from tests.builders import Trained
 from tests.faults.scoring_command import state_folder
 from tests.operation import FINAL, Operation, free_ports, rows_in, until
@@ -72,6 +73,13 @@ def test_many_who_write_at_once_are_answered_and_the_server_stands_for_nobody(
         while not all(future.done() for future in writing):
             httpx.get(f"{operation.api}/health", timeout=STANDSTILL_S).raise_for_status()
     assert set().union(*(future.result() for future in writing)) == {httpx.codes.CREATED}
+
+
+def test_a_work_queue_can_be_paused(operation: Operation) -> None:
+    # The server reads it in another session before it commits.
+    for is_paused in (True, False):
+        operation.patch(f"/work_pools/{POOL}/queues/default", {"is_paused": is_paused})
+        assert operation.get(f"/work_pools/{POOL}/queues/default")["is_paused"] is is_paused
 
 
 def test_up_once_more_changes_nothing(operation: Operation) -> None:
