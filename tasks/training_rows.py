@@ -73,7 +73,8 @@ def check_rows(run_id: str) -> CheckRows:
 
 
 def _logged(run_id: str, stem: str) -> pd.DataFrame:
-    path = mlflow.artifacts.download_artifacts(
-        run_id=run_id, artifact_path=f"{_FOLDER}/{stem}.parquet"
-    )
-    return pd.read_parquet(path)
+    with TemporaryDirectory(prefix="millstream-") as name:
+        path = mlflow.artifacts.download_artifacts(
+            run_id=run_id, artifact_path=f"{_FOLDER}/{stem}.parquet", dst_path=name
+        )
+        return pd.read_parquet(path)

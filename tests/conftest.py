@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 # Before anything of the project or Prefect is imported: no test may touch the user's state.
-os.environ["MILLSTREAM_HOME"] = tempfile.mkdtemp(prefix="millstream-tests-")
+_STATE = tempfile.TemporaryDirectory(prefix="millstream-tests-")
+os.environ["MILLSTREAM_HOME"] = _STATE.name
 for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME"):
     os.environ.pop(name, None)
 # Threads of OpenMP spin while they wait for each other: on cores that others use as well, a

@@ -14,13 +14,20 @@ from tasks.settings import REPOSITORY
 
 def _run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {name: os.environ[name] for name in os.environ if name != "MLFLOW_TRACKING_URI"}
+    temporary = _temporary(home)
+    temporary.mkdir(exist_ok=True)
     return subprocess.run(
         [sys.executable, "-m", "flows.end_to_end", *arguments],
         cwd=REPOSITORY,
-        env=environment | {"MILLSTREAM_HOME": str(home), "COLUMNS": "200"},
+        env=environment
+        | {"MILLSTREAM_HOME": str(home), "TMPDIR": str(temporary), "COLUMNS": "200"},
         capture_output=True,
         text=True,
     )
+
+
+def _temporary(home: Path) -> Path:
+    return home.with_name("temporary")
 
 
 @pytest.mark.slow
@@ -52,3 +59,4 @@ def test_the_packaged_model_goes_from_reviews_to_scores_and_nothing_is_done_twic
     assert re.search(r"shards done before +│ 8 ", second.stdout)
     again = pd.concat(map(pd.read_parquet, sorted(output.glob("predictions/*.parquet"))))
     pd.testing.assert_frame_equal(again, scored)
+    assert not list(_temporary(home).iterdir())
