@@ -22,6 +22,7 @@ if processes := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
 import flows  # noqa: F401 -- prepares the process
 
 # isort: split
+import hypothesis
 import pandas as pd
 import pytest
 import torch
@@ -40,6 +41,10 @@ from tests.references import TEXTS
 from tests.webhook import Webhook, webhook
 
 LABELS = ("negative", "positive")
+
+# On busy cores any example may take a second.
+hypothesis.settings.register_profile("millstream", deadline=None)
+hypothesis.settings.load_profile("millstream")
 
 
 def _refuse_the_network(event: str, arguments: tuple[Any, ...]) -> None:

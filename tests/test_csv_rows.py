@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tasks import csv_rows
@@ -50,7 +50,6 @@ def read_column(values: list[str]) -> pa.ChunkedArray:
 # What goes in comes out
 
 
-@settings(deadline=None)
 @given(
     rows=st.integers(1, 4).flatmap(
         lambda width: st.lists(st.lists(cells, min_size=width, max_size=width), min_size=1)
@@ -179,7 +178,6 @@ numbers = st.integers().map(str) | st.decimals(allow_nan=False, allow_infinity=F
 )
 
 
-@settings(deadline=None)
 @given(st.lists(plain | numbers | st.dates().map(str), min_size=1) | st.lists(plain, min_size=1))
 @example(["9007199254740993", "0.5"])
 @example(["1.10", "1.1"])
@@ -229,7 +227,6 @@ MALFORMED = {
 GOOD = {b"a,b": ("a", "b"), b'"c\nd",e': ("c\nd", "e"), "é\0,".encode(): ("é\0", "")}
 
 
-@settings(deadline=None)
 @given(
     lines=st.lists(st.sampled_from([*MALFORMED, *GOOD]), min_size=1),
     line_break=st.sampled_from([b"\n", b"\r\n"]),

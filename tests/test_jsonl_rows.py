@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import jsonl_rows
@@ -79,7 +79,6 @@ def says_the_same(value: Any, found: Any, kind: pa.DataType) -> bool:
     return is_same(value, found)
 
 
-@settings(deadline=None)
 @given(
     rows=st.lists(st.dictionaries(st.sampled_from("xyz") | unicode, values, max_size=4)),
     escaped=st.booleans(),
@@ -109,7 +108,6 @@ def test_values_come_back_in_order_with_their_lines(
     assert table["reason"].null_count == len(rows)
 
 
-@settings(deadline=None)
 @given(alike)
 def test_columns_of_any_type_go_into_parquet_and_back(column: list[Any]) -> None:
     table = read_rows([{"x": value} for value in column])
@@ -258,7 +256,6 @@ MALFORMED = {
 GOOD = {b'{"x": 1}': 1, b' {"x": 2, "y": "\\ud83d\\ude00 \\\\ud800"} ': 2, b'{"x": null}': None}
 
 
-@settings(deadline=None)
 @given(
     lines=st.lists(st.sampled_from([*MALFORMED, *GOOD]), min_size=1, max_size=9),
     line_break=st.sampled_from([b"\n", b"\r\n"]),

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyfunc.language import UNDETERMINED, LanguageDetector
@@ -66,7 +66,6 @@ def test_no_character_hides_the_text_behind_it() -> None:
     assert hiding == []
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_every_text_gets_a_code_a_flag_and_a_probability(text: str) -> None:
     language = DETECTOR.detect(text)

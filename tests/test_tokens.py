@@ -21,7 +21,7 @@ from tests.references import TEXTS, Reference
 
 MAX_TOKENS = 16
 
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+unhurried = settings(suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture(scope="module")

@@ -110,7 +110,7 @@ def test_a_look_up_asks_the_database_once_for_500_texts(folder: Path) -> None:
 
 
 @given(st.sets(st.integers(0, 2_000)), st.lists(st.integers(0, 2_000)))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_what_is_stored_and_asked_for_is_found(stored: set[int], asked: list[int]) -> None:
     with tempfile.TemporaryDirectory() as name:
         cache = PredictionCache(Path(name), "f")
