@@ -3,13 +3,59 @@
 What else its server needs are settings of Prefect, which `deployments.services` gives it.
 """
 
+import asyncio
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any, Self
+from weakref import WeakKeyDictionary
 
 from prefect.cli import app
-from prefect.server.database.configurations import SQLITE_BEGIN_MODE
+from prefect.server.database.configurations import SQLITE_BEGIN_MODE, AioSqliteConfiguration
+from prefect.server.database.dependencies import temporary_database_config
+from prefect.server.utilities.database import get_dialect
+from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
 from sqlalchemy import Engine, event
+from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
+
+_in_transaction: ContextVar[bool] = ContextVar("in_transaction", default=False)
+
+
+class QueuedWriters(AioSqliteConfiguration):
+    """Prefect's SQLite, to which one transaction at a time writes; the others wait in their order.
+
+    Prefect has most of them read first. Such a one is refused at once, with 503, when it writes
+    after anybody else did meanwhile: https://www.sqlite.org/rescode.html#busy_snapshot. And who
+    waits in SQLite instead of here keeps a connection, of which there are fifteen.
+    """
+
+    def __init__(self, connection_url: str) -> None:
+        super().__init__(connection_url)
+        self._queues: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
+            WeakKeyDictionary()
+        )
+
+    @asynccontextmanager
+    async def begin_transaction(
+        self, session: AsyncSession, with_for_update: bool = False
+    ) -> AsyncGenerator[AsyncSessionTransaction, None]:
+        """Begin when nobody else writes; a transaction within another begins as Prefect's do."""
+        if _in_transaction.get():
+            async with super().begin_transaction(session, with_for_update) as transaction:
+                yield transaction
+            return
+        loop = asyncio.get_running_loop()
+        async with self._queues.setdefault(loop, asyncio.Lock()):
+            outside = _in_transaction.set(True)
+            try:
+                async with super().begin_transaction(session, with_for_update=True) as transaction:
+                    await session.connection()
+                    # Else sessions that read meanwhile, in this block, began in the same way.
+                    SQLITE_BEGIN_MODE.set(None)
+                    yield transaction
+            finally:
+                _in_transaction.reset(outside)
 
 
 class _Cursor(sqlite3.Cursor):
@@ -43,14 +89,13 @@ class _Connection(sqlite3.Connection):
         return super().cursor(factory)
 
 
-def share_sqlite(engine: Engine | type[Engine]) -> None:
-    """Have connections to SQLite wait for each other, not fail or hold up the whole server.
+def close_cursors_that_fail(engine: Engine | type[Engine]) -> None:
+    """Have connections to SQLite, from then on, close a cursor whose statement failed.
 
     Args:
-        engine: Makes the connections from then on; the class stands for all engines.
+        engine: Makes the connections; the class stands for all engines.
     """
     event.listen(engine, "do_connect", _connect_with_our_cursors)
-    event.listen(engine, "before_cursor_execute", _wait_for_other_writers, retval=True)
 
 
 def _connect_with_our_cursors(
@@ -59,22 +104,14 @@ def _connect_with_our_cursors(
     parameters["factory"] = _Connection
 
 
-def _wait_for_other_writers(
-    _connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any
-) -> tuple[str, Any]:
-    """Return the statement, with the lock for writing where Prefect's transactions begin.
-
-    It takes it there in some of them. The others read first, and are refused at once when they
-    write after anybody else did meanwhile, which the API answers with 503:
-    https://www.sqlite.org/rescode.html#busy_snapshot
-    """
-    if not statement.startswith("BEGIN "):
-        return statement, parameters
-    # Sessions that only read, opened within this transaction, would begin with the same lock.
-    SQLITE_BEGIN_MODE.set(None)
-    return "BEGIN IMMEDIATE", parameters
+def main() -> None:
+    """Run Prefect's command line; a database other than SQLite is used as Prefect does."""
+    url = PREFECT_API_DATABASE_CONNECTION_URL.value()
+    on_sqlite = get_dialect(url).name == "sqlite"
+    close_cursors_that_fail(Engine)
+    with temporary_database_config(QueuedWriters(url) if on_sqlite else None):
+        app()
 
 
 if __name__ == "__main__":
-    share_sqlite(Engine)
-    app()
+    main()
