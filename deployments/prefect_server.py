@@ -16,7 +16,7 @@ from prefect.server.database.configurations import SQLITE_BEGIN_MODE, AioSqliteC
 from prefect.server.database.dependencies import temporary_database_config
 from prefect.server.utilities.database import get_dialect
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
-from sqlalchemy import Engine, event
+from sqlalchemy import Dialect, Engine, event
 from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
 _in_transaction: ContextVar[bool] = ContextVar("in_transaction", default=False)
@@ -99,9 +99,10 @@ def close_cursors_that_fail(engine: Engine | type[Engine]) -> None:
 
 
 def _connect_with_our_cursors(
-    _dialect: Any, _record: Any, _arguments: Any, parameters: dict[str, Any]
+    dialect: Dialect, _record: Any, _arguments: Any, parameters: dict[str, Any]
 ) -> None:
-    parameters["factory"] = _Connection
+    if dialect.name == "sqlite":
+        parameters["factory"] = _Connection
 
 
 def main() -> None:

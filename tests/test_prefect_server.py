@@ -119,6 +119,17 @@ def test_what_failed_does_not_stop_the_loop_when_it_is_collected(tmp_path: Path)
     asyncio.run(serve())
 
 
+def test_another_database_is_connected_to_as_without_us() -> None:
+    async def connect() -> None:
+        (port,) = free_ports(1)
+        engine = create_async_engine(f"postgresql+asyncpg://nobody@127.0.0.1:{port}/none")
+        close_cursors_that_fail(engine.sync_engine)
+        await engine.connect()
+
+    with pytest.raises(ConnectionRefusedError):
+        asyncio.run(connect())
+
+
 @pytest.mark.slow
 def test_the_first_start_makes_the_database(tmp_path: Path) -> None:
     (port,) = free_ports(1)
