@@ -32,8 +32,9 @@ _FLOW_RUNS = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}
 def _silence() -> timedelta:
     """Return how long a live run may be silent: four heartbeats may come late, or be lost.
 
-    A write waits for up to a minute for the others of Prefect's server, whose SQLite has one at a
-    time, and a server that is started again on busy cores takes half of one.
+    Those are lost that come while Prefect's server is started again, and one waits for up to a
+    minute when something else keeps its SQLite. Better a slot that is free a minute later than a
+    run that is crashed though it lives.
 
     The variable PREFECT_FLOWS_HEARTBEAT_FREQUENCY moves it; `tasks.settings` gives it a value.
     """

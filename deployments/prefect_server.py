@@ -51,7 +51,7 @@ class QueuedWriters(AioSqliteConfiguration):
             try:
                 async with super().begin_transaction(session, with_for_update=True) as transaction:
                     await session.connection()
-                    # Else sessions that read meanwhile, in this block, began in the same way.
+                    # Else a session that only reads, within this block, would wait for this one.
                     SQLITE_BEGIN_MODE.set(None)
                     yield transaction
             finally:

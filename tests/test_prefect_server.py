@@ -92,6 +92,16 @@ def test_a_transaction_may_read_in_another_session_however_many_wait_to_write(
     assert asyncio.run(serve()) == 1  # what is not committed is not seen
 
 
+def test_a_transaction_within_another_does_not_wait_for_it(tmp_path: Path) -> None:
+    async def serve() -> int:
+        rows = Rows(tmp_path / "rows.db")
+        await rows.make()
+        async with rows.writing(), rows.writing() as inner:
+            return int((await inner.execute(COUNT)).scalar_one())
+
+    assert asyncio.run(serve()) == 1
+
+
 def test_what_failed_does_not_stop_the_loop_when_it_is_collected(tmp_path: Path) -> None:
     async def serve() -> None:
         engine = create_async_engine(
