@@ -51,7 +51,7 @@ def _set_up(home: Path) -> None:
     os.environ["MILLSTREAM_HOME"] = str(home)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     logging.getLogger("benchmarks").setLevel(logging.INFO)
-    from tasks.settings import prepare_process
+    from tasks.common.environment import prepare_process
 
     prepare_process()
     for name in ("tasks", "pyfunc"):  # a line of theirs for each call would hide ours

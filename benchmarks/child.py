@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.settings import REPOSITORY
+from tasks.common.settings import REPOSITORY
 
 logger = logging.getLogger(__name__)
 

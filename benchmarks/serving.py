@@ -135,7 +135,7 @@ def _command(model_uri: str, port: int) -> list[str]:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    from tasks.settings import get_settings
+    from tasks.common.settings import get_settings
 
     return os.environ | {
         "MLFLOW_TRACKING_URI": get_settings().tracking_uri,

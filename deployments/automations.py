@@ -18,7 +18,7 @@ from prefect.events.schemas.events import ResourceSpecification
 from prefect.settings.context import get_current_settings
 from prefect.types import SecretDict
 
-from tasks.settings import Settings
+from tasks.common.settings import Settings
 
 NOTIFICATION_BLOCK = "millstream-failures"
 
@@ -36,7 +36,7 @@ def _silence() -> timedelta:
     minute when something else keeps its SQLite. Better a slot that is free a minute later than a
     run that is crashed though it lives.
 
-    The variable PREFECT_FLOWS_HEARTBEAT_FREQUENCY moves it; `tasks.settings` gives it a value.
+    `tasks.common.environment` sets its variable, PREFECT_FLOWS_HEARTBEAT_FREQUENCY.
     """
     return timedelta(seconds=5 * (get_current_settings().flows.heartbeat_frequency or 30))
 

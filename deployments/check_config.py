@@ -18,10 +18,10 @@ from pydantic import ValidationError
 from deployments.errors_shown import run
 from deployments.filling_in import read, unfilled
 from deployments.flow_parameters import missing_parameters, wrong_parameters, wrong_together
-from deployments.project_file import Deployment, ProjectFile, in_words
+from deployments.project_file import Deployment, ProjectFile, validation_problems
 from deployments.triggers import Trigger
-from tasks.errors import ParameterError
-from tasks.settings import REPOSITORY
+from tasks.common.errors import ParameterError
+from tasks.common.settings import REPOSITORY
 
 PROJECT_FILE = REPOSITORY / "prefect.yaml"
 
@@ -48,7 +48,7 @@ def problems(path: Path) -> Iterator[str]:
     try:
         project = ProjectFile.model_validate(content)
     except ValidationError as error:
-        yield from in_words(error)
+        yield from validation_problems(error)
         return
     seen = set()
     for deployment in project.deployments:
@@ -65,7 +65,7 @@ def _problems_of(deployment: Deployment) -> Iterator[str]:
         try:
             triggers.append(trigger := Trigger(spec))
         except ValidationError as error:
-            yield from (f"triggers: {problem}" for problem in in_words(error))
+            yield from (f"triggers: {problem}" for problem in validation_problems(error))
             continue
         yield from (f"triggers: {problem}" for problem in trigger.problems)
     try:

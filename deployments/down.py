@@ -6,7 +6,8 @@ from deployments.errors_shown import run
 from deployments.leftovers import end, leftovers
 from deployments.one_at_a_time import alone
 from deployments.supervision import Supervisor
-from tasks.settings import check_home, get_settings
+from tasks.common.environment import check_home
+from tasks.common.settings import get_settings
 
 
 def down() -> None:

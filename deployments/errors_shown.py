@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from tasks.errors import MillstreamError
+from tasks.common.errors import MillstreamError
 
 INTERRUPTED = 130
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from prefect.utilities.templating import apply_values
 
-from tasks.settings import environment_with
+from tasks.common.environment import environment_with
 
 _VARIABLE = re.compile(r"\{\{\s*\$(\w+)\s*\}\}")
 _OF_A_TRIGGER = re.compile(r"deployments\.\d+\.triggers\.\d+\.parameters\.")

@@ -7,9 +7,9 @@ from typing import Any
 from prefect import Flow
 from pydantic import TypeAdapter, ValidationError
 
-from deployments.project_file import in_words
+from deployments.project_file import validation_problems
 from flows import end_to_end, score_shards
-from tasks.errors import ParameterError
+from tasks.common.errors import ParameterError
 from tasks.pipelines import PipelineParameters
 
 # What the flows themselves look at before anything else, by their names.
@@ -30,7 +30,7 @@ def wrong_parameters(flow: Flow[..., Any], given: Mapping[str, Any]) -> Iterator
             try:
                 TypeAdapter(known[name].annotation).validate_python(value)
             except ValidationError as error:
-                yield from (f"{name}: {problem}" for problem in in_words(error))
+                yield from (f"{name}: {problem}" for problem in validation_problems(error))
 
 
 def missing_parameters(flow: Flow[..., Any], given: Mapping[str, Any], what: str) -> Iterator[str]:

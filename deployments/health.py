@@ -14,8 +14,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.services import POOL, WORKER, Place, Service
 from deployments.supervision import ProcessState, Supervisor
-from tasks.errors import MillstreamError, ParameterError
-from tasks.settings import Settings
+from tasks.common.errors import MillstreamError, ParameterError
+from tasks.common.settings import Settings
 
 _PATIENCE_S = 180  # a first start migrates new databases, which takes 20 s on two idle cores
 _PAUSE_S = 0.3

@@ -9,7 +9,8 @@ import sys
 
 from deployments.leftovers import MARK, end, leftovers, mark_of
 from deployments.services import WORKER, api_url, services_of
-from tasks.settings import environment_with, get_settings
+from tasks.common.environment import environment_with
+from tasks.common.settings import get_settings
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import psutil
 
-from tasks.settings import Settings
+from tasks.common.settings import Settings
 
 MARK = "MILLSTREAM_SERVICE"
 

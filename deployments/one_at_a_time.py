@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from filelock import FileLock, Timeout
 
-from tasks.settings import Settings
+from tasks.common.settings import Settings
 
 
 @contextmanager

@@ -145,7 +145,7 @@ class ProjectFile(_Strict):
     deployments: list[Deployment] = Field(min_length=1)
 
 
-def in_words(error: ValidationError) -> Iterator[str]:
+def validation_problems(error: ValidationError) -> Iterator[str]:
     """Yield what pydantic finds wrong, a line each."""
     for found in error.errors():
         place = ".".join(map(str, found["loc"]))

@@ -12,7 +12,7 @@ from prefect.utilities.callables import parameter_schema
 
 from flows import command_line
 from pyfunc.settings import DEFAULT_SIZE_LIMIT
-from tasks.settings import REPOSITORY, Settings
+from tasks.common.settings import REPOSITORY, Settings
 
 PAGE = REPOSITORY / "docs" / "reference.md"
 

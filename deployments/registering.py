@@ -23,8 +23,9 @@ from prefect.workers.process import ProcessWorker
 from deployments.automations import create_automations
 from deployments.check_config import PROJECT_FILE
 from deployments.services import POOL
-from tasks.errors import MillstreamError
-from tasks.settings import REPOSITORY, Settings, environment_with
+from tasks.common.environment import environment_with
+from tasks.common.errors import MillstreamError
+from tasks.common.settings import REPOSITORY, Settings
 
 # A variable of Prefect's. What others deploy to the pool is not in it, and stays.
 _REGISTERED = "millstream_deployments"

@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from tasks.settings import Settings
+from tasks.common.settings import Settings
 
 PREFECT = "prefect"
 MLFLOW = "mlflow"

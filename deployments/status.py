@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from deployments.errors_shown import run
 from deployments.health import answers
 from deployments.supervision import ProcessState, Supervisor
-from tasks.settings import Settings, get_settings
+from tasks.common.settings import Settings, get_settings
 
 EXIT_CODE = 1  # if anything does not work
 

@@ -20,9 +20,10 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from deployments.leftovers import MARK, mark_of
 from deployments.services import WORKER, Place, Service
-from tasks.errors import MillstreamError, ParameterError
-from tasks.files import published_file
-from tasks.settings import REPOSITORY, Settings, environment_with
+from tasks.common.environment import environment_with
+from tasks.common.errors import MillstreamError, ParameterError
+from tasks.common.files import published_file
+from tasks.common.settings import REPOSITORY, Settings
 
 _LONGEST_SOCKET = 107  # bytes; what the kernel's sockaddr_un holds
 _LOG_BYTES = 10 * 2**20

@@ -13,7 +13,7 @@ from prefect.server.utilities.user_templates import UserTemplateEnvironment, may
 from prefect.types._datetime import now
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from deployments.project_file import JobVariables, in_words
+from deployments.project_file import JobVariables, validation_problems
 from tasks.events import PROMOTED, champion_resource
 
 _TYPES: TypeAdapter[Any] = TypeAdapter(DeploymentTriggerTypes)
@@ -126,4 +126,4 @@ def _wrong_job_variables(variables: Mapping[str, Any]) -> Iterator[str]:
     try:
         JobVariables.model_validate(variables)
     except ValidationError as error:
-        yield from (f"job_variables: {problem}" for problem in in_words(error))
+        yield from (f"job_variables: {problem}" for problem in validation_problems(error))

@@ -11,8 +11,9 @@ from deployments.registering import register
 from deployments.services import WORKER, Service, api_url, services_of
 from deployments.status import print_status
 from deployments.supervision import Supervisor
-from tasks.errors import MillstreamError, ParameterError
-from tasks.settings import Settings, check_home, get_settings
+from tasks.common.environment import check_home
+from tasks.common.errors import MillstreamError, ParameterError
+from tasks.common.settings import Settings, get_settings
 
 
 def up() -> None:

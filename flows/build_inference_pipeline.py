@@ -4,7 +4,7 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.console import print_table
+from tasks.common.console import print_table
 from tasks.parameters import EngineChoice, Kind, NotNegative, PrecisionChoice, Promotion
 from tasks.pipelines import (
     PipelineParameters,

@@ -32,8 +32,8 @@ from prefect.logging.configuration import setup_logging
 from prefect.settings import PREFECT_API_URL
 from pydantic import ValidationError
 
-from tasks.errors import MillstreamError, ParameterError
-from tasks.settings import check_home
+from tasks.common.environment import check_home
+from tasks.common.errors import MillstreamError, ParameterError
 
 INTERRUPTED = 130
 

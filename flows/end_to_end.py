@@ -8,8 +8,9 @@ from prefect import flow
 from flows.build_inference_pipeline import build_inference_pipeline
 from flows.score_shards import score_shards
 from flows.train_classifier import train_classifier
+from tasks.common.errors import OutputInUseError, ParameterError
+from tasks.common.settings import get_settings
 from tasks.data import read_split
-from tasks.errors import OutputInUseError, ParameterError
 from tasks.inputs import check_given
 from tasks.output_folder import output_folder
 from tasks.overview import print_overview
@@ -35,7 +36,6 @@ from tasks.pipelines import (
     parse_pipeline_reference,
 )
 from tasks.scoring import write_held_out_rows
-from tasks.settings import get_settings
 from tasks.steps import Need, choose_steps
 from tasks.verdict import cancelled
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.console import print_table
+from tasks.common.console import print_table
 from tasks.pipelines import promote
 
 

@@ -9,7 +9,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
-from tasks.errors import OutputInUseError, ParameterError
+from tasks.common.errors import OutputInUseError, ParameterError
 from tasks.fan_out import default_workers, score_in_parallel, survey_in_parallel
 from tasks.inputs import check_given, downloads_removed
 from tasks.languages import LanguagePolicy

@@ -5,7 +5,7 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.console import print_table
+from tasks.common.console import print_table
 from tasks.data import LabelledData, download_data, read_split, split_data
 from tasks.parameters import (
     BatchSize,

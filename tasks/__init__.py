@@ -5,6 +5,6 @@ set here, before any module of this room imports one: the project's only import-
 Prefect loads a flow by its file, without `flows/__init__.py`, so that place would be too late.
 """
 
-from tasks.settings import prepare_process
+from tasks.common.environment import prepare_process
 
 prepare_process()

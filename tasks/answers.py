@@ -13,10 +13,10 @@ from mlflow.pyfunc import PyFuncModel
 from pyfunc.contract import CONTRACT
 from pyfunc.errors import PipelineError
 from pyfunc.pipeline import InferencePipeline
-from tasks.errors import ModelError
+from tasks.common.errors import ModelError
+from tasks.common.settings import get_settings
 from tasks.registry import resolve_pipeline
 from tasks.scoring_types import ScoringModel
-from tasks.settings import get_settings
 from tasks.tracking import connect, may_pass
 
 _load_lock = threading.Lock()

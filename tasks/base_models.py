@@ -3,9 +3,9 @@
 import importlib.util
 from pathlib import Path
 
-from tasks.addresses import public
-from tasks.errors import DownloadError, ModelError, ParameterError, TransientDownloadError
-from tasks.files import sha256_of
+from tasks.common.errors import DownloadError, ModelError, ParameterError, TransientDownloadError
+from tasks.common.files import sha256_of
+from tasks.common.urls import public
 
 PACKAGED = "minilm"
 

@@ -12,10 +12,10 @@ import mlflow
 from tqdm import tqdm
 
 from tasks.classifiers import quiet_transformers
-from tasks.errors import ModelError
+from tasks.common.errors import ModelError
+from tasks.common.settings import REPOSITORY, get_settings
 from tasks.packaging import EXAMPLES
 from tasks.pipelines import LoggedPipeline
-from tasks.settings import REPOSITORY, get_settings
 from tasks.tracking import connect
 from tasks.training_rows import test_rows
 

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from pyfunc.classifier import Classifier
 from pyfunc.torch_engine import TorchEngine
-from tasks.errors import ModelError
+from tasks.common.errors import ModelError
 
 
 def quiet_transformers() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact
 
-from tasks.console import as_markdown, print_table
+from tasks.common.console import as_markdown, print_table
 from tasks.leftovers import Cleaned, Leftover
 
 _SHOWN_OF_A_KIND = 10

@@ -5,14 +5,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import task
-from prefect.tasks import exponential_backoff
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from tasks.addresses import public
-from tasks.errors import ParameterError
-from tasks.retrying import unless_refused
-from tasks.settings import get_settings
-from tasks.unexpected import without_quotes
+from tasks.common.errors import ParameterError
+from tasks.common.settings import get_settings
+from tasks.common.task_errors import RETRY_DOWNLOAD, RETRY_ONCE, redacted_errors
+from tasks.common.urls import public
 
 RECORD = "split.json"
 
@@ -106,10 +104,7 @@ class Split(BaseModel):
 
 @task(
     name="download data",
-    retries=5,  # after 1, 2, 4, 8 and 16 s, each times 0.6 to 1.5
-    retry_delay_seconds=exponential_backoff(1),
-    retry_jitter_factor=0.5,
-    retry_condition_fn=unless_refused,
+    **RETRY_DOWNLOAD,
     persist_result=False,  # the files are the result; `obtain` sees by itself that they are there
 )
 def download_data(source: str, sha256: str | None = None) -> tuple[Path, ...]:
@@ -119,19 +114,19 @@ def download_data(source: str, sha256: str | None = None) -> tuple[Path, ...]:
     return obtain(source, sha256)
 
 
-@task(name="read split", retries=1, retry_condition_fn=unless_refused)
+@task(name="read split", **RETRY_ONCE)
 def read_split(folder: str) -> Split:
     """Return the split that `split_data` left in `folder`."""
     return Split.read(Path(folder).expanduser().resolve())
 
 
-@task(name="split data", retries=1, retry_condition_fn=unless_refused)
+@task(name="split data", **RETRY_ONCE)
 def split_data(files: tuple[Path, ...], data: LabelledData) -> Split:
     """Check the labelled rows and split them, or reuse the split of equal rows."""
     from tasks import labelled, splitting
-    from tasks.files import published_file
+    from tasks.common.files import published_file
 
-    with without_quotes("rows"):
+    with redacted_errors("rows"):
         rows = labelled.read_labelled(
             files,
             text_column=data.text_column,

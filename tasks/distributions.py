@@ -1,11 +1,6 @@
 """How labels and scores are spread over rows, in a form that two runs can be compared by."""
 
-from collections import Counter
-from collections.abc import Sequence
-
 from pydantic import BaseModel, ConfigDict
-
-from tasks.records import SCORE_BINS
 
 # Where a training run keeps what was measured on its test rows.
 DISTRIBUTION_FILE = "evaluation/distribution.json"
@@ -27,9 +22,3 @@ class Distribution(BaseModel):
     labels: dict[str, int]
     true_labels: dict[str, int]
     scores: tuple[int, ...]
-
-
-def histogram(scores: Sequence[float]) -> tuple[int, ...]:
-    """Return how many scores are in each of `SCORE_BINS` bins of equal width, from 0 to 1."""
-    bins = Counter(min(int(score * SCORE_BINS), SCORE_BINS - 1) for score in scores)
-    return tuple(bins[place] for place in range(SCORE_BINS))

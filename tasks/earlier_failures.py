@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.errors import ParameterError
+from tasks.common.errors import ParameterError
 from tasks.inputs import is_gone
 from tasks.records import Shard, ShardRecord
 from tasks.scoring_types import ShardOutcome

@@ -20,13 +20,8 @@ from tqdm import tqdm
 from pyfunc.classifier import Classifier
 from tasks import figures
 from tasks.classifiers import classifier_folder, load_classifier
-from tasks.distributions import (
-    CONFUSION_FILE,
-    DISTRIBUTION_FILE,
-    ROC_FILE,
-    Distribution,
-    histogram,
-)
+from tasks.common.counting import histogram
+from tasks.distributions import CONFUSION_FILE, DISTRIBUTION_FILE, ROC_FILE, Distribution
 from tasks.tracking import connect
 from tasks.training import FineTuned
 from tasks.training_rows import test_rows

@@ -10,8 +10,8 @@ from prefect.runtime import deployment
 
 from tasks.answers import ask, load_pipeline, typed_pipeline
 from tasks.checking import TOLERANCE
-from tasks.console import print_table
-from tasks.errors import DataError, ModelError, ParameterError
+from tasks.common.console import print_table
+from tasks.common.errors import DataError, ModelError, ParameterError
 from tasks.pipelines import REGISTERED_NAME
 from tasks.records import FOLDERS, ShardRecord, read_record, table_path
 from tasks.registry import find_version, version_of

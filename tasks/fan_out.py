@@ -11,14 +11,14 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from pyfunc.cores import usable_cores
-from tasks.errors import DataError, OutputError
+from tasks.common.cancellation import stopping_others
+from tasks.common.errors import DataError, OutputError
+from tasks.common.progress import Progress, shown_progress
+from tasks.common.task_errors import describe_error
 from tasks.output_folder import STAGING, writing_to
-from tasks.progress import Progress, shown_progress
 from tasks.records import Shard, ShardRecord
 from tasks.scoring import score_shard, survey_input
 from tasks.scoring_types import InputFile, PlannedShard, ScoringParameters, ShardOutcome, Surveyed
-from tasks.stopping import stopping_others
-from tasks.unexpected import in_words
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,7 +48,7 @@ def survey_in_parallel(
         futures = runner.map(survey_input, {"file": list(files), "rows": unmapped(parameters.rows)})
         results = [future.result(raise_on_failure=False) for future in futures]
     return tuple(
-        Surveyed(file=file, error=in_words(result))
+        Surveyed(file=file, error=describe_error(result))
         if isinstance(result, Exception)
         else Surveyed(file=file, survey=result)
         for file, result in zip(files, results, strict=True)
@@ -185,7 +185,7 @@ class _Crew:
 
 
 def _failed(shard: Shard, error: object) -> ShardOutcome:
-    return ShardOutcome(**_of_shard(shard), error=in_words(error), rows_failed=shard.rows)
+    return ShardOutcome(**_of_shard(shard), error=describe_error(error), rows_failed=shard.rows)
 
 
 def _of_shard(shard: Shard) -> dict[str, Any]:

@@ -19,9 +19,9 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from tasks.classifiers import quiet_transformers
+from tasks.common.errors import ModelError
+from tasks.common.progress import shown_progress
 from tasks.data import Split
-from tasks.errors import ModelError
-from tasks.progress import shown_progress
 from tasks.splitting import sample
 from tasks.trainer import ClassifierTrainer, CountedSteps, LabelledTokens
 from tasks.training import FineTuned, FineTuneParameters

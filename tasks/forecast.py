@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyfunc.language import LanguageDetector
 from pyfunc.pipeline import reason_to_refuse
 from tasks.answers import typed_pipeline
-from tasks.console import print_table
+from tasks.common.console import print_table
 from tasks.distinct import DistinctTexts
 from tasks.records import read_records
 from tasks.scoring_types import PlannedShard, ScoringParameters, Surveyed

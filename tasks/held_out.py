@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from tasks.common.errors import DataError
+from tasks.common.files import published_folder
+from tasks.common.settings import get_settings
 from tasks.data import Split
-from tasks.errors import DataError
-from tasks.files import published_folder
-from tasks.settings import get_settings
 
 # Every tenth row comes a second time, as rows do in real input.
 _REPEAT_EVERY = 10

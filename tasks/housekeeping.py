@@ -5,15 +5,13 @@ from typing import Any
 
 from prefect import task
 
+from tasks.common.task_errors import RETRY_MLFLOW
 from tasks.leftovers import Cleaned, Limits
-from tasks.retrying import unless_refused
 
 
 @task(
     name="explain row",
-    retries=2,
-    retry_delay_seconds=5,
-    retry_condition_fn=unless_refused,
+    **RETRY_MLFLOW,
     persist_result=False,  # it holds the text of a row
 )
 def explain_row(output_dir: str, shard: str, row: int, *, verify: bool) -> dict[str, Any]:
@@ -23,7 +21,7 @@ def explain_row(output_dir: str, shard: str, row: int, *, verify: bool) -> dict[
     return explain(Path(output_dir).expanduser().resolve(), shard, row, verify=verify)
 
 
-@task(name="drop superseded", retries=2, retry_delay_seconds=5, retry_condition_fn=unless_refused)
+@task(name="drop superseded", **RETRY_MLFLOW)
 def drop_superseded(keep: tuple[str, ...], *, dry_run: bool) -> dict[str, Any]:
     """Drop cache entries of superseded pipelines; see `tasks.pruning.prune`."""
     from tasks.pruning import prune

@@ -11,12 +11,12 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import SecretStr
 
-from tasks.addresses import is_url, path_of, public
-from tasks.errors import DataError, ParameterError
-from tasks.formats import EXPECTED, format_of, stem_of
+from tasks.common.errors import DataError, ParameterError
+from tasks.common.settings import get_settings
+from tasks.common.urls import is_url, path_of, public
+from tasks.ingestion.download import fetch
+from tasks.ingestion.formats import EXPECTED, format_of, stem_of
 from tasks.scoring_types import InputFile
-from tasks.settings import get_settings
-from tasks.transfer import fetch
 
 _ID_CHARACTERS = 50  # of a file's name; each may take 4 bytes, and file names end at 255
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from tasks.errors import DataError
+from tasks.common.errors import DataError
 from tasks.tables import read_table
 
 # Tried in this order when no column is named; the second pair is the original project's.

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pyfunc.contract import Language
-from tasks.errors import ParameterError
+from tasks.common.errors import ParameterError
 
 # What gcld3 3.0.13 can report: https://github.com/google/cld3#supported-languages
 _CODES = (

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.errors import ParameterError
+from tasks.common.errors import ParameterError
 
 Kind = Literal["outputs", "versions", "checkpoints", "downloads"]
 KindChoice = Literal["all", "outputs", "versions", "checkpoints", "downloads"]

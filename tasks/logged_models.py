@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from tasks.errors import ModelError
+from tasks.common.errors import ModelError
 from tasks.tracking import connect, is_missing
 
 # On a logged model that is being freed: the registered version that it was.

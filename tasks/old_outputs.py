@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from tasks.errors import OutputInUseError
+from tasks.common.errors import OutputInUseError
+from tasks.common.settings import get_settings
 from tasks.leftovers import IN_USE, YOUNGER, Cleaned, Leftover, Limits, is_held, measure
 from tasks.output_folder import LOCK, STAGING, sole_user, writing_to
 from tasks.records import FOLDERS
-from tasks.settings import get_settings
 
 logger = logging.getLogger(__name__)
 

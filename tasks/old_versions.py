@@ -12,7 +12,8 @@ from mlflow.exceptions import MlflowException
 from pyfunc.cache_contents import drop_answers_of
 from pyfunc.errors import PipelineError
 from tasks import logged_models, registry
-from tasks.errors import DataError
+from tasks.common.errors import DataError
+from tasks.common.settings import get_settings
 from tasks.leftovers import INTERRUPTED, Cleaned, Leftover, Limits, days_since
 from tasks.pipelines import EXPERIMENT as PIPELINE_EXPERIMENT
 from tasks.pipelines import REGISTERED_NAME as PIPELINE_NAME
@@ -22,7 +23,6 @@ from tasks.references import (
     known_outputs,
     read_references,
 )
-from tasks.settings import get_settings
 from tasks.superseded import HAS_ALIAS, Version, reasons_to_keep
 from tasks.tracking import SERVER_SCHEMES, connect, is_missing
 from tasks.training import EXPERIMENT as TRAINING_EXPERIMENT

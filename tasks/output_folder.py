@@ -13,7 +13,7 @@ from tempfile import TemporaryFile
 
 from filelock import FileLock, Timeout
 
-from tasks.errors import OutputError, OutputInUseError, ParameterError
+from tasks.common.errors import OutputError, OutputInUseError, ParameterError
 
 logger = logging.getLogger(__name__)
 

@@ -3,9 +3,9 @@
 import shlex
 from typing import Any
 
-from tasks.console import print_table
+from tasks.common.console import print_table
+from tasks.common.settings import REPOSITORY, get_settings
 from tasks.pipelines import REGISTERED_NAME as PIPELINE_NAME
-from tasks.settings import REPOSITORY, get_settings
 from tasks.training import REGISTERED_NAME as FINETUNED_NAME
 
 _SHOWN = {

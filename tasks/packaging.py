@@ -20,7 +20,8 @@ from pyfunc.engines import has_cuda, open_fastest
 from pyfunc.fingerprint import digest_code, digest_folder, fingerprint_pipeline
 from pyfunc.spec import PipelineSpec, Variant
 from tasks.classifiers import classifier_folder, max_tokens_of
-from tasks.errors import ModelError
+from tasks.common.errors import ModelError
+from tasks.common.settings import REPOSITORY
 from tasks.logged_models import is_there
 from tasks.pipelines import (
     EXPERIMENT,
@@ -30,7 +31,6 @@ from tasks.pipelines import (
     PipelineParameters,
 )
 from tasks.quality_gates import Gatekeeper, candidates
-from tasks.settings import REPOSITORY
 from tasks.tracking import connect, experiment_id, git_commit, package_versions, pinned
 from tasks.training import RegisteredModel
 from tasks.training_rows import check_rows

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from pyfunc.spec import Kind
-from tasks.addresses import without_login
+from tasks.common.urls import without_login
 from tasks.data import Fraction
 from tasks.languages import Policy, Probability
 from tasks.leftovers import KindChoice

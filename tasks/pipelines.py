@@ -7,8 +7,8 @@ from prefect import task
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pyfunc.spec import EngineName, Kind, Precision
-from tasks.errors import ParameterError
-from tasks.retrying import unless_refused
+from tasks.common.errors import ParameterError
+from tasks.common.task_errors import RETRY_LONG_WORK, RETRY_MLFLOW, RETRY_ONCE
 from tasks.training import REGISTERED_NAME as FINETUNED_NAME
 from tasks.training import RegisteredModel
 
@@ -139,12 +139,7 @@ class Standing(BaseModel):
     reason: str
 
 
-@task(
-    name="find fine-tuned model",
-    retries=2,
-    retry_delay_seconds=5,
-    retry_condition_fn=unless_refused,
-)
+@task(name="find fine-tuned model", **RETRY_MLFLOW)
 def find_finetuned_model(reference: str) -> RegisteredModel:
     """Return the version of `dl_finetuned_model` that a number, alias or URI means."""
     from tasks.registry import find_version
@@ -153,7 +148,7 @@ def find_finetuned_model(reference: str) -> RegisteredModel:
     return RegisteredModel(name=FINETUNED_NAME, version=int(version.version))
 
 
-@task(name="log pipeline", retries=2, retry_delay_seconds=5, retry_condition_fn=unless_refused)
+@task(name="log pipeline", **RETRY_LONG_WORK)
 def log_pipeline(finetuned: RegisteredModel, parameters: PipelineParameters) -> LoggedPipeline:
     """Wrap the fine-tuned model, with the code of `pyfunc/`, as one MLflow model."""
     from tasks.packaging import log
@@ -161,7 +156,7 @@ def log_pipeline(finetuned: RegisteredModel, parameters: PipelineParameters) -> 
     return log(finetuned, parameters)
 
 
-@task(name="check pipeline", retries=1, retry_condition_fn=unless_refused)
+@task(name="check pipeline", **RETRY_ONCE)
 def check_pipeline(logged: LoggedPipeline) -> None:
     """Compare a fresh process's answers with the fine-tuned model's own."""
     from tasks.checking import check
@@ -169,7 +164,7 @@ def check_pipeline(logged: LoggedPipeline) -> None:
     check(logged)
 
 
-@task(name="register pipeline", retries=3, retry_delay_seconds=5, retry_condition_fn=unless_refused)
+@task(name="register pipeline", **RETRY_MLFLOW)
 def register_pipeline(logged: LoggedPipeline) -> RegisteredModel:
     """Register the logged pipeline as `inference_pipeline_model`, once."""
     from tasks.packaging import version_tags
@@ -179,7 +174,7 @@ def register_pipeline(logged: LoggedPipeline) -> RegisteredModel:
     return register(REGISTERED_NAME, logged.model_uri, run_id=logged.run_id, tags=tags)
 
 
-@task(name="choose champion", retries=1, retry_condition_fn=unless_refused)
+@task(name="choose champion", **RETRY_ONCE)
 def choose_champion(registered: RegisteredModel) -> Standing:
     """Compare a new version with the champion and give it its alias."""
     from tasks.promotion import choose
@@ -187,7 +182,7 @@ def choose_champion(registered: RegisteredModel) -> Standing:
     return choose(registered)
 
 
-@task(name="make champion", retries=2, retry_delay_seconds=5, retry_condition_fn=unless_refused)
+@task(name="make champion", **RETRY_MLFLOW)
 def make_champion(registered: RegisteredModel) -> Standing:
     """Make a new version champion, whatever its figures."""
     from tasks.promotion import promote_by_hand
@@ -197,7 +192,7 @@ def make_champion(registered: RegisteredModel) -> Standing:
     return Standing(alias="champion", reason=reason)
 
 
-@task(name="promote pipeline", retries=2, retry_delay_seconds=5, retry_condition_fn=unless_refused)
+@task(name="promote pipeline", **RETRY_MLFLOW)
 def promote(reference: str, reason: str) -> RegisteredModel:
     """Make the version that `reference` means champion; `previous` goes back."""
     from tasks.promotion import promote_by_hand

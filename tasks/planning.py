@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from tasks.earlier_failures import EarlierRuns, earlier_runs
+from tasks.ingestion.formats import Survey
 from tasks.inputs import is_gone
 from tasks.output_folder import STAGING, writing_to
 from tasks.records import (
@@ -22,7 +23,6 @@ from tasks.records import (
     why_to_score,
 )
 from tasks.scoring_types import InputFile, PlannedShard, ScoringParameters, Surveyed
-from tasks.survey import Survey
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from tasks import registry
 from tasks.answers import ask, load_pipeline
-from tasks.errors import ModelError
+from tasks.common.errors import ModelError
 from tasks.pipelines import REGISTERED_NAME, Standing
 from tasks.tracking import connect
 from tasks.training import RegisteredModel

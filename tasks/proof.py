@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from tasks.errors import ProofError
+from tasks.common.errors import ProofError
 from tasks.records import FOLDERS, ShardRecord, table_path
 from tasks.scoring_types import ScoringParameters, ShardOutcome, Surveyed
 

@@ -11,10 +11,10 @@ from pyfunc.cache_contents import Entries, drop, entries_by_fingerprint
 from pyfunc.errors import PipelineError
 from tasks import registry
 from tasks.answers import typed_pipeline
-from tasks.console import print_table
-from tasks.errors import DataError, ModelError
+from tasks.common.console import print_table
+from tasks.common.errors import DataError, ModelError
+from tasks.common.settings import get_settings
 from tasks.pipelines import REGISTERED_NAME
-from tasks.settings import get_settings
 from tasks.tracking import may_pass
 
 

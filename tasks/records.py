@@ -11,14 +11,12 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pyfunc.spec import EngineName, Precision
-from tasks.files import published_file, sha256_of
+from tasks.common.files import published_file, sha256_of
 from tasks.languages import LanguagePolicy
 
 FOLDERS = ("rejected", "predictions")
 
 RANGE_CHANGED = "the row range changed"
-
-SCORE_BINS = 20  # of equal width, from 0 to 1
 
 
 class Shard(BaseModel):

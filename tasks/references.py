@@ -9,12 +9,12 @@ import pyarrow.parquet
 from mlflow.entities import Run, ViewType
 from pydantic import BaseModel, ValidationError
 
+from tasks.common.settings import get_settings
 from tasks.leftovers import Limits, is_held
 from tasks.old_outputs import find_outputs
 from tasks.output_folder import LOCK
 from tasks.records import table_path
 from tasks.scoring_types import EXPERIMENT
-from tasks.settings import get_settings
 from tasks.tracking import connect
 
 _URI_COLUMNS = ("inference_pipeline_model_uri", "finetuned_model_uri")

@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from tasks.errors import ModelError, ParameterError
+from tasks.common.errors import ModelError, ParameterError
 from tasks.events import announce_champion
 from tasks.pipelines import parse_pipeline_reference
 from tasks.tracking import connect, may_pass

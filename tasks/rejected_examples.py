@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.errors import DataError
+from tasks.common.errors import DataError
 from tasks.records import table_path
 from tasks.scoring_types import ScoringParameters, ShardOutcome
 from tasks.shard_tables import texts_of

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 
+from tasks.common.counting import SCORE_BINS
 from tasks.numbers_in_words import percent, things
-from tasks.records import SCORE_BINS
 from tasks.report_page import Picture
 
 _SIZE = (5.6, 3.1)  # inches

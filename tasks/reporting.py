@@ -8,7 +8,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.client.schemas.objects import State
 
 from tasks import numbers_in_words as words
-from tasks.retrying import unless_refused
+from tasks.common.task_errors import RETRY_MLFLOW, RETRY_ONCE
 from tasks.run_figures import LoggedRun
 from tasks.training import FineTuned
 
@@ -44,7 +44,7 @@ def record_of(logged: State[Any]) -> LoggedRun | None:
     return result if isinstance(result, LoggedRun) else None
 
 
-@task(name="link report", retries=1, retry_condition_fn=unless_refused)
+@task(name="link report", **RETRY_ONCE)
 def link_scoring_report(summary: dict[str, Any], logged: LoggedRun | None) -> None:
     """Leave a link to the report in MLflow and a short summary as Prefect artifacts.
 
@@ -61,7 +61,7 @@ def link_scoring_report(summary: dict[str, Any], logged: LoggedRun | None) -> No
     )
 
 
-@task(name="report training", retries=3, retry_delay_seconds=5, retry_condition_fn=unless_refused)
+@task(name="report training", **RETRY_MLFLOW)
 def report_training(fine_tuned: FineTuned) -> str:
     """Log a report to the training run, once; link it and leave a short summary in Prefect.
 

@@ -6,10 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import task
 
+from tasks.common.errors import DataError
+from tasks.common.task_errors import (
+    RETRY_BUSY_MLFLOW,
+    RETRY_FILE_ACCESS,
+    RETRY_LONG_WORK,
+    RETRY_ONCE,
+    redacted_errors,
+)
 from tasks.data import Split
-from tasks.errors import DataError
+from tasks.ingestion.formats import Survey
 from tasks.records import RowParameters, Shard, ShardRecord
-from tasks.retrying import unless_refused
 from tasks.scoring_types import (
     RESERVED_COLUMNS,
     FoundInputs,
@@ -20,19 +27,12 @@ from tasks.scoring_types import (
     ShardOutcome,
     Surveyed,
 )
-from tasks.survey import Survey
-from tasks.unexpected import without_quotes
 
 if TYPE_CHECKING:
     from tasks.run_figures import LoggedRun
 
 
-@task(
-    name="identify model",
-    retries=3,
-    retry_delay_seconds=[5, 20, 40],
-    retry_condition_fn=unless_refused,
-)
+@task(name="identify model", **RETRY_BUSY_MLFLOW)
 def identify_model(model_uri: str) -> ScoringModel:
     """Return the version that an alias means now, so that all shards use that one."""
     from tasks.answers import identify
@@ -40,7 +40,7 @@ def identify_model(model_uri: str) -> ScoringModel:
     return identify(model_uri)
 
 
-@task(name="find inputs", retries=2, retry_delay_seconds=5, retry_condition_fn=unless_refused)
+@task(name="find inputs", **RETRY_LONG_WORK)
 def find_inputs(
     inputs: tuple[str, ...], output_dir: Path, *, settle_seconds: int, allow_empty: bool
 ) -> FoundInputs:
@@ -66,25 +66,23 @@ def find_inputs(
 @task(
     name="survey input",
     task_run_name="survey {file.id}",
-    retries=2,
-    retry_delay_seconds=[1, 10],
-    retry_condition_fn=unless_refused,
+    **RETRY_FILE_ACCESS,
 )
 def survey_input(file: InputFile, rows: RowParameters) -> Survey:
     """Read a file once, for its digest, its number of rows and the types of its columns.
 
     A URL is downloaded before.
     """
+    from tasks.ingestion.table_reader import survey
     from tasks.inputs import download
-    from tasks.surveying import survey
 
     download(file)
     required = {rows.text_column, rows.label_column or rows.text_column}
-    with without_quotes(file.name):
+    with redacted_errors(file.name):
         return survey(file.path, required, RESERVED_COLUMNS, texts={rows.text_column})
 
 
-@task(name="plan shards", retries=1, retry_condition_fn=unless_refused)
+@task(name="plan shards", **RETRY_ONCE)
 def plan_shards(
     surveys: tuple[Surveyed, ...], parameters: ScoringParameters
 ) -> tuple[PlannedShard, ...]:
@@ -97,19 +95,17 @@ def plan_shards(
 @task(
     name="score shard",
     task_run_name="score {shard.id}",
-    retries=2,
-    retry_delay_seconds=[1, 10],
-    retry_condition_fn=unless_refused,
+    **RETRY_FILE_ACCESS,
 )
 def score_shard(shard: Shard, staged: Path, parameters: ScoringParameters) -> ShardRecord:
     """Score a range of rows and publish its predictions, its rejects and its record."""
     from tasks.shard_scoring import score
 
-    with without_quotes(shard.id):
+    with redacted_errors(shard.id):
         return score(shard, staged, parameters)
 
 
-@task(name="prove completeness", retries=1, retry_condition_fn=unless_refused)
+@task(name="prove completeness", **RETRY_ONCE)
 def prove_complete(
     surveys: tuple[Surveyed, ...],
     outcomes: tuple[ShardOutcome, ...],
@@ -121,7 +117,7 @@ def prove_complete(
     prove(surveys, outcomes, parameters)
 
 
-@task(name="publish summary", retries=1, retry_condition_fn=unless_refused)
+@task(name="publish summary", **RETRY_ONCE)
 def publish_summary(
     parameters: ScoringParameters,
     inputs: FoundInputs,
@@ -134,12 +130,7 @@ def publish_summary(
     return publish(parameters, inputs, outcomes, started)
 
 
-@task(
-    name="log to MLflow",
-    retries=4,
-    retry_delay_seconds=[5, 20, 20, 20],
-    retry_condition_fn=unless_refused,
-)
+@task(name="log to MLflow", **RETRY_BUSY_MLFLOW)
 def log_to_mlflow(
     parameters: ScoringParameters,
     summary: dict[str, Any],
@@ -154,7 +145,7 @@ def log_to_mlflow(
     return log(parameters, summary, outcomes, started=started, examples=examples)
 
 
-@task(name="report dry run", retries=1, retry_condition_fn=unless_refused)
+@task(name="report dry run", **RETRY_ONCE)
 def report_dry_run(
     surveys: tuple[Surveyed, ...],
     planned: tuple[PlannedShard, ...],
@@ -166,7 +157,7 @@ def report_dry_run(
     return forecast(surveys, planned, parameters)
 
 
-@task(name="write held-out rows", retries=1, retry_condition_fn=unless_refused)
+@task(name="write held-out rows", **RETRY_ONCE)
 def write_held_out_rows(split: Split, shards: int) -> str:
     """Write the split's test rows as files to score and return their folder."""
     from tasks.held_out import write_held_out

@@ -7,7 +7,7 @@ from typing import Any
 
 import mlflow
 
-from tasks.errors import DataError
+from tasks.common.errors import DataError
 from tasks.rejected_examples import Example, rejected_examples
 from tasks.report_page import render
 from tasks.run_figures import FIGURES_FILE, REPORT, LoggedRun, RunFigures, figures_of

@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from pyfunc.spec import EngineName, Precision
+from tasks.ingestion.formats import Survey
 from tasks.records import RowParameters, Shard, ShardRecord
-from tasks.survey import Survey
 
 EXPERIMENT = "score-shards"
 

@@ -14,10 +14,10 @@ import pyarrow.parquet
 
 from pyfunc.contract import Answers, Outcome
 from tasks.answers import typed_pipeline
-from tasks.distributions import histogram
-from tasks.files import published_file, sha256_of
+from tasks.common.counting import count_values, histogram
+from tasks.common.files import published_file, sha256_of
+from tasks.common.progress import counting
 from tasks.output_folder import writing_to
-from tasks.progress import counting
 from tasks.records import Counts, Shard, ShardRecord, table_path, write_record
 from tasks.scoring_types import ScoringParameters
 from tasks.shard_tables import answered_rows, readable_rows, refused_rows, texts_of
@@ -66,10 +66,10 @@ def score(shard: Shard, staged: Path, parameters: ScoringParameters) -> ShardRec
             precision=parameters.model.precision,
             parameters=parameters.rows,
             counts=_counts(predictions, rejected, answers, parameters),
-            labels=_counted(predictions["prediction_label"].to_pylist()),
-            languages=_counted(_languages(answers.outcomes)),
+            labels=count_values(predictions["prediction_label"].to_pylist()),
+            languages=count_values(_languages(answers.outcomes)),
             scores=histogram(predictions["prediction_score"].to_pylist()),
-            reasons=_counted(_reasons(rejected)),
+            reasons=count_values(_reasons(rejected)),
             files=files,
             started=started,
             seconds=time.monotonic() - clock,
@@ -150,7 +150,3 @@ def _reasons(rejected: pa.Table) -> list[str]:
             rejected["step"].to_pylist(), rejected["reason"].to_pylist(), strict=True
         )
     ]
-
-
-def _counted(values: Sequence[str]) -> dict[str, int]:
-    return dict(Counter(values).most_common())

@@ -5,13 +5,13 @@ import hashlib
 import importlib.util
 from pathlib import Path, PurePosixPath
 
-from tasks.addresses import is_url, path_of, public
-from tasks.archive import unpack
-from tasks.errors import DataError, DownloadError, ParameterError
-from tasks.files import published_file, sha256_of
-from tasks.settings import get_settings
+from tasks.common.errors import DataError, DownloadError, ParameterError
+from tasks.common.files import published_file, sha256_of
+from tasks.common.settings import get_settings
+from tasks.common.urls import is_url, path_of, public
+from tasks.ingestion.download import fetch
+from tasks.ingestion.zip_archive import unpack
 from tasks.tables import SUFFIXES
-from tasks.transfer import fetch
 
 EMBEDDED = ("rotten_tomatoes", "imdb")
 

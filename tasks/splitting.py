@@ -3,16 +3,15 @@
 import hashlib
 import json
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from pyfunc.language import LanguageDetector
-from tasks.errors import DataError
-from tasks.files import published_folder
+from tasks.common.counting import count_values
+from tasks.common.errors import DataError
+from tasks.common.files import published_folder
 
 PARTS = ("train", "validation", "test")
 
@@ -94,14 +93,10 @@ def describe(rows: pd.DataFrame) -> dict[str, Any]:
     return {
         "rows": len(rows),
         "distinct_texts": rows["text"].map(normalise).nunique(),
-        "labels": _counts(rows["label"]),
-        "languages": _counts(detector.detect(text).code for text in rows["text"]),
+        "labels": count_values(rows["label"]),
+        "languages": count_values(detector.detect(text).code for text in rows["text"]),
         "words": {name: float(words.quantile(q)) for name, q in _QUANTILES.items()},
     }
-
-
-def _counts(values: Iterable[str]) -> dict[str, int]:
-    return dict(Counter(values).most_common())
 
 
 def _hash(text: str) -> int:

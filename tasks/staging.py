@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from tasks.errors import DataError
+from tasks.common.errors import DataError
+from tasks.ingestion.table_reader import empty_block, read_blocks
 from tasks.records import Shard
 from tasks.scoring_types import Surveyed
-from tasks.surveying import empty_block, read_blocks
 
 
 def rows_of_shards(
     surveyed: Surveyed, shards: Sequence[Shard], wanted: Collection[str] | None = None
 ) -> Iterator[tuple[Shard, pa.Table]]:
-    """Read a file and yield its shards with their rows, as `tasks.surveying.read_blocks` has them.
+    """Read a file and yield its shards with their rows, as `table_reader.read_blocks` has them.
 
     Args:
         surveyed: The file; one that could not be read has no shard.

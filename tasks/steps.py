@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tasks.errors import ParameterError
+from tasks.common.errors import ParameterError
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,14 @@
 """What a scoring run did: summed up, printed, and kept as a manifest."""
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from tasks.console import print_table
+from tasks.common.console import print_table
+from tasks.common.counting import add_counts, count_values
+from tasks.common.files import published_file
 from tasks.earlier_failures import still_failed
-from tasks.files import published_file
 from tasks.output_folder import writing_to
 from tasks.records import ShardRecord
 from tasks.scoring_types import FoundInputs, ScoringModel, ScoringParameters, ShardOutcome
@@ -98,11 +98,11 @@ def summarise(
         "shards_skipped": len(skipped),
         "shards_failed": sum(bool(outcome.error) for outcome in outcomes),
         "shards_left": sum(bool(outcome.left) for outcome in outcomes),
-        "left_because": _counted(outcome.left for outcome in outcomes if outcome.left),
-        "scored_because": _counted(outcome.why for outcome in outcomes if outcome.why),
-        "labels": _added(record.labels for record in done),
-        "languages": _added(record.languages for record in done),
-        "rejected_because": _added(record.reasons for record in done),
+        "left_because": count_values(outcome.left for outcome in outcomes if outcome.left),
+        "scored_because": count_values(outcome.why for outcome in outcomes if outcome.why),
+        "labels": add_counts(record.labels for record in done),
+        "languages": add_counts(record.languages for record in done),
+        "rejected_because": add_counts(record.reasons for record in done),
         "failures": {outcome.id: outcome.error for outcome in outcomes if outcome.error},
         "cache_failures": _sum(own, "cache_failures"),
         "retried": _sum(own, "retried"),
@@ -152,14 +152,3 @@ def _seconds_saved(
 
 def _sum(records: Iterable[ShardRecord], field: str) -> int:
     return sum(getattr(record.counts, field) for record in records)
-
-
-def _counted(values: Iterable[str]) -> dict[str, int]:
-    return dict(Counter(values).most_common())
-
-
-def _added(counts: Iterable[dict[str, int]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for count in counts:
-        total.update(count)
-    return dict(total.most_common())

@@ -1,6 +1,6 @@
 """Labelled tables: CSV, TSV, JSONL and Parquet files, read whole and without changing a cell.
 
-Files to score are read as streams instead, by `tasks.surveying`.
+Files to score are read as streams instead, by `tasks.ingestion.table_reader`.
 """
 
 import re
@@ -12,7 +12,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
-from tasks.errors import DataError
+from tasks.common.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 

@@ -17,9 +17,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from tasks.errors import MillstreamError
-from tasks.settings import REPOSITORY, get_settings
-from tasks.unexpected import class_and_place
+from tasks.common.errors import MillstreamError
+from tasks.common.settings import REPOSITORY, get_settings
+from tasks.common.task_errors import class_and_line
 
 SERVER_SCHEMES = ("http", "https", "databricks")
 
@@ -83,7 +83,7 @@ def why_no_report(error: Exception) -> str:
         raise error
     if isinstance(error, MillstreamError):
         return f"report: not made ({error})"
-    return f"report: not made ({class_and_place(error)})"
+    return f"report: not made ({class_and_line(error)})"
 
 
 def is_logged(run_id: str, path: str) -> bool:

@@ -21,7 +21,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from tasks.progress import Progress
+from tasks.common.progress import Progress
 from tasks.training import FineTuneParameters
 
 logger = logging.getLogger(__name__)
@@ -194,6 +194,6 @@ def _training_arguments(parameters: FineTuneParameters, checkpoints: Path) -> Tr
         save_steps=parameters.checkpoint_steps,
         save_total_limit=2,
         report_to="none",
-        disable_tqdm=True,  # `tasks.progress` has a bar
+        disable_tqdm=True,  # `tasks.common.progress` has a bar
         dataloader_pin_memory=torch.cuda.is_available(),
     )

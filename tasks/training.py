@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from prefect import task
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.common.settings import get_settings
+from tasks.common.task_errors import RETRY_LONG_WORK, RETRY_MLFLOW, RETRY_ONCE
 from tasks.data import Split
-from tasks.retrying import unless_refused
-from tasks.settings import get_settings
 
 REGISTERED_NAME = "dl_finetuned_model"
 EXPERIMENT = "train-classifier"
@@ -85,7 +85,7 @@ class RegisteredModel(BaseModel):
         return f"models:/{self.name}/{self.version}"
 
 
-@task(name="find training run", retries=2, retry_condition_fn=unless_refused)
+@task(name="find training run", **RETRY_MLFLOW)
 def find_training_run(run_id: str) -> FineTuned:
     """Return the model that an earlier run logged."""
     from tasks.training_runs import find_run
@@ -93,7 +93,7 @@ def find_training_run(run_id: str) -> FineTuned:
     return find_run(run_id)
 
 
-@task(name="fine-tune model", retries=2, retry_delay_seconds=5, retry_condition_fn=unless_refused)
+@task(name="fine-tune model", **RETRY_LONG_WORK)
 def fine_tune_model(split: Split, parameters: FineTuneParameters, *, reuse: bool) -> FineTuned:
     """Fine-tune and log the model, or return the one of an earlier equal run.
 
@@ -117,7 +117,7 @@ def fine_tune_model(split: Split, parameters: FineTuneParameters, *, reuse: bool
         return fine_tune(split, parameters, base, key, checkpoints)
 
 
-@task(name="evaluate model", retries=1, retry_condition_fn=unless_refused)
+@task(name="evaluate model", **RETRY_ONCE)
 def evaluate_model(fine_tuned: FineTuned) -> dict[str, float]:
     """Measure the model on its test part, log figures and pictures, and return the figures."""
     from tasks.evaluation import evaluate
@@ -125,7 +125,7 @@ def evaluate_model(fine_tuned: FineTuned) -> dict[str, float]:
     return evaluate(fine_tuned)
 
 
-@task(name="register model", retries=3, retry_delay_seconds=5, retry_condition_fn=unless_refused)
+@task(name="register model", **RETRY_MLFLOW)
 def register_model(fine_tuned: FineTuned) -> RegisteredModel:
     """Register the logged model as `dl_finetuned_model`, once."""
     from tasks.registry import register

@@ -14,9 +14,9 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from tasks.common.errors import ModelError
+from tasks.common.files import published_file
 from tasks.data import Split
-from tasks.errors import ModelError
-from tasks.files import published_file
 from tasks.logged_models import is_there
 from tasks.tracking import connect, experiment_id, git_commit, package_versions, pinned
 from tasks.training import EXPERIMENT, FineTuned, FineTuneParameters

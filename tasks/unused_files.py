@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from mlflow.exceptions import MlflowException
 
+from tasks.common.settings import get_settings
 from tasks.leftovers import (
     IN_USE,
     INTERRUPTED,
@@ -26,7 +27,6 @@ from tasks.leftovers import (
     is_running,
     measure,
 )
-from tasks.settings import get_settings
 from tasks.tracking import connect, may_pass
 from tasks.training_runs import RUN_FILE
 

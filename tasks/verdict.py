@@ -6,7 +6,7 @@ from typing import Any, cast
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled
 
-from tasks.errors import OutputInUseError, ShardsFailedError, TrackingError
+from tasks.common.errors import OutputInUseError, ShardsFailedError, TrackingError
 
 
 def raise_if_failed(

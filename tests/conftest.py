@@ -32,7 +32,7 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 from pyfunc.tokens import Encoder
 from tasks import conversion
 from tasks.base_models import base_model_folder
-from tasks.settings import get_settings
+from tasks.common.settings import get_settings
 from tasks.tracking import connect
 from tests.builders import Trained, build_trained, use_home
 from tests.faults.scoring_command import state_folder

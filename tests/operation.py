@@ -16,7 +16,7 @@ from uuid import uuid4
 import httpx
 import pandas as pd
 
-from tasks.settings import REPOSITORY, Settings
+from tasks.common.settings import REPOSITORY, Settings
 from tests.builders import HEEDING_INTERRUPTS
 from tests.processes import process_of
 

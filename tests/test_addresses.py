@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from flows.end_to_end import end_to_end
 from flows.score_shards import score_shards
 from flows.train_classifier import train_classifier
-from tasks.addresses import path_of, public
-from tasks.errors import ParameterError
+from tasks.common.errors import ParameterError
+from tasks.common.urls import path_of, public
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks import archive as archive_module
-from tasks.archive import unpack
-from tasks.errors import DataError
-from tasks.settings import REPOSITORY
+from tasks.common.errors import DataError
+from tasks.common.settings import REPOSITORY
+from tasks.ingestion import zip_archive as archive_module
+from tasks.ingestion.zip_archive import unpack
 
 FILES = {
     "imdb/train.csv": b"review,sentiment\n" + bytes(range(256)) * 40,
@@ -316,7 +316,7 @@ def test_no_name_leaves_the_folder(names: list[str]) -> None:
 UNPACK = """
 import sys
 from pathlib import Path
-from tasks.archive import unpack
+from tasks.ingestion.zip_archive import unpack
 unpack(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 

@@ -7,7 +7,7 @@ import pytest
 from safetensors import safe_open
 
 from tasks.base_models import base_model_folder
-from tasks.errors import ModelError, ParameterError, TransientDownloadError
+from tasks.common.errors import ModelError, ParameterError, TransientDownloadError
 
 
 def test_the_packaged_model_is_the_upstream_one() -> None:

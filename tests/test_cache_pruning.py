@@ -17,7 +17,7 @@ from pyfunc.cache import PredictionCache
 from pyfunc.cache_contents import Entries, _read, drop, entries_by_fingerprint, stored_keys
 from pyfunc.contract import Answer, Language, Prediction, Provenance
 from pyfunc.errors import CacheError
-from tasks.settings import REPOSITORY
+from tasks.common.settings import REPOSITORY
 
 ANSWER = Answer(
     Prediction("positive", 0.97, False), Language("en", True, 0.9), Provenance("fête", "m")

@@ -10,7 +10,7 @@ from prefect.cli.deploy import _models as prefect_yaml
 
 from deployments import project_file
 from deployments.check_config import PROJECT_FILE, check, problems
-from tasks.errors import ParameterError
+from tasks.common.errors import ParameterError
 
 Content = dict[str, Any]
 

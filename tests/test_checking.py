@@ -12,9 +12,9 @@ from mlflow.pyfunc.utils import pyfunc
 
 from tasks import fresh_process, packaging
 from tasks.checking import _score_gap, check
-from tasks.errors import ModelError
+from tasks.common.errors import ModelError
+from tasks.common.settings import REPOSITORY
 from tasks.pipelines import LoggedPipeline, PipelineParameters
-from tasks.settings import REPOSITORY
 from tasks.tracking import connect
 from tests.builders import Trained, finetuned_of
 
@@ -45,7 +45,7 @@ def test_the_check_finds_a_pipeline_that_needs_the_repository(
 ) -> None:
     changed = changed_package(tmp_path)
     with (changed / "pipeline.py").open("a") as file:
-        file.write("\nimport tasks.errors\n")
+        file.write("\nimport tasks.common.errors\n")
     logged = packaging.log(finetuned_of(trained), TORCH, package=changed)
     with pytest.raises(ModelError, match=r"fresh process: .*No module named 'tasks'"):
         check(logged)

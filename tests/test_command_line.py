@@ -18,9 +18,9 @@ from rich.console import Console
 from flows import command_line
 from flows.command_line import run
 from flows.score_shards import score_shards
-from tasks import errors
+from tasks.common import errors
+from tasks.common.settings import REPOSITORY
 from tasks.parameters import Positive
-from tasks.settings import REPOSITORY
 from tests.builders import Trained
 from tests.every_flow import FLOWS
 

@@ -1,6 +1,6 @@
 import pytest
 
-from tasks.console import as_rows, print_table
+from tasks.common.console import as_rows, print_table
 
 
 def test_values_are_put_into_words() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pyfunc.cores import usable_cores
-from tasks.settings import REPOSITORY
+from tasks.common.settings import REPOSITORY
 
 ALLOWED = len(os.sched_getaffinity(0))
 

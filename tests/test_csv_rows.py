@@ -13,9 +13,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tasks import csv_rows
-from tasks.errors import DataError
-from tasks.surveying import read_blocks, survey
+from tasks.common.errors import DataError
+from tasks.ingestion import csv_reader
+from tasks.ingestion.table_reader import read_blocks, survey
 
 SECRET = "the-text-of-a-row"
 
@@ -283,8 +283,8 @@ def test_unclosed_quote_in_a_large_file_loses_its_line_alone(tmp_path: Path) -> 
 def test_file_of_unclosed_quotes_is_refused_in_bounded_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(csv_rows, "LONGEST_RECORD", 2**16)
-    monkeypatch.setattr(csv_rows, "_READ_AGAIN", 2**20)
+    monkeypatch.setattr(csv_reader, "LONGEST_RECORD", 2**16)
+    monkeypatch.setattr(csv_reader, "_READ_AGAIN", 2**20)
     path = tmp_path / "rows.csv"
     path.write_bytes(b"x,y\n" + b'x","y\n' * 100_000)
     with pytest.raises(DataError, match="too many quotes that are never closed") as error:
@@ -295,8 +295,8 @@ def test_file_of_unclosed_quotes_is_refused_in_bounded_time(
 def test_unclosed_quotes_far_apart_are_read_past(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(csv_rows, "LONGEST_RECORD", 2**10)
-    monkeypatch.setattr(csv_rows, "_READ_AGAIN", 2**10)
+    monkeypatch.setattr(csv_reader, "LONGEST_RECORD", 2**10)
+    monkeypatch.setattr(csv_reader, "_READ_AGAIN", 2**10)
     path = tmp_path / "rows.csv"
     path.write_bytes(b"x,y\n" + (b'"x,y\n' + b"x,y\n" * 300) * 100)
     assert survey(path, (), ()).rows == 301 * 100

@@ -8,7 +8,7 @@ from prefect import Flow
 from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
-from tasks.settings import REPOSITORY
+from tasks.common.settings import REPOSITORY
 
 ENTRYPOINTS = {
     "flows/train_classifier.py:train_classifier": "train-classifier",

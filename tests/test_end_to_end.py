@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tasks.settings import REPOSITORY
+from tasks.common.settings import REPOSITORY
 
 
 def _run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -10,9 +10,9 @@ import pytest
 
 from flows.explain_prediction import explain_prediction
 from flows.score_shards import score_shards
-from tasks.errors import DataError, ModelError, ParameterError
+from tasks.common.errors import DataError, ModelError, ParameterError
+from tasks.common.files import sha256_of
 from tasks.explaining import explain
-from tasks.files import sha256_of
 from tasks.housekeeping import explain_row
 from tests.builders import Trained
 

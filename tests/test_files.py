@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.files import published_file, published_folder, sha256_of
-from tasks.settings import REPOSITORY
+from tasks.common.files import published_file, published_folder, sha256_of
+from tasks.common.settings import REPOSITORY
 
 
 def names(folder: Path) -> set[str]:
@@ -92,7 +92,7 @@ def test_folder_whose_writer_fails_leaves_what_was_there(tmp_path: Path) -> None
 WRITE_AND_WAIT = """
 import sys, time
 from pathlib import Path
-from tasks.files import {function}
+from tasks.common.files import {function}
 with {function}(Path(sys.argv[1])) as draft:
     (draft / "half" if draft.is_dir() else draft).write_bytes(b"half")
     print("written", flush=True)

@@ -2,7 +2,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.formats import EXPECTED, Format, Record, format_of, in_blocks, stem_of, without_break
+from tasks.ingestion.formats import (
+    EXPECTED,
+    Format,
+    Record,
+    format_of,
+    in_blocks,
+    stem_of,
+    without_break,
+)
 
 KINDS = ("csv", "tsv", "jsonl", "parquet")
 COMPRESSIONS = {"": "", ".gz": "gzip", ".zst": "zstd"}

@@ -4,8 +4,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tasks.common.errors import DataError
 from tasks.data import LabelledData, Split, split_data
-from tasks.errors import DataError
 from tasks.held_out import write_held_out
 from tests.conftest import LABELS
 

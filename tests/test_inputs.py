@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import DataError, ParameterError
+from tasks.common.errors import DataError, ParameterError
 from tasks.inputs import download, downloads_removed, find, is_gone, settled
 from tests.http_server import serving
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.settings import REPOSITORY
+from tasks.common.settings import REPOSITORY
 from tests.builders import HEEDING_INTERRUPTS
 
 

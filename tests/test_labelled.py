@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.common.errors import DataError, ParameterError
 from tasks.data import LabelledData
-from tasks.errors import DataError, ParameterError
 from tasks.labelled import labels_in_order, read_labelled
 
 ROWS = [("a great film", "positive"), ('an "awful", long film', "negative")]

@@ -2,7 +2,7 @@ import pytest
 
 from pyfunc.contract import Language
 from pyfunc.language import UNDETERMINED, LanguageDetector
-from tasks.errors import ParameterError
+from tasks.common.errors import ParameterError
 from tasks.languages import CODES, LanguagePolicy
 
 SURE, UNSURE = 0.7, 0.69

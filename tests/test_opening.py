@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import opening
-from tasks.errors import DataError
-from tasks.formats import Compression
-from tasks.opening import lines_of, opened, opened_for_seeking
-from tasks.settings import get_settings
+from tasks.common.errors import DataError
+from tasks.common.settings import get_settings
+from tasks.ingestion import compression
+from tasks.ingestion.compression import lines_of, opened, opened_for_seeking
+from tasks.ingestion.formats import Compression
 
 SECRET = b"the-text-of-a-row"
 CONTENT = b"".join(b"%d %s\n" % (number, SECRET) for number in range(50_000))
@@ -171,7 +171,7 @@ def test_lines_end_at_line_feeds_alone(parts: list[bytes]) -> None:
 
 
 def test_line_that_would_fill_the_memory_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "LONGEST_LINE", 10)
+    monkeypatch.setattr(compression, "LONGEST_LINE", 10)
     assert list(lines_of(io.BytesIO(b"a\n" + b"b" * 9 + b"\n"), Path("x"))) == [
         b"a\n",
         b"b" * 9 + b"\n",

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import OutputError, OutputInUseError
+from tasks.common.errors import OutputError, OutputInUseError
+from tasks.common.settings import REPOSITORY
 from tasks.output_folder import sole_user, writing_to
-from tasks.settings import REPOSITORY
 
 HOLDER = """
 import sys, time

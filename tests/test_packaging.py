@@ -17,10 +17,10 @@ from pyfunc.contract import CONTRACT
 from pyfunc.spec import PipelineSpec, Variant
 from tasks import conversion, packaging, registry
 from tasks.answers import typed_pipeline
-from tasks.errors import ModelError, ParameterError
+from tasks.common.errors import ModelError, ParameterError
+from tasks.common.settings import REPOSITORY, get_settings
 from tasks.packaging import EXAMPLES
 from tasks.pipelines import LoggedPipeline, PipelineParameters
-from tasks.settings import REPOSITORY, get_settings
 from tasks.tracking import connect
 from tasks.training import RegisteredModel
 from tests.builders import Trained, finetuned_of

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tasks import parquet_rows
-from tasks.errors import DataError
-from tasks.surveying import PLACE, empty_block, read_blocks, survey
+from tasks.common.errors import DataError
+from tasks.ingestion import parquet_reader
+from tasks.ingestion.table_reader import PLACE, empty_block, read_blocks, survey
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -144,7 +144,7 @@ def test_tables_without_rows_and_without_columns_are_read() -> None:
 
 
 def test_long_rows_make_small_blocks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(parquet_rows, "_BATCH_BYTES", 10_000)
+    monkeypatch.setattr(parquet_reader, "_BATCH_BYTES", 10_000)
     path = tmp_path / "rows.parquet"
     texts = [f"{number}" * 1_000 for number in range(100)]
     write(pa.table({"text": texts}), path, use_dictionary=False, compression="none")

@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from deployments.prefect_server import QueuedWriters, close_cursors_that_fail
-from tasks.settings import REPOSITORY
+from tasks.common.settings import REPOSITORY
 from tests.operation import free_ports, until
 
 BUSY_S = 10.0

@@ -12,7 +12,7 @@ from flows.promote_pipeline import promote_pipeline
 from flows.score_shards import score_shards
 from flows.train_classifier import train_classifier
 from tasks import promotion, registry
-from tasks.errors import ModelError, ParameterError
+from tasks.common.errors import ModelError, ParameterError
 from tests.builders import Trained, train_tiny
 
 NAME = "inference_pipeline_model"

@@ -6,12 +6,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.errors import ProofError
+from tasks.common.errors import ProofError
+from tasks.ingestion.formats import Survey
 from tasks.planning import ranges
 from tasks.proof import prove
 from tasks.records import Counts, RowParameters, Shard, ShardRecord, table_path
 from tasks.scoring_types import InputFile, ScoringModel, ScoringParameters, ShardOutcome, Surveyed
-from tasks.survey import Survey
 
 FILE = InputFile(id="rows-12345678", path=Path("/rows.csv"), name="/rows.csv")
 

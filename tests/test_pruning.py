@@ -9,10 +9,10 @@ from pyfunc.cache import PredictionCache
 from pyfunc.cache_contents import entries_by_fingerprint
 from pyfunc.contract import Answer, Language, Prediction, Provenance
 from tasks.answers import identify
-from tasks.errors import DataError, ModelError
+from tasks.common.errors import DataError, ModelError
+from tasks.common.settings import get_settings
 from tasks.pipelines import REGISTERED_NAME
 from tasks.pruning import prune
-from tasks.settings import get_settings
 from tasks.tracking import connect
 from tests.builders import Trained
 

@@ -15,7 +15,7 @@ from pyfunc.engines import hindrance, open_engine
 from pyfunc.spec import Variant
 from pyfunc.tokens import Encoder
 from tasks import conversion, quality_gates
-from tasks.errors import ParameterError
+from tasks.common.errors import ParameterError
 from tasks.pipelines import EngineChoice, Gate, PipelineParameters, PrecisionChoice
 from tasks.quality_gates import LEAST_ROWS, REFERENCE, Gatekeeper, candidates
 from tasks.training_rows import CheckRows

@@ -18,7 +18,7 @@ from prefect import Flow
 from prefect.flows import load_flow_from_entrypoint
 
 from flows.command_line import parse
-from tasks.settings import REPOSITORY, Settings, get_settings
+from tasks.common.settings import REPOSITORY, Settings, get_settings
 from tests.builders import Trained
 
 README = REPOSITORY / "README.md"

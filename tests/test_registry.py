@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tasks import registry
-from tasks.errors import ParameterError
+from tasks.common.errors import ParameterError
 from tasks.pipelines import REGISTERED_NAME as NAME
 from tasks.pipelines import find_finetuned_model
 from tasks.promotion import choose, promote_by_hand

@@ -16,10 +16,10 @@ from prefect.client.schemas.objects import State
 
 from flows.end_to_end import end_to_end
 from flows.score_shards import score_shards
-from tasks.errors import DataError, OutputInUseError, ParameterError, StoppedError
+from tasks.common.cancellation import raise_if_stopped, stopping_others
+from tasks.common.errors import DataError, OutputInUseError, ParameterError, StoppedError
+from tasks.common.progress import counting, shown_progress
 from tasks.output_folder import sole_user
-from tasks.progress import counting, shown_progress
-from tasks.stopping import raise_if_stopped, stopping_others
 from tests.builders import Trained
 
 pytestmark = pytest.mark.usefixtures("prefect_harness", "trained")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.settings import REPOSITORY
+from tasks.common.settings import REPOSITORY
 from tasks.tracking import connect, experiment_id
 from tasks.training import EXPERIMENT
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from deployments.services import PREFECT, services_of
-from tasks.settings import REPOSITORY, Settings
+from tasks.common.settings import REPOSITORY, Settings
 from tests.webhook import webhook
 
 # Prefect's own block and the loop that calls it, as its server runs them.

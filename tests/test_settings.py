@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from deployments.services import api_url, services_of
-from tasks import settings
-from tasks.errors import ParameterError
-from tasks.settings import REPOSITORY, Settings, check_home, environment_with, get_settings
+from tasks.common import environment
+from tasks.common.environment import check_home, environment_with
+from tasks.common.errors import ParameterError
+from tasks.common.settings import REPOSITORY, Settings, get_settings
 from tests.http_server import serving
 
 
@@ -143,7 +144,7 @@ def test_servers_of_this_machine_are_reached_without_the_proxy(
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, given.get(name, ""))
     for _ in range(2):  # a child inherits it
-        settings._reach_servers_without_a_proxy("192.0.2.7")
+        environment._reach_servers_without_a_proxy("192.0.2.7")
         assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == excepted
 
 

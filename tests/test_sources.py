@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tasks.common.errors import DataError, DownloadError, ParameterError
+from tasks.common.settings import REPOSITORY
 from tasks.data import LabelledData
-from tasks.errors import DataError, DownloadError, ParameterError
 from tasks.labelled import read_labelled
-from tasks.settings import REPOSITORY
 from tasks.sources import obtain
 from tests.http_server import serving
 

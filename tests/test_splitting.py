@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.common.errors import DataError, ParameterError
 from tasks.data import LabelledData, Split, split_data
-from tasks.errors import DataError, ParameterError
 from tasks.splitting import (
     PARTS,
     describe,

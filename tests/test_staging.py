@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.ingestion.formats import Survey
 from tasks.planning import ranges
 from tasks.scoring_types import InputFile
 from tasks.staging import cut, read_staged, write_staged
-from tasks.survey import Survey
 
 FILE = InputFile(id="rows-12345678", path=Path("/rows.csv"), name="/rows.csv")
 

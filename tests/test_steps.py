@@ -6,7 +6,7 @@ from prefect import Flow
 
 from flows.end_to_end import end_to_end
 from flows.train_classifier import train_classifier
-from tasks.errors import ParameterError
+from tasks.common.errors import ParameterError
 from tasks.steps import Need, choose_steps
 from tests.builders import Trained
 

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.errors import DataError
-from tasks.settings import REPOSITORY
-from tasks.surveying import PLACE, empty_block, read_blocks, survey
+from tasks.common.errors import DataError
+from tasks.common.settings import REPOSITORY
+from tasks.ingestion.table_reader import PLACE, empty_block, read_blocks, survey
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -258,7 +258,7 @@ def test_file_that_changes_during_the_survey_is_refused(tmp_path: Path) -> None:
 
     # The survey logs a line when it has read the file.
     handler = Touching()
-    logger = logging.getLogger("tasks.jsonl_rows")
+    logger = logging.getLogger("tasks.ingestion.jsonl_reader")
     logger.addHandler(handler)
     try:
         with pytest.raises(DataError, match="changed"):
@@ -273,7 +273,7 @@ def test_file_that_changes_during_the_survey_is_refused(tmp_path: Path) -> None:
 CHILD = r"""
 import re, sys
 from pathlib import Path
-from tasks.surveying import read_blocks, survey
+from tasks.ingestion.table_reader import read_blocks, survey
 path = Path(sys.argv[1])
 found = survey(path, ("text",), (), texts=("text",))
 rows = sum(block.num_rows for block in read_blocks(path, found))

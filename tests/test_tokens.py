@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 
 from pyfunc.errors import ArtifactError
 from pyfunc.tokens import INPUT_NAMES, Encoder, TokenBatch, Tokens, parts
-from tasks.settings import REPOSITORY
+from tasks.common.settings import REPOSITORY
 from tests.references import TEXTS, Reference
 
 MAX_TOKENS = 16

@@ -145,7 +145,7 @@ def test_what_cannot_be_trained_is_refused_in_one_line(
     parameters: dict[str, Any],
     message: str,
 ) -> None:
-    from tasks.errors import MillstreamError
+    from tasks.common.errors import MillstreamError
 
     with pytest.raises(MillstreamError, match=message) as caught:
         train_tiny(**{"base_model": tiny_base, "data": labelled_csv} | parameters)

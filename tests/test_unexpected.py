@@ -7,34 +7,33 @@ from typing import Any
 
 import pytest
 
-from tasks.errors import DataError, MillstreamError, UnexpectedError
-from tasks.retrying import unless_refused
-from tasks.unexpected import in_words, without_quotes
+from tasks.common.errors import DataError, MillstreamError, UnexpectedError
+from tasks.common.task_errors import describe_error, is_retryable, redacted_errors
 
 SECRET = "the-text-of-a-row"
 
 
 def test_what_others_say_is_left_out() -> None:
-    with pytest.raises(UnexpectedError) as raised, without_quotes("a shard"):
+    with pytest.raises(UnexpectedError) as raised, redacted_errors("a shard"):
         int(SECRET)
     assert str(raised.value).startswith("a shard: ValueError, line ")
-    assert str(raised.value).endswith(" of unexpected.py; expected no error")
+    assert str(raised.value).endswith(" of task_errors.py; expected no error")
     shown = "".join(traceback.format_exception(raised.value))
     assert "int(SECRET)" in shown
     assert SECRET not in shown
 
 
 def test_our_own_errors_and_the_systems_stay_as_they_are(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"^ours$"), without_quotes("a shard"):
+    with pytest.raises(DataError, match=r"^ours$"), redacted_errors("a shard"):
         raise DataError("ours")
-    with pytest.raises(FileNotFoundError), without_quotes("a shard"):
+    with pytest.raises(FileNotFoundError), redacted_errors("a shard"):
         (tmp_path / "none").read_text()
 
 
 def test_what_is_not_expected_is_tried_again() -> None:
     states: Any = [SimpleNamespace(data=error("words")) for error in (UnexpectedError, DataError)]
     run: Any = None
-    assert [unless_refused(run, run, state) for state in states] == [True, False]
+    assert [is_retryable(run, run, state) for state in states] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -49,4 +48,4 @@ def test_what_is_not_expected_is_tried_again() -> None:
     ],
 )
 def test_an_error_in_words_quotes_no_row(error: Exception, words: str) -> None:
-    assert in_words(error) == words
+    assert describe_error(error) == words

@@ -22,7 +22,7 @@ import pytest
 from playwright.sync_api import Page, Response, expect
 
 from flows.score_shards import score_shards
-from tasks.settings import REPOSITORY
+from tasks.common.settings import REPOSITORY
 from tasks.sources import obtain
 from tests.browser.chromium import open_window
 from tests.browser.prefect_ui import PrefectUI

@@ -8,7 +8,7 @@ from typing import Any
 
 from pyfunc.cache import PredictionCache
 from pyfunc.contract import Answer, Language, Prediction, Provenance
-from tasks.settings import REPOSITORY
+from tasks.common.settings import REPOSITORY
 
 TEXTS = ["Great movie", "what a disappointing movie", "很好看的电影"]
 

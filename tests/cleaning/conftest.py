@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.promote_pipeline import promote_pipeline
-from tasks.settings import get_settings
+from tasks.common.settings import get_settings
 from tests.builders import train_tiny, use_home
 from tests.cleaning.steps import QUICK, build
 

@@ -13,10 +13,10 @@ import pytest
 from flows.score_shards import score_shards
 from tasks import old_outputs, old_versions, packaging, registry, unused_files
 from tasks.cleaning import summarise
+from tasks.common.settings import get_settings
 from tasks.leftovers import Cleaned, Kind, Limits
 from tasks.pipelines import REGISTERED_NAME as PIPELINE
 from tasks.pipelines import PipelineParameters
-from tasks.settings import get_settings
 from tasks.tracking import connect
 from tasks.training import REGISTERED_NAME as FINETUNED
 from tasks.training import RegisteredModel

@@ -18,11 +18,11 @@ from flows.promote_pipeline import promote_pipeline
 from flows.score_shards import score_shards
 from pyfunc.cache_contents import drop_answers_of
 from tasks import logged_models, old_outputs, old_versions
-from tasks.errors import ModelError, ParameterError
+from tasks.common.errors import ModelError, ParameterError
+from tasks.common.settings import get_settings
 from tasks.leftovers import Cleaned, Limits
 from tasks.output_folder import sole_user
 from tasks.pipelines import REGISTERED_NAME as PIPELINE
-from tasks.settings import get_settings
 from tasks.superseded import Version, reasons_to_keep
 from tasks.tracking import connect, experiment_id
 from tasks.training import REGISTERED_NAME as FINETUNED

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from tasks.settings import REPOSITORY
+from tasks.common.settings import REPOSITORY
 
 
 def in_a_process(script: str, *arguments: object, **environment: str) -> list[str]:

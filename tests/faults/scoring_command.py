@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.settings import REPOSITORY
+from tasks.common.settings import REPOSITORY
 
 PATIENCE = 180.0  # seconds for whatever should happen soon, on busy cores
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.files import sha256_of
+from tasks.common.files import sha256_of
 from tasks.output_folder import STAGING
 from tasks.records import FOLDERS, ShardRecord, record_path, table_path
 

@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
 from deployments.automations import USUAL_PATIENCE, Patience, create_automations
-from tasks.settings import Settings
+from tasks.common.settings import Settings
 from tests.operation import Operation, rows_in, slow_scoring, until
 from tests.processes import kill_all, process_of, runs_in
 from tests.webhook import Webhook

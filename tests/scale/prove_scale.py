@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from flows.score_shards import score_shards
-from tasks.settings import REPOSITORY
+from tasks.common.settings import REPOSITORY
 from tasks.sources import obtain
 from tests.builders import Trained
 

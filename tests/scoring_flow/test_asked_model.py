@@ -11,11 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from flows.score_shards import score_shards
-from tasks.errors import (
-    DataError,
-    ModelError,
-    ParameterError,
-)
+from tasks.common.errors import DataError, ModelError, ParameterError
 from tasks.pipelines import REGISTERED_NAME
 from tasks.tracking import connect
 from tests.builders import Trained

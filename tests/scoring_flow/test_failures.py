@@ -10,11 +10,7 @@ import pytest
 from prefect import flow
 
 from flows.score_shards import score_shards
-from tasks.errors import (
-    OutputInUseError,
-    ProofError,
-    ShardsFailedError,
-)
+from tasks.common.errors import OutputInUseError, ProofError, ShardsFailedError
 from tasks.fan_out import survey_in_parallel
 from tasks.inputs import find
 from tasks.output_folder import sole_user

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.answers import ask, load_pipeline
-from tasks.errors import OutputError
-from tasks.files import sha256_of
+from tasks.common.errors import OutputError
+from tasks.common.files import sha256_of
 from tasks.inputs import find
 from tasks.records import read_record
 from tasks.scoring_types import PREDICTION_COLUMNS, REJECTED_COLUMNS, ScoringParameters

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tasks.errors import TransientDownloadError
-from tasks.transfer import fetch
+from tasks.common.errors import TransientDownloadError
+from tasks.ingestion.download import fetch
 from tests.http_server import FileServer, Reply
 
 BODY = random.Random(7).randbytes(20_000)

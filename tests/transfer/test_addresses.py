@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import DownloadError, ParameterError
-from tasks.settings import get_settings
-from tasks.transfer import fetch
+from tasks.common.errors import DownloadError, ParameterError
+from tasks.common.settings import get_settings
+from tasks.ingestion.download import fetch
 from tests.http_server import FileServer, Reply, serving
 from tests.transfer.parts import BODY, break_once, part_of
 

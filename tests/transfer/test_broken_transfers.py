@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.errors import DownloadError, TransientDownloadError
-from tasks.transfer import fetch
+from tasks.common.errors import DownloadError, TransientDownloadError
+from tasks.ingestion.download import fetch
 from tests.http_server import FileServer, Reply, serving
 from tests.transfer.parts import BODY, OTHER, SHA256, break_once, left_by, part_of
 

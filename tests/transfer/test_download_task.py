@@ -12,9 +12,9 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.states import Failed
 from prefect.tasks import exponential_backoff
 
+from tasks.common.errors import DataError, DownloadError, ParameterError, TransientDownloadError
+from tasks.common.task_errors import is_retryable
 from tasks.data import download_data
-from tasks.errors import DataError, DownloadError, ParameterError, TransientDownloadError
-from tasks.retrying import unless_refused
 from tests.http_server import FileServer, Reply
 from tests.transfer.parts import BODY, SHA256, left_by
 
@@ -23,7 +23,7 @@ from tests.transfer.parts import BODY, SHA256, left_by
 
 def is_retried(error: Exception) -> bool:
     run = TaskRun(task_key="one", dynamic_key="0")
-    return unless_refused(download_data, run, Failed(data=error))
+    return is_retryable(download_data, run, Failed(data=error))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_wish_to_wait_is_granted_up_to_a_minute(
 ) -> None:
     waits: list[float] = []
     # Its own clock alone: threads of Prefect sleep as well.
-    monkeypatch.setattr("tasks.retrying.time", SimpleNamespace(sleep=waits.append))
+    monkeypatch.setattr("tasks.common.task_errors.time", SimpleNamespace(sleep=waits.append))
     assert is_retried(TransientDownloadError("HTTP 503", asked_s)) is bool(waited_s)
     assert waits == waited_s
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import DownloadError, ParameterError, TransientDownloadError
-from tasks.settings import REPOSITORY
-from tasks.transfer import fetch
+from tasks.common.errors import DownloadError, ParameterError, TransientDownloadError
+from tasks.common.settings import REPOSITORY
+from tasks.ingestion.download import fetch
 from tests.http_server import FileServer, Reply
 from tests.transfer.parts import BODY, OTHER, SHA256, break_once, left_by, part_of
 
@@ -109,7 +109,7 @@ def test_what_is_no_digest_is_refused(server: FileServer, target: Path, digest: 
 FETCH = """
 import sys
 from pathlib import Path
-from tasks.transfer import fetch
+from tasks.ingestion.download import fetch
 fetch(sys.argv[1], Path(sys.argv[2]))
 """
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from tasks.column_types import CellTypes, cells_as
-from tasks.errors import DataError
-from tasks.formats import Record, in_blocks, without_break
+from tasks.common.errors import DataError
+from tasks.ingestion.column_types import CellTypes, cells_as
+from tasks.ingestion.formats import Record, in_blocks, without_break
 
 # Bytes that a record may pull before it is given up, and characters of its longest field. An
 # unclosed quote would pull the rest of the file.

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from filelock import FileLock
 from tqdm import tqdm
 
-from tasks.errors import DataError
+from tasks.common.errors import DataError
 
 MAX_BYTES = 4 << 30  # unpacked
 MAX_ENTRIES = 200_000  # the IMDB reviews, one file each, are 100,000

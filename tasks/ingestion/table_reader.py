@@ -11,12 +11,19 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from tasks import csv_rows, jsonl_rows, parquet_rows
-from tasks.errors import DataError
-from tasks.files import sha256_of
-from tasks.formats import BLOCK_ROWS, EXPECTED, Format, Record, format_of, in_blocks
-from tasks.opening import lines_of, opened
-from tasks.survey import Survey
+from tasks.common.errors import DataError
+from tasks.common.files import sha256_of
+from tasks.ingestion import csv_reader, jsonl_reader, parquet_reader
+from tasks.ingestion.compression import lines_of, opened
+from tasks.ingestion.formats import (
+    BLOCK_ROWS,
+    EXPECTED,
+    Format,
+    Record,
+    Survey,
+    format_of,
+    in_blocks,
+)
 
 # Beside the input columns, in this order.
 PLACE = pa.schema(
@@ -109,13 +116,13 @@ def _format(path: Path) -> Format:
 
 def _schema_of(path: Path, form: Format, texts: Collection[str]) -> tuple[pa.Schema, int]:
     if form.kind == "parquet":
-        return parquet_rows.schema_of(path, form.compression)
+        return parquet_reader.schema_of(path, form.compression)
     with opened(path, form.compression) as stream:
         lines = lines_of(stream, path)
         if form.kind == "jsonl":
-            return jsonl_rows.schema_of(jsonl_rows.read(lines), path, texts)
-        names, records = csv_rows.read(lines, _DELIMITERS[form.kind], path)
-        return csv_rows.schema_of(names, records, texts)
+            return jsonl_reader.schema_of(jsonl_reader.read(lines), path, texts)
+        names, records = csv_reader.read(lines, _DELIMITERS[form.kind], path)
+        return csv_reader.schema_of(names, records, texts)
 
 
 def _blocks(
@@ -124,7 +131,7 @@ def _blocks(
     """Yield the columns of a few rows at a time, and these rows' places."""
     form = _format(path)
     if form.kind == "parquet":
-        for batch in parquet_rows.read(path, form.compression, schema, rows):
+        for batch in parquet_reader.read(path, form.compression, schema, rows):
             yield batch.columns, [Record(None, 0, None)] * batch.num_rows
         return
     with opened(path, form.compression) as stream:
@@ -144,11 +151,11 @@ def _records(
 ) -> tuple[Iterator[Record], _ArraysOf]:
     lines = lines_of(stream, path)
     if form.kind == "jsonl":
-        records = jsonl_rows.read(lines)
-        return jsonl_rows.with_texts_checked(records, schema), jsonl_rows.arrays_of
-    names, records = csv_rows.read(lines, _DELIMITERS[form.kind], path)
+        records = jsonl_reader.read(lines)
+        return jsonl_reader.with_texts_checked(records, schema), jsonl_reader.arrays_of
+    names, records = csv_reader.read(lines, _DELIMITERS[form.kind], path)
     _check_fits(path, names == schema.names)
-    return records, csv_rows.arrays_of
+    return records, csv_reader.arrays_of
 
 
 def _places(records: Sequence[Record], first: int) -> list[pa.Array]:
@@ -163,7 +170,7 @@ def _places(records: Sequence[Record], first: int) -> list[pa.Array]:
 
 
 def _block_schema(survey: Survey) -> pa.Schema:
-    schema = jsonl_rows.without_marks(survey.arrow_schema)
+    schema = jsonl_reader.without_marks(survey.arrow_schema)
     return pa.schema([*schema, *PLACE], metadata=schema.metadata)
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks.column_types import ValueTypes, values_as
-from tasks.errors import DataError
-from tasks.formats import Record, without_break
+from tasks.common.errors import DataError
+from tasks.ingestion.column_types import ValueTypes, values_as
+from tasks.ingestion.formats import Record, without_break
 
 logger = logging.getLogger(__name__)
 

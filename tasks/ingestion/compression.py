@@ -13,10 +13,10 @@ from typing import BinaryIO, cast
 
 import pyarrow as pa
 
-from tasks.errors import DataError
-from tasks.formats import Compression
-from tasks.settings import get_settings
-from tasks.stopping import raise_if_stopped
+from tasks.common.cancellation import raise_if_stopped
+from tasks.common.errors import DataError
+from tasks.common.settings import get_settings
+from tasks.ingestion.formats import Compression
 
 LONGEST_LINE = 2**26  # bytes
 

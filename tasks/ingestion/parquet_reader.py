@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.errors import DataError
-from tasks.formats import Compression
-from tasks.opening import opened_for_seeking
+from tasks.common.errors import DataError
+from tasks.ingestion.compression import opened_for_seeking
+from tasks.ingestion.formats import Compression
 
 # Bytes of a batch, estimated from the averages of the file.
 _BATCH_BYTES = 2**25

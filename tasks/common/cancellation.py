@@ -14,7 +14,7 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
-from tasks.errors import StoppedError
+from tasks.common.errors import StoppedError
 
 _PARENT = os.getppid()  # of a deployment's run: the worker
 

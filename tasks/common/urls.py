@@ -2,7 +2,7 @@
 
 import re
 
-from tasks.errors import ParameterError
+from tasks.common.errors import ParameterError
 
 # Not urllib's: its errors quote what it cannot read, which may belong to a password.
 _URL = re.compile(

@@ -15,7 +15,7 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from tqdm import tqdm
 
-from tasks.stopping import end_if_cancelled_without_a_worker, raise_if_stopped
+from tasks.common.cancellation import end_if_cancelled_without_a_worker, raise_if_stopped
 
 logger = logging.getLogger(__name__)
 

@@ -1,8 +1,8 @@
-"""Downloads that survive a broken line: one URL into one file, published whole or not at all.
+"""Download one URL into one file, resumed after a broken connection, published whole or not at all.
 
-`fetch` makes one attempt, and the next one goes on with its `target.part`, see `tasks.partial`.
-The retries are those of the Prefect task `tasks.data.download_data`. `target.lock` is held by the
-process that downloads `target`, and left behind, empty.
+`fetch` makes one attempt; the next one resumes from `target.part`, see `partial_download`. The task
+`download_data` has the retries. The process that downloads `target` holds `target.lock`, which
+stays behind, empty.
 """
 
 import hashlib
@@ -21,11 +21,11 @@ import httpx
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from tasks.addresses import public
-from tasks.errors import DownloadError, ParameterError, TransientDownloadError
-from tasks.files import sha256_of
-from tasks.partial import PartialFile, RemoteVersion
-from tasks.settings import get_settings
+from tasks.common.errors import DownloadError, ParameterError, TransientDownloadError
+from tasks.common.files import sha256_of
+from tasks.common.settings import get_settings
+from tasks.common.urls import public
+from tasks.ingestion.partial_download import PartialFile, RemoteVersion
 
 CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0  # of silence, not of the whole transfer

@@ -1,0 +1,1 @@
+"""What every room uses: settings, errors, files, progress, URLs, retry policies."""

@@ -1,0 +1,1 @@
+"""Bytes and tables from outside: downloaded, unpacked, parsed and checked."""
