@@ -41,8 +41,8 @@ def _import(name: str) -> Any:
     import tasks
 
     module = importlib.import_module(f"flows.{name}")
-    for found in pkgutil.iter_modules(tasks.__path__, "tasks."):
-        if found.name != "tasks.fresh_process":  # a script
+    for found in pkgutil.walk_packages(tasks.__path__, "tasks."):
+        if found.name != "tasks.building.verification_script":  # a script
             importlib.import_module(found.name)
     return getattr(module, name)
 
@@ -54,7 +54,7 @@ def _start_server() -> None:
 
 
 def _load(model_uri: str) -> None:
-    from tasks.answers import typed_pipeline
+    from tasks.tracking.pipeline_loader import typed_pipeline
 
     typed_pipeline(model_uri)
 

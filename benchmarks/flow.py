@@ -108,7 +108,7 @@ def _run(called: Called, folder: Path, rows: int) -> FlowRun:
 
 def _span(folder: Path, *, since: float) -> float | None:
     """Return the seconds from the first shard's start to the last one's end, of this run."""
-    from tasks.records import ShardRecord
+    from tasks.output.records import ShardRecord
 
     records = [
         ShardRecord.model_validate_json(path.read_text(encoding="utf-8"))

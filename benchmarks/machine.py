@@ -58,7 +58,7 @@ class Machine(BaseModel):
 
 def describe() -> Machine:
     """Describe the machine of this process."""
-    from tasks.tracking import git_commit
+    from tasks.tracking.mlflow_client import git_commit
 
     facts = _cpu_facts()
     flags = facts.get("flags", "").split()

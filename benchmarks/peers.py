@@ -16,7 +16,7 @@ from mlflow.types import ColSpec, DataType, Schema
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from pyfunc.batching import batches
-from tasks.classifiers import quiet_transformers
+from tasks.training.finetuned_model import quiet_transformers
 
 Family = Literal["original", "transformers", "torch", "engine", "pyfunc"]
 

@@ -10,7 +10,7 @@ import mlflow
 from benchmarks.child import run_module
 from benchmarks.measured import Gate
 from benchmarks.plan import MAX_TOKENS, Kind, Plan, Precision
-from tasks.tracking import connect
+from tasks.tracking.mlflow_client import connect
 
 
 @dataclass(frozen=True)

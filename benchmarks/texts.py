@@ -42,7 +42,7 @@ def token_counts(texts: Sequence[str], classifier: Path, max_tokens: int) -> lis
 
 @lru_cache(maxsize=2)
 def _shuffled(kind: Kind) -> tuple[str, ...]:
-    from tasks.sources import obtain
+    from tasks.dataset.sources import obtain
 
     (path,) = obtain(SOURCES[kind])
     with path.open(newline="", encoding="utf-8") as rows:

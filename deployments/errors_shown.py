@@ -3,9 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from tasks.common.errors import MillstreamError
-
-INTERRUPTED = 130
+from tasks.common.errors import INTERRUPTED, MillstreamError
 
 
 def run(command: Callable[[], int | None]) -> int:

@@ -9,8 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from deployments.project_file import validation_problems
 from flows import end_to_end, score_shards
+from tasks.building.types import PipelineParameters
 from tasks.common.errors import ParameterError
-from tasks.pipelines import PipelineParameters
 
 # What the flows themselves look at before anything else, by their names.
 _TOGETHER: dict[str, Callable[..., object]] = {

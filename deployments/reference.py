@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import yaml
@@ -10,8 +10,9 @@ from prefect import Flow
 from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
-from flows import command_line
 from pyfunc.settings import DEFAULT_SIZE_LIMIT
+from tasks.common.errors import INTERRUPTED, MillstreamError
+from tasks.common.markdown import markdown_table
 from tasks.common.settings import REPOSITORY, Settings
 
 PAGE = REPOSITORY / "docs" / "reference.md"
@@ -38,7 +39,7 @@ def reference() -> str:
         "## Variables of the environment\n",
         _table(("variable", "default", "what it is"), _variable_rows()),
         "## Exit codes\n",
-        _table(("code", "meaning"), _exit_code_rows()),
+        _table(("code", "meaning"), ((str(code), text) for code, text in exit_codes().items())),
     ]
     return "\n".join(parts)
 
@@ -119,8 +120,19 @@ def _attributes(docstring: str) -> dict[str, str]:
     }
 
 
-def _exit_code_rows() -> list[tuple[str, str]]:
-    return re.findall(r"^    (\d+) +(.+)$", command_line.__doc__ or "", flags=re.MULTILINE)
+def exit_codes() -> dict[int, str]:
+    """Return what each exit code of a command means, as the docstrings of the errors say."""
+    meanings = {0: "the flow completed", INTERRUPTED: "interrupted (Ctrl-C, SIGINT)"}
+    kinds = [MillstreamError]
+    for kind in kinds:  # it grows
+        kinds += kind.__subclasses__()
+        meanings.setdefault(kind.exit_code, _meaning(kind))
+    return dict(sorted(meanings.items()))
+
+
+def _meaning(kind: type[MillstreamError]) -> str:
+    first = (inspect.getdoc(kind) or "").splitlines()[0].removesuffix(".")
+    return first[0].lower() + first[1:]
 
 
 def _deployments() -> list[dict[str, Any]]:
@@ -128,10 +140,8 @@ def _deployments() -> list[dict[str, Any]]:
     return list(content["deployments"])
 
 
-def _table(head: tuple[str, ...], rows: Any) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    cells = ([cell.replace("|", "\\|") for cell in line] for line in lines)
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells) + "\n"
+def _table(header: tuple[str, ...], rows: Iterable[Sequence[str]]) -> str:
+    return f"{markdown_table(header, rows)}\n"
 
 
 def _value(value: Any) -> str:

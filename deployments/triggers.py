@@ -14,7 +14,7 @@ from prefect.types._datetime import now
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from deployments.project_file import JobVariables, validation_problems
-from tasks.events import PROMOTED, champion_resource
+from tasks.building.types import PROMOTED, champion_resource
 
 _TYPES: TypeAdapter[Any] = TypeAdapter(DeploymentTriggerTypes)
 

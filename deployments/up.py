@@ -91,7 +91,7 @@ def _make_databases() -> None:
     """
     from mlflow.exceptions import MlflowException
 
-    from tasks.tracking import connect
+    from tasks.tracking.mlflow_client import connect
 
     try:
         connect()

@@ -4,10 +4,7 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.common.console import print_table
-from tasks.parameters import EngineChoice, Kind, NotNegative, PrecisionChoice, Promotion
-from tasks.pipelines import (
-    PipelineParameters,
+from tasks.building.prefect_tasks import (
     check_pipeline,
     choose_champion,
     find_finetuned_model,
@@ -15,6 +12,9 @@ from tasks.pipelines import (
     make_champion,
     register_pipeline,
 )
+from tasks.building.types import PipelineParameters
+from tasks.common.console import print_table
+from tasks.parameters import EngineChoice, Kind, NotNegative, PrecisionChoice, Promotion
 
 
 @flow(name="build-inference-pipeline")

@@ -4,14 +4,14 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.housekeeping import (
+from tasks.maintenance.prefect_tasks import (
     clean_checkpoints,
     clean_downloads,
     clean_outputs,
     clean_versions,
     report_cleaning,
 )
-from tasks.leftovers import Cleaned, Limits, choose_kinds, folders_to_look_at
+from tasks.maintenance.types import CleanupResult, Limits, choose_kinds, folders_to_look_at
 from tasks.parameters import Days, KindChoice, NotNegative
 
 
@@ -47,7 +47,7 @@ def clean_up(
         output_dirs=folders_to_look_at(output_dirs),
     )
     todo = choose_kinds(kinds)
-    outputs = clean_outputs(limits) if "outputs" in todo else Cleaned(kind="outputs")
+    outputs = clean_outputs(limits) if "outputs" in todo else CleanupResult(kind="outputs")
     found = [outputs] if "outputs" in todo else []
     if "versions" in todo:
         found.append(clean_versions(limits, outputs))

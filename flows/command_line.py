@@ -1,19 +1,6 @@
 """Any flow as a command: `python -m flows.NAME --help`.
 
-Exit codes:
-    0    the flow completed
-    1    it failed for a reason that is not one of these
-    2    a parameter is missing, unknown or out of bounds
-    3    a file, row, column or label is not usable
-    4    a transfer failed or brought something else
-    5    a model is missing, unfit, or failed its check
-    6    scoring ended with too many failed shards or rejected rows
-    7    another run holds the output folder
-    8    the output folder cannot be written, as on a full disk
-    9    the published rows are not those of the input
-    10   all is published, but MLflow has no record of the run
-    130  interrupted (Ctrl-C, SIGINT)
-    143  ended (SIGTERM)
+The exit code is 0, that of the error in `tasks.common.errors`, or `INTERRUPTED`.
 """
 
 import copy
@@ -33,13 +20,11 @@ from prefect.settings import PREFECT_API_URL
 from pydantic import ValidationError
 
 from tasks.common.environment import check_home
-from tasks.common.errors import MillstreamError, ParameterError
-
-INTERRUPTED = 130
+from tasks.common.errors import INTERRUPTED, MillstreamError, ParameterError
 
 
 def run(flow: Flow[..., Any]) -> NoReturn:
-    """Run a flow with the parameters in `sys.argv` and exit; see the codes above.
+    """Run a flow with the parameters in `sys.argv` and exit.
 
     The flow's signature and docstring define the options; an error is one line on standard
     error, after its traceback if `--debug` is given.

@@ -7,13 +7,13 @@ from prefect import flow
 
 from flows.build_inference_pipeline import build_inference_pipeline
 from flows.score_shards import score_shards
+from flows.step_selection import Need, choose_steps
 from flows.train_classifier import train_classifier
+from tasks.building.types import EngineChoice, PipelineParameters, PrecisionChoice
 from tasks.common.errors import OutputInUseError, ParameterError
 from tasks.common.settings import get_settings
-from tasks.data import read_split
-from tasks.inputs import check_given
-from tasks.output_folder import output_folder
-from tasks.overview import print_overview
+from tasks.dataset.prefect_tasks import read_split, write_held_out_rows
+from tasks.output.folder import output_folder
 from tasks.parameters import (
     BatchSize,
     EndToEndStep,
@@ -29,15 +29,10 @@ from tasks.parameters import (
     TokenLimit,
     Workers,
 )
-from tasks.pipelines import (
-    EngineChoice,
-    PipelineParameters,
-    PrecisionChoice,
-    parse_pipeline_reference,
-)
-from tasks.scoring import write_held_out_rows
-from tasks.steps import Need, choose_steps
-from tasks.verdict import cancelled
+from tasks.reports.summaries import print_overview
+from tasks.scoring.inputs import check_given
+from tasks.scoring.success import cancelled
+from tasks.tracking.names import parse_pipeline_reference
 
 STEPS = (
     "download_data",

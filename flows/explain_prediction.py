@@ -4,8 +4,8 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.housekeeping import explain_row
 from tasks.parameters import OutputFolder, Positive
+from tasks.reports.prefect_tasks import explain_row
 
 
 @flow(name="explain-prediction", persist_result=False)  # it holds the text

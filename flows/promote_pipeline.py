@@ -4,8 +4,8 @@ from typing import Any
 
 from prefect import flow
 
+from tasks.building.prefect_tasks import promote
 from tasks.common.console import print_table
-from tasks.pipelines import promote
 
 
 @flow(name="promote-pipeline")

@@ -4,7 +4,7 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.housekeeping import drop_superseded
+from tasks.maintenance.prefect_tasks import drop_superseded
 
 
 @flow(name="prune-cache")

@@ -10,10 +10,9 @@ from prefect.runtime import flow_run
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from tasks.common.errors import OutputInUseError, ParameterError
-from tasks.fan_out import default_workers, score_in_parallel, survey_in_parallel
-from tasks.inputs import check_given, downloads_removed
-from tasks.languages import LanguagePolicy
-from tasks.output_folder import output_folder, sole_user
+from tasks.output.folder import output_folder, sole_user
+from tasks.output.language_policy import LanguagePolicy
+from tasks.output.records import RowParameters
 from tasks.parameters import (
     BatchTokens,
     Examples,
@@ -25,21 +24,21 @@ from tasks.parameters import (
     Source,
     Workers,
 )
-from tasks.pipelines import parse_pipeline_reference
-from tasks.planning import clear_leftovers
-from tasks.records import RowParameters
-from tasks.reporting import link_scoring_report, record_of
-from tasks.scoring import (
+from tasks.reports.prefect_tasks import link_scoring_report, log_to_mlflow, logged_run
+from tasks.scoring.inputs import check_given, downloads_removed
+from tasks.scoring.planning import clear_leftovers
+from tasks.scoring.prefect_tasks import (
     find_inputs,
     identify_model,
-    log_to_mlflow,
     plan_shards,
     prove_complete,
     publish_summary,
     report_dry_run,
 )
-from tasks.scoring_types import ScoringParameters
-from tasks.verdict import cancelled, raise_if_failed, raise_if_unrecorded
+from tasks.scoring.success import cancelled, raise_if_failed, raise_if_unrecorded
+from tasks.scoring.task_runner import default_workers, score_in_parallel, survey_in_parallel
+from tasks.scoring.types import ScoringParameters
+from tasks.tracking.names import parse_pipeline_reference
 
 
 @flow(name="score-shards")
@@ -149,7 +148,7 @@ def score_shards(
             )
     except OutputInUseError as error:
         return cancelled(error)
-    link_scoring_report(summary, record_of(logged))
+    link_scoring_report(summary, logged_run(logged))
     raise_if_failed(
         summary,
         max_failed_shards=max_failed_shards,

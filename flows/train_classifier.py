@@ -5,8 +5,10 @@ from typing import Any
 
 from prefect import flow
 
+from flows.step_selection import Need, choose_steps
 from tasks.common.console import print_table
-from tasks.data import LabelledData, download_data, read_split, split_data
+from tasks.dataset.prefect_tasks import download_data, read_split, split_data
+from tasks.dataset.types import LabelledData
 from tasks.parameters import (
     BatchSize,
     Epochs,
@@ -21,15 +23,14 @@ from tasks.parameters import (
     TokenLimit,
     TrainingStep,
 )
-from tasks.reporting import report_training
-from tasks.steps import Need, choose_steps
-from tasks.training import (
-    FineTuneParameters,
+from tasks.reports.prefect_tasks import report_training
+from tasks.training.prefect_tasks import (
     evaluate_model,
     find_training_run,
     fine_tune_model,
     register_model,
 )
+from tasks.training.types import FineTuneParameters
 
 STEPS = (
     "download_data",

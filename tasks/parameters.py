@@ -5,13 +5,13 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from pyfunc.spec import Kind
+from tasks.building.types import EngineChoice, PrecisionChoice
 from tasks.common.urls import without_login
-from tasks.data import Fraction
-from tasks.languages import Policy, Probability
-from tasks.leftovers import KindChoice
-from tasks.pipelines import EngineChoice, PrecisionChoice
-from tasks.training import Step as TrainingStep
-from tasks.training import Strategy
+from tasks.dataset.types import Fraction
+from tasks.maintenance.types import KindChoice
+from tasks.output.language_policy import Policy, Probability
+from tasks.training.types import Step as TrainingStep
+from tasks.training.types import Strategy
 
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]

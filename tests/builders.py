@@ -17,7 +17,7 @@ from pyfunc.pipeline import InferencePipeline
 from pyfunc.spec import Kind, PipelineSpec, Precision, Variant
 from pyfunc.torch_engine import TorchEngine
 from tasks.common.settings import REPOSITORY, get_settings
-from tasks.training import RegisteredModel
+from tasks.tracking.names import RegisteredModel
 
 # Before a command that a test interrupts: in a test run that a shell started in the background,
 # SIGINT is ignored, and children inherit that.

@@ -30,10 +30,10 @@ from prefect.testing.utilities import prefect_test_harness
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel
 
 from pyfunc.tokens import Encoder
-from tasks import conversion
-from tasks.base_models import base_model_folder
+from tasks.building import openvino_conversion
 from tasks.common.settings import get_settings
-from tasks.tracking import connect
+from tasks.tracking.mlflow_client import connect
+from tasks.training.base_models import base_model_folder
 from tests.builders import Trained, build_trained, use_home
 from tests.faults.scoring_command import state_folder
 from tests.operation import Operation, in_operation
@@ -99,9 +99,9 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_ir(tmp_path_factory: pytest.TempPathFactory, tiny_classifier: Path) -> Path:
     """`tiny_classifier` in OpenVINO's form, in f32 and in int8."""
     folder = tmp_path_factory.mktemp("tiny-ir")
-    conversion.convert(tiny_classifier, folder)
+    openvino_conversion.convert(tiny_classifier, folder)
     encoder = Encoder(tiny_classifier, max_tokens=16)
-    conversion.quantise(folder, encoder, TEXTS, spared=None)
+    openvino_conversion.quantise(folder, encoder, TEXTS, spared=None)
     return folder
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from tasks.base_models import base_model_folder
 from tasks.common.errors import ModelError, ParameterError, TransientDownloadError
+from tasks.training.base_models import base_model_folder
 
 
 def test_the_packaged_model_is_the_upstream_one() -> None:

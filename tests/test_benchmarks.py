@@ -28,8 +28,8 @@ from benchmarks.race import differing, run_rounds
 from benchmarks.serving import served
 from benchmarks.texts import mixed, sample, token_counts, write_files
 from benchmarks.timing import median_of, median_speedup, percentile
+from tasks.building.packaging import SIGNATURE
 from tasks.common.settings import REPOSITORY
-from tasks.packaging import SIGNATURE
 
 
 def count(model: Any, work: Callable[[], Any]) -> int:

@@ -10,12 +10,12 @@ import mlflow
 import pytest
 from mlflow.pyfunc.utils import pyfunc
 
-from tasks import fresh_process, packaging
-from tasks.checking import _score_gap, check
+from tasks.building import packaging, verification_script
+from tasks.building.types import LoggedPipeline, PipelineParameters
+from tasks.building.verification import _score_gap, check
 from tasks.common.errors import ModelError
 from tasks.common.settings import REPOSITORY
-from tasks.pipelines import LoggedPipeline, PipelineParameters
-from tasks.tracking import connect
+from tasks.tracking.mlflow_client import connect
 from tests.builders import Trained, finetuned_of
 
 # Built in a moment.
@@ -35,7 +35,7 @@ def test_the_check_finds_a_pipeline_that_answers_otherwise(
     source = classifier.read_text()
     assert "rows.max(axis=1).tolist()" in source
     classifier.write_text(source.replace("rows.max(", "rows.min("))
-    logged = packaging.log(finetuned_of(trained), TORCH, package=changed)
+    logged = packaging.log_pipeline(finetuned_of(trained), TORCH, package=changed)
     with pytest.raises(ModelError, match=r"row 0 of the check: .* expected what models:/dl_fine"):
         check(logged)
 
@@ -46,13 +46,13 @@ def test_the_check_finds_a_pipeline_that_needs_the_repository(
     changed = changed_package(tmp_path)
     with (changed / "pipeline.py").open("a") as file:
         file.write("\nimport tasks.common.errors\n")
-    logged = packaging.log(finetuned_of(trained), TORCH, package=changed)
+    logged = packaging.log_pipeline(finetuned_of(trained), TORCH, package=changed)
     with pytest.raises(ModelError, match=r"fresh process: .*No module named 'tasks'"):
         check(logged)
 
 
 def test_the_gap_that_the_check_found_is_on_the_run(trained: Trained) -> None:
-    logged = packaging.log(finetuned_of(trained), PipelineParameters())
+    logged = packaging.log_pipeline(finetuned_of(trained), PipelineParameters())
     assert logged.reused
     metrics = connect().get_run(logged.run_id).data.metrics
     assert 0 <= metrics["check_max_score_difference"] <= 1e-5
@@ -134,5 +134,5 @@ def test_a_text_that_the_fresh_process_fails_on_is_not_said(tmp_path: Path) -> N
     question = tmp_path / "question.json"
     question.write_text(json.dumps(["the-text-of-a-row"]))
     with pytest.raises(SystemExit) as ended:
-        fresh_process.main(str(tmp_path / "model"), question, tmp_path / "answer.json")
+        verification_script.main(str(tmp_path / "model"), question, tmp_path / "answer.json")
     assert ended.value.code == "ValueError while predicting"

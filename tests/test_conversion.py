@@ -14,7 +14,7 @@ from transformers import (
 from pyfunc.classifier import Classifier
 from pyfunc.openvino_engine import OpenVinoEngine, import_openvino, model_path
 from pyfunc.tokens import Encoder
-from tasks import conversion
+from tasks.building import openvino_conversion
 from tests.references import TEXTS, Reference, close
 
 
@@ -44,7 +44,7 @@ def other(request: pytest.FixtureRequest, tiny_classifier: Path, tmp_path: Path)
 
 
 def test_a_model_with_other_inputs_than_bert_is_converted(other: Path, tmp_path: Path) -> None:
-    conversion.convert(other, tmp_path / "ir")
+    openvino_conversion.convert(other, tmp_path / "ir")
     classifier = Classifier(other, OpenVinoEngine(tmp_path / "ir", "f32"), max_tokens=16)
     expected = [Reference(other).probabilities(text) for text in TEXTS]
     assert classifier.probabilities(TEXTS).tolist() == close(expected)
@@ -63,7 +63,7 @@ def test_fewer_products_are_quantised_the_more_are_spared(
     encoder = Encoder(tiny_classifier, max_tokens=16)
     quantised = []
     for spared in (0, 1, None):
-        conversion.quantise(tmp_path, encoder, TEXTS[:2], spared=spared)
+        openvino_conversion.quantise(tmp_path, encoder, TEXTS[:2], spared=spared)
         quantised.append(node_types(model_path(tmp_path, "int8"))["FakeQuantize"])
     assert quantised[0] > quantised[1] > quantised[2] > 0
     assert node_types(model_path(tmp_path, "f32"))["FakeQuantize"] == 0

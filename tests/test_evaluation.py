@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tasks.evaluation import calibration_error, measure
+from tasks.training.evaluation import calibration_error, measure
 
 
 def test_figures_of_four_rows_are_those_worked_out_by_hand() -> None:

@@ -12,8 +12,8 @@ from flows.explain_prediction import explain_prediction
 from flows.score_shards import score_shards
 from tasks.common.errors import DataError, ModelError, ParameterError
 from tasks.common.files import sha256_of
-from tasks.explaining import explain
-from tasks.housekeeping import explain_row
+from tasks.reports.lineage import trace_row
+from tasks.reports.prefect_tasks import explain_row
 from tests.builders import Trained
 
 SECRET = "the-text-of-a-row"
@@ -70,7 +70,7 @@ def test_answered_row_is_traced_to_code_weights_and_data(
 
 
 def test_rejected_row_is_traced_to_its_line_and_reason(output: Path) -> None:
-    chain = explain(output, shards(output)[1], 9, verify=True)
+    chain = trace_row(output, shards(output)[1], 9, verify=True)
     assert (chain["rejected_by"], chain["line"]) == ("read", 9)
     assert chain["raw"] == '{"broken'
     assert chain["text"] is None
@@ -83,7 +83,7 @@ def test_row_whose_text_is_not_utf8_is_shown_with_its_bytes(
     texts = pa.array([b"a film \xff"]).view(pa.string())
     pq.write_table(pa.table({"text": texts}), tmp_path / "rows.parquet")
     score_shards([str(tmp_path / "rows.parquet")], str(tmp_path / "out"))
-    chain = explain(tmp_path / "out", shards(tmp_path / "out")[0], 1, verify=False)
+    chain = trace_row(tmp_path / "out", shards(tmp_path / "out")[0], 1, verify=False)
     assert chain["reason"] == "not encodable as UTF-8"
     assert chain["text"] == "a film \\udcff"
 
@@ -94,30 +94,30 @@ def test_answer_that_its_version_does_not_give_is_found(output: Path) -> None:
     table["prediction_score"] += 0.01
     table.to_parquet(path)
     with pytest.raises(ModelError, match=r"row 2: models:/m-\w+ answers \w+ 0\.\d+ now; expected"):
-        explain(output, shards(output)[0], 2, verify=True)
+        trace_row(output, shards(output)[0], 2, verify=True)
 
 
 def test_missing_shard_or_row_is_named(output: Path) -> None:
     first = shards(output)[0]
     with pytest.raises(ParameterError, match=f"shard: 'none' is not in {output}; expected one of"):
-        explain(output, "none", 1, verify=False)
+        trace_row(output, "none", 1, verify=False)
     with pytest.raises(ParameterError, match=f"row: 6 is not in {first}; expected 1 to 5"):
-        explain(output, first, 6, verify=False)
+        trace_row(output, first, 6, verify=False)
     with pytest.raises(ParameterError, match="expected an output folder"):
-        explain(output / "predictions", first, 1, verify=False)
+        trace_row(output / "predictions", first, 1, verify=False)
 
 
 def test_shard_id_that_leads_elsewhere_is_refused(output: Path) -> None:
     (output.parent / "secret.json").write_text("{}")
     with pytest.raises(ParameterError, match=r"shard: '\.\./\.\./secret'"):
-        explain(output, "../../secret", 1, verify=False)
+        trace_row(output, "../../secret", 1, verify=False)
 
 
 def test_damaged_record_is_named(output: Path) -> None:
     path = output / "records" / f"{shards(output)[0]}.json"
     path.write_text("{}")
     with pytest.raises(DataError, match=f"{path}: expected the record of a shard"):
-        explain(output, path.stem, 1, verify=False)
+        trace_row(output, path.stem, 1, verify=False)
 
 
 def test_no_text_is_logged(
@@ -137,13 +137,13 @@ def test_a_deployment_logs_the_chain_without_the_text(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shard = shards(output)[row > 5]
-    explain(output, shard, row, verify=False)
+    trace_row(output, shard, row, verify=False)
     content = SECRET if row == 2 else '{"broken'
     assert content in capsys.readouterr().out
     # How Prefect lets tests say what the deployment is.
     monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", str(uuid4()))
     caplog.set_level("INFO")
-    chain = explain(output, shard, row, verify=False)
+    chain = trace_row(output, shard, row, verify=False)
     assert capsys.readouterr().out == ""
     assert chain["input_sha256"] in caplog.text
     assert content not in caplog.text

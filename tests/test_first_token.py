@@ -18,7 +18,7 @@ from transformers import (
 
 from pyfunc.openvino_engine import import_openvino
 from pyfunc.torch_engine import input_names
-from tasks.first_token import keep_first_token
+from tasks.building.openvino_conversion import keep_first_token
 
 openvino = import_openvino()
 

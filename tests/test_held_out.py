@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from tasks.common.errors import DataError
-from tasks.data import LabelledData, Split, split_data
-from tasks.held_out import write_held_out
+from tasks.dataset.held_out import write_held_out
+from tasks.dataset.prefect_tasks import split_data
+from tasks.dataset.types import LabelledData, Split
 from tests.conftest import LABELS
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.common.errors import DataError, ParameterError
-from tasks.inputs import download, downloads_removed, find, is_gone, settled
+from tasks.scoring.inputs import download, downloads_removed, find, is_gone, settled
 from tests.http_server import serving
 
 OUT = Path("/out")

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.common.errors import DataError, ParameterError
-from tasks.data import LabelledData
-from tasks.labelled import labels_in_order, read_labelled
+from tasks.dataset.labelled_rows import labels_in_order, read_labelled
+from tasks.dataset.types import LabelledData
 
 ROWS = [("a great film", "positive"), ('an "awful", long film', "negative")]
 SECRET = "the-text-of-a-row"

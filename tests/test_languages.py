@@ -3,7 +3,7 @@ import pytest
 from pyfunc.contract import Language
 from pyfunc.language import UNDETERMINED, LanguageDetector
 from tasks.common.errors import ParameterError
-from tasks.languages import CODES, LanguagePolicy
+from tasks.output.language_policy import CODES, LanguagePolicy
 
 SURE, UNSURE = 0.7, 0.69
 

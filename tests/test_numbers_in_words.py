@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.numbers_in_words import (
+from tasks.reports.formatting import (
     Format,
     changed,
     count,

@@ -10,12 +10,12 @@ import pytest
 
 from tasks.common.errors import OutputError, OutputInUseError
 from tasks.common.settings import REPOSITORY
-from tasks.output_folder import sole_user, writing_to
+from tasks.output.folder import sole_user, writing_to
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from tasks.output_folder import sole_user
+from tasks.output.folder import sole_user
 with sole_user(Path(sys.argv[1]), "of another process"):
     print("held", flush=True)
     time.sleep(600)

@@ -15,14 +15,15 @@ from mlflow.exceptions import MlflowException
 from flows.build_inference_pipeline import build_inference_pipeline
 from pyfunc.contract import CONTRACT
 from pyfunc.spec import PipelineSpec, Variant
-from tasks import conversion, packaging, registry
-from tasks.answers import typed_pipeline
+from tasks.building import openvino_conversion, packaging
+from tasks.building.packaging import EXAMPLES
+from tasks.building.types import LoggedPipeline, PipelineParameters
 from tasks.common.errors import ModelError, ParameterError
 from tasks.common.settings import REPOSITORY, get_settings
-from tasks.packaging import EXAMPLES
-from tasks.pipelines import LoggedPipeline, PipelineParameters
-from tasks.tracking import connect
-from tasks.training import RegisteredModel
+from tasks.tracking import registry
+from tasks.tracking.mlflow_client import connect
+from tasks.tracking.names import RegisteredModel
+from tasks.tracking.pipeline_loader import typed_pipeline
 from tests.builders import Trained, finetuned_of
 
 URI = "models:/inference_pipeline_model@champion"
@@ -124,8 +125,8 @@ def test_each_version_answers_with_the_code_it_was_shipped_with(
     assert 'code="und"' in source
     language.write_text(source.replace('code="und"', 'code="zxx"'))
     finetuned = finetuned_of(trained)
-    ours = packaging.log(finetuned, PipelineParameters())
-    theirs = packaging.log(finetuned, PipelineParameters(), package=changed)
+    ours = packaging.log_pipeline(finetuned, PipelineParameters())
+    theirs = packaging.log_pipeline(finetuned, PipelineParameters(), package=changed)
     assert ours.fingerprint != theirs.fingerprint
 
     def language_of_digits(uri: str) -> str:
@@ -147,7 +148,7 @@ def test_a_version_that_ships_code_of_another_contract_is_refused_by_name(
     older = _own_package(tmp_path)
     contract = older / "contract.py"
     contract.write_text(contract.read_text().replace(f"CONTRACT = {CONTRACT}", "CONTRACT = 1"))
-    logged = packaging.log(finetuned_of(trained), PipelineParameters(), package=older)
+    logged = packaging.log_pipeline(finetuned_of(trained), PipelineParameters(), package=older)
     reason = f"^{logged.model_uri}: ships code of contract 1; expected {CONTRACT}, of a version"
     with pytest.raises(ModelError, match=reason):
         typed_pipeline(logged.model_uri)
@@ -156,7 +157,7 @@ def test_a_version_that_ships_code_of_another_contract_is_refused_by_name(
 def test_a_version_that_is_damaged_is_refused_by_name(trained: Trained, tmp_path: Path) -> None:
     other = _own_package(tmp_path)
     (other / "__init__.py").write_text('"""Ours alone, to be damaged."""\n')
-    logged = packaging.log(finetuned_of(trained), PipelineParameters(), package=other)
+    logged = packaging.log_pipeline(finetuned_of(trained), PipelineParameters(), package=other)
     (weights,) = trained.home.rglob(f"{logged.model_uri.removeprefix('models:/')}/**/f32.bin")
     weights.unlink()
     reason = f"^{logged.model_uri}: cannot be loaded .*f32.xml: expected a converted model"
@@ -171,7 +172,7 @@ def test_a_version_of_other_code_or_weights_never_answers_from_anothers_cache(
     config = {"cache_dir": str(tmp_path / "cache")}
 
     def answer(parameters: PipelineParameters) -> dict[str, dict[str, object]]:
-        logged = packaging.log(finetuned, parameters)
+        logged = packaging.log_pipeline(finetuned, parameters)
         model = mlflow.pyfunc.load_model(logged.model_uri, model_config=config)
         document: dict[str, dict[str, object]] = json.loads(
             model.predict(_frame("a text"))["text"][0]
@@ -248,8 +249,8 @@ def fail_to_convert(classifier: Path, folder: Path) -> None:
 def test_a_model_that_cannot_be_converted_is_built_with_torch(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversion, "convert", fail_to_convert)
-    logged = packaging.log(finetuned_of(trained), PipelineParameters(max_tokens=15))
+    monkeypatch.setattr(openvino_conversion, "convert", fail_to_convert)
+    logged = packaging.log_pipeline(finetuned_of(trained), PipelineParameters(max_tokens=15))
     assert (logged.engine, logged.precision) == ("torch", "f32")
     reasons = {gate.reason for gate in logged.gates if gate.engine == "openvino"}
     assert reasons == {"not convertible (RuntimeError)"}
@@ -260,10 +261,10 @@ def test_a_model_that_cannot_be_converted_is_built_with_torch(
 def test_a_pipeline_that_no_engine_can_answer_for_is_not_built(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conversion, "convert", fail_to_convert)
+    monkeypatch.setattr(openvino_conversion, "convert", fail_to_convert)
     reasons = r"no engine can answer for it \(openvino f32: not convertible \(RuntimeError\)\)"
     with pytest.raises(ModelError, match=rf"models:/dl_finetuned_model/\d+: {reasons}"):
-        packaging.log(
+        packaging.log_pipeline(
             finetuned_of(trained),
             PipelineParameters(max_tokens=14, engine="openvino", precision="f32"),
         )
@@ -272,7 +273,7 @@ def test_a_pipeline_that_no_engine_can_answer_for_is_not_built(
 def test_a_build_that_was_cut_short_is_not_reused(trained: Trained) -> None:
     def log() -> LoggedPipeline:
         parameters = PipelineParameters(max_tokens=13, engine="torch", precision="f32")
-        return packaging.log(finetuned_of(trained), parameters)
+        return packaging.log_pipeline(finetuned_of(trained), parameters)
 
     first = log()
     assert log() == first.model_copy(update={"reused": True})
@@ -286,7 +287,7 @@ def test_a_build_that_was_cut_short_is_not_reused(trained: Trained) -> None:
 
 def test_int8_of_torch_is_refused_before_anything_is_done() -> None:
     with pytest.raises(ParameterError, match="torch has no int8"):
-        packaging.log(
+        packaging.log_pipeline(
             RegisteredModel(name="nothing", version=1),
             PipelineParameters(engine="torch", precision="int8"),
         )

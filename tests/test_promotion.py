@@ -11,8 +11,9 @@ from flows.build_inference_pipeline import build_inference_pipeline
 from flows.promote_pipeline import promote_pipeline
 from flows.score_shards import score_shards
 from flows.train_classifier import train_classifier
-from tasks import promotion, registry
+from tasks.building import promotion
 from tasks.common.errors import ModelError, ParameterError
+from tasks.tracking import registry
 from tests.builders import Trained, train_tiny
 
 NAME = "inference_pipeline_model"

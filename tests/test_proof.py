@@ -8,10 +8,10 @@ import pytest
 
 from tasks.common.errors import ProofError
 from tasks.ingestion.formats import Survey
-from tasks.planning import ranges
-from tasks.proof import prove
-from tasks.records import Counts, RowParameters, Shard, ShardRecord, table_path
-from tasks.scoring_types import InputFile, ScoringModel, ScoringParameters, ShardOutcome, Surveyed
+from tasks.output.records import Counts, RowParameters, Shard, ShardRecord, table_path
+from tasks.scoring.completeness import prove
+from tasks.scoring.planning import ranges
+from tasks.scoring.types import InputFile, ScoringModel, ScoringParameters, ShardOutcome, Surveyed
 
 FILE = InputFile(id="rows-12345678", path=Path("/rows.csv"), name="/rows.csv")
 

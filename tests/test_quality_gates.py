@@ -14,11 +14,11 @@ from pyfunc.classifier import Classifier
 from pyfunc.engines import hindrance, open_engine
 from pyfunc.spec import Variant
 from pyfunc.tokens import Encoder
-from tasks import conversion, quality_gates
+from tasks.building import openvino_conversion, quality_gates
+from tasks.building.quality_gates import LEAST_ROWS, REFERENCE, Gatekeeper, candidates
+from tasks.building.types import EngineChoice, Gate, PipelineParameters, PrecisionChoice
 from tasks.common.errors import ParameterError
-from tasks.pipelines import EngineChoice, Gate, PipelineParameters, PrecisionChoice
-from tasks.quality_gates import LEAST_ROWS, REFERENCE, Gatekeeper, candidates
-from tasks.training_rows import CheckRows
+from tasks.training.logged_rows import CheckRows
 from tests.builders import torch_classifier
 from tests.references import TEXTS
 
@@ -183,7 +183,7 @@ def test_int8_that_is_less_often_right_fails_its_gate(artifact: Path, tiny_ir: P
     given = []
     for spared in (1, None):  # both ways in which it is made
         encoder = Encoder(artifact / "classifier", max_tokens=16)
-        conversion.quantise(artifact / "openvino", encoder, NARROW, spared=spared)
+        openvino_conversion.quantise(artifact / "openvino", encoder, NARROW, spared=spared)
         given.append(labels_of(artifact, OPENVINO_INT8, TEXTS))
     pairs = list(zip(TEXTS, expected, *given, strict=True))
     flipped = [(text, label) for text, label, *others in pairs if set(others) == {other(label)}]
@@ -219,8 +219,8 @@ def test_f32_that_gives_other_labels_fails_its_gate(
         model.save_pretrained(stranger)
         real(stranger, folder)
 
-    real = conversion.convert
-    monkeypatch.setattr(conversion, "convert", convert_another)
+    real = openvino_conversion.convert
+    monkeypatch.setattr(openvino_conversion, "convert", convert_another)
     rows = check_rows(TEXTS, labels_of(artifact, REFERENCE, TEXTS))
     openvino, reference = measured(artifact, rows, OPENVINO_F32, REFERENCE)
     assert openvino.agreement is not None
@@ -268,7 +268,7 @@ def test_a_variant_that_fails_altogether_is_left_out_and_its_model_is_not_shippe
         (folder / "int8.xml").write_text("begun")
         raise ValueError
 
-    monkeypatch.setattr(conversion, "quantise", fail)
+    monkeypatch.setattr(openvino_conversion, "quantise", fail)
     monkeypatch.setattr(quality_gates, "hindrance", lambda _: "")
     rows = check_rows(TEXTS, labels_of(artifact, REFERENCE, TEXTS))
     coarse, exact = measured(artifact, rows, OPENVINO_INT8, OPENVINO_F32)
@@ -280,7 +280,7 @@ def test_a_full_disk_is_no_failed_gate(artifact: Path, monkeypatch: pytest.Monke
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(conversion, "quantise", fail)
+    monkeypatch.setattr(openvino_conversion, "quantise", fail)
     monkeypatch.setattr(quality_gates, "hindrance", lambda _: "")
     rows = check_rows(TEXTS, labels_of(artifact, REFERENCE, TEXTS))
     with pytest.raises(OSError, match="No space left"):

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from tasks import registry
+from tasks.building import promotion
+from tasks.building.prefect_tasks import find_finetuned_model
+from tasks.building.promotion import decide_promotion, promote_by_hand
 from tasks.common.errors import ParameterError
-from tasks.pipelines import REGISTERED_NAME as NAME
-from tasks.pipelines import find_finetuned_model
-from tasks.promotion import choose, promote_by_hand
-from tasks.pruning import prune
-from tasks.tracking import connect
-from tasks.training import RegisteredModel
+from tasks.maintenance.cache_pruning import prune_cache_entries
+from tasks.tracking import registry
+from tasks.tracking.mlflow_client import connect
+from tasks.tracking.names import PIPELINE_MODEL as NAME
+from tasks.tracking.names import PREVIOUS_TAG, RegisteredModel
 
 FINETUNED = "dl_finetuned_model"
 WRITES = (
@@ -36,7 +37,7 @@ class Interrupted(BaseException):
 def announced(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """What is announced from now on, of a registry with a champion 1 and a challenger 2."""
     told: list[int] = []
-    monkeypatch.setattr(registry, "announce_champion", lambda _, version, __: told.append(version))
+    monkeypatch.setattr(promotion, "announce_champion", lambda _, version, __: told.append(version))
     client = connect()
     for name in (NAME, FINETUNED):
         client.create_registered_model(name)
@@ -49,9 +50,9 @@ def announced(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def begin_again(told: list[int]) -> None:
     """Make 1 champion and 2 challenger, as if nothing had been before."""
-    registry.set_champion(NAME, registry.find_version(NAME, "1"), "the first version")
-    registry.set_challenger(NAME, registry.find_version(NAME, "2"), "a little worse")
-    connect().delete_registered_model_tag(NAME, registry.PREVIOUS_TAG)
+    promotion.set_champion(NAME, registry.find_version(NAME, "1"), "the first version")
+    promotion.set_challenger(NAME, registry.find_version(NAME, "2"), "a little worse")
+    connect().delete_registered_model_tag(NAME, PREVIOUS_TAG)
     told.clear()
 
 
@@ -88,7 +89,7 @@ def test_a_promotion_that_was_interrupted_is_finished_by_the_next_attempt(
         assert set(announced) == {2}, writes
         assert registry.aliases(NAME) == {"champion": 2}
         assert registry.aliases(FINETUNED)["champion"] == 2
-        assert int(registry.previous_champion(NAME).version) == 1
+        assert int(promotion.previous_champion(NAME).version) == 1
         assert registry.find_version(NAME, "2").tags["promotion_reason"] == "it reads better"
 
 
@@ -101,12 +102,12 @@ def test_going_back_that_was_interrupted_is_finished_by_the_next_attempt(
         promote_by_hand("2", "it reads better")
         with interrupted_after(writes):
             promote_by_hand("previous", "it does not")
-        if int(registry.previous_champion(NAME).version) == 1:
+        if int(promotion.previous_champion(NAME).version) == 1:
             promote_by_hand("previous", "it does not")
         assert announced[0] == 2
         assert set(announced[1:]) == {1}, writes
         assert registry.aliases(NAME)["champion"] == 1
-        assert int(registry.previous_champion(NAME).version) == 2
+        assert int(promotion.previous_champion(NAME).version) == 2
 
 
 def test_a_version_whose_promotion_was_interrupted_is_built_again(announced: list[int]) -> None:
@@ -114,18 +115,18 @@ def test_a_version_whose_promotion_was_interrupted_is_built_again(announced: lis
         raise Interrupted
 
     with pytest.MonkeyPatch.context() as monkeypatch, suppress(Interrupted):
-        monkeypatch.setattr(registry, "announce_champion", end)
-        registry.set_champion(NAME, registry.find_version(NAME, "2"), "no lower")
+        monkeypatch.setattr(promotion, "announce_champion", end)
+        promotion.set_champion(NAME, registry.find_version(NAME, "2"), "no lower")
     assert registry.aliases(NAME)["champion"] == 2
     for _ in range(2):
-        standing = choose(RegisteredModel(name=NAME, version=2))
+        standing = decide_promotion(RegisteredModel(name=NAME, version=2))
         assert (standing.alias, standing.reason) == ("champion", "no lower")
         assert announced == [2]
 
 
 def test_a_champion_without_a_reason_keeps_its_standing(announced: list[int]) -> None:
     connect().delete_model_version_tag(NAME, "1", "promotion_reason")
-    assert choose(RegisteredModel(name=NAME, version=1)).alias == "champion"
+    assert decide_promotion(RegisteredModel(name=NAME, version=1)).alias == "champion"
     assert announced == []
 
 
@@ -144,7 +145,7 @@ def test_promoting_the_champion_announces_nothing(announced: list[int]) -> None:
     [
         (lambda: find_finetuned_model.fn("no such!"), "finetuned_model"),
         (lambda: promote_by_hand("no such!", "by hand"), "version"),
-        (lambda: prune(["no such!"], dry_run=True), "keep"),
+        (lambda: prune_cache_entries(["no such!"], dry_run=True), "keep"),
         (lambda: registry.resolve_pipeline("no such!"), "model_uri"),
     ],
 )

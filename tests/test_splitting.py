@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.common.errors import DataError, ParameterError
-from tasks.data import LabelledData, Split, split_data
-from tasks.splitting import (
+from tasks.dataset.prefect_tasks import split_data
+from tasks.dataset.splitting import (
     PARTS,
     describe,
     digest_rows,
@@ -18,6 +18,7 @@ from tasks.splitting import (
     sample,
     write_split,
 )
+from tasks.dataset.types import LabelledData, Split
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 fractions = st.floats(0.01, 0.49)

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.ingestion.formats import Survey
-from tasks.planning import ranges
-from tasks.scoring_types import InputFile
-from tasks.staging import cut, read_staged, write_staged
+from tasks.scoring.planning import ranges
+from tasks.scoring.row_ranges import cut, read_staged, write_staged
+from tasks.scoring.types import InputFile
 
 FILE = InputFile(id="rows-12345678", path=Path("/rows.csv"), name="/rows.csv")
 

@@ -5,9 +5,9 @@ import pytest
 from prefect import Flow
 
 from flows.end_to_end import end_to_end
+from flows.step_selection import Need, choose_steps
 from flows.train_classifier import train_classifier
 from tasks.common.errors import ParameterError
-from tasks.steps import Need, choose_steps
 from tests.builders import Trained
 
 ORDER = ("mix", "bake", "eat")

@@ -9,7 +9,7 @@ from PIL import Image
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.sorting import ArtifactSort
 
-from tasks.tracking import connect
+from tasks.tracking.mlflow_client import connect
 from tests.builders import Trained, train_tiny
 
 
@@ -124,7 +124,7 @@ def test_three_labels_given_as_numbers_get_their_names(
 
 
 def test_bf16_is_used_where_the_machine_has_it(trained: Trained) -> None:
-    from tasks.trainer import machine_has_bf16
+    from tasks.training.trainer import machine_has_bf16
 
     run = connect().get_run(trained.training["finetuned_run_id"])
     assert run.data.params["bf16"] == str(machine_has_bf16())

@@ -9,9 +9,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import Artifact
 from prefect.client.schemas.sorting import ArtifactSort
 
-from tasks import report_page
-from tasks.tracking import connect
-from tasks.training_report import log_report
+from tasks.reports import page
+from tasks.reports.training_report import log_training_report
+from tasks.tracking.mlflow_client import connect
 from tests.builders import Trained, train_tiny
 from tests.pages import PageReader
 
@@ -127,7 +127,7 @@ def test_training_that_left_less_has_a_page_of_what_there_is(
     report.unlink()
     path.unlink()
     try:
-        assert log_report(run_id).trouble == ""
+        assert log_training_report(run_id).trouble == ""
         assert said in page_of(run_id).text
     finally:
         report.write_bytes(kept)
@@ -142,7 +142,7 @@ def test_page_that_cannot_be_made_does_not_cost_the_model(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(report_page, "_TEMPLATES", tmp_path)
+    monkeypatch.setattr(page, "_TEMPLATES", tmp_path)
     report = train_tiny(tiny_base, labelled_csv, epochs=1)
     assert report["finetuned_model"] == "models:/dl_finetuned_model/1"
     assert "report: not made (TemplateNotFound" in str(last_artifact("training-summary").data)

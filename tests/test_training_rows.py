@@ -6,10 +6,16 @@ import mlflow
 import pandas as pd
 import pytest
 
-from tasks import training_rows
-from tasks.data import Split
-from tasks.tracking import connect
-from tasks.training_rows import CALIBRATION_ROWS, UNSEEN_ROWS, CheckRows, check_rows, log_rows
+from tasks.dataset.types import Split
+from tasks.tracking.mlflow_client import connect
+from tasks.training import logged_rows
+from tasks.training.logged_rows import (
+    CALIBRATION_ROWS,
+    UNSEEN_ROWS,
+    CheckRows,
+    check_rows,
+    log_rows,
+)
 
 EXPERIMENT = "rows"
 
@@ -47,7 +53,7 @@ def test_unseen_rows_are_the_test_part_then_what_was_not_drawn_then_validation(
     run_id, found = logged(split, train.iloc[10:30])
     expected = [rows("test", 6), train.iloc[:10], train.iloc[30:], rows("validation", 4)]
     pd.testing.assert_frame_equal(found.unseen, pd.concat(expected, ignore_index=True))
-    pd.testing.assert_frame_equal(training_rows.test_rows(run_id), rows("test", 6))
+    pd.testing.assert_frame_equal(logged_rows.test_rows(run_id), rows("test", 6))
 
 
 def test_a_text_that_was_drawn_is_not_unseen_where_it_is_repeated(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tasks.common.markdown import markdown_table
+
 logger = logging.getLogger(__name__)
 
 
@@ -33,9 +35,7 @@ def print_table(title: str, fields: Mapping[str, Any]) -> None:
 
 def as_markdown(title: str, fields: Mapping[str, Any]) -> str:
     """Return `fields` as a Markdown table under a heading."""
-    cells = [(name, value.replace("|", "\\|")) for name, value in as_rows(fields)]
-    rows = [f"| {name} | {value} |" for name, value in cells]
-    return "\n".join([f"# {title}", "", "| | |", "|---|---|", *rows])
+    return f"# {title}\n\n{markdown_table(('', ''), as_rows(fields))}"
 
 
 def _as_words(value: Any) -> str:

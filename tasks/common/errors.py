@@ -1,32 +1,38 @@
-"""The errors a user can cause or mend, each with the exit code of the command line.
+"""The errors that a user can cause or mend, each with the exit code of the command line.
 
-    MillstreamError                 1  a run that could not finish
-    ├── UnexpectedError             1  what none of these says; worth another attempt
-    ├── ParameterError              2  a parameter is missing, unknown or out of bounds
-    ├── DataError                   3  a file, row, column or label is not usable
-    ├── DownloadError               4  a transfer failed or brought something else
-    │   └── TransientDownloadError  4  a transfer that broke; worth another attempt
-    ├── ModelError                  5  a model is missing, unfit, or failed its check
-    ├── ShardsFailedError           6  scoring ended with too many failed shards or rejected rows
-    ├── OutputInUseError            7  another run holds the output folder
-    ├── OutputError                 8  the output folder cannot be written, as on a full disk
-    ├── ProofError                  9  the published rows are not those of the input
-    ├── TrackingError              10  all is published, but MLflow has no record of the run
-    └── StoppedError              143  the run was told to end
+    MillstreamError
+    ├── UnexpectedError
+    ├── ParameterError
+    ├── DataError
+    ├── DownloadError
+    │   └── TransientDownloadError
+    ├── ModelError
+    ├── ShardsFailedError
+    ├── OutputInUseError
+    ├── OutputError
+    ├── ProofError
+    ├── TrackingError
+    └── StoppedError
 
-Messages are one line and name the offending file, row, parameter or version, its value,
-and what was expected. They never quote the text of a user's row.
+The first line of a class says what its exit code means; docs/reference.md has all of them.
+Messages are one line and name the offending file, row, parameter or version, its value, and what
+was expected. They never quote the text of a user's row.
 """
+
+INTERRUPTED = 130  # the exit code after Ctrl-C
 
 
 class MillstreamError(Exception):
-    """Base of every error that is shown to the user as one line, without a traceback."""
+    """The run failed for a reason that is not one of these.
+
+    Base of every error that is shown to the user as one line, without a traceback.
+    """
 
     exit_code = 1
 
 
 class UnexpectedError(MillstreamError):
-    """Something failed that no other error says; worth another attempt."""
+    """Another package raised an error; another attempt may succeed."""
 
 
 class ParameterError(MillstreamError):
@@ -36,13 +42,13 @@ class ParameterError(MillstreamError):
 
 
 class DataError(MillstreamError):
-    """A file, row, column or label cannot be used."""
+    """A file, row, column or label is not usable."""
 
     exit_code = 3
 
 
 class DownloadError(MillstreamError):
-    """A transfer failed, or brought something other than what was asked for."""
+    """A transfer failed or brought something else."""
 
     exit_code = 4
 
@@ -61,13 +67,13 @@ class TransientDownloadError(DownloadError):
 
 
 class ModelError(MillstreamError):
-    """A model or version is missing, unfit for its use, or failed its check."""
+    """A model is missing, unfit, or failed its check."""
 
     exit_code = 5
 
 
 class ShardsFailedError(MillstreamError):
-    """Scoring ended, but more shards failed or more rows were rejected than was allowed."""
+    """Scoring ended with too many failed shards or rejected rows."""
 
     exit_code = 6
 
@@ -79,24 +85,27 @@ class OutputInUseError(MillstreamError):
 
 
 class OutputError(MillstreamError):
-    """The output folder cannot be written; the shards published before are safe."""
+    """The output folder cannot be written, as on a full disk.
+
+    The shards published before are safe.
+    """
 
     exit_code = 8
 
 
 class ProofError(MillstreamError):
-    """The published rows are not the rows of the input, each once."""
+    """The published rows are not those of the input."""
 
     exit_code = 9
 
 
 class TrackingError(MillstreamError):
-    """Everything is published, but MLflow has no record of the run."""
+    """All is published, but MLflow has no record of the run."""
 
     exit_code = 10
 
 
 class StoppedError(MillstreamError):
-    """The run was told to end, and a thread of it did."""
+    """Ended (SIGTERM)."""
 
     exit_code = 143

@@ -23,7 +23,7 @@ from playwright.sync_api import Page, Response, expect
 
 from flows.score_shards import score_shards
 from tasks.common.settings import REPOSITORY
-from tasks.sources import obtain
+from tasks.dataset.sources import obtain
 from tests.browser.chromium import open_window
 from tests.browser.prefect_ui import PrefectUI
 from tests.operation import Operation, in_operation, until

@@ -11,15 +11,17 @@ from typing import Any
 import pytest
 
 from flows.score_shards import score_shards
-from tasks import old_outputs, old_versions, packaging, registry, unused_files
-from tasks.cleaning import summarise
+from tasks.building import packaging
+from tasks.building.types import PipelineParameters
 from tasks.common.settings import get_settings
-from tasks.leftovers import Cleaned, Kind, Limits
-from tasks.pipelines import REGISTERED_NAME as PIPELINE
-from tasks.pipelines import PipelineParameters
-from tasks.tracking import connect
-from tasks.training import REGISTERED_NAME as FINETUNED
-from tasks.training import RegisteredModel
+from tasks.maintenance import orphaned_files, stale_outputs, stale_versions
+from tasks.maintenance.cleanup_report import summarise_cleanup
+from tasks.maintenance.types import CleanupResult, Kind, Limits
+from tasks.tracking import registry
+from tasks.tracking.mlflow_client import connect
+from tasks.tracking.names import FINETUNED_MODEL as FINETUNED
+from tasks.tracking.names import PIPELINE_MODEL as PIPELINE
+from tasks.tracking.names import RegisteredModel
 
 P1, P2, P3 = (f"models:/{PIPELINE}/{number}" for number in (1, 2, 3))
 F1, F2, F3 = (f"models:/{FINETUNED}/{number}" for number in (1, 2, 3))
@@ -31,7 +33,7 @@ def build(finetuned: str, max_tokens: int = 0) -> RegisteredModel:
     """Log and register a pipeline without its check, which takes a process of its own."""
     number = int(finetuned.rpartition("/")[2])
     parameters = PipelineParameters(engine="torch", precision="f32", max_tokens=max_tokens)
-    logged = packaging.log(RegisteredModel(name=FINETUNED, version=number), parameters)
+    logged = packaging.log_pipeline(RegisteredModel(name=FINETUNED, version=number), parameters)
     tags = packaging.version_tags(logged)
     return registry.register(PIPELINE, logged.model_uri, run_id=logged.run_id, tags=tags)
 
@@ -99,18 +101,18 @@ def cached(model_uri: str) -> int:
 def clean(*kinds: Kind, apply: bool = True, **limits: Any) -> dict[str, Any]:
     """Do what the flow does, without its second of overhead."""
     chosen = Limits(apply=apply, **limits)
-    outputs = Cleaned(kind="outputs")
+    outputs = CleanupResult(kind="outputs")
     found = []
     if "outputs" in kinds:
-        outputs = old_outputs.clean_outputs(chosen)
+        outputs = stale_outputs.clean_outputs(chosen)
         found.append(outputs)
     if "versions" in kinds:
-        found.append(old_versions.clean_versions(chosen, outputs))
+        found.append(stale_versions.clean_versions(chosen, outputs))
     if "checkpoints" in kinds:
-        found.append(unused_files.clean_checkpoints(chosen))
+        found.append(orphaned_files.clean_checkpoints(chosen))
     if "downloads" in kinds:
-        found.append(unused_files.clean_downloads(chosen))
-    return summarise(found, applied=apply)
+        found.append(orphaned_files.clean_downloads(chosen))
+    return summarise_cleanup(found, applied=apply)
 
 
 def clean_versions(*kinds: Kind, apply: bool = True, **limits: Any) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.leftovers import Limits
-from tasks.superseded import Version, reasons_to_keep
+from tasks.maintenance.types import Limits
+from tasks.maintenance.version_retention import Version, reasons_to_keep
 
 URIS = [f"models:/{name}/{number}" for name in ("p", "f") for number in range(1, 7)]
 

@@ -8,8 +8,9 @@ import pytest
 from filelock import FileLock
 
 from flows.clean_up import clean_up
-from tasks import unused_files
-from tasks.leftovers import Limits, is_held
+from tasks.maintenance import orphaned_files
+from tasks.maintenance.disk_usage import is_held
+from tasks.maintenance.types import Limits
 from tests.cleaning.steps import Killed, clean, content, faulty, make_checkpoints, make_old, names
 
 
@@ -21,7 +22,7 @@ def test_interrupted_freeing_of_checkpoints_leaves_no_half_and_is_finished(home:
         raise Killed
 
     with faulty(shutil, "rmtree", half), pytest.raises(Killed):
-        unused_files.clean_checkpoints(Limits(apply=True))
+        orphaned_files.clean_checkpoints(Limits(apply=True))
     assert not folder.exists()
     (home / "checkpoints" / ".abc.freed").touch()  # its age says nothing
     make_checkpoints(home, "abc")  # trained again meanwhile

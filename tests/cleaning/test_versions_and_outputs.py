@@ -17,16 +17,17 @@ from flows.explain_prediction import explain_prediction
 from flows.promote_pipeline import promote_pipeline
 from flows.score_shards import score_shards
 from pyfunc.cache_contents import drop_answers_of
-from tasks import logged_models, old_outputs, old_versions
 from tasks.common.errors import ModelError, ParameterError
 from tasks.common.settings import get_settings
-from tasks.leftovers import Cleaned, Limits
-from tasks.output_folder import sole_user
-from tasks.pipelines import REGISTERED_NAME as PIPELINE
-from tasks.superseded import Version, reasons_to_keep
-from tasks.tracking import connect, experiment_id
-from tasks.training import REGISTERED_NAME as FINETUNED
-from tasks.training_runs import find_run
+from tasks.maintenance import stale_outputs, stale_versions
+from tasks.maintenance.types import CleanupResult, Limits
+from tasks.maintenance.version_retention import Version, reasons_to_keep
+from tasks.output.folder import sole_user
+from tasks.tracking import logged_models
+from tasks.tracking.mlflow_client import connect, experiment_id
+from tasks.tracking.names import FINETUNED_MODEL as FINETUNED
+from tasks.tracking.names import PIPELINE_MODEL as PIPELINE
+from tasks.training.mlflow_run import find_run
 from tests.builders import train_tiny
 from tests.cleaning.steps import (
     F1,
@@ -71,7 +72,7 @@ def test_superseded_versions_are_told_then_freed_with_their_bytes(
     assert names(done) == {P1, F1}
     assert done["versions"] == told["versions"]
     shown = capsys.readouterr().out
-    assert "Cleaned up" in shown
+    assert "CleanupResult up" in shown
     assert P1 in shown
     assert artifacts - bytes_in(state / "mlartifacts") == done["versions"]["bytes"] > 1_000_000
     assert versions_left() == {P2, P3, F2, F3}
@@ -224,7 +225,7 @@ def test_alias_given_meanwhile_keeps_a_version(
         connect().set_registered_model_alias(FINETUNED, "mine", "1")
         return reasons
 
-    monkeypatch.setattr(old_versions, "reasons_to_keep", decide)
+    monkeypatch.setattr(stale_versions, "reasons_to_keep", decide)
     assert names(clean_versions()) == set()
     assert mlflow.pyfunc.load_model(f"models:/{PIPELINE}@mine")
 
@@ -237,8 +238,8 @@ def half_removed(repository: LocalArtifactRepository, *_: object) -> None:
 @pytest.mark.parametrize(
     ("owner", "name", "fault"),
     [
-        (old_versions, "_unregister", killed),
-        (old_versions, "drop_answers_of", killed),
+        (stale_versions, "_unregister", killed),
+        (stale_versions, "drop_answers_of", killed),
         (LocalArtifactRepository, "delete_artifacts", half_removed),
         (mlflow.MlflowClient, "delete_logged_model", killed),
     ],
@@ -251,10 +252,10 @@ def test_interrupted_freeing_of_versions_is_finished_by_the_next_run(
     artifacts = bytes_in(state / "mlartifacts")
     limits = Limits(apply=True, keep_versions=0, older_than_days=0)
     with faulty(owner, name, fault), pytest.raises(Killed):
-        old_versions.clean_versions(limits, Cleaned(kind="outputs"))
-    begun = dict(logged_models.marked(["build-inference-pipeline", "train-classifier"]))
+        stale_versions.clean_versions(limits, CleanupResult(kind="outputs"))
+    begun = dict(logged_models.marked_models(["build-inference-pipeline", "train-classifier"]))
     assert begun
-    assert not any(logged_models.is_there(uri) for uri in begun)
+    assert not any(logged_models.is_usable(uri) for uri in begun)
     told = clean_versions(apply=False)
     assert names(told) == {P1, F1}
     done = clean_versions()
@@ -268,11 +269,11 @@ def test_interrupted_freeing_of_versions_is_finished_by_the_next_run(
 
 def test_version_that_was_to_be_freed_and_is_wanted_again_is_whole(state: Path) -> None:
     source = str(connect().get_model_version(FINETUNED, "1").source)
-    logged_models.mark(source, F1)
+    logged_models.mark_model(source, F1)
     connect().set_registered_model_alias(FINETUNED, "mine", "1")
-    assert not logged_models.is_there(source)
+    assert not logged_models.is_usable(source)
     assert names(clean_versions()) == {P1}
-    assert logged_models.is_there(source)
+    assert logged_models.is_usable(source)
 
 
 # Outputs
@@ -349,7 +350,7 @@ def test_output_in_use_is_left_alone_and_keeps_all_versions(state: Path) -> None
 
 def test_interrupted_freeing_of_an_output_is_finished_by_the_next_run(state: Path) -> None:
     whole = make_old(score(state / "scored" / "whole"))
-    steps = len(list(old_outputs.own_files(whole)))
+    steps = len(list(stale_outputs.own_files(whole)))
     assert steps == 4
     for step in range(steps):
         output = make_old(Path(shutil.copytree(whole, state / "scored" / f"output-{step}")))
@@ -362,8 +363,8 @@ def test_interrupted_freeing_of_an_output_is_finished_by_the_next_run(state: Pat
 
         limits = Limits(apply=True)
         with faulty(Path, "unlink", unlink), pytest.raises(Killed):
-            old_outputs._free(output, limits)
-        rest = {path.parent.name for path in old_outputs.own_files(output)}
+            stale_outputs._free(output, limits)
+        rest = {path.parent.name for path in stale_outputs.own_files(output)}
         assert rest  # recognised, and its records went first
         assert ("records" in rest) == (step == 0)
     assert clean_outputs()["outputs"]["items"] == steps + 1

@@ -105,7 +105,7 @@ def note(event, arguments):
 sys.addaudithook(note)
 from pyfunc.openvino_engine import OpenVinoEngine
 from pyfunc.tokens import Encoder
-from tasks import conversion
+from tasks.building import openvino_conversion as conversion
 conversion.convert(classifier, folder)
 texts = ["a good film", "a bad film"] * 4
 conversion.quantise(folder, Encoder(classifier, max_tokens=16), texts, spared=1)

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.common.files import sha256_of
-from tasks.output_folder import STAGING
-from tasks.records import FOLDERS, ShardRecord, record_path, table_path
+from tasks.output.folder import STAGING
+from tasks.output.records import FOLDERS, ShardRecord, record_path, table_path
 
 TOLERANCE = 1e-5  # of scores, in 32 bits
 

@@ -13,7 +13,7 @@ import pytest
 
 from flows.score_shards import score_shards
 from tasks.common.settings import REPOSITORY
-from tasks.sources import obtain
+from tasks.dataset.sources import obtain
 from tests.builders import Trained
 
 REVIEWS, DISTINCT_REVIEWS = 25_000, 24_904

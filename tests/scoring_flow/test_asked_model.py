@@ -12,8 +12,8 @@ from mlflow.entities.model_registry import ModelVersion
 
 from flows.score_shards import score_shards
 from tasks.common.errors import DataError, ModelError, ParameterError
-from tasks.pipelines import REGISTERED_NAME
-from tasks.tracking import connect
+from tasks.tracking.mlflow_client import connect
+from tasks.tracking.names import PIPELINE_MODEL
 from tests.builders import Trained
 from tests.scoring_flow.log_lines import on_log
 
@@ -40,11 +40,11 @@ def version_tagged(trained: Trained, **tags: str) -> Iterator[ModelVersion]:
 
 @contextmanager
 def champion_back(client: MlflowClient) -> Iterator[None]:
-    version = client.get_model_version_by_alias(REGISTERED_NAME, "champion").version
+    version = client.get_model_version_by_alias(PIPELINE_MODEL, "champion").version
     try:
         yield
     finally:
-        client.set_registered_model_alias(REGISTERED_NAME, "champion", version)
+        client.set_registered_model_alias(PIPELINE_MODEL, "champion", version)
 
 
 def test_alias_that_moves_during_a_run_does_not_mix_versions(
@@ -53,10 +53,10 @@ def test_alias_that_moves_during_a_run_does_not_mix_versions(
     client = connect()
 
     def take_away_alias() -> None:
-        client.delete_registered_model_alias(REGISTERED_NAME, "champion")
+        client.delete_registered_model_alias(PIPELINE_MODEL, "champion")
 
     with champion_back(client):
-        with on_log("tasks.shard_scoring", "rows scored", take_away_alias) as scored:
+        with on_log("tasks.scoring.shard_scorer", "rows scored", take_away_alias) as scored:
             summary = score_shards([str(inputs)], str(tmp_path / "out"), workers=1)
         with pytest.raises(ModelError, match="no version 'champion'"):
             score_shards([str(inputs)], str(tmp_path / "out"))

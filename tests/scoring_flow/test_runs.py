@@ -14,8 +14,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.sorting import ArtifactSort
 
 from flows.score_shards import score_shards
-from tasks import answers
-from tasks.tracking import connect
+from tasks.tracking import pipeline_loader
+from tasks.tracking.mlflow_client import connect
 from tests.builders import Trained
 from tests.scoring_flow.log_lines import on_log
 
@@ -119,14 +119,14 @@ def test_run_on_a_machine_without_the_engine_says_why_another_answers(
     trained: Trained, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = score_shards([str(inputs)], str(tmp_path / "out"))
-    pipeline = answers.typed_pipeline(first["model_uri"])
+    pipeline = pipeline_loader.typed_pipeline(first["model_uri"])
     shipped = sys.modules[type(pipeline).__module__.replace(".pipeline", ".engines")]
     reasons = {"openvino": "not here", "torch": ""}
     monkeypatch.setattr(shipped, "hindrance", lambda variant: reasons[variant.engine])
-    answers._load.cache_clear()
+    pipeline_loader._load.cache_clear()
     with on_log("pyfunc.pipeline", "answers", lambda: None) as lines:
         second = score_shards([str(inputs)], str(tmp_path / "out"), workers=2)
-    answers._load.cache_clear()
+    pipeline_loader._load.cache_clear()
     fallback = "openvino f32: not here"
     assert lines == [f"torch f32 answers ({fallback})"]
     assert (second["engine"], second["engine_fallback"]) == ("torch f32 on cpu", fallback)

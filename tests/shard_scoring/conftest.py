@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.answers import identify
-from tasks.scoring_types import ScoringParameters
+from tasks.scoring.scoring_model import identify
+from tasks.scoring.types import ScoringParameters
 from tests.builders import Trained
 
 

@@ -6,13 +6,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.inputs import find
-from tasks.planning import plan
-from tasks.records import RowParameters, Shard, ShardRecord
-from tasks.scoring import survey_input
-from tasks.scoring_types import ScoringParameters, Surveyed
-from tasks.shard_scoring import score
-from tasks.staging import rows_of_shards, write_staged
+from tasks.output.records import RowParameters, Shard, ShardRecord
+from tasks.scoring.inputs import find
+from tasks.scoring.planning import plan
+from tasks.scoring.prefect_tasks import survey_input
+from tasks.scoring.row_ranges import rows_of_shards, write_staged
+from tasks.scoring.shard_scorer import score
+from tasks.scoring.types import ScoringParameters, Surveyed
 
 
 def stage(path: Path, parameters: ScoringParameters) -> tuple[Shard, Path]:

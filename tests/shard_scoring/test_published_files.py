@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.answers import ask, load_pipeline
 from tasks.common.errors import OutputError
 from tasks.common.files import sha256_of
-from tasks.inputs import find
-from tasks.records import read_record
-from tasks.scoring_types import PREDICTION_COLUMNS, REJECTED_COLUMNS, ScoringParameters
-from tasks.shard_scoring import score
+from tasks.output.records import PREDICTION_COLUMNS, REJECTED_COLUMNS, read_record
+from tasks.scoring.inputs import find
+from tasks.scoring.shard_scorer import score
+from tasks.scoring.types import ScoringParameters
+from tasks.tracking.pipeline_loader import ask, load_pipeline
 from tests.builders import Trained
 from tests.shard_scoring.shards import in_out, output, score_table, stage, with_rows
 

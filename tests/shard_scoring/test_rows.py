@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tasks.languages import LanguagePolicy
-from tasks.records import ShardRecord
-from tasks.scoring_types import ScoringParameters
+from tasks.output.language_policy import LanguagePolicy
+from tasks.output.records import ShardRecord
+from tasks.scoring.types import ScoringParameters
 from tests.shard_scoring.shards import in_out, output, score_file, score_table, with_rows
 
 SECRET = "the-text-of-a-row"

@@ -14,7 +14,7 @@ from prefect.tasks import exponential_backoff
 
 from tasks.common.errors import DataError, DownloadError, ParameterError, TransientDownloadError
 from tasks.common.task_errors import is_retryable
-from tasks.data import download_data
+from tasks.dataset.prefect_tasks import download_data
 from tests.http_server import FileServer, Reply
 from tests.transfer.parts import BODY, SHA256, left_by
 

@@ -1,0 +1,1 @@
+"""Wrap a fine-tuned model as an inference pipeline: gates, verification, promotion."""

@@ -1,0 +1,202 @@
+"""The inference pipeline as one MLflow model: wrapped with the engines that passed, and logged."""
+
+import hashlib
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+from pyfunc.batching import DEFAULT_BATCH_TOKENS
+from pyfunc.classifier import labels_of
+from pyfunc.engines import has_cuda, open_fastest
+from pyfunc.fingerprint import digest_code, digest_folder, fingerprint_pipeline
+from pyfunc.spec import PipelineSpec, Variant
+from tasks.building.quality_gates import Gatekeeper, candidates
+from tasks.building.types import Gate, LoggedPipeline, PipelineParameters
+from tasks.common.errors import ModelError
+from tasks.common.settings import REPOSITORY
+from tasks.tracking.logged_models import is_usable
+from tasks.tracking.mlflow_client import (
+    connect,
+    experiment_id,
+    git_commit,
+    package_versions,
+    pinned,
+)
+from tasks.tracking.names import BUILDING_EXPERIMENT, PIPELINE_MODEL, RegisteredModel
+from tasks.training.finetuned_model import classifier_folder, max_tokens_of
+from tasks.training.logged_rows import check_rows
+
+logger = logging.getLogger(__name__)
+
+PACKAGE = REPOSITORY / "pyfunc"
+
+SIGNATURE = ModelSignature(
+    inputs=Schema([ColSpec(DataType.string, "text")]),
+    outputs=Schema([ColSpec(DataType.string, "text")]),
+    params=ParamSchema(
+        [
+            ParamSpec("use_cache", DataType.boolean, True),
+            ParamSpec("batch_tokens", DataType.long, DEFAULT_BATCH_TOKENS),
+        ]
+    ),
+)
+
+REQUIREMENTS = (
+    "diskcache",
+    "gcld3",
+    "mlflow",
+    "openvino",
+    "pandas",
+    "platformdirs",
+    "torch",
+    "transformers",
+)
+
+EXAMPLES = ("what a disappointing movie", "Great movie", "Great movie", "很好看的电影")
+
+
+def log_pipeline(
+    finetuned: RegisteredModel, parameters: PipelineParameters, package: Path = PACKAGE
+) -> LoggedPipeline:
+    """Wrap a fine-tuned version and log it; an equal pipeline is logged once.
+
+    The engines and precisions that pass their gates are inside; see `tasks.building.quality_gates`.
+
+    Args:
+        finetuned: A version of `dl_finetuned_model`.
+        parameters: What shapes the pipeline.
+        package: Folder of the code to ship.
+
+    Raises:
+        ModelError: If the version is gone or of another kind, or no engine that `parameters`
+            allow passed its gate.
+        ParameterError: If the engine has no such precision.
+    """
+    variants = candidates(parameters.engine, parameters.precision)
+    client = connect()
+    training_run_id = str(client.get_model_version(finetuned.name, str(finetuned.version)).run_id)
+    with classifier_folder(finetuned.uri) as classifier, tempfile.TemporaryDirectory() as name:
+        key = _build_key(finetuned, parameters, package, classifier)
+        if earlier := _find_logged(key):
+            return earlier
+        folder = _stage(Path(name) / "pipeline", package, classifier)
+        max_tokens = parameters.max_tokens or max_tokens_of(classifier)
+        gates = Gatekeeper(folder, max_tokens, check_rows(training_run_id)).measure(variants)
+        spec = PipelineSpec(
+            kind=parameters.pipeline,
+            finetuned_model_uri=finetuned.uri,
+            max_tokens=max_tokens,
+            variants=_passed(gates, finetuned),
+        )
+        spec.write(folder)
+        engine, _ = open_fastest(folder, spec.variants)
+        fields = {
+            "kind": spec.kind,
+            "fingerprint": fingerprint_pipeline(folder, max_tokens, engine),
+            "finetuned_model_uri": finetuned.uri,
+            "training_run_id": training_run_id,
+            "labels": tuple(labels_of(classifier)),
+            "max_tokens": max_tokens,
+            "engine": engine.variant.engine,
+            "precision": engine.variant.precision,
+            "gates": gates,
+        }
+        return _log_folder(folder, key, fields)
+
+
+def version_tags(logged: LoggedPipeline) -> dict[str, str]:
+    """Return the tags of a registered pipeline version."""
+    fields = logged.model_dump(mode="json", exclude={"run_id", "model_uri", "reused"})
+    return {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in fields.items()
+    } | {"git_commit": git_commit()}
+
+
+def _build_key(
+    finetuned: RegisteredModel, parameters: PipelineParameters, package: Path, classifier: Path
+) -> str:
+    """Return the digest of all that a pipeline is made from."""
+    parts = {
+        "finetuned_model_uri": finetuned.uri,
+        "parameters": parameters.model_dump(),
+        "code": digest_code(package),
+        "classifier": digest_folder(classifier),
+        "packages": package_versions(),
+        "cuda": has_cuda(),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _stage(folder: Path, package: Path, classifier: Path) -> Path:
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(package, folder / "pyfunc", ignore=ignore)
+    shutil.copytree(classifier, folder / "classifier")
+    return folder
+
+
+def _passed(gates: Sequence[Gate], finetuned: RegisteredModel) -> tuple[Variant, ...]:
+    passed = tuple(Variant(gate.engine, gate.precision) for gate in gates if not gate.reason)
+    if not passed:
+        reasons = "; ".join(f"{gate.engine} {gate.precision}: {gate.reason}" for gate in gates)
+        raise ModelError(f"{finetuned.uri}: no engine can answer for it ({reasons})")
+    return passed
+
+
+def _find_logged(key: str) -> LoggedPipeline | None:
+    runs = connect().search_runs(
+        [experiment_id(BUILDING_EXPERIMENT)],
+        filter_string=f"tags.build_key = '{key}' and tags.pipeline LIKE '{{%'",
+    )
+    for run in runs:
+        earlier = LoggedPipeline.model_validate_json(run.data.tags["pipeline"])
+        # A run outlives its model, which `clean_up` frees.
+        if is_usable(earlier.model_uri):
+            logger.info("reusing %s: equal code, weights and parameters", earlier.model_uri)
+            return earlier.model_copy(update={"reused": True})
+    return None
+
+
+def _log_folder(folder: Path, key: str, fields: dict[str, Any]) -> LoggedPipeline:
+    names = ("fingerprint", "finetuned_model_uri", "kind")
+    tags = {name: fields[name] for name in names} | {"build_key": key}
+    with mlflow.start_run(
+        experiment_id=experiment_id(BUILDING_EXPERIMENT),
+        run_name=f"{fields['kind']}-{fields['fingerprint'][:8]}",
+        tags=tags | {"git_commit": git_commit()},
+    ) as run:
+        mlflow.log_params({name: fields[name] for name in ("max_tokens", "engine", "precision")})
+        mlflow.log_metrics(dict(_figures(fields["gates"])))
+        mlflow.log_dict(package_versions(), "packages.json")
+        info = mlflow.pyfunc.log_model(
+            name=PIPELINE_MODEL,
+            python_model=str(folder / "pyfunc" / "model.py"),
+            artifacts={"pipeline": str(folder)},
+            signature=SIGNATURE,
+            input_example=pd.DataFrame({"text": EXAMPLES}),
+            # Only keys that are logged can be set when the model is loaded.
+            model_config={"cache_dir": "", "cache_size_limit": ""},
+            pip_requirements=pinned(*REQUIREMENTS),
+        )
+        logged = LoggedPipeline(
+            run_id=run.info.run_id, model_uri=f"models:/{info.model_id}", **fields
+        )
+        # Last: it tells that the model is whole.
+        mlflow.set_tag("pipeline", logged.model_dump_json())
+    return logged
+
+
+def _figures(gates: Sequence[Gate]) -> Iterator[tuple[str, float]]:
+    for gate in gates:
+        for name in ("agreement", "accuracy"):
+            if (value := getattr(gate, name)) is not None:
+                yield f"{gate.engine}_{gate.precision}_{name}", value

@@ -1,0 +1,68 @@
+"""Building, checking, registering and promoting the inference pipeline, as Prefect tasks."""
+
+from prefect import task
+
+from tasks.building.types import LoggedPipeline, PipelineParameters, PromotionDecision
+from tasks.common.task_errors import RETRY_LONG_WORK, RETRY_MLFLOW, RETRY_ONCE
+from tasks.tracking.names import FINETUNED_MODEL, PIPELINE_MODEL, RegisteredModel
+
+
+@task(name="find fine-tuned model", **RETRY_MLFLOW)
+def find_finetuned_model(reference: str) -> RegisteredModel:
+    """Return the version of `dl_finetuned_model` that a number, alias or URI means."""
+    from tasks.tracking.registry import find_version
+
+    version = find_version(FINETUNED_MODEL, reference, parameter="finetuned_model")
+    return RegisteredModel(name=FINETUNED_MODEL, version=int(version.version))
+
+
+@task(name="log pipeline", **RETRY_LONG_WORK)
+def log_pipeline(finetuned: RegisteredModel, parameters: PipelineParameters) -> LoggedPipeline:
+    """Wrap the fine-tuned model, with the code of `pyfunc/`, as one MLflow model."""
+    from tasks.building import packaging
+
+    return packaging.log_pipeline(finetuned, parameters)
+
+
+@task(name="check pipeline", **RETRY_ONCE)
+def check_pipeline(logged: LoggedPipeline) -> None:
+    """Compare a fresh process's answers with the fine-tuned model's own."""
+    from tasks.building.verification import check
+
+    check(logged)
+
+
+@task(name="register pipeline", **RETRY_MLFLOW)
+def register_pipeline(logged: LoggedPipeline) -> RegisteredModel:
+    """Register the logged pipeline as `inference_pipeline_model`, once."""
+    from tasks.building.packaging import version_tags
+    from tasks.tracking.registry import register
+
+    tags = version_tags(logged)
+    return register(PIPELINE_MODEL, logged.model_uri, run_id=logged.run_id, tags=tags)
+
+
+@task(name="choose champion", **RETRY_ONCE)
+def choose_champion(registered: RegisteredModel) -> PromotionDecision:
+    """Compare a new version with the champion and give it its alias."""
+    from tasks.building.promotion import decide_promotion
+
+    return decide_promotion(registered)
+
+
+@task(name="make champion", **RETRY_MLFLOW)
+def make_champion(registered: RegisteredModel) -> PromotionDecision:
+    """Make a new version champion, whatever its figures."""
+    from tasks.building.promotion import promote_by_hand
+
+    reason = "promoted as it was built, without a comparison"
+    promote_by_hand(registered.uri, reason)
+    return PromotionDecision(alias="champion", reason=reason)
+
+
+@task(name="promote pipeline", **RETRY_MLFLOW)
+def promote(reference: str, reason: str) -> RegisteredModel:
+    """Make the version that `reference` means champion; `previous` goes back."""
+    from tasks.building.promotion import promote_by_hand
+
+    return promote_by_hand(reference, reason)

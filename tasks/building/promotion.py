@@ -1,0 +1,193 @@
+"""Promotion: which version is champion, by comparison on test rows or by hand, and its aliases."""
+
+import json
+import logging
+
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from prefect.events import emit_event
+from tqdm import tqdm
+
+from pyfunc.batching import DEFAULT_BATCH_TOKENS
+from tasks.building.types import PROMOTED, PromotionDecision, champion_resource
+from tasks.common.errors import ModelError
+from tasks.tracking import registry
+from tasks.tracking.mlflow_client import connect
+from tasks.tracking.names import (
+    CHALLENGER,
+    CHAMPION,
+    PIPELINE_MODEL,
+    PREVIOUS,
+    PREVIOUS_TAG,
+    RegisteredModel,
+)
+from tasks.tracking.pipeline_loader import ask, load_pipeline
+from tasks.training.logged_rows import test_rows
+
+logger = logging.getLogger(__name__)
+
+# On a version whose promotion is under way: the champion before it, or nothing if there was none.
+_PENDING_TAG = "promotion_pending"
+
+_ROWS_A_TICK = 128
+
+
+def decide_promotion(registered: RegisteredModel) -> PromotionDecision:
+    """Give a new version its alias by rule, and write the metrics and the reason on it.
+
+    The first full pipeline becomes champion. A later one does if, on its own test rows, scored
+    again by both, its accuracy is no lower; else, or if it answers with other labels, it becomes
+    challenger. A plain pipeline answers in another form and gets no alias.
+    """
+    candidate = registry.find_version(registered.name, str(registered.version))
+    reason = candidate.tags.get("promotion_reason", "")
+    aliases = registry.aliases(registered.name)
+    if aliases.get(CHAMPION) == registered.version:
+        set_champion(registered.name, candidate, reason)  # in case that was interrupted
+        return PromotionDecision(alias=CHAMPION, reason=reason)
+    if aliases.get(CHALLENGER) == registered.version:
+        return PromotionDecision(alias=CHALLENGER, reason=reason)
+    if candidate.tags["kind"] == "plain":
+        return PromotionDecision(alias=None, reason="a plain pipeline answers with bare labels")
+    champion = aliases.get(CHAMPION)
+    decision = _compare(candidate, champion)
+    # The comparison takes minutes, in which somebody may have chosen another by hand.
+    while (current := registry.aliases(registered.name).get(CHAMPION)) != champion:
+        champion = current
+        decision = _compare(candidate, champion)
+    if decision.alias == CHAMPION:
+        set_champion(registered.name, candidate, decision.reason)
+    else:
+        set_challenger(registered.name, candidate, decision.reason)
+    return decision
+
+
+def promote_by_hand(reference: str, reason: str) -> RegisteredModel:
+    """Make a version champion, whatever its metrics.
+
+    Args:
+        reference: A version, an alias, a URI, or `previous` for the champion before this one.
+        reason: Written on the version.
+
+    Raises:
+        ModelError: If there is no such version, or it is a plain pipeline.
+        ParameterError: If `reference` names another model.
+    """
+    if reference == PREVIOUS:
+        version = previous_champion(PIPELINE_MODEL)
+    else:
+        version = registry.find_version(PIPELINE_MODEL, reference)
+    if version.tags.get("kind") == "plain":
+        raise ModelError(
+            f"{PIPELINE_MODEL} version {version.version} is plain; expected a full pipeline"
+        )
+    set_champion(PIPELINE_MODEL, version, reason)
+    return RegisteredModel(name=PIPELINE_MODEL, version=int(version.version))
+
+
+def set_champion(name: str, version: ModelVersion, reason: str) -> None:
+    """Give `version` the alias champion; remember the one before it; write why on the version.
+
+    If it was not champion before, an event is emitted (`announce_champion`). Whatever ends this
+    early, calling it again does the rest; the event is emitted twice only if it ended between the
+    event and the note of it.
+    """
+    client = connect()
+    number = int(version.version)
+    present = registry.aliases(name)
+    replaced = version.tags.get(_PENDING_TAG)
+    if (current := present.get(CHAMPION)) != number:
+        replaced = str(current or "")
+        client.set_model_version_tag(name, str(number), _PENDING_TAG, replaced)
+    client.set_model_version_tag(name, str(number), "promotion_reason", reason)
+    _set_alias(client, version, CHAMPION)
+    logger.info("%s version %s is champion: %s", name, number, reason)
+    # `previous` and `challenger` mean the same version until all else is done.
+    if replaced is not None:
+        announce_champion(name, number, reason)
+        if replaced:
+            client.set_registered_model_tag(name, PREVIOUS_TAG, replaced)
+    if present.get(CHALLENGER) == number:
+        client.delete_registered_model_alias(name, CHALLENGER)
+    if replaced is not None:
+        client.delete_model_version_tag(name, str(number), _PENDING_TAG)
+
+
+def set_challenger(name: str, version: ModelVersion, reason: str) -> None:
+    """Give `version` the alias challenger and write why on it."""
+    client = connect()
+    client.set_model_version_tag(name, version.version, "promotion_reason", reason)
+    _set_alias(client, version, CHALLENGER)
+    logger.info("%s version %s is challenger: %s", name, version.version, reason)
+
+
+def announce_champion(name: str, version: int, reason: str) -> None:
+    """Tell that another version of the registered model `name` is champion."""
+    emit_event(event=PROMOTED, resource=champion_resource(name, version, reason))
+
+
+def previous_champion(name: str) -> ModelVersion:
+    """Return the version that was champion before the present one.
+
+    Raises:
+        ModelError: If there has been none.
+    """
+    number = registry.previous_number(name)
+    if number is None:
+        raise ModelError(
+            f"{name}: there is no previous champion; {registry.describe_versions(name)}"
+        )
+    return registry.find_version(name, str(number))
+
+
+def _compare(candidate: ModelVersion, current: int | None) -> PromotionDecision:
+    if current is None:
+        return PromotionDecision(alias=CHAMPION, reason="the first version")
+    champion = registry.find_version(PIPELINE_MODEL, str(current))
+    if set(_labels(candidate)) != set(_labels(champion)):
+        reason = (
+            f"other labels than champion {current}: {_labels(candidate)} "
+            f"against {_labels(champion)}"
+        )
+        return PromotionDecision(alias=CHALLENGER, reason=reason)
+    rows = test_rows(candidate.tags["training_run_id"])
+    accuracy, accuracy_now = _accuracy(candidate, rows), _accuracy(champion, rows)
+    metrics = {"accuracy": accuracy, "champion_accuracy": accuracy_now}
+    for name, value in (metrics | {"champion_version": current, "test_rows": len(rows)}).items():
+        connect().set_model_version_tag(candidate.name, candidate.version, name, str(value))
+    better = accuracy >= accuracy_now
+    reason = (
+        f"accuracy {accuracy:.4f} {'is no lower than' if better else 'is below'} "
+        f"{accuracy_now:.4f} of champion {current}, on {len(rows)} test rows"
+    )
+    return PromotionDecision(alias=CHAMPION if better else CHALLENGER, reason=reason)
+
+
+def _accuracy(version: ModelVersion, rows: pd.DataFrame) -> float:
+    model = load_pipeline(f"models:/{version.name}/{version.version}")
+    right = 0
+    with tqdm(total=len(rows), desc=f"version {version.version}", disable=None) as bar:
+        for start in range(0, len(rows), _ROWS_A_TICK):
+            part = rows.iloc[start : start + _ROWS_A_TICK]
+            answers = ask(
+                model, part["text"].tolist(), use_cache=False, batch_tokens=DEFAULT_BATCH_TOKENS
+            )
+            right += sum(
+                answer["response"]["prediction_label"] == label
+                for answer, label in zip(answers, part["label"], strict=True)
+            )
+            bar.update(len(part))
+    return right / len(rows)
+
+
+def _labels(version: ModelVersion) -> list[str]:
+    labels: list[str] = json.loads(version.tags["labels"])
+    return labels
+
+
+def _set_alias(client: MlflowClient, version: ModelVersion, alias: str) -> None:
+    """Move `alias` to the fine-tuned version inside a pipeline version, and then to that."""
+    inside = RegisteredModel.from_uri(version.tags["finetuned_model_uri"])
+    client.set_registered_model_alias(inside.name, alias, str(inside.version))
+    client.set_registered_model_alias(version.name, alias, version.version)

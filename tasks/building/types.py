@@ -1,0 +1,129 @@
+"""Records of a pipeline: its parameters, gates, logged model, promotion decision and event."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pyfunc.spec import EngineName, Kind, Precision
+from tasks.common.errors import ParameterError
+
+EngineChoice = Literal["auto", "openvino", "torch"]
+
+
+PrecisionChoice = Literal["auto", "f32", "bf16", "int8"]
+
+
+class PipelineParameters(BaseModel):
+    """What shapes an inference pipeline besides the fine-tuned model.
+
+    Attributes:
+        pipeline: `full` for the five steps, `plain` for the classifier alone.
+        max_tokens: Longer texts are cut to this many tokens; 0 takes what it was trained with.
+        engine: What computes the transformer; `auto` takes the fastest that passes its gate.
+        precision: Number format of its matrix products; `auto` takes bf16 where that passes, else
+            f32. int8 has to be asked for.
+
+    Raises:
+        ParameterError: If the engine has no such precision.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pipeline: Kind = "full"
+    max_tokens: Annotated[int, Field(ge=0)] = 0
+    engine: EngineChoice = "auto"
+    precision: PrecisionChoice = "auto"
+
+    @model_validator(mode="after")
+    def _check_precision(self) -> Self:
+        if self.engine == "torch" and self.precision == "int8":
+            raise ParameterError(
+                "precision: torch has no int8 here; expected openvino or auto for it"
+            )
+        return self
+
+
+class Gate(BaseModel):
+    """What an engine in a precision was found to answer, beside torch in f32.
+
+    Attributes:
+        engine: The engine.
+        precision: Number format of the transformer's matrix products.
+        rows: Labelled rows, unseen in training, that both answered.
+        agreement: The share of them that got the same label from both.
+        accuracy: The share of them that got the right label.
+        reason: Why it must not answer; empty if it passed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    engine: EngineName
+    precision: Precision
+    rows: int = 0
+    agreement: float | None = None
+    accuracy: float | None = None
+    reason: str = ""
+
+
+class LoggedPipeline(BaseModel):
+    """A pipeline in MLflow, not yet registered.
+
+    Attributes:
+        run_id: The MLflow run that logged it.
+        model_uri: The logged model, as `models:/m-…`.
+        kind: `full` or `plain`.
+        fingerprint: Digest of all that can change its answers on this machine.
+        finetuned_model_uri: The registered version inside.
+        training_run_id: The MLflow run that trained that version; it holds the test rows.
+        labels: The labels that it answers with.
+        max_tokens: Longer texts are cut to this many tokens.
+        engine: What computes the transformer on this machine.
+        precision: Number format of its matrix products there.
+        gates: What was found of each engine and precision, those that CPUs do fastest first.
+        reused: Whether an equal pipeline had been logged already.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_id: str
+    model_uri: str
+    kind: Kind
+    fingerprint: str
+    finetuned_model_uri: str
+    training_run_id: str
+    labels: tuple[str, ...]
+    max_tokens: int
+    engine: EngineName
+    precision: Precision
+    gates: tuple[Gate, ...]
+    reused: bool = False
+
+
+class PromotionDecision(BaseModel):
+    """Where a version stands after the comparison with the champion.
+
+    Attributes:
+        alias: `champion`, `challenger`, or `None` for a plain pipeline.
+        reason: The figures behind it, in one line.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    alias: Literal["champion", "challenger"] | None
+    reason: str
+
+
+PROMOTED = "millstream.pipeline.promoted"
+
+
+def champion_resource(name: str, version: int, reason: str) -> dict[str, str]:
+    """Return what the event says: the model, and in `millstream.model-uri` the version's URI.
+
+    That URI cannot come to mean another version.
+    """
+    return {
+        "prefect.resource.id": f"millstream.model.{name}",
+        "prefect.resource.name": name,
+        "millstream.model-uri": f"models:/{name}/{version}",
+        "millstream.reason": reason,
+    }

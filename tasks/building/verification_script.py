@@ -1,0 +1,29 @@
+"""Load a logged model in a process that has nothing else of the project, and predict with it.
+
+    python -I verification_script.py MODEL_URI QUESTION.json ANSWER.json
+
+`tasks/building/verification.py` runs it. `-I` keeps the repository, the working folder and
+PYTHONPATH off `sys.path`, so that only what the artifact carries can answer.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+
+
+def main(model_uri: str, question: Path, answer: Path) -> None:
+    """Predict the texts in `question` without the cache and write the answers to `answer`."""
+    texts = json.loads(question.read_text(encoding="utf-8"))
+    model = mlflow.pyfunc.load_model(model_uri)
+    try:
+        rows = model.predict(pd.DataFrame({"text": texts}), params={"use_cache": False})
+    except Exception as error:  # noqa: BLE001 -- whatever it is, its words may quote a text
+        sys.exit(f"{type(error).__name__} while predicting")
+    answer.write_text(json.dumps(rows["text"].tolist()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

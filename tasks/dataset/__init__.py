@@ -1,0 +1,1 @@
+"""Labelled text: found, read, checked, split, and held out for a first try."""

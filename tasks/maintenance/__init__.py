@@ -1,0 +1,1 @@
+"""Find and free what is no longer needed: outputs, versions, checkpoints, cache entries."""

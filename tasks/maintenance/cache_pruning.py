@@ -1,0 +1,81 @@
+"""The prediction cache without the answers of pipelines that nobody asks any more."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from pyfunc.cache_contents import Entries, drop, entries_by_fingerprint
+from pyfunc.errors import PipelineError
+from tasks.building import promotion
+from tasks.common.console import print_table
+from tasks.common.errors import DataError, ModelError
+from tasks.common.settings import get_settings
+from tasks.tracking import registry
+from tasks.tracking.mlflow_client import is_transient
+from tasks.tracking.names import PIPELINE_MODEL
+from tasks.tracking.pipeline_loader import typed_pipeline
+
+
+def prune_cache_entries(keep: Sequence[str], *, dry_run: bool) -> dict[str, Any]:
+    """Drop the entries of all pipelines but those with an alias, the previous one and `keep`.
+
+    Args:
+        keep: Further versions to keep: numbers, aliases or URIs.
+        dry_run: Tell what would be dropped, and drop nothing.
+
+    Raises:
+        ModelError: If a version to keep is not there, or cannot be loaded.
+        DataError: If the cache cannot be read.
+    """
+    folder = get_settings().prediction_cache
+    versions = _versions_to_keep(keep)
+    kept = {typed_pipeline(f"models:/{v.name}/{v.version}").fingerprint for v in versions}
+    try:
+        entries = entries_by_fingerprint(folder)
+        superseded = set(entries) - kept
+        dropped = 0 if dry_run else drop(folder, superseded)
+    except PipelineError as error:
+        raise DataError(str(error)) from error
+    report = {
+        "cache": str(folder),
+        "kept_versions": sorted({int(version.version) for version in versions}),
+        "kept_entries": _total(entries, kept & set(entries)).count,
+        "superseded_pipelines": len(superseded),
+        "superseded_entries": _total(entries, superseded).count,
+        "superseded_bytes": _total(entries, superseded).bytes,
+        "dropped_entries": dropped,
+    }
+    print_table("Dry run: nothing was dropped" if dry_run else "Pruned the cache", report)
+    return report
+
+
+def _versions_to_keep(keep: Sequence[str]) -> list[ModelVersion]:
+    named = [str(number) for number in _aliases().values()]
+    versions = [
+        registry.find_version(PIPELINE_MODEL, reference, parameter="keep")
+        for reference in (*named, *keep)
+    ]
+    with suppress(ModelError):  # there may have been but one
+        versions.append(promotion.previous_champion(PIPELINE_MODEL))
+    return versions
+
+
+def _aliases() -> dict[str, int]:
+    try:
+        return registry.aliases(PIPELINE_MODEL)
+    except MlflowException as error:
+        if is_transient(error):
+            raise
+        raise ModelError(
+            f"{PIPELINE_MODEL}: nothing is registered; expected a pipeline to keep"
+        ) from error
+
+
+def _total(entries: dict[str, Entries], fingerprints: set[str]) -> Entries:
+    chosen = [entries[fingerprint] for fingerprint in fingerprints]
+    return Entries(
+        count=sum(part.count for part in chosen), bytes=sum(part.bytes for part in chosen)
+    )

@@ -1,0 +1,63 @@
+"""What a clean-up found, summed up, printed, and kept as a Prefect artifact."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact
+
+from tasks.common.console import as_markdown, print_table
+from tasks.maintenance.types import CleanupResult, Leftover
+
+_SHOWN_OF_A_KIND = 10
+
+
+def publish_cleanup(found: Sequence[CleanupResult], *, applied: bool) -> dict[str, Any]:
+    """Print a table, leave a Prefect artifact, and return the summary.
+
+    Args:
+        found: What was found, a kind each.
+        applied: Whether it was freed.
+    """
+    summary = summarise_cleanup(found, applied=applied)
+    shown: dict[str, Any] = {cleaned.kind: summary[cleaned.kind] for cleaned in found}
+    shown |= {f"kept_{kind}": reasons for kind, reasons in summary["kept"].items()}
+    shown |= {"notes": summary["notes"]} if summary["notes"] else {}
+    for cleaned in found:
+        shown |= _lines(cleaned)
+    title = "CleanupResult up" if applied else "Dry run: nothing was freed; --apply frees it"
+    create_markdown_artifact(
+        key="clean-up", markdown=as_markdown(title, shown), description="What is not needed"
+    )
+    print_table(title, shown)
+    return summary
+
+
+def summarise_cleanup(found: Sequence[CleanupResult], *, applied: bool) -> dict[str, Any]:
+    """Return `applied`, sums, reasons and all leftovers.
+
+    For each kind there are its `items` and `bytes`; `kept` are the numbers of those that stay, by
+    kind and reason.
+    """
+    return {
+        "applied": applied,
+        **{str(cleaned.kind): _sums(cleaned.leftovers) for cleaned in found},
+        "kept": {str(cleaned.kind): cleaned.kept for cleaned in found if cleaned.kept},
+        "notes": [note for cleaned in found for note in cleaned.notes],
+        "leftovers": [leftover.model_dump() for c in found for leftover in c.leftovers],
+    }
+
+
+def _sums(leftovers: Sequence[Leftover]) -> dict[str, int]:
+    return {"items": len(leftovers), "bytes": sum(leftover.bytes for leftover in leftovers)}
+
+
+def _lines(cleaned: CleanupResult) -> dict[str, str]:
+    """Return a line for each of the largest leftovers, and one for the others."""
+    largest = sorted(cleaned.leftovers, key=lambda leftover: -leftover.bytes)
+    lines = {
+        f"{leftover.kind} {number}": f"{leftover.name} ({leftover.bytes} bytes, "
+        f"{leftover.days:.1f} days): {leftover.why}"
+        for number, leftover in enumerate(largest[:_SHOWN_OF_A_KIND], start=1)
+    }
+    more = len(largest) - _SHOWN_OF_A_KIND
+    return lines | ({f"more {cleaned.kind}": str(more)} if more > 0 else {})

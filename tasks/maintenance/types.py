@@ -1,0 +1,103 @@
+"""What is no longer needed, in records that a report shows; how old, how large, and if in use."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.common.errors import ParameterError
+
+Kind = Literal["outputs", "versions", "checkpoints", "downloads"]
+KindChoice = Literal["all", "outputs", "versions", "checkpoints", "downloads"]
+
+# Outputs before versions: the records of a folder that is freed hold no version.
+KINDS: tuple[Kind, ...] = ("outputs", "versions", "checkpoints", "downloads")
+
+IN_USE = "in use"
+YOUNGER = "too young"
+INTERRUPTED = "left by a clean-up that was interrupted"
+
+
+class Limits(BaseModel):
+    """What may be freed.
+
+    Attributes:
+        apply: Whether it is freed; else it is only told.
+        keep_versions: Newest versions of each registered model that stay.
+        older_than_days: Nothing that was used since is freed.
+        output_dirs: Folders of outputs, besides those under `scored/`, that may be freed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    apply: bool = False
+    keep_versions: int = 2
+    older_than_days: int = 30
+    output_dirs: tuple[Path, ...] = ()
+
+    def spare(self, days: float) -> bool:
+        """Return whether something that was last used `days` ago is too young to be freed."""
+        return days < self.older_than_days
+
+
+class Leftover(BaseModel):
+    """Something that is no longer needed.
+
+    Attributes:
+        kind: What it is.
+        name: Its path or URI.
+        bytes: What freeing it gives back.
+        days: Since it was last used, as far as that can be told.
+        why: Why it is not needed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Kind
+    name: str
+    bytes: int
+    days: float
+    why: str
+
+
+class CleanupResult(BaseModel):
+    """What was found of one kind.
+
+    Attributes:
+        kind: What it is.
+        leftovers: What was freed, or would be.
+        kept: How many stay, by the reason.
+        notes: What someone should know who wonders why more is kept than expected.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Kind
+    leftovers: tuple[Leftover, ...] = ()
+    kept: dict[str, int] = {}
+    notes: tuple[str, ...] = ()
+
+
+def choose_kinds(kinds: Iterable[KindChoice]) -> tuple[Kind, ...]:
+    """Return the kinds to look at, in their order.
+
+    Raises:
+        ParameterError: If none is named.
+    """
+    chosen = set(kinds)
+    if not chosen:
+        raise ParameterError(f"kinds: none given; expected all, or some of {', '.join(KINDS)}")
+    return tuple(kind for kind in KINDS if chosen & {"all", kind})
+
+
+def folders_to_look_at(output_dirs: Iterable[str]) -> tuple[Path, ...]:
+    """Return the absolute paths of folders, which may be gone.
+
+    Raises:
+        ParameterError: If one is empty, which would mean the working folder.
+    """
+    names = tuple(output_dirs)
+    if not all(name.strip() for name in names):
+        raise ParameterError("output_dirs: an empty one; expected folders")
+    return tuple(Path(name).expanduser().resolve() for name in names)

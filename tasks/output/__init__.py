@@ -1,0 +1,1 @@
+"""The folder that scoring writes and others read: records, tables, lock."""

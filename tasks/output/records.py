@@ -1,0 +1,240 @@
+"""The record of a published shard: what it was made from, what is in it, and whether it holds.
+
+A shard without a valid record does not exist: the record is written last, after the files whose
+digests it has.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pyfunc.spec import EngineName, Precision
+from tasks.common.files import published_file, sha256_of
+from tasks.output.language_policy import LanguagePolicy
+
+FOLDERS = ("rejected", "predictions")
+
+RANGE_CHANGED = "the row range changed"
+
+
+class Shard(BaseModel):
+    """A range of a file's rows.
+
+    Attributes:
+        id: Made from the file's name, its place and the number of the range; stable and unique.
+        file_id: The part of `id` that all ranges of the file share.
+        source: The file's path, or its URL without secrets.
+        sha256: Digest of the file as it was read.
+        first_row: The first row, counted from 1.
+        rows: How many there are.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    file_id: str
+    source: str
+    sha256: str
+    first_row: int
+    rows: int
+
+
+class RowParameters(BaseModel):
+    """The parameters that can change what is written for a row."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text_column: str = "text"
+    label_column: str | None = None
+    language: LanguagePolicy = LanguagePolicy()
+
+    def matter_as(self, others: "RowParameters") -> bool:
+        """Return whether these write the same rows as `others`."""
+        return self._that_matter() == others._that_matter()
+
+    def _that_matter(self) -> "RowParameters":
+        if self.language.policy == "score":
+            return self.model_copy(update={"language": LanguagePolicy()})
+        return self
+
+
+class Counts(BaseModel):
+    """Rows of a shard, and what they cost.
+
+    Attributes:
+        rows_in: All rows of the range, malformed ones included.
+        scored: Rows with a prediction.
+        rejected: Rows without.
+        model_calls: Texts that went through the transformer.
+        repeated: Rows that share the answer of an equal one, predicted at the same time.
+        cached: Rows that the prediction cache answered.
+        labelled: Scored rows that have a label of their own.
+        correct: Of these, the ones that the prediction agrees with.
+        unknown_labels: Of these, the ones whose label the model does not know.
+        cache_failures: Failures of the prediction cache, each of which cost speed alone.
+        retried: Texts that were tried again because a batch of them failed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows_in: int = 0
+    scored: int = 0
+    rejected: int = 0
+    model_calls: int = 0
+    repeated: int = 0
+    cached: int = 0
+    labelled: int = 0
+    correct: int = 0
+    unknown_labels: int = 0
+    cache_failures: int = 0
+    retried: int = 0
+
+
+class ShardRecord(BaseModel):
+    """What is known of a published shard.
+
+    Attributes:
+        shard: What was scored.
+        model_uri: The pipeline version that was asked.
+        fingerprint: Digest of all that can change its answers.
+        engine: What computed the transformer.
+        precision: Number format of its matrix products.
+        parameters: The parameters that matter.
+        counts: Rows, and what they cost.
+        labels: Rows by predicted label.
+        languages: Rows by detected language, refused ones included.
+        scores: Rows by score, in `SCORE_BINS` bins of equal width.
+        reasons: Rejected rows by step and reason.
+        files: SHA-256 of `predictions/<id>.parquet` and `rejected/<id>.parquet`.
+        started: When scoring began.
+        seconds: How long it took.
+        model_seconds: The part of it spent on detecting and predicting, in all threads.
+        host: The machine.
+        flow_run_id: The Prefect flow run, or an empty string outside of one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shard: Shard
+    model_uri: str
+    fingerprint: str
+    engine: EngineName
+    precision: Precision
+    parameters: RowParameters
+    counts: Counts
+    labels: dict[str, int]
+    languages: dict[str, int]
+    scores: tuple[int, ...]
+    reasons: dict[str, int]
+    files: dict[str, str]
+    started: datetime
+    seconds: float
+    model_seconds: float
+    host: str
+    flow_run_id: str
+
+
+def table_path(output_dir: Path, folder: str, shard_id: str) -> Path:
+    """Return where a shard's rows are; `folder` is one of `FOLDERS`."""
+    return output_dir / folder / f"{shard_id}.parquet"
+
+
+def record_path(output_dir: Path, shard_id: str) -> Path:
+    """Return where a shard's record is."""
+    return output_dir / "records" / f"{shard_id}.json"
+
+
+def write_record(output_dir: Path, record: ShardRecord) -> None:
+    """Publish a record; the shard exists from then on."""
+    with published_file(record_path(output_dir, record.shard.id)) as draft:
+        draft.write_text(record.model_dump_json(indent=2), encoding="utf-8")
+
+
+def read_record(output_dir: Path, shard_id: str) -> ShardRecord | None:
+    """Return a shard's record, or None if there is none.
+
+    Raises:
+        ValueError: If there is something else in its place.
+    """
+    path = record_path(output_dir, shard_id)
+    try:
+        return ShardRecord.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise ValueError(f"{path}: expected the record of a shard") from error
+
+
+def read_records(output_dir: Path) -> Iterator[ShardRecord]:
+    """Yield the readable records of a folder, the last published first."""
+    paths = list((output_dir / "records").glob("*.json"))
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True):
+        try:
+            record = read_record(output_dir, path.stem)
+        except ValueError:
+            continue
+        if record is not None:
+            yield record
+
+
+def why_to_score(
+    output_dir: Path, shard: Shard, fingerprint: str, parameters: RowParameters
+) -> tuple[str, ShardRecord | None]:
+    """Return why a shard has to be scored, and its record; the reason is empty if it is done.
+
+    Args:
+        output_dir: Folder of the output.
+        shard: What should be scored.
+        fingerprint: That of the pipeline that should answer.
+        parameters: The parameters that should hold.
+    """
+    try:
+        record = read_record(output_dir, shard.id)
+    except ValueError:
+        return "its record is damaged", None
+    if record is None:
+        return "new", None
+    differences = {
+        "the input changed": record.shard.sha256 == shard.sha256,
+        RANGE_CHANGED: (record.shard.first_row, record.shard.rows) == (shard.first_row, shard.rows),
+        "the model changed": record.fingerprint == fingerprint,
+        "the parameters changed": record.parameters.matter_as(parameters),
+    }
+    reasons = [reason for reason, same in differences.items() if not same]
+    return (reasons[0] if reasons else _what_is_broken(output_dir, record)), record
+
+
+def _what_is_broken(output_dir: Path, record: ShardRecord) -> str:
+    for folder in FOLDERS:
+        path = table_path(output_dir, folder, record.shard.id)
+        if not path.is_file():
+            return f"its {folder} file is missing"
+        if sha256_of(path) != record.files.get(folder):
+            return f"its {folder} file was altered"
+    return ""
+
+
+# Beside the input columns, in this order.
+PREDICTION_COLUMNS = (
+    "shard",
+    "row",
+    "prediction_label",
+    "prediction_score",
+    "language_detected",
+    "language_reliable",
+    "truncated",
+    "cached",
+    "finetuned_model_uri",
+    "inference_pipeline_model_uri",
+)
+
+
+REJECTED_COLUMNS = ("shard", "row", "line", "raw", "step", "reason")
+
+
+FLAG_COLUMN = "language_flagged"  # the last of the predictions, where the policy is `flag`
+
+
+RESERVED_COLUMNS = frozenset({*PREDICTION_COLUMNS, *REJECTED_COLUMNS, FLAG_COLUMN})

@@ -1,0 +1,132 @@
+"""The two tables of a shard: the rows that were answered, and those that were refused."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from pyfunc.contract import Outcome
+from tasks.output.language_policy import LanguagePolicy
+from tasks.output.records import FLAG_COLUMN, REJECTED_COLUMNS, Shard
+
+_TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+
+
+def texts_of(rows: pa.Table, text_column: str) -> list[object]:
+    """Return the values to score; what Python cannot hold stays Arrow's, and is no error.
+
+    That is a string that is not UTF-8, which gets lone surrogates, and a date after the year 9999.
+
+    Args:
+        rows: Rows that could be read; where there is none, the column may be missing.
+        text_column: Their column.
+    """
+    if not rows.num_rows:
+        return []
+    column = rows[text_column]
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if not any(is_text(column.type) for is_text in _TEXTS):
+        return [_plain(value) for value in column]
+    return [_decoded(value) for value in column.cast(pa.large_binary()).to_pylist()]
+
+
+def readable_rows(rows: pa.Table) -> pa.Table:
+    """Return the staged rows that could be read."""
+    reasons = rows["reason"].to_pylist()
+    return taken(rows, [place for place, reason in enumerate(reasons) if reason is None])
+
+
+def answered_rows(
+    shard: Shard, rows: pa.Table, outcomes: Sequence[Outcome], policy: LanguagePolicy
+) -> pa.Table:
+    """Return the rows that have an answer, with the columns of the contract after their own.
+
+    Args:
+        shard: What the rows are of.
+        rows: The readable rows, as staged.
+        outcomes: One for each of `rows`.
+        policy: With `flag`, a last column marks the rows in a foreign language.
+    """
+    places = [place for place, outcome in enumerate(outcomes) if outcome.answer is not None]
+    sources = [outcomes[place].source for place in places]
+    answers = [answer for outcome in outcomes if (answer := outcome.answer) is not None]
+    table = taken(rows, places)
+    columns = {
+        "shard": _constant(shard.id, len(answers)),
+        "row": table["row"],
+        "prediction_label": pa.array([a.prediction.label for a in answers], pa.string()),
+        "prediction_score": pa.array([a.prediction.score for a in answers], pa.float64()),
+        "language_detected": pa.array([a.language.code for a in answers], pa.string()),
+        "language_reliable": pa.array([a.language.reliable for a in answers], pa.bool_()),
+        "truncated": pa.array([a.prediction.truncated for a in answers], pa.bool_()),
+        "cached": pa.array([source != "computed" for source in sources], pa.bool_()),
+        "finetuned_model_uri": pa.array(
+            [a.provenance.finetuned_model_uri for a in answers], pa.string()
+        ),
+        "inference_pipeline_model_uri": pa.array(
+            [a.provenance.inference_pipeline_model_uri for a in answers], pa.string()
+        ),
+    }
+    if policy.policy == "flag":
+        columns[FLAG_COLUMN] = pa.array(
+            [policy.is_foreign(a.language) for a in answers], pa.bool_()
+        )
+    table = table.select(_own_columns(table))
+    for name, values in columns.items():
+        table = table.append_column(name, values)
+    return table
+
+
+def refused_rows(shard: Shard, rows: pa.Table, outcomes: Sequence[Outcome]) -> pa.Table:
+    """Return the rows that have no answer, with their line, bytes, step and reason.
+
+    Args:
+        shard: What the rows are of.
+        rows: All rows, as staged; those that could not be read have a reason already.
+        outcomes: One for each row without one.
+    """
+    steps, reasons = rows["step"].to_pylist(), rows["reason"].to_pylist()
+    remaining = iter(outcomes)
+    for place, reason in enumerate(reasons):
+        if reason is None and (refusal := next(remaining).refusal):
+            steps[place], reasons[place] = refusal.step, refusal.reason
+    table = rows.drop_columns(["step", "reason"])
+    table = table.append_column("step", pa.array(steps, pa.string()))
+    table = table.append_column("reason", pa.array(reasons, pa.string()))
+    table = taken(table, [place for place, reason in enumerate(reasons) if reason is not None])
+    own = _own_columns(table)
+    table = table.append_column("shard", _constant(shard.id, table.num_rows))
+    return table.select([*own, *REJECTED_COLUMNS])
+
+
+def _own_columns(rows: pa.Table) -> list[str]:
+    return [name for name in rows.column_names if name not in REJECTED_COLUMNS]
+
+
+def taken(rows: pa.Table, places: Sequence[int]) -> pa.Table:
+    """Return some rows, in the order of `places`, counted from 0; types stay as they are."""
+    # Arrow has no `take` for views yet: https://github.com/apache/arrow/issues/43010
+    plain = pa.schema([field.with_type(_without_view(field.type)) for field in rows.schema])
+    return rows.cast(plain).take(pa.array(places, pa.int64())).cast(rows.schema)
+
+
+def _without_view(kind: pa.DataType) -> pa.DataType:
+    return {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}.get(
+        kind, kind
+    )
+
+
+def _constant(value: str, rows: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value, pa.string()), rows)
+
+
+def _plain(value: pa.Scalar) -> object:
+    try:
+        return value.as_py()
+    except (OverflowError, ValueError):
+        return value.type
+
+
+def _decoded(value: bytes | None) -> str | None:
+    # What cannot be decoded becomes lone surrogates, which the pipeline refuses by name.
+    return None if value is None else value.decode(errors="surrogateescape")

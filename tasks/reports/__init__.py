@@ -1,0 +1,1 @@
+"""What people look at: HTML reports, Markdown summaries, tables, lineage of a row."""

@@ -1,0 +1,97 @@
+"""Reports of runs and the lineage of a row, as Prefect tasks."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.client.schemas.objects import State
+
+from tasks.common.task_errors import RETRY_BUSY_MLFLOW, RETRY_MLFLOW, RETRY_ONCE
+from tasks.reports.types import LoggedRun
+from tasks.scoring.types import ScoringParameters, ShardOutcome
+from tasks.training.types import FineTuned
+
+
+@task(name="log to MLflow", **RETRY_BUSY_MLFLOW)
+def log_to_mlflow(
+    parameters: ScoringParameters,
+    summary: dict[str, Any],
+    outcomes: tuple[ShardOutcome, ...],
+    *,
+    started: datetime,
+    examples: int,
+) -> LoggedRun:
+    """Log a scoring run, with its manifest and its report."""
+    from tasks.reports.scoring_run import log_scoring_run
+
+    return log_scoring_run(parameters, summary, outcomes, started=started, examples=examples)
+
+
+def logged_run(state: State[Any]) -> LoggedRun | None:
+    """Return the record that `log_to_mlflow` made, or None if it failed."""
+    result = state.result(raise_on_failure=False)
+    return result if isinstance(result, LoggedRun) else None
+
+
+@task(name="link report", **RETRY_ONCE)
+def link_scoring_report(summary: dict[str, Any], logged: LoggedRun | None) -> None:
+    """Create Prefect artifacts: a link to the report in MLflow, and a short summary.
+
+    Args:
+        summary: What `tasks.scoring.summary.publish_summary` returned.
+        logged: The run's record in MLflow, if it has one.
+    """
+    from tasks.reports.summaries import scoring_markdown
+
+    if logged is not None and logged.report_url:
+        _link_report("scoring-report", logged.report_url, logged.run_id)
+    create_markdown_artifact(
+        key="scoring-summary",
+        markdown=scoring_markdown(summary, logged),
+        description="What was scored",
+    )
+
+
+@task(name="report training", **RETRY_MLFLOW)
+def report_training(fine_tuned: FineTuned) -> str:
+    """Log a report to the training run, once; create Prefect artifacts: its link and a summary.
+
+    Returns:
+        Where the report opens, or an empty string if it could not be made.
+    """
+    from tasks.reports.summaries import training_markdown
+    from tasks.reports.training_report import log_training_report
+
+    logged = log_training_report(fine_tuned.run_id)
+    if logged.url:
+        _link_report("training-report", logged.url, fine_tuned.run_id)
+    create_markdown_artifact(
+        key="training-summary",
+        markdown=training_markdown(logged, reused=fine_tuned.reused),
+        description="How well the trained model does",
+    )
+    return logged.url
+
+
+@task(
+    name="explain row",
+    **RETRY_MLFLOW,
+    persist_result=False,  # it holds the text of a row
+)
+def explain_row(output_dir: str, shard: str, row: int, *, verify: bool) -> dict[str, Any]:
+    """Print and return the lineage of a row; see `tasks.reports.lineage.trace_row`."""
+    from tasks.reports import lineage
+
+    folder = Path(output_dir).expanduser().resolve()
+    return lineage.trace_row(folder, shard, row, verify=verify)
+
+
+def _link_report(key: str, url: str, run_id: str) -> None:
+    create_link_artifact(
+        link=url,
+        link_text="Report in MLflow",
+        key=key,
+        description=f"The report of MLflow run {run_id}",
+    )

@@ -1,0 +1,99 @@
+"""A few rejected rows for each reason, shortened, as a report quotes them."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.common.errors import DataError
+from tasks.output.records import table_path
+from tasks.output.tables import texts_of
+from tasks.scoring.types import ScoringParameters, ShardOutcome
+
+_CHARACTERS = 120
+_ROWS_AT_ONCE = 64  # a row may be large
+
+
+@dataclass(frozen=True)
+class Example:
+    """A rejected row.
+
+    Attributes:
+        shard: Its shard.
+        row: Its number in the file, counted from 1.
+        text: Its text, or the line that could not be read, shortened; control characters are
+            replaced.
+    """
+
+    shard: str
+    row: int
+    text: str
+
+
+def rejected_examples(
+    parameters: ScoringParameters,
+    outcomes: Sequence[ShardOutcome],
+    reasons: Collection[str],
+    most: int,
+) -> dict[str, list[Example]]:
+    """Return rejected rows by step and reason.
+
+    Only files that may hold a row that is still looked for are read, a few rows at once.
+
+    Args:
+        parameters: What the shards were scored with.
+        outcomes: One for each shard.
+        reasons: Those to find rows for.
+        most: Rows for each reason, at most; with 0 nothing is read.
+
+    Raises:
+        DataError: If a file of rejected rows cannot be read.
+    """
+    found: dict[str, list[Example]] = {reason: [] for reason in reasons}
+    for outcome in outcomes:
+        wanted = {reason for reason, rows in found.items() if len(rows) < most}
+        if not wanted:
+            break
+        if outcome.record is None or not wanted & outcome.record.reasons.keys():
+            continue
+        path = table_path(parameters.output_dir, "rejected", outcome.id)
+        for reason, example in _read(path, parameters.rows.text_column):
+            if reason in found and len(found[reason]) < most:
+                found[reason].append(example)
+            if all(len(found[name]) >= most for name in wanted & outcome.record.reasons.keys()):
+                break
+    return found
+
+
+def _read(path: Path, text_column: str) -> Iterator[tuple[str, Example]]:
+    try:
+        with pq.ParquetFile(path) as file:
+            own = [text_column] if text_column in file.schema_arrow.names else []
+            columns = ["shard", "row", "raw", "step", "reason", *own]
+            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
+                yield from _examples(pa.Table.from_batches([batch]), own)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read; expected a table of rejected rows") from error
+
+
+def _examples(rows: pa.Table, own: Sequence[str]) -> Iterator[tuple[str, Example]]:
+    texts = texts_of(rows, own[0]) if own else [None] * rows.num_rows
+    plain = rows.select(["shard", "row", "raw", "step", "reason"]).to_pylist()
+    for row, text in zip(plain, texts, strict=True):
+        said = text if row["raw"] is None else row["raw"]
+        reason = f"{row['step']}: {row['reason']}"
+        yield reason, Example(row["shard"], row["row"], _quoted(said))
+
+
+def _quoted(value: object) -> str:
+    if value is None:
+        return "(null)"
+    text = value[: 4 * _CHARACTERS].decode(errors="replace") if isinstance(value, bytes) else None
+    text = str(value) if text is None else text
+    if not text.strip():
+        return "(empty)" if not text else f"({len(text)} blank characters)"
+    short = text if len(text) <= _CHARACTERS else f"{text[: _CHARACTERS - 1]}…"
+    # Control characters, lone surrogates, and those that turn the direction of writing.
+    return "".join(character if character.isprintable() else "·" for character in short)

@@ -1,0 +1,165 @@
+"""Log a scoring run to MLflow: parameters, metrics, manifest and HTML report."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import mlflow
+
+from tasks.common.errors import DataError
+from tasks.reports.history import previous_run, trained_distribution
+from tasks.reports.page import render
+from tasks.reports.rejected_examples import Example, rejected_examples
+from tasks.reports.scoring_report import ScoringRun, scoring_page
+from tasks.reports.tables import reasons_shown
+from tasks.reports.types import REPORT, STATISTICS_FILE, LoggedRun, RunStatistics
+from tasks.scoring.types import ScoringParameters, ShardOutcome
+from tasks.tracking.mlflow_client import (
+    connect,
+    experiment_id,
+    git_commit,
+    missing_report_reason,
+    report_url,
+)
+from tasks.tracking.names import SCORING_EXPERIMENT
+
+logger = logging.getLogger(__name__)
+
+
+def log_scoring_run(
+    parameters: ScoringParameters,
+    summary: Mapping[str, Any],
+    outcomes: Sequence[ShardOutcome],
+    *,
+    started: datetime,
+    examples: int,
+) -> LoggedRun:
+    """Log a run with its parameters, metrics, manifest and report.
+
+    A run without a report is still a record; the tag `report_error` says why.
+
+    Args:
+        parameters: What the shards were scored with.
+        summary: What `tasks.scoring.summary.summarise` returned.
+        outcomes: One for each shard.
+        started: When the run began.
+        examples: Rejected rows that the report quotes for each reason.
+
+    Raises:
+        MlflowException: If MLflow cannot be reached or its database is locked.
+    """
+    connect()
+    experiment, commit = experiment_id(SCORING_EXPERIMENT), git_commit()
+    statistics = _statistics(parameters, summary, outcomes, started)
+    # What fails inside leaves a run that is marked as failed, which no other is compared with.
+    with mlflow.start_run(
+        experiment_id=experiment,
+        run_name=parameters.output_dir.name,
+        tags={
+            "model_uri": parameters.model.uri,
+            "fingerprint": parameters.model.fingerprint,
+            "engine": parameters.model.engine,
+            "precision": parameters.model.precision,
+            "output_dir": str(parameters.output_dir),
+            "prefect_flow_run_id": parameters.flow_run_id,
+            "git_commit": commit,
+        },
+    ) as run:
+        mlflow.log_params(_parameters(parameters))
+        mlflow.log_metrics(statistics.metrics)
+        mlflow.log_artifact(str(parameters.output_dir / "manifest.json"))
+        mlflow.log_dict(statistics.model_dump(mode="json"), STATISTICS_FILE)
+        previous = previous_run(parameters.output_dir)
+        page, trouble = _report(parameters, outcomes, statistics, previous, commit, examples)
+        if page:
+            mlflow.log_text(page, REPORT)
+        if trouble:
+            logger.warning("%s", trouble)
+            mlflow.set_tag("report_error", trouble)
+    run_id = str(run.info.run_id)
+    return LoggedRun(
+        run_id=run_id,
+        report_url=report_url(experiment, run_id, REPORT) if page else "",
+        report_error=trouble,
+        statistics=statistics,
+        previous=previous,
+    )
+
+
+def _statistics(
+    parameters: ScoringParameters,
+    summary: Mapping[str, Any],
+    outcomes: Sequence[ShardOutcome],
+    started: datetime,
+) -> RunStatistics:
+    scores = [outcome.record.scores for outcome in outcomes if outcome.record is not None]
+    return RunStatistics(
+        started=started,
+        model_uri=parameters.model.uri,
+        engine=summary["engine"],
+        metrics=dict(_metrics(summary)),
+        labels=summary["labels"],
+        languages=summary["languages"],
+        reasons=summary["rejected_because"],
+        scores=tuple(map(sum, zip(*scores, strict=True))),
+    )
+
+
+def _metrics(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    for name, value in fields.items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{prefix}{name}", float(value)
+        elif name == "model_calls_avoided":
+            yield from _metrics(value, prefix=f"{name}_by_")
+
+
+def _parameters(parameters: ScoringParameters) -> dict[str, Any]:
+    language = parameters.rows.language.model_dump(mode="json")
+    return (
+        parameters.rows.model_dump(mode="json", exclude={"language"})
+        | {f"language_{name}": value for name, value in language.items()}
+        | parameters.model_dump(
+            mode="json", include={"shard_rows", "use_cache", "batch_tokens", "workers"}
+        )
+    )
+
+
+def _report(
+    parameters: ScoringParameters,
+    outcomes: Sequence[ShardOutcome],
+    statistics: RunStatistics,
+    previous: RunStatistics | None,
+    commit: str,
+    examples: int,
+) -> tuple[str, str]:
+    """Return the page, or an empty string, and what went wrong with it, in one line."""
+    try:
+        quoted, trouble = _examples(parameters, outcomes, statistics, examples)
+        page = scoring_page(
+            ScoringRun(
+                parameters=parameters,
+                outcomes=outcomes,
+                statistics=statistics,
+                previous=previous,
+                trained=trained_distribution(parameters.model.uri),
+                git_commit=commit,
+                examples=quoted,
+                trouble=trouble,
+            )
+        )
+        return render(page), f"report: {trouble}" if trouble else ""
+    except Exception as error:  # noqa: BLE001 -- whatever stops the page must not cost the record
+        return "", missing_report_reason(error)
+
+
+def _examples(
+    parameters: ScoringParameters,
+    outcomes: Sequence[ShardOutcome],
+    statistics: RunStatistics,
+    examples: int,
+) -> tuple[dict[str, list[Example]], str]:
+    try:
+        return rejected_examples(parameters, outcomes, reasons_shown(statistics), examples), ""
+    except DataError as error:
+        return {}, str(error)

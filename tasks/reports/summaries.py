@@ -1,0 +1,120 @@
+"""Summaries of runs: Markdown for Prefect artifacts, and the table of an end-to-end run."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tasks.common.console import print_table
+from tasks.common.markdown import markdown_table
+from tasks.common.settings import REPOSITORY, get_settings
+from tasks.reports import formatting as words
+from tasks.reports.types import TEST_METRICS, LoggedReport, LoggedRun, Metric, scoring_metrics
+from tasks.tracking.names import FINETUNED_MODEL, PIPELINE_MODEL
+
+_KEY_METRICS = scoring_metrics(
+    "rows_in",
+    "scored",
+    "rejected",
+    "accuracy",
+    "model_calls",
+    "cache_hits",
+    "shards_skipped",
+    "shards_failed",
+    "seconds_saved",
+    "rows_per_second",
+    "seconds",
+)
+
+_OVERVIEW = {
+    "test_accuracy": "test accuracy",
+    "finetuned_model": FINETUNED_MODEL,
+    "inference_pipeline_model": PIPELINE_MODEL,
+    "rows_in": "rows in",
+    "scored": "rows scored",
+    "rejected": "rows rejected",
+    "cache_hits": "served from the cache",
+    "shards_skipped": "shards done before",
+    "output_dir": "output folder",
+}
+
+
+def scoring_markdown(summary: dict[str, Any], logged: LoggedRun | None) -> str:
+    """Return the key metrics of a run beside those of the run before it, as Markdown."""
+    before = logged.previous.metrics if logged and logged.previous else {}
+    rows = [
+        (metric.label, *_compared(metric, summary, before))
+        for metric in _KEY_METRICS
+        if metric.key in summary
+    ]
+    lines = ["# Scored shards", "", f"{summary['model_uri']} on {summary['engine']}", ""]
+    lines += [markdown_table(("", "this run", "previous run"), rows, numbers=True), ""]
+    if summary["engine_fallback"]:
+        lines += [f"Another engine answers: {summary['engine_fallback']}", ""]
+    for shard, error in list(summary["failures"].items())[:1]:
+        lines += [f"The first failure: {shard}: {error}", ""]
+    for fact in _left_out(summary):
+        lines += [fact, ""]
+    if logged is None:
+        lines.append("MLflow has no record of this run.")
+    else:
+        lines += [logged.report_error, ""] if logged.report_error else []
+        if logged.report_url:
+            lines.append(f"[Report in MLflow]({logged.report_url})")
+    return "\n".join(lines)
+
+
+def _left_out(summary: dict[str, Any]) -> Iterator[str]:
+    """Yield what a run did not score, and why."""
+    if left := summary["left_because"]:
+        counts = ", ".join(f"{reason}: {count}" for reason, count in left.items())
+        yield f"{summary['shards_left']} shards were left out ({counts})."
+    if settling := summary["files_settling"]:
+        yield f"{len(settling)} files changed a moment ago and are left for the next run."
+    if removed := summary["files_removed"]:
+        yield f"{len(removed)} files are gone whose rows are in the output; see the manifest."
+
+
+def training_markdown(logged: LoggedReport, *, reused: bool) -> str:
+    """Return the test metrics of a model beside those of the training before it, as Markdown."""
+    rows = [
+        (metric.name, *_compared(metric, logged.metrics, logged.previous))
+        for metric in TEST_METRICS
+    ]
+    lines = ["# Trained classifier", "", f"MLflow run {logged.run_id}", ""]
+    lines += ["The model of an earlier run was taken: all is equal.", ""] if reused else []
+    lines += [markdown_table(("", "this run", "previous run"), rows, numbers=True), ""]
+    lines += [logged.trouble, ""] if logged.trouble else []
+    lines += [f"[Report in MLflow]({logged.url})"] if logged.url else []
+    return "\n".join(lines)
+
+
+def _compared(
+    metric: Metric, now: Mapping[str, Any], before: Mapping[str, float]
+) -> tuple[str, str]:
+    return words.shown(now.get(metric.key), metric.form), words.shown(
+        before.get(metric.key), metric.form
+    )
+
+
+def print_overview(report: dict[str, Any]) -> None:
+    """Print the metrics of an end-to-end run and the commands that open the user interfaces.
+
+    Args:
+        report: What `end_to_end` returns; parts may be missing.
+    """
+    from tasks.tracking.registry import describe_aliases
+
+    shown = {label: report[name] for name, label in _OVERVIEW.items() if name in report}
+    for name in (FINETUNED_MODEL, PIPELINE_MODEL):
+        if name in shown:
+            shown[name] = f"{shown[name]} {describe_aliases(shown[name])}"
+    shown |= {
+        "look at the models": f"{_home_prefix()}make mlflow-ui",
+        "look at the runs": f"{_home_prefix()}make prefect-ui",
+    }
+    print_table("End to end", shown)
+
+
+def _home_prefix() -> str:
+    root = get_settings().root
+    return "" if root == REPOSITORY / "var" else f"MILLSTREAM_HOME={shlex.quote(str(root))} "

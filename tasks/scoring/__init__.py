@@ -1,0 +1,1 @@
+"""Score files shard after shard: find, plan, fan out, publish, check."""

@@ -1,0 +1,145 @@
+"""The files to score: found, fetched and named."""
+
+import glob
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from pydantic import SecretStr
+
+from tasks.common.errors import DataError, ParameterError
+from tasks.common.settings import get_settings
+from tasks.common.urls import is_url, path_of, public
+from tasks.ingestion.download import fetch
+from tasks.ingestion.formats import EXPECTED, format_of, stem_of
+from tasks.scoring.types import InputFile
+
+_ID_CHARACTERS = 50  # of a file's name; each may take 4 bytes, and file names end at 255
+
+
+def check_given(inputs: Sequence[str]) -> None:
+    """Check that there is an input.
+
+    Raises:
+        ParameterError: If there is none, or an empty one.
+    """
+    if not inputs or "" in inputs:
+        raise ParameterError("inputs: none given; expected files, folders, glob patterns or URLs")
+
+
+def find(
+    inputs: Sequence[str], output_dir: Path, *, allow_empty: bool = False
+) -> tuple[InputFile, ...]:
+    """Return the files that `inputs` mean, sorted by place, and after them the URLs.
+
+    Args:
+        inputs: Files, folders (their tables, but neither those of subfolders nor hidden ones),
+            glob patterns and http(s) URLs.
+        output_dir: Runs with another one do not share a download.
+        allow_empty: Whether a folder without a table, or a pattern without a match, is no error.
+
+    Raises:
+        ParameterError: If there is no input, or an empty one.
+        DataError: If an input brings no file, or a file of another kind is named.
+    """
+    check_given(inputs)
+    urls = sorted({text for text in inputs if is_url(text)})
+    places = [text for text in inputs if not is_url(text)]
+    paths = sorted({path.resolve() for text in places for path in _files_of(text, allow_empty)})
+    for url in urls:
+        if format_of(path_of(url)) is None:
+            raise DataError(f"{public(url)}: unknown kind of file; expected {EXPECTED}")
+    return (
+        *(InputFile(id=_id_of(str(path), path.name), path=path, name=str(path)) for path in paths),
+        *(_remote(url, output_dir) for url in urls),
+    )
+
+
+def is_gone(source: str) -> bool:
+    """Return whether a file that was read once is no longer there; nobody looks for a URL.
+
+    One that cannot be looked for, as on a server that does not answer, counts as there.
+    """
+    try:
+        return not is_url(source) and not Path(source).exists()
+    except OSError:
+        return False
+
+
+def download(file: InputFile) -> None:
+    """Bring a file that has a URL to this machine; what broke before goes on.
+
+    Raises:
+        DownloadError: If the transfer failed.
+    """
+    if file.url is not None:
+        fetch(file.url.get_secret_value(), file.path)
+
+
+@contextmanager
+def downloads_removed(output_dir: Path) -> Iterator[None]:
+    """Remove at the end of the block what this process downloaded for an output folder."""
+    try:
+        yield
+    finally:
+        shutil.rmtree(_downloads(output_dir), ignore_errors=True)
+
+
+def _downloads(output_dir: Path) -> Path:
+    key = hashlib.sha256(os.fsencode(output_dir)).hexdigest()[:16]
+    return get_settings().data / "downloads" / "scoring" / f"{key}-{os.getpid()}"
+
+
+def settled(files: Sequence[InputFile], seconds: int) -> tuple[InputFile, ...]:
+    """Return the files that nobody is writing: those that did not change for so many seconds.
+
+    URLs count as settled, and so do files that are missing by now: whoever reads one tells.
+    """
+    latest = time.time() - seconds
+    return tuple(file for file in files if not seconds or file.url or _changed(file.path) <= latest)
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # removed meanwhile, or a link that leads nowhere
+        return 0
+
+
+def _files_of(text: str, allow_empty: bool) -> Iterator[Path]:
+    path = Path(text).expanduser()
+    may_be_empty = allow_empty and (path.is_dir() or glob.has_magic(text))
+    if path.is_dir():
+        # Hidden files, as macOS and editors leave them, are left out, as glob patterns do.
+        visible = [file for file in path.iterdir() if not file.name.startswith(".")]
+        # A link that leads nowhere is a file that is missing.
+        found = [file for file in visible if not file.is_dir() and format_of(file.name)]
+    elif path.is_file():
+        found = [path]
+    else:
+        found = [Path(name) for name in glob.glob(str(path), recursive=True)]  # noqa: PTH207
+        found = [file for file in found if file.is_file()]
+    for file in found:
+        if format_of(file.name) is None:
+            raise DataError(f"{file}: unknown kind of file; expected {EXPECTED}")
+    if not found and not may_be_empty:
+        raise DataError(f"inputs: {public(text)!r} brings no file; expected {EXPECTED}")
+    yield from found
+
+
+def _remote(url: str, output_dir: Path) -> InputFile:
+    name = PurePosixPath(path_of(url)).name
+    path = _downloads(output_dir) / hashlib.sha256(url.encode()).hexdigest()[:16] / name
+    # What the address held the last time may not be what it holds now.
+    path.unlink(missing_ok=True)
+    return InputFile(id=_id_of(url, name), path=path, name=public(url), url=SecretStr(url))
+
+
+def _id_of(place: str, name: str) -> str:
+    # Files of one name in two folders are two files.
+    digest = hashlib.sha256(os.fsencode(place)).hexdigest()[:8]
+    return f"{stem_of(name)[:_ID_CHARACTERS]}-{digest}"

@@ -1,0 +1,169 @@
+"""Which ranges of which files are to be scored, which are done, and what is left of others."""
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+
+from tasks.ingestion.formats import Survey
+from tasks.output.folder import STAGING, writing_to
+from tasks.output.records import (
+    FOLDERS,
+    RANGE_CHANGED,
+    Shard,
+    ShardRecord,
+    read_record,
+    record_path,
+    table_path,
+    why_to_score,
+)
+from tasks.scoring.inputs import is_gone
+from tasks.scoring.previous_failures import EarlierRuns, earlier_runs
+from tasks.scoring.types import InputFile, PlannedShard, ScoringParameters, Surveyed
+
+logger = logging.getLogger(__name__)
+
+
+def plan(surveys: Sequence[Surveyed], parameters: ScoringParameters) -> tuple[PlannedShard, ...]:
+    """Return the shards of all readable files, in order, and why each has to be scored, if so.
+
+    Nothing is written; every finished shard's files are read, for their digests.
+
+    Raises:
+        ParameterError: If only what failed is asked for, and the folder holds no earlier run, or
+            a damaged manifest.
+    """
+    earlier = earlier_runs(parameters.output_dir) if parameters.only_failed else None
+    files = (
+        ranges(surveyed.file, surveyed.survey, parameters.shard_rows)
+        for surveyed in surveys
+        if surveyed.survey is not None
+    )
+    planned = tuple(shard for shards in files for shard in _planned(shards, parameters, earlier))
+    reasons = Counter(shard.why or shard.left or "done" for shard in planned)
+    logger.info("%d shards: %s", len(planned), dict(reasons))
+    return planned
+
+
+def ranges(file: InputFile, survey: Survey, shard_rows: int) -> Iterator[Shard]:
+    """Yield the shards of a file: `shard_rows` rows each, and one if there is no row."""
+    for number, first in enumerate(range(1, max(survey.rows, 1) + 1, shard_rows), start=1):
+        yield Shard(
+            id=f"{file.id}-{number:05}",
+            file_id=file.id,
+            source=file.name,
+            sha256=survey.sha256,
+            first_row=first,
+            rows=min(shard_rows, survey.rows - first + 1),
+        )
+
+
+def clear_leftovers(planned: Sequence[PlannedShard], output_dir: Path) -> None:
+    """Remove what killed runs left, and shards that the files of this run no longer have.
+
+    Shards of other files stay: they belong to other runs. So do those of a file of which this run
+    leaves some out, and with them the way that it was cut. The caller holds the folder.
+
+    Args:
+        planned: The shards of this run.
+        output_dir: Folder of the output.
+
+    Raises:
+        OutputError: If the folder may not be written.
+    """
+    keep = {shard.shard.id for shard in planned}
+    files = {shard.shard.file_id for shard in planned}
+    files -= {shard.shard.file_id for shard in planned if shard.left}
+    with writing_to(output_dir):
+        for draft in chain(
+            output_dir.glob(".*.draft"),
+            output_dir.glob("*/.*.draft"),
+            output_dir.glob(f"{STAGING}/*"),
+        ):
+            draft.unlink()
+        superseded = sorted(_shards_in(output_dir, files) - keep)
+        for shard_id in superseded:
+            # The record first: without it, the rest does not count.
+            record_path(output_dir, shard_id).unlink(missing_ok=True)
+            for folder in FOLDERS:
+                table_path(output_dir, folder, shard_id).unlink(missing_ok=True)
+    if superseded:
+        logger.info("removed %d shards that the input no longer has", len(superseded))
+
+
+def removed_files(output_dir: Path, files: Sequence[InputFile]) -> tuple[str, ...]:
+    """Return the names of files that an output has shards of, and that are gone.
+
+    Args:
+        output_dir: The output.
+        files: Those that are there; the others are looked for.
+    """
+    known = {file.id for file in files}
+    shards = {_file_id(path.stem): path.stem for path in (output_dir / "records").glob("*.json")}
+    sources = set()
+    for file_id, shard_id in shards.items():
+        if file_id not in known:
+            with suppress(ValueError):  # a damaged record does not say
+                record = read_record(output_dir, shard_id)
+                sources |= {record.shard.source} if record else set()
+    return tuple(sorted(s for s in sources if is_gone(s)))
+
+
+def _planned(
+    shards: Iterable[Shard], parameters: ScoringParameters, earlier: EarlierRuns | None
+) -> list[PlannedShard]:
+    """Plan the shards of a file."""
+    folder, model = parameters.output_dir, parameters.model
+    found = [
+        (shard, *why_to_score(folder, shard, model.fingerprint, parameters.rows))
+        for shard in shards
+    ]
+    if earlier is not None:
+        return _planned_again(found, earlier)
+    unasked = "" if parameters.resume else "resume is false"
+    return [
+        PlannedShard(shard=shard, why=why or unasked, record=None if why or unasked else record)
+        for shard, why, record in found
+    ]
+
+
+def _planned_again(
+    found: Sequence[tuple[Shard, str, ShardRecord | None]], earlier: EarlierRuns
+) -> list[PlannedShard]:
+    """Plan the shards of a file in a run that is for what failed alone.
+
+    In a file that was cut otherwise before, a shard of now is none of then: some of its rows may be
+    published with another, so that all or none have to be scored.
+    """
+    whole = all(shard.file_id in earlier.failed for shard, _, _ in found)
+    cut_otherwise = not whole and any(
+        (record.shard.first_row, record.shard.rows) != (shard.first_row, shard.rows)
+        for shard, _, record in found
+        if record is not None
+    )
+    planned = []
+    for shard, why, record in found:
+        again = earlier.why_again(shard, record)
+        if again and not cut_otherwise:
+            planned.append(PlannedShard(shard=shard, why=again))
+        else:
+            left = RANGE_CHANGED if why and again else why
+            planned.append(
+                PlannedShard(shard=shard, why="", left=left, record=None if why else record)
+            )
+    return planned
+
+
+def _shards_in(output_dir: Path, file_ids: set[str]) -> set[str]:
+    """Return the ids of the shards of these files of which anything is there."""
+    found = chain.from_iterable(
+        (output_dir / folder).glob("*.*") for folder in ("records", *FOLDERS)
+    )
+    return {path.stem for path in found if _file_id(path.stem) in file_ids}
+
+
+def _file_id(shard_id: str) -> str:
+    return re.sub(r"-\d{5,}$", "", shard_id)

@@ -1,0 +1,140 @@
+"""Scoring files with a registered pipeline, shard after shard, as Prefect tasks."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prefect import task
+
+from tasks.common.errors import DataError
+from tasks.common.task_errors import (
+    RETRY_BUSY_MLFLOW,
+    RETRY_FILE_ACCESS,
+    RETRY_LONG_WORK,
+    RETRY_ONCE,
+    redacted_errors,
+)
+from tasks.ingestion.formats import Survey
+from tasks.output.records import RESERVED_COLUMNS, RowParameters, Shard, ShardRecord
+from tasks.scoring.types import (
+    FoundInputs,
+    InputFile,
+    PlannedShard,
+    ScoringModel,
+    ScoringParameters,
+    ShardOutcome,
+    Surveyed,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+@task(name="identify model", **RETRY_BUSY_MLFLOW)
+def identify_model(model_uri: str) -> ScoringModel:
+    """Return the version that an alias means now, so that all shards use that one."""
+    from tasks.scoring.scoring_model import identify
+
+    return identify(model_uri)
+
+
+@task(name="find inputs", **RETRY_LONG_WORK)
+def find_inputs(
+    inputs: tuple[str, ...], output_dir: Path, *, settle_seconds: int, allow_empty: bool
+) -> FoundInputs:
+    """List the files to score, those that are left for later, and those that are gone."""
+    from tasks.scoring.inputs import find, settled
+    from tasks.scoring.planning import removed_files
+
+    found = find(inputs, output_dir, allow_empty=allow_empty)
+    files = settled(found, settle_seconds)
+    if not files and not allow_empty:
+        raise DataError(
+            f"inputs: all {len(found)} files changed in the last {settle_seconds} s; expected one "
+            "that settled, or allow_empty"
+        )
+    ids = {file.id for file in files}
+    return FoundInputs(
+        files=files,
+        settling=tuple(file.name for file in found if file.id not in ids),
+        removed=removed_files(output_dir, found),
+    )
+
+
+@task(
+    name="survey input",
+    task_run_name="survey {file.id}",
+    **RETRY_FILE_ACCESS,
+)
+def survey_input(file: InputFile, rows: RowParameters) -> Survey:
+    """Read a file once, for its digest, its number of rows and the types of its columns.
+
+    A URL is downloaded before.
+    """
+    from tasks.ingestion.table_reader import survey
+    from tasks.scoring.inputs import download
+
+    download(file)
+    required = {rows.text_column, rows.label_column or rows.text_column}
+    with redacted_errors(file.name):
+        return survey(file.path, required, RESERVED_COLUMNS, texts={rows.text_column})
+
+
+@task(name="plan shards", **RETRY_ONCE)
+def plan_shards(
+    surveys: tuple[Surveyed, ...], parameters: ScoringParameters
+) -> tuple[PlannedShard, ...]:
+    """Cut the files into ranges of rows and tell which of them are done already."""
+    from tasks.scoring.planning import plan
+
+    return plan(surveys, parameters)
+
+
+@task(
+    name="score shard",
+    task_run_name="score {shard.id}",
+    **RETRY_FILE_ACCESS,
+)
+def score_shard(shard: Shard, staged: Path, parameters: ScoringParameters) -> ShardRecord:
+    """Score a range of rows and publish its predictions, its rejects and its record."""
+    from tasks.scoring.shard_scorer import score
+
+    with redacted_errors(shard.id):
+        return score(shard, staged, parameters)
+
+
+@task(name="prove completeness", **RETRY_ONCE)
+def prove_complete(
+    surveys: tuple[Surveyed, ...],
+    outcomes: tuple[ShardOutcome, ...],
+    parameters: ScoringParameters,
+) -> None:
+    """Read from the published files that every row of the input is there once."""
+    from tasks.scoring.completeness import prove
+
+    prove(surveys, outcomes, parameters)
+
+
+@task(name="publish summary", **RETRY_ONCE)
+def publish_summary(
+    parameters: ScoringParameters,
+    inputs: FoundInputs,
+    outcomes: tuple[ShardOutcome, ...],
+    started: datetime,
+) -> dict[str, Any]:
+    """Sum up the shards; write `manifest.json` and print a table."""
+    from tasks.scoring.summary import publish
+
+    return publish(parameters, inputs, outcomes, started)
+
+
+@task(name="report dry run", **RETRY_ONCE)
+def report_dry_run(
+    surveys: tuple[Surveyed, ...],
+    planned: tuple[PlannedShard, ...],
+    parameters: ScoringParameters,
+) -> dict[str, Any]:
+    """Tell what a run would do, without writing anything."""
+    from tasks.scoring.dry_run import forecast
+
+    return forecast(surveys, planned, parameters)

@@ -1,0 +1,72 @@
+"""Whether a run that ended is a success: what was allowed to fail, and what did."""
+
+import logging
+from typing import Any, cast
+
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled
+
+from tasks.common.errors import OutputInUseError, ShardsFailedError, TrackingError
+
+
+def raise_if_failed(
+    summary: dict[str, Any], *, max_failed_shards: int, max_rejected_fraction: float
+) -> None:
+    """Fail the run if more went wrong than was allowed; what was published stays.
+
+    Args:
+        summary: What `tasks.scoring.summary.summarise` returned.
+        max_failed_shards: Shards, or files that cannot be read, that may fail.
+        max_rejected_fraction: Share of the rows that may be rejected.
+
+    Raises:
+        ShardsFailedError: If so.
+    """
+    failures = summary["failures"]
+    if len(failures) > max_failed_shards:
+        shard, error = next(iter(failures.items()))
+        raise ShardsFailedError(
+            f"{len(failures)} of {summary['shards_total']} shards failed; "
+            f"the first, {shard}: {error}"
+        )
+    rows, rejected = summary["rows_in"], summary["rejected"]
+    if rejected > max_rejected_fraction * rows:
+        reason = next(iter(summary["rejected_because"]))
+        raise ShardsFailedError(
+            f"{rejected} of {rows} rows were rejected, most of them for {reason!r}; "
+            f"expected at most {max_rejected_fraction:.2%}"
+        )
+
+
+def raise_if_unrecorded(logged: State[Any]) -> None:
+    """Fail the run if MLflow did not take its record.
+
+    Args:
+        logged: The last state of the task that logs it.
+
+    Raises:
+        TrackingError: If that failed.
+    """
+    if logged.is_completed():
+        return
+    error = logged.result(raise_on_failure=False)
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    raise TrackingError(
+        f"everything is published, but MLflow has no record of this run ({reason}); "
+        "run the same command again to make one"
+    )
+
+
+def cancelled(error: OutputInUseError) -> dict[str, Any]:
+    """Return what ends a flow as cancelled, because another run holds its output folder.
+
+    It is a state, which Prefect keeps for itself, whatever its type says here: a caller of the
+    flow gets the error, and an automation that tells of failures stays silent.
+    """
+    logging.getLogger("prefect.flow_runs").addFilter(_is_no_end_of_a_process)
+    return cast("dict[str, Any]", Cancelled(message=str(error), data=error))
+
+
+def _is_no_end_of_a_process(record: logging.LogRecord) -> bool:
+    """Drop the traceback by which Prefect ends the process of a flow that is cancelled."""
+    return not record.getMessage().startswith("Engine execution exited with unexpected exception")

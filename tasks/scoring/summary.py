@@ -1,0 +1,154 @@
+"""What a scoring run did: summed up, printed, and kept as a manifest."""
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from tasks.common.console import print_table
+from tasks.common.counting import add_counts, count_values
+from tasks.common.files import published_file
+from tasks.output.folder import writing_to
+from tasks.output.records import ShardRecord
+from tasks.scoring.previous_failures import still_failed
+from tasks.scoring.types import FoundInputs, ScoringModel, ScoringParameters, ShardOutcome
+
+_SHOWN = 10
+
+
+def publish(
+    parameters: ScoringParameters,
+    inputs: FoundInputs,
+    outcomes: Sequence[ShardOutcome],
+    started: datetime,
+) -> dict[str, Any]:
+    """Write `manifest.json`, print a table, and return the summary.
+
+    Args:
+        parameters: What the shards were scored with.
+        inputs: The files that were found, settling and gone.
+        outcomes: One for each shard, failed ones included.
+        started: When the run began.
+
+    Raises:
+        OutputError: If the output folder cannot be written.
+    """
+    seconds = (datetime.now(UTC) - started).total_seconds()
+    summary = summarise(parameters, outcomes, seconds=seconds) | {
+        "files_settling": list(inputs.settling),
+        "files_removed": list(inputs.removed),
+    }
+    manifest = {
+        "summary": summary,
+        "parameters": parameters.model_dump(mode="json"),
+        "shards": [outcome.model_dump(mode="json") for outcome in outcomes],
+        "still_failed": [
+            failure.model_dump(mode="json")
+            for failure in still_failed(parameters.output_dir, outcomes)
+        ],
+    }
+    with (
+        writing_to(parameters.output_dir),
+        published_file(parameters.output_dir / "manifest.json") as draft,
+    ):
+        draft.write_text(json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8")
+    print_table("Scored shards", _shortened(summary))
+    return summary
+
+
+def summarise(
+    parameters: ScoringParameters, outcomes: Sequence[ShardOutcome], *, seconds: float
+) -> dict[str, Any]:
+    """Return the sums over the shards that are published, and what this run saved.
+
+    `shards_done` are all that are published, `shards_skipped` those of them that an earlier run
+    did; rows, labels, languages and reasons are those of the shards done. `model_calls`,
+    `cache_hits` and what was avoided are those of this run; `cache_hits` are the rows that
+    another row or run had paid for.
+
+    Args:
+        parameters: What the shards were scored with.
+        outcomes: One for each shard, failed ones included.
+        seconds: Wall time of the run.
+    """
+    done = [outcome.record for outcome in outcomes if outcome.record is not None]
+    skipped = [o.record for o in outcomes if o.record is not None and o.skipped]
+    own = [o.record for o in outcomes if o.record is not None and not o.skipped]
+    avoided = {
+        "deduplication": _sum(own, "repeated"),
+        "cache": _sum(own, "cached"),
+        "resume": _sum(skipped, "scored"),
+    }
+    labelled = _sum(done, "labelled")
+    summary = {
+        "output_dir": str(parameters.output_dir),
+        "model_uri": parameters.model.uri,
+        "engine": _engine(parameters.model),
+        "engine_fallback": parameters.model.fallback,
+        "rows_in": _sum(done, "rows_in"),
+        "scored": _sum(done, "scored"),
+        "rejected": _sum(done, "rejected"),
+        "rows_failed": sum(outcome.rows_failed for outcome in outcomes),
+        "cache_hits": avoided["deduplication"] + avoided["cache"],
+        "model_calls": _sum(own, "model_calls"),
+        "model_calls_avoided": avoided,
+        "seconds_saved": _seconds_saved(own, done, sum(avoided.values())),
+        "shards_total": len(outcomes),
+        "shards_done": len(done),
+        "shards_skipped": len(skipped),
+        "shards_failed": sum(bool(outcome.error) for outcome in outcomes),
+        "shards_left": sum(bool(outcome.left) for outcome in outcomes),
+        "left_because": count_values(outcome.left for outcome in outcomes if outcome.left),
+        "scored_because": count_values(outcome.why for outcome in outcomes if outcome.why),
+        "labels": add_counts(record.labels for record in done),
+        "languages": add_counts(record.languages for record in done),
+        "rejected_because": add_counts(record.reasons for record in done),
+        "failures": {outcome.id: outcome.error for outcome in outcomes if outcome.error},
+        "cache_failures": _sum(own, "cache_failures"),
+        "retried": _sum(own, "retried"),
+        "seconds": round(seconds, 3),
+        "rows_per_second": round(_sum(own, "rows_in") / seconds, 1) if seconds else 0.0,
+    }
+    if labelled:
+        summary["labelled"] = labelled
+        summary["unknown_labels"] = _sum(done, "unknown_labels")
+        summary["accuracy"] = _sum(done, "correct") / labelled
+    return summary
+
+
+def _engine(model: ScoringModel) -> str:
+    return f"{model.engine} {model.precision} on {model.device}"
+
+
+def _shortened(summary: dict[str, Any]) -> dict[str, Any]:
+    """Leave out all but a few of many failures and files; the manifest has them all."""
+    failures = list(summary["failures"].items())
+    more = len(failures) - _SHOWN
+    shown = dict(failures[:_SHOWN]) | ({"more": more} if more > 0 else {})
+    files = {name: _first_of(summary[name]) for name in ("files_settling", "files_removed")}
+    return summary | files | {"failures": shown}
+
+
+def _first_of(names: list[str]) -> list[str]:
+    more = len(names) - _SHOWN
+    return [*names[:_SHOWN], *([f"{more} more"] if more > 0 else [])]
+
+
+def seconds_a_call(records: Iterable[ShardRecord]) -> float | None:
+    """Return the measured time that a text takes in the model, or None if none went through."""
+    records = list(records)
+    calls = _sum(records, "model_calls")
+    return sum(record.model_seconds for record in records) / calls if calls else None
+
+
+def _seconds_saved(
+    own: Sequence[ShardRecord], done: Sequence[ShardRecord], avoided: int
+) -> float | None:
+    """Return the time that avoided calls would have taken; None if no call was ever measured."""
+    # As this run measured it, else as the runs did whose shards it found.
+    measured = seconds_a_call(own) or seconds_a_call(done)
+    return None if measured is None else round(measured * avoided, 6)
+
+
+def _sum(records: Iterable[ShardRecord], field: str) -> int:
+    return sum(getattr(record.counts, field) for record in records)

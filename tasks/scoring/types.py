@@ -1,0 +1,162 @@
+"""What passes between the tasks of a scoring run: small, frozen, and free of rows."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from pyfunc.batching import DEFAULT_BATCH_TOKENS
+from pyfunc.spec import EngineName, Precision
+from tasks.ingestion.formats import Survey
+from tasks.output.records import RowParameters, Shard, ShardRecord
+
+
+class ScoringModel(BaseModel):
+    """The pipeline version that answers.
+
+    Attributes:
+        uri: `models:/<name>/<number>`, which cannot come to mean another.
+        fingerprint: Digest of all that can change its answers.
+        labels: The labels that it answers with, in the order of their ids.
+        engine: What computes the transformer on this machine.
+        precision: Number format of its matrix products.
+        device: `cpu` or `cuda`.
+        fallback: Why not the engine and precision that it was built for; empty if they do.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    uri: str
+    fingerprint: str
+    labels: tuple[str, ...]
+    engine: EngineName
+    precision: Precision
+    device: str
+    fallback: str = ""
+
+
+class ScoringParameters(BaseModel):
+    """How a run scores.
+
+    Attributes:
+        model: What answers.
+        output_dir: Folder of `predictions/`, `rejected/`, `records/` and `manifest.json`.
+        rows: The parameters that can change what is written for a row.
+        shard_rows: Rows of a shard at most.
+        use_cache: Whether answers are looked up and stored.
+        batch_tokens: Padded tokens that go through the transformer at once, at most.
+        workers: Shards that are scored at the same time.
+        resume: Whether shards that are done are left as they are.
+        only_failed: Whether shards are left out that neither failed in the run before nor have
+            rejected rows.
+        flow_run_id: The Prefect flow run, or an empty string outside of one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: ScoringModel
+    output_dir: Path
+    rows: RowParameters = RowParameters()
+    shard_rows: Annotated[int, Field(ge=1)] = 2_000
+    use_cache: bool = True
+    batch_tokens: Annotated[int, Field(ge=1)] = DEFAULT_BATCH_TOKENS
+    workers: Annotated[int, Field(ge=1)] = 2
+    resume: bool = True
+    only_failed: bool = False
+    flow_run_id: str = ""
+
+
+class InputFile(BaseModel):
+    """A file to score.
+
+    Attributes:
+        id: Made from its name and place, so that it is stable and unique.
+        path: Where it is on this machine, or will be once it is downloaded.
+        name: What is shown of it: its path, or its URL without secrets.
+        url: Where it is downloaded from, if it is.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    path: Path
+    name: str
+    url: SecretStr | None = None
+
+
+class FoundInputs(BaseModel):
+    """What there is to score.
+
+    Attributes:
+        files: The files, sorted by place, and after them the URLs.
+        settling: Names of files that changed a moment ago and are left for the next run.
+        removed: Names of files that are in the output and are gone since.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    files: tuple[InputFile, ...]
+    settling: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+class Surveyed(BaseModel):
+    """A file after its survey.
+
+    Attributes:
+        file: The file.
+        survey: What its reading told; none if it failed.
+        error: Why it cannot be read at all, or an empty string.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: InputFile
+    survey: Survey | None = None
+    error: str = ""
+
+
+class PlannedShard(BaseModel):
+    """A shard and what is to be done with it.
+
+    Attributes:
+        shard: The range of rows.
+        why: Why it has to be scored; empty if it is done or left out.
+        left: Why it is left out although it is not done.
+        record: Its record, if it is done.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shard: Shard
+    why: str
+    left: str = ""
+    record: ShardRecord | None = None
+
+
+class ShardOutcome(BaseModel):
+    """What became of a shard, or of a file that cannot be read.
+
+    Attributes:
+        id: The shard's, or the file's.
+        file_id: The file's.
+        source: The file's name.
+        record: Its record; none if it failed or was left out.
+        skipped: Whether an earlier run did it.
+        why: Why this run scored it.
+        left: Why it was left out although it is not done.
+        error: Why it failed.
+        rows_failed: Rows that it has and that are not published because it failed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    file_id: str
+    source: str
+    record: ShardRecord | None = None
+    skipped: bool = False
+    why: str = ""
+    left: str = ""
+    error: str = ""
+    rows_failed: int = 0

@@ -1,0 +1,1 @@
+"""MLflow: runs, logged models and the model registry."""

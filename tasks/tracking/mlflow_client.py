@@ -1,0 +1,150 @@
+"""MLflow: the connection, experiments, and what every run records about its origin."""
+
+import json
+import logging
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import urlsplit
+
+import mlflow
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from tasks.common.errors import MillstreamError
+from tasks.common.settings import REPOSITORY, get_settings
+from tasks.common.task_errors import class_and_line
+
+SERVER_SCHEMES = ("http", "https", "databricks")
+
+RECORDED_PACKAGES = (
+    "diskcache",
+    "gcld3",
+    "mlflow",
+    "nncf",
+    "openvino",
+    "pandas",
+    "prefect",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+
+
+def connect() -> MlflowClient:
+    """Point MLflow at the settings' server or database and return a client."""
+    settings = get_settings()
+    # They narrate the making of a new database, and each model that is looked at.
+    for name in ("alembic", "mlflow.pyfunc", "mlflow.transformers"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # It logs the whole traceback of every error that it raises as well.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    mlflow.set_tracking_uri(settings.tracking_uri)
+    client = MlflowClient()
+    if urlsplit(settings.tracking_uri).scheme not in SERVER_SCHEMES:
+        settings.root.mkdir(parents=True, exist_ok=True)
+        # Processes that open a new database at once crash in its migration.
+        with FileLock(settings.root / "mlflow.lock"):
+            client.search_experiments(max_results=1)
+    return client
+
+
+def experiment_id(name: str) -> str:
+    """Return the id of experiment `name`; a new one keeps its artifacts under `home`."""
+    client = connect()
+    settings = get_settings()
+    settings.root.mkdir(parents=True, exist_ok=True)
+    with FileLock(settings.root / "mlflow.lock"):
+        experiment = client.get_experiment_by_name(name)
+        if experiment is not None:
+            return str(experiment.experiment_id)
+        # On a database MLflow would put artifacts into ./mlruns; a server knows its own place.
+        on_server = urlsplit(settings.tracking_uri).scheme in SERVER_SCHEMES
+        location = None if on_server else (settings.artifacts / name).as_uri()
+        return str(client.create_experiment(name, artifact_location=location))
+
+
+def report_url(experiment: str, run_id: str, report: str) -> str:
+    """Return where MLflow's UI shows an artifact of a run."""
+    return (
+        f"{get_settings().mlflow_url}/#/experiments/{experiment}/runs/{run_id}/artifacts/{report}"
+    )
+
+
+def missing_report_reason(error: Exception) -> str:
+    """Return in one line why a report was not made; raise again what another try may mend."""
+    if isinstance(error, MlflowException) and is_transient(error):
+        raise error
+    if isinstance(error, MillstreamError):
+        return f"report: not made ({error})"
+    return f"report: not made ({class_and_line(error)})"
+
+
+def is_logged(run_id: str, path: str) -> bool:
+    """Return whether a run has an artifact at `path`."""
+    folder = path.rpartition("/")[0] or None
+    try:
+        return path in {file.path for file in connect().list_artifacts(run_id, folder)}
+    except MlflowException as error:
+        if is_transient(error):
+            raise
+        return False  # the run is gone
+
+
+def logged_json(run_id: str, path: str) -> Any:
+    """Return the JSON document that a run has at `path`, or None if it has none."""
+    if not is_logged(run_id, path):
+        return None
+    with TemporaryDirectory(prefix="millstream-") as folder:
+        local = Path(connect().download_artifacts(run_id, path, folder))
+        try:
+            return json.loads(local.read_text(encoding="utf-8"))
+        except ValueError:  # damaged, which is as good as none
+            return None
+
+
+def started_of(run: Run) -> datetime:
+    """Return when a run began."""
+    return datetime.fromtimestamp(run.info.start_time / 1000, UTC)
+
+
+def is_transient(error: MlflowException) -> bool:
+    """Return whether the same call may succeed later, as when the database is locked."""
+    return bool(error.error_code == "TEMPORARILY_UNAVAILABLE")
+
+
+def is_missing(error: MlflowException) -> bool:
+    """Return whether what was asked for is not there, or was deleted."""
+    return bool(error.error_code == "RESOURCE_DOES_NOT_EXIST")
+
+
+def git_commit() -> str:
+    """Return the repository's commit, with `-dirty` for uncommitted changes, or `unknown`."""
+    git = shutil.which("git")
+    if git is None:
+        return "unknown"
+    described = subprocess.run(
+        [git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return described.stdout.strip() or "unknown"
+
+
+def package_versions() -> dict[str, str]:
+    """Return the installed versions of the packages that shape a result."""
+    return {name: version(name) for name in RECORDED_PACKAGES}
+
+
+def pinned(*packages: str) -> list[str]:
+    """Return pip requirements for the installed versions of `packages`."""
+    # A local label such as +cpu names a build that other machines cannot install.
+    return [f"{name}=={version(name).split('+')[0]}" for name in packages]

@@ -1,0 +1,71 @@
+"""Names in MLflow: registered models, experiments, aliases, tags and version URIs."""
+
+import re
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.common.errors import ParameterError
+
+FINETUNED_MODEL = "dl_finetuned_model"
+PIPELINE_MODEL = "inference_pipeline_model"
+
+TRAINING_EXPERIMENT = "train-classifier"
+BUILDING_EXPERIMENT = "build-inference-pipeline"
+SCORING_EXPERIMENT = "score-shards"
+
+# Aliases; `PREVIOUS` is none of MLflow's, and stands for the version that `PREVIOUS_TAG` names.
+CHAMPION: Final = "champion"
+CHALLENGER: Final = "challenger"
+PREVIOUS = "previous"
+
+# On the registered model.
+PREVIOUS_TAG = "previous_champion"
+
+CHAMPION_URI = f"models:/{PIPELINE_MODEL}@{CHAMPION}"
+
+
+class RegisteredModel(BaseModel):
+    """A registered version.
+
+    Attributes:
+        name: The registered model.
+        version: Its number.
+        reused: Whether it had been registered before.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    version: int
+    reused: bool = False
+
+    @property
+    def uri(self) -> str:
+        """The MLflow URI that loads this version: `models:/<name>/<version>`."""
+        return f"models:/{self.name}/{self.version}"
+
+    @classmethod
+    def from_uri(cls, uri: str) -> "RegisteredModel":
+        """Return the version that `models:/<name>/<number>` names."""
+        name, number = uri.removeprefix("models:/").split("/")
+        return cls(name=name, version=int(number))
+
+
+def parse_pipeline_reference(model_uri: str) -> tuple[str, str]:
+    """Return the registered model that a reference to a pipeline names, and the number or alias.
+
+    Args:
+        model_uri: `models:/<name>/<number>`, `models:/<name>@<alias>`, or a number or alias of
+            `inference_pipeline_model`.
+
+    Raises:
+        ParameterError: If it is of another form.
+    """
+    match = re.fullmatch(r"(?:models:/([^/@]+)[/@])?([\w.-]+)", model_uri)
+    if match is None:
+        raise ParameterError(
+            f"model_uri: {model_uri!r}; expected a number, an alias, models:/<name>/<version> or "
+            "models:/<name>@<alias>"
+        )
+    return match.group(1) or PIPELINE_MODEL, match.group(2)

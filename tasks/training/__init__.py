@@ -1,0 +1,1 @@
+"""Fine-tune a base model, evaluate it and log it to MLflow."""

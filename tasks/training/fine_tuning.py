@@ -1,0 +1,131 @@
+"""Fine-tuning: the base model, the checkpoints that a kill leaves, and the training itself."""
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import torch
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+from tasks.common.errors import ModelError
+from tasks.common.progress import shown_progress
+from tasks.dataset.splitting import sample
+from tasks.dataset.types import Split
+from tasks.training.finetuned_model import quiet_transformers
+from tasks.training.mlflow_run import log_model, log_origin, open_run
+from tasks.training.trainer import ClassifierTrainer, CountedSteps, LabelledTokens
+from tasks.training.types import FineTuned, FineTuneParameters
+
+logger = logging.getLogger(__name__)
+
+
+def fine_tune(
+    split: Split, parameters: FineTuneParameters, base: Path, key: str, checkpoints: Path
+) -> FineTuned:
+    """Fine-tune `base` on the train part, log everything to one MLflow run, log the model.
+
+    Args:
+        split: The labelled rows.
+        parameters: All that shapes the result.
+        base: Folder of the base model.
+        key: Digest of the above; equal trainings are found by it.
+        checkpoints: Folder of the checkpoints; what a killed process left there is continued,
+            and it is removed at the end.
+
+    Raises:
+        ModelError: If the base model cannot be trained as a classifier.
+    """
+    rows = sample(pd.read_parquet(split.part("train")), parameters.sample_size, parameters.seed)
+    validation = pd.read_parquet(split.part("validation"))
+    model, tokenizer = _load_base(base, split, parameters)
+    with open_run(checkpoints, key, parameters) as run:
+        trainer = ClassifierTrainer(
+            model,
+            tokenizer,
+            parameters,
+            train=LabelledTokens(rows, split.labels, tokenizer),
+            validation=LabelledTokens(validation, split.labels, tokenizer),
+            checkpoints=checkpoints,
+            run_id=run.info.run_id,
+        )
+        log_origin(split, parameters, rows, bf16=trainer.args.bf16)
+        checkpoint = _last_whole_checkpoint(checkpoints)
+        done = int(checkpoint.rpartition("-")[2]) * parameters.batch_size if checkpoint else 0
+        with shown_progress("training", parameters.epochs * len(rows) - done) as progress:
+            trainer.add_callback(CountedSteps(progress))
+            trained = trainer.train(resume_from_checkpoint=checkpoint)
+        if checkpoint is None:  # else it was measured for a part
+            mlflow.log_metrics(_speed(trained.metrics))
+        model_uri = log_model(model, tokenizer, split, parameters)
+        mlflow.set_tag("model_uri", model_uri)
+    shutil.rmtree(checkpoints)
+    return FineTuned(run_id=run.info.run_id, model_uri=model_uri)
+
+
+def _speed(measured: Mapping[str, float]) -> dict[str, float]:
+    return {
+        "train_seconds": measured["train_runtime"],
+        "train_rows_per_second": measured["train_samples_per_second"],
+    }
+
+
+def _last_whole_checkpoint(checkpoints: Path) -> str | None:
+    """Return the last checkpoint after dropping those that a kill left half-written.
+
+    The Trainer writes `trainer_state.json` last.
+    """
+    for folder in checkpoints.glob("checkpoint-*"):
+        try:
+            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            logger.warning("dropping %s: it was not written to the end", folder)
+            shutil.rmtree(folder)
+    last: str | None = get_last_checkpoint(str(checkpoints))
+    if last:
+        logger.info("continuing from %s", last)
+        mlflow.set_tag("resumed_from", Path(last).name)
+    return last
+
+
+def _load_base(
+    base: Path, split: Split, parameters: FineTuneParameters
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    quiet_transformers()
+    # The head draws its weights when it is made.
+    set_seed(parameters.seed)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            base,
+            local_files_only=True,
+            dtype=torch.float32,
+            num_labels=len(split.labels),
+            id2label=dict(enumerate(split.labels)),
+            label2id={label: number for number, label in enumerate(split.labels)},
+        )
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"base_model: {base}: expected a transformer ({reason})") from error
+    if tokenizer.pad_token_id is None:
+        raise ModelError(f"base_model: {base}: its tokenizer has no padding token; expected one")
+    # Some models count positions that no token can take, so the tokenizer's word counts as well.
+    positions = getattr(model.config, "max_position_embeddings", None)
+    longest = min(positions or tokenizer.model_max_length, tokenizer.model_max_length)
+    if parameters.max_tokens > longest:
+        raise ModelError(f"max_tokens: {parameters.max_tokens}; {base} reads {longest} at most")
+    tokenizer.model_max_length = parameters.max_tokens
+    if parameters.strategy == "freeze":
+        for weights in model.base_model.parameters():
+            weights.requires_grad = False
+    return model, tokenizer

@@ -1,0 +1,149 @@
+"""A training's run in MLflow: opened, continued after a kill, found again, and its model logged."""
+
+import json
+import logging
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+from huggingface_hub import ModelCard
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.pandas_dataset import from_pandas
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from tasks.common.errors import ModelError
+from tasks.common.files import published_file
+from tasks.dataset.types import Split
+from tasks.tracking.logged_models import is_usable
+from tasks.tracking.mlflow_client import (
+    connect,
+    experiment_id,
+    git_commit,
+    package_versions,
+    pinned,
+)
+from tasks.tracking.names import TRAINING_EXPERIMENT
+from tasks.training.logged_rows import log_rows
+from tasks.training.types import FineTuned, FineTuneParameters
+
+logger = logging.getLogger(__name__)
+
+RUN_FILE = "mlflow-run-id"
+
+
+def find_finished(key: str) -> FineTuned | None:
+    """Return the model that an earlier run trained from equal data and parameters."""
+    runs = connect().search_runs(
+        [experiment_id(TRAINING_EXPERIMENT)],
+        filter_string=f"tags.training_key = '{key}' and tags.model_uri LIKE 'models:/%'",
+    )
+    for run in runs:
+        # A run outlives its model, which `clean_up` frees.
+        if is_usable(model_uri := run.data.tags["model_uri"]):
+            run_id = run.info.run_id
+            logger.info("reusing the model of run %s: equal data, base and parameters", run_id)
+            return FineTuned(run_id=run_id, model_uri=model_uri, reused=True)
+    return None
+
+
+def find_run(run_id: str) -> FineTuned:
+    """Return the model that run `run_id` logged.
+
+    Raises:
+        ModelError: If there is no such run, it logged no model, or its model is gone.
+    """
+    try:
+        run = connect().get_run(run_id)
+    except MlflowException as error:
+        raise ModelError(
+            f"finetuned_run_id: {run_id!r} is no MLflow run ({error.message})"
+        ) from error
+    if "model_uri" not in run.data.tags:
+        raise ModelError(f"finetuned_run_id: run {run_id} logged no model; expected a finished one")
+    if not is_usable(run.data.tags["model_uri"]):
+        raise ModelError(
+            f"finetuned_run_id: the model of run {run_id} was freed; expected one that is there, "
+            "or the step fine_tuning_model"
+        )
+    return FineTuned(run_id=run_id, model_uri=run.data.tags["model_uri"], reused=True)
+
+
+def open_run(checkpoints: Path, key: str, parameters: FineTuneParameters) -> mlflow.ActiveRun:
+    """Start a run, or go on with the one that a killed process left with its checkpoints."""
+    record = checkpoints / RUN_FILE
+    experiment = experiment_id(TRAINING_EXPERIMENT)
+    if record.is_file() and (run_id := _known_run(record.read_text(encoding="utf-8"))):
+        logger.info("continuing run %s", run_id)
+        return mlflow.start_run(run_id=run_id)
+    run = mlflow.start_run(
+        experiment_id=experiment,
+        run_name=f"{Path(parameters.base_model).name}-{key[:8]}",
+        tags={"training_key": key, "git_commit": git_commit()},
+    )
+    with published_file(record) as draft:
+        draft.write_text(run.info.run_id, encoding="utf-8")
+    return run
+
+
+def _known_run(run_id: str) -> str | None:
+    try:
+        connect().get_run(run_id)
+    except MlflowException:
+        logger.warning("run %s is not in MLflow any more; its checkpoints go to a new run", run_id)
+        return None
+    return run_id
+
+
+def log_origin(
+    split: Split, parameters: FineTuneParameters, rows: pd.DataFrame, *, bf16: bool
+) -> None:
+    """Log what a training starts from: parameters, data with its digest, packages.
+
+    Args:
+        split: The split that the rows come from.
+        parameters: All that shapes the result.
+        rows: The drawn training rows.
+        bf16: Whether matrix products run in bfloat16.
+    """
+    mlflow.log_params(parameters.model_dump() | {"source": split.source, "bf16": bf16})
+    mlflow.set_tags({"data_digest": split.digest, "labels": json.dumps(split.labels)})
+    # MLflow keeps 36 characters of a digest; the whole one is a tag.
+    source = CodeDatasetSource({"source": split.source, "split": str(split.folder)})
+    dataset = from_pandas(
+        rows, source=source, targets="label", name="train", digest=split.digest[:36]
+    )
+    mlflow.log_input(dataset, context="training")
+    mlflow.log_dict(split.model_dump(mode="json"), "data/split.json")
+    log_rows(split, rows)
+    mlflow.log_dict(package_versions(), "packages.json")
+
+
+def log_model(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    split: Split,
+    parameters: FineTuneParameters,
+) -> str:
+    """Log model and tokenizer in MLflow's transformers flavour; return `models:/m-…`."""
+    card = ModelCard(
+        "---\nlibrary_name: transformers\npipeline_tag: text-classification\n---\n"
+        f"# Fine-tuned text classifier\n\nLabels: {', '.join(split.labels)}. "
+        f"Base model: {parameters.base_model}. Data: {split.source}, SHA-256 {split.digest}.\n"
+    )
+    info = mlflow.transformers.log_model(
+        # Without a card of our own MLflow asks the Hugging Face Hub for one.
+        model_card=card,
+        transformers_model={"model": model.cpu().eval(), "tokenizer": tokenizer},
+        task="text-classification",
+        name="model",
+        signature=ModelSignature(
+            inputs=Schema([ColSpec(DataType.string, "text")]),
+            outputs=Schema([ColSpec(DataType.string, "label"), ColSpec(DataType.double, "score")]),
+        ),
+        input_example=pd.DataFrame({"text": ["Great movie"]}),
+        pip_requirements=pinned("torch", "transformers"),
+    )
+    return f"models:/{info.model_id}"

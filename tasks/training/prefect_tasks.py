@@ -1,0 +1,57 @@
+"""Fine-tuning, evaluation and registration of a classifier, as Prefect tasks."""
+
+from prefect import task
+
+from tasks.common.settings import get_settings
+from tasks.common.task_errors import RETRY_LONG_WORK, RETRY_MLFLOW, RETRY_ONCE
+from tasks.dataset.types import Split
+from tasks.tracking.names import FINETUNED_MODEL, RegisteredModel
+from tasks.training.types import FineTuned, FineTuneParameters
+
+
+@task(name="find training run", **RETRY_MLFLOW)
+def find_training_run(run_id: str) -> FineTuned:
+    """Return the model that an earlier run logged."""
+    from tasks.training.mlflow_run import find_run
+
+    return find_run(run_id)
+
+
+@task(name="fine-tune model", **RETRY_LONG_WORK)
+def fine_tune_model(split: Split, parameters: FineTuneParameters, *, reuse: bool) -> FineTuned:
+    """Fine-tune and log the model, or return the one of an earlier equal run.
+
+    A retry, and a new run with the same parameters, goes on from the last checkpoint.
+    """
+    from filelock import FileLock
+
+    from pyfunc.fingerprint import digest_folder
+    from tasks.training.base_models import base_model_folder
+    from tasks.training.fine_tuning import fine_tune
+    from tasks.training.mlflow_run import find_finished
+
+    base = base_model_folder(parameters.base_model)
+    key = parameters.key(split, digest_folder(base))
+    checkpoints = get_settings().checkpoints / key[:16]
+    checkpoints.parent.mkdir(parents=True, exist_ok=True)
+    # An equal training that runs at the same time is waited for, and its model taken.
+    with FileLock(checkpoints.with_suffix(".lock")):
+        if reuse and (finished := find_finished(key)):
+            return finished
+        return fine_tune(split, parameters, base, key, checkpoints)
+
+
+@task(name="evaluate model", **RETRY_ONCE)
+def evaluate_model(fine_tuned: FineTuned) -> dict[str, float]:
+    """Measure the model on its test part, log figures and pictures, and return the figures."""
+    from tasks.training.evaluation import evaluate
+
+    return evaluate(fine_tuned)
+
+
+@task(name="register model", **RETRY_MLFLOW)
+def register_model(fine_tuned: FineTuned) -> RegisteredModel:
+    """Register the logged model as `dl_finetuned_model`, once."""
+    from tasks.tracking.registry import register
+
+    return register(FINETUNED_MODEL, fine_tuned.model_uri, run_id=fine_tuned.run_id)
