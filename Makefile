@@ -49,23 +49,23 @@ test-fast: $(INSTALLED) ## Run the tests that take no more than a few seconds ea
 # It stays under 30 minutes on two cores.
 faults: export MILLSTREAM_FAULT_KILLS := 30
 faults: $(INSTALLED) ## Kill scoring at 30 random moments and put everything else in its way
-	$(BIN)/python -m pytest tests/faults --timeout 1800
+	$(BIN)/python -m pytest tests/system/faults --timeout 1800
 
 scale: $(INSTALLED) ## Score 25,000 reviews twice, and compare the memory of 200,000 and 2,000,000 rows
-	$(BIN)/python -m pytest -s tests/scale/prove_scale.py
+	$(BIN)/python -m pytest -s tests/system/scale/prove_scale.py
 
 operation-test: $(INSTALLED) ## make up, and overlaps, reruns, events and kills while all is up
-	$(BIN)/python -m pytest tests/operating/prove_*.py
+	$(BIN)/python -m pytest tests/system/operating/prove_*.py
 
 soak: $(INSTALLED) ## Score what comes into a folder, every minute for 15, while parts of it are killed
-	$(BIN)/python -m pytest -s tests/soak/prove_soak.py
+	$(BIN)/python -m pytest -s tests/system/soak/prove_soak.py
 
 # Each run takes the pictures of the docs anew; `make browser-test PICTURES=` leaves them as they are.
 PICTURES ?= docs/images
 browser-test: export MILLSTREAM_PICTURES := $(PICTURES)
 browser-test: $(INSTALLED) ## Work both user interfaces in a browser, and take the pictures of the docs
 	.ci/chromium
-	$(BIN)/python -m pytest -s -x tests/browser/prove_user_interface.py
+	$(BIN)/python -m pytest -s -x tests/system/browser/prove_user_interface.py
 
 # It keeps all state of its own under var/bench.
 bench: $(INSTALLED) ## Measure ourselves beside what users would pick instead; 40 minutes on two cores
@@ -111,7 +111,7 @@ prefect-ui: export PREFECT_UI_API_URL := http://127.0.0.1:$(PREFECT_PORT)/api
 prefect-ui: export PREFECT_SERVER_CORS_ALLOWED_ORIGINS := http://127.0.0.1:$(PREFECT_PORT)
 prefect-ui: $(INSTALLED) ## Open Prefect's UI on the flow runs, at port PREFECT_PORT
 	mkdir -p "$(PREFECT_HOME)"
-	$(BIN)/python -m deployments.prefect_server server start --no-services --host 127.0.0.1 --port $(PREFECT_PORT)
+	$(BIN)/python -m deployments.server.prefect_server server start --no-services --host 127.0.0.1 --port $(PREFECT_PORT)
 
 pins: ## Resolve pyproject.toml anew and rewrite constraints.txt
 	.ci/system-packages $(PYTHON)

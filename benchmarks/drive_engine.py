@@ -15,7 +15,7 @@ def main(order: dict[str, Any]) -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: order["cores"]])
     from benchmarks.timing import timed
     from pyfunc.classifier import Classifier
-    from pyfunc.engines import open_engine
+    from pyfunc.engines.selection import open_engine
     from pyfunc.spec import Variant
 
     artifact = Path(order["artifact"])

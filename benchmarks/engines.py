@@ -10,10 +10,11 @@ import mlflow
 import pandas as pd
 
 from benchmarks.peers import Peer
-from pyfunc.cache_contents import drop, entries_by_fingerprint
+from pyfunc.cache.contents import drop_entries, entries_by_fingerprint
 from pyfunc.classifier import Classifier
 from pyfunc.contract import Prediction
-from pyfunc.engines import Engine, hindrance, open_engine
+from pyfunc.engines.engine import Engine
+from pyfunc.engines.selection import open_engine, unsupported_reason
 from pyfunc.errors import ArtifactError
 from pyfunc.spec import Variant
 
@@ -46,7 +47,7 @@ def open_engines(artifact: Path, device: str) -> Engines:
     opened: dict[str, Engine] = {}
     skipped: dict[str, str] = {}
     for variant in _TORCH if device == "cuda" else _TORCH + _OPENVINO:
-        if reason := hindrance(variant):
+        if reason := unsupported_reason(variant):
             skipped[_name(variant)] = reason
             continue
         try:
@@ -87,7 +88,7 @@ def registered(name: str, model_uri: str, cache: Path) -> Peer:
 
 def empty(cache: Path) -> None:
     """Delete all that a prediction cache holds; who has it open keeps it open."""
-    drop(cache, entries_by_fingerprint(cache))
+    drop_entries(cache, entries_by_fingerprint(cache))
 
 
 def _name(variant: Variant) -> str:

@@ -15,11 +15,11 @@ from prefect.exceptions import MissingFlowError, ScriptError
 from prefect.flows import load_flow_from_entrypoint
 from pydantic import ValidationError
 
-from deployments.errors_shown import run
-from deployments.filling_in import read, unfilled
-from deployments.flow_parameters import missing_parameters, wrong_parameters, wrong_together
-from deployments.project_file import Deployment, ProjectFile, validation_problems
-from deployments.triggers import Trigger
+from deployments.command import run
+from deployments.project.flow_parameters import missing_parameters, wrong_parameters, wrong_together
+from deployments.project.placeholders import read, unfilled
+from deployments.project.schema import Deployment, ProjectFile, validation_problems
+from deployments.project.triggers import Trigger
 from tasks.common.errors import ParameterError
 from tasks.common.settings import REPOSITORY
 

@@ -2,10 +2,10 @@
 
 import sys
 
-from deployments.errors_shown import run
-from deployments.leftovers import end, leftovers
-from deployments.one_at_a_time import alone
-from deployments.supervision import Supervisor
+from deployments.command import run
+from deployments.services.lock import services_lock
+from deployments.services.processes import end, leftovers
+from deployments.services.supervisor import Supervisor
 from tasks.common.environment import check_home
 from tasks.common.settings import get_settings
 
@@ -21,7 +21,7 @@ def down() -> None:
     """
     check_home()
     settings = get_settings()
-    with alone(settings):
+    with services_lock(settings):
         supervisor = Supervisor(settings)
         was_running = supervisor.condition != "down"
         supervisor.stop()

@@ -7,8 +7,8 @@ port, with which a new one could not start.
 import os
 import sys
 
-from deployments.leftovers import MARK, end, leftovers, mark_of
-from deployments.services import WORKER, api_url, services_of
+from deployments.services.definitions import WORKER, api_url, services_of
+from deployments.services.processes import MARK, end, leftovers, mark_of
 from tasks.common.environment import environment_with
 from tasks.common.settings import get_settings
 

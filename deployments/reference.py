@@ -10,7 +10,7 @@ from prefect import Flow
 from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
-from pyfunc.settings import DEFAULT_SIZE_LIMIT
+from pyfunc.cache.settings import DEFAULT_SIZE_LIMIT
 from tasks.common.errors import INTERRUPTED, MillstreamError
 from tasks.common.markdown import markdown_table
 from tasks.common.settings import REPOSITORY, Settings

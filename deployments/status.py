@@ -3,9 +3,9 @@
 import sys
 from datetime import UTC, datetime
 
-from deployments.errors_shown import run
-from deployments.health import answers
-from deployments.supervision import ProcessState, Supervisor
+from deployments.command import run
+from deployments.services.health import answers
+from deployments.services.supervisor import ProcessState, Supervisor
 from tasks.common.settings import Settings, get_settings
 
 EXIT_CODE = 1  # if anything does not work

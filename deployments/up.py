@@ -3,14 +3,14 @@
 import sys
 
 from deployments import check_config
-from deployments.errors_shown import run
-from deployments.health import check_ports, wait_until_healthy
-from deployments.leftovers import end, leftovers
-from deployments.one_at_a_time import alone
-from deployments.registering import register
-from deployments.services import WORKER, Service, api_url, services_of
+from deployments.command import run
+from deployments.server.registration import register
+from deployments.services.definitions import WORKER, Service, api_url, services_of
+from deployments.services.health import check_ports, wait_until_healthy
+from deployments.services.lock import services_lock
+from deployments.services.processes import end, leftovers
+from deployments.services.supervisor import Supervisor
 from deployments.status import print_status
-from deployments.supervision import Supervisor
 from tasks.common.environment import check_home
 from tasks.common.errors import MillstreamError, ParameterError
 from tasks.common.settings import Settings, get_settings
@@ -27,7 +27,7 @@ def up() -> None:
     check_home()
     check_config.check()
     settings = get_settings()
-    with alone(settings):
+    with services_lock(settings):
         _up(settings)
 
 

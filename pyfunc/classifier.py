@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .batching import DEFAULT_BATCH_TOKENS, batches, padded_length
 from .contract import Prediction
-from .engines import Engine, Logits
+from .engines.engine import Engine, Logits
 from .tokens import Encoder, Tokens, read_config
 
 Probabilities = npt.NDArray[np.float32]

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
-from .engines import Engine
-from .openvino_engine import model_path
+from .engines.engine import Engine
+from .engines.openvino import model_path
 
 # They tokenise, detect and compute; another version may answer otherwise.
 _LIBRARIES = ("gcld3", "tokenizers")

@@ -35,8 +35,7 @@ def load_shipped_package(folder: Path) -> ModuleType:
     with _import_lock:
         if name not in sys.modules:
             sys.modules[name] = _import_from(folder, name)
-        # An engine is imported when it is first needed; the folder of the time before may be gone.
-        sys.modules[name].__path__ = [str(folder)]
+        _look_in(folder, name)
         return importlib.import_module(f"{name}.pipeline")
 
 
@@ -49,6 +48,16 @@ def _import_from(folder: Path, name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def _look_in(folder: Path, name: str) -> None:
+    """Have a package that was imported before, and its own packages, import from `folder`.
+
+    An engine is imported when it is first needed; the folder of the time before may be gone.
+    """
+    for found, module in list(sys.modules.items()):
+        if found.partition(".")[0] == name and hasattr(module, "__path__"):
+            module.__path__ = [str(folder.joinpath(*found.split(".")[1:]))]
 
 
 class PipelineModel(PythonModel):

@@ -11,17 +11,17 @@ from typing import Any
 import pandas as pd
 
 from .batching import DEFAULT_BATCH_TOKENS
-from .cache import PredictionCache
-from .cache_contents import stored_keys
+from .cache.cache import PredictionCache
+from .cache.contents import stored_keys
+from .cache.settings import prediction_cache_folder, prediction_cache_size_limit
+from .cache.single_flight import Claims, InFlight
 from .classifier import Classifier
-from .computing import Computation, Progress, Rule
 from .contract import CONTRACT, Answer, Answers, Outcome, Provenance, Refusal
-from .engines import open_fastest
+from .engines.selection import open_fastest
 from .errors import PredictParameterError
 from .fingerprint import fingerprint_pipeline
-from .in_flight import Claims, InFlight
+from .inference import Computation, Progress, Rule
 from .language import LanguageDetector
-from .settings import prediction_cache_folder, prediction_cache_size_limit
 from .spec import PipelineSpec
 
 logger = logging.getLogger("pyfunc.pipeline")

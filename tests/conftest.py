@@ -34,11 +34,11 @@ from tasks.building import openvino_conversion
 from tasks.common.settings import get_settings
 from tasks.tracking.mlflow_client import connect
 from tasks.training.base_models import base_model_folder
-from tests.builders import Trained, build_trained, use_home
-from tests.faults.scoring_command import state_folder
-from tests.operation import Operation, in_operation
-from tests.references import TEXTS
-from tests.webhook import Webhook, webhook
+from tests.support.builders import Trained, build_trained, use_home
+from tests.support.operation import Operation, in_operation
+from tests.support.references import TEXTS
+from tests.support.scoring_command import state_folder
+from tests.support.webhook import Webhook, webhook
 
 LABELS = ("negative", "positive")
 

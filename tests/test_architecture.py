@@ -15,7 +15,7 @@ LONGEST_MODULE = 300  # lines
 # The child process gets the environment of its parent, with two variables changed.
 READS_ENVIRONMENT = {
     "tasks/common/environment.py",
-    "pyfunc/settings.py",
+    "pyfunc/cache/settings.py",
     "tasks/building/verification.py",
 }
 
@@ -65,8 +65,8 @@ def test_shipped_code_imports_itself_by_relative_imports_alone(module: str) -> N
     packages = imported_packages(MODULES[module])
     assert packages & {*ROOMS, "prefect"} == set()
     assert "mlflow" not in packages or module == "pyfunc/model.py"
-    # More than one dot would leave the package.
-    assert {level for level, _ in imports(MODULES[module])} <= {0, 1}
+    # More dots than the module has parents would leave the package.
+    assert {level for level, _ in imports(MODULES[module])} <= set(range(len(module.split("/"))))
 
 
 def test_script_of_the_model_has_no_relative_import() -> None:
@@ -120,10 +120,10 @@ def test_openvino_is_imported_by_what_keeps_its_telemetry_out_alone() -> None:
             tree.body = [node for node in tree.body if not is_for_types(node)]
             if imported_packages(tree) & {"openvino", "openvino_telemetry"}:
                 importing.add(path.relative_to(REPOSITORY).as_posix())
-    assert importing == {"pyfunc/openvino_engine.py"}
+    assert importing == {"pyfunc/engines/openvino.py"}
 
 
-def test_no_room_has_a_module_that_shadows_a_library() -> None:
+def test_no_flow_has_a_module_that_shadows_a_library() -> None:
     # Prefect puts an entrypoint's folder first on sys.path.
     heavy = {
         "datasets",
@@ -135,4 +135,4 @@ def test_no_room_has_a_module_that_shadows_a_library() -> None:
         "evaluate",
         "logging",
     }
-    assert {Path(module).stem for module in MODULES} & heavy == set()
+    assert {Path(name).stem for name in MODULES if room_of(name) == "flows"} & heavy == set()

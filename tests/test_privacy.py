@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
 
 from flows.score_shards import score_shards
 from tasks.common.errors import DataError, ShardsFailedError
-from tests.builders import Trained, train_tiny
+from tests.support.builders import Trained, train_tiny
 
 # Another than in other tests, whose reports lie in the same state folder and quote rows.
 SECRET = "the-text-of-a-row-that-none-may-quote"

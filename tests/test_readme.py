@@ -19,7 +19,7 @@ from prefect.flows import load_flow_from_entrypoint
 
 from flows.command_line import parse
 from tasks.common.settings import REPOSITORY, Settings, get_settings
-from tests.builders import Trained
+from tests.support.builders import Trained
 
 README = REPOSITORY / "README.md"
 SHOWING = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -63,7 +63,7 @@ def _check_make(words: list[str]) -> None:
 
 def _check_module(words: list[str]) -> None:
     assert words[:2] == [".venv/bin/python", "-m"]
-    package, name = words[2].split(".")
+    package, *_, name = words[2].split(".")
     module = importlib.import_module(words[2])
     if package == "flows" and words[3:] != ["--help"]:
         parse(getattr(module, name), words[3:])

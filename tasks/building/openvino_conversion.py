@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyfunc.openvino_engine import import_openvino, model_path
+from pyfunc.engines.openvino import import_openvino, model_path
+from pyfunc.engines.torch import input_names, load_model
 from pyfunc.tokens import Encoder
-from pyfunc.torch_engine import input_names, load_model
 
 if TYPE_CHECKING:
     from openvino import Model, Node

@@ -16,7 +16,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from pyfunc.classifier import labels_of
-from pyfunc.engines import has_cuda, open_fastest
+from pyfunc.engines.selection import has_cuda, open_fastest
 from pyfunc.fingerprint import digest_code, digest_folder, fingerprint_pipeline
 from pyfunc.spec import PipelineSpec, Variant
 from tasks.building.quality_gates import Gatekeeper, candidates

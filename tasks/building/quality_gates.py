@@ -8,8 +8,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from pyfunc.classifier import Classifier
-from pyfunc.engines import hindrance, open_engine
-from pyfunc.openvino_engine import model_path
+from pyfunc.engines.openvino import model_path
+from pyfunc.engines.selection import open_engine, unsupported_reason
 from pyfunc.spec import Precision, Variant
 from pyfunc.tokens import Encoder
 from tasks.building import openvino_conversion
@@ -141,7 +141,7 @@ class Gatekeeper:
             return self._converted
         if variant.precision != "f32" and rows < LEAST_ROWS:
             return f"only {rows} labelled rows that the training did not see; expected {LEAST_ROWS}"
-        return hindrance(variant)
+        return unsupported_reason(variant)
 
     def _makings(self, variant: Variant) -> Iterator[None]:
         """Yield each time that the variant is there, made in another way."""

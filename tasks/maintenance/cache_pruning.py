@@ -7,7 +7,7 @@ from typing import Any
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from pyfunc.cache_contents import Entries, drop, entries_by_fingerprint
+from pyfunc.cache.contents import Entries, drop_entries, entries_by_fingerprint
 from pyfunc.errors import PipelineError
 from tasks.building import promotion
 from tasks.common.console import print_table
@@ -36,7 +36,7 @@ def prune_cache_entries(keep: Sequence[str], *, dry_run: bool) -> dict[str, Any]
     try:
         entries = entries_by_fingerprint(folder)
         superseded = set(entries) - kept
-        dropped = 0 if dry_run else drop(folder, superseded)
+        dropped = 0 if dry_run else drop_entries(folder, superseded)
     except PipelineError as error:
         raise DataError(str(error)) from error
     report = {

@@ -10,7 +10,7 @@ import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from pyfunc.cache_contents import drop_answers_of
+from pyfunc.cache.contents import drop_answers_of
 from pyfunc.errors import PipelineError
 from tasks.common.errors import DataError
 from tasks.common.settings import get_settings

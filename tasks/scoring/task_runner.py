@@ -10,7 +10,7 @@ from prefect import unmapped
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from pyfunc.cores import usable_cores
+from pyfunc.cpu_quota import usable_cores
 from tasks.common.cancellation import stopping_others
 from tasks.common.errors import DataError, OutputError
 from tasks.common.progress import Progress, shown_progress

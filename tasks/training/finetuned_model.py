@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from transformers import AutoTokenizer
 
 from pyfunc.classifier import Classifier
-from pyfunc.torch_engine import TorchEngine
+from pyfunc.engines.torch import TorchEngine
 from tasks.common.errors import ModelError
 
 

@@ -21,6 +21,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from pyfunc.engines.torch import supported_precisions
 from tasks.common.progress import Progress
 from tasks.training.types import FineTuneParameters
 
@@ -170,14 +171,6 @@ class LabelledTokens(torch.utils.data.Dataset[dict[str, Any]]):
         }
 
 
-def machine_has_bf16() -> bool:
-    """Return whether bfloat16 runs in hardware: emulated, it is slower than float32."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-
-
 def _training_arguments(parameters: FineTuneParameters, checkpoints: Path) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(checkpoints),
@@ -186,7 +179,7 @@ def _training_arguments(parameters: FineTuneParameters, checkpoints: Path) -> Tr
         per_device_eval_batch_size=parameters.batch_size * 2,
         learning_rate=parameters.learning_rate,
         seed=parameters.seed,
-        bf16=machine_has_bf16(),
+        bf16="bf16" in supported_precisions(),
         # Without it bfloat16 is refused where there is no GPU.
         use_cpu=not torch.cuda.is_available(),
         logging_steps=LOGGING_STEPS,

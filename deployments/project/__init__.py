@@ -1,0 +1,1 @@
+"""`prefect.yaml`: its schema, placeholders, parameters and triggers, as Prefect would read them."""

@@ -1,0 +1,109 @@
+"""The transformer with torch, on a GPU if there is one."""
+
+import inspect
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForSequenceClassification
+from transformers.utils import logging
+
+from ..cpu_quota import usable_cores
+from ..errors import ArtifactError
+from ..spec import Precision, Variant
+from ..tokens import INPUT_NAMES, TokenBatch
+from .engine import Logits
+
+
+class TorchEngine:
+    """A fine-tuned model as transformers loads it; one batch at a time, on all cores."""
+
+    callers = 1
+
+    def __init__(self, folder: Path, precision: Precision) -> None:
+        """Load the weights; nothing is downloaded.
+
+        Args:
+            folder: Written by `save_pretrained` of the model.
+            precision: `bf16` runs the matrix products in bfloat16, under autocast.
+
+        Raises:
+            ArtifactError: If a file is missing or cannot be used.
+        """
+        # torch counts the cores, but not the share of them that a container may use.
+        torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
+        self.variant = Variant("torch", precision)
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._model = load_model(folder).to(self.device)
+
+    @torch.inference_mode()
+    def logits(self, batch: TokenBatch) -> Logits:
+        """Return the scores before the softmax, of shape (rows, labels)."""
+        inputs = {
+            name: torch.from_numpy(array).to(self.device)
+            for name, array in batch.inputs(input_names(self._model)).items()
+        }
+        with self._number_format():
+            logits = self._model(**inputs).logits
+        result: Logits = logits.float().cpu().numpy()
+        return result
+
+    def _number_format(self) -> AbstractContextManager[object]:
+        if self.variant.precision == "bf16":
+            return torch.autocast(self.device, dtype=torch.bfloat16)
+        return nullcontext()
+
+
+def load_model(folder: Path) -> Any:
+    """Return a fine-tuned sequence classifier of transformers, ready to predict, on the CPU.
+
+    Raises:
+        ArtifactError: If a file is missing or cannot be used.
+    """
+    try:
+        with _quiet():
+            model, report = AutoModelForSequenceClassification.from_pretrained(
+                folder, local_files_only=True, output_loading_info=True
+            )
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise ArtifactError(
+            f"{folder}: expected a classifier and its tokenizer: {reason}"
+        ) from error
+    # transformers draws weights that it misses at random, and would answer at random.
+    if missing := sorted(report["missing_keys"]):
+        raise ArtifactError(f"{folder}: expected the weights of a classifier, without {missing}")
+    return model.eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from reporting each weight that it loads."""
+    verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if had_bars:
+            logging.enable_progress_bar()
+
+
+def input_names(model: Any) -> list[str]:
+    """Return the arrays of a `TokenBatch` that a model of transformers takes, by its names."""
+    names = inspect.signature(model.forward).parameters
+    return [name for name in INPUT_NAMES if name in names]
+
+
+def supported_precisions() -> set[Precision]:
+    """Return the precisions for which the GPU, or else the CPU, has instructions."""
+    if torch.cuda.is_available():
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = torch.cpu.get_capabilities()
+        has_bf16 = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return {"f32", "bf16"} if has_bf16 else {"f32"}

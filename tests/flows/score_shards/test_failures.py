@@ -1,0 +1,191 @@
+"""What fails fails alone and by name, and the next run makes it good."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from prefect import flow
+
+from flows.score_shards import score_shards
+from tasks.common.errors import OutputInUseError, ProofError, ShardsFailedError
+from tasks.output.folder import sole_user
+from tasks.scoring.inputs import find
+from tasks.scoring.task_runner import survey_in_parallel
+from tasks.scoring.types import InputFile, ScoringModel, ScoringParameters, Surveyed
+from tests.flows.score_shards.log_lines import on_log
+from tests.support.builders import Trained
+from tests.support.http_server import Reply, serving
+
+
+def test_broken_file_fails_alone_and_the_run_after_the_others(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    broken = inputs / "part-1.parquet"
+    broken.write_bytes(b"PAR1")
+    with pytest.raises(ShardsFailedError) as raised:
+        score_shards(inputs=[str(inputs)], output_dir=str(tmp_path / "out"))
+    message = str(raised.value)
+    assert message.startswith("1 of 3 shards failed; the first, part-1-")
+    assert f"{broken}: expected a Parquet table" in message
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    summary = manifest["summary"]
+    assert (summary["shards_done"], summary["shards_failed"]) == (2, 1)
+    assert summary["rows_in"] == summary["scored"] + summary["rejected"] == 20
+    errors = {Path(shard["source"]).name: shard["error"] for shard in manifest["shards"]}
+    assert errors.pop("part-1.parquet").startswith(f"{broken}: ")
+    assert errors == {"part-0.parquet": "", "part-2.parquet": ""}
+    published = {path.name[:6] for path in (tmp_path / "out").rglob("*.parquet")}
+    assert published == {"part-0", "part-2"}
+
+
+def test_address_that_brings_nothing_fails_alone(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    with serving(b"text\na film\n") as server:
+        good, bad = (f"http://{server.host}/{name}.csv?token=secret" for name in ("good", "bad"))
+        server.will(Reply(status=404))  # the first to be asked for
+        summary = score_shards(
+            [bad, good, str(inputs)], str(tmp_path / "out"), max_failed_shards=1, workers=1
+        )
+    assert (summary["shards_done"], summary["shards_failed"]) == (4, 1)
+    (error,) = summary["failures"].values()
+    assert error == f"http://{server.host}/bad.csv: HTTP 404, expected 200"
+    assert not list((trained.home / "data" / "downloads" / "scoring").iterdir())
+
+
+def test_addresses_that_differ_in_their_queries_alone_are_two_files(
+    trained: Trained, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    with serving(b"text\na film\n") as server:
+        urls = [f"http://{server.host}/export.csv?part={part}" for part in (1, 2)]
+        summary = score_shards(urls, str(output))
+        assert (summary["rows_in"], summary["shards_done"]) == (2, 2)
+        server.will(Reply(status=404))
+        score_shards([urls[0]], str(output), max_failed_shards=1, workers=1)
+        score_shards([urls[1]], str(output))
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert [failure["error"] for failure in manifest["still_failed"]] == [
+        f"http://{server.host}/export.csv: HTTP 404, expected 200"
+    ]
+
+
+def test_columns_that_arrows_data_sets_have_are_like_any_other(
+    trained: Trained, tmp_path: Path
+) -> None:
+    names = ["__fragment_index", "__batch_index", "__filename"]
+    table = pa.table({"text": ["a film"], **{name: [1] for name in names}})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    score_shards([str(tmp_path / "rows.parquet")], str(tmp_path / "out"))
+    (path,) = (tmp_path / "out" / "predictions").iterdir()
+    assert pq.ParquetFile(path).read().select(table.column_names).equals(table)
+
+
+def test_as_many_shards_may_fail_as_is_allowed(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    (inputs / "part-1.parquet").write_bytes(b"PAR1")
+    summary = score_shards([str(inputs)], str(tmp_path / "out"), max_failed_shards=1)
+    assert (summary["shards_done"], summary["shards_failed"]) == (2, 1)
+
+
+def test_more_rejected_rows_than_allowed_fail_the_run_which_is_published_all_the_same(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    with pytest.raises(ShardsFailedError) as raised:
+        score_shards([str(inputs)], str(output), max_rejected_fraction=0.19)
+    assert str(raised.value) == (
+        "6 of 30 rows were rejected, most of them for 'validate: null'; expected at most 19.00%"
+    )
+    assert len(pd.read_parquet(output / "rejected")) == 6
+    summary = score_shards([str(inputs)], str(output), max_rejected_fraction=0.2)
+    assert summary["shards_skipped"] == 3
+
+
+@flow(name="survey-listed-files")
+def survey_listed(
+    files: tuple[InputFile, ...], parameters: ScoringParameters
+) -> tuple[Surveyed, ...]:
+    return survey_in_parallel(files, parameters)
+
+
+def test_file_that_comes_late_is_surveyed_again(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    model = ScoringModel(
+        uri="models:/m/1",
+        fingerprint="f",
+        labels=(),
+        engine="torch",
+        precision="f32",
+        device="cpu",
+    )
+    parameters = ScoringParameters(model=model, output_dir=tmp_path / "out")
+    files = find([str(inputs)], parameters.output_dir)
+    away = files[1].path.rename(tmp_path / "away")
+
+    def bring_back() -> None:
+        away.rename(files[1].path)
+
+    with on_log("prefect.task_runs", "Retry 1/2 will start", bring_back) as retries:
+        surveys = survey_listed(files, parameters)
+    assert len(retries) == 1
+    assert [surveyed.survey.rows for surveyed in surveys if surveyed.survey] == [10, 10, 10]
+
+
+def test_file_that_changes_while_it_is_scored_fails_and_the_next_run_makes_it_good(
+    trained: Trained, tmp_path: Path
+) -> None:
+    path, output = tmp_path / "rows.csv", tmp_path / "out"
+    path.write_text("text\n" + "".join(f"film {row}\n" for row in range(9_000)))
+
+    def change() -> None:
+        with path.open("a") as file:
+            file.write("one more film\n")
+
+    with on_log("tasks.scoring.shard_scorer", "rows scored", change):
+        first = score_shards(
+            [str(path)], str(output), shard_rows=500, workers=1, max_failed_shards=18
+        )
+    assert "changed while it was read" in next(iter(first["failures"].values()))
+    assert first["rows_failed"] == 500 * first["shards_failed"] > 0
+    assert first["rows_in"] + first["rows_failed"] == 9_000
+    assert sum(first["scored_because"].values()) == first["shards_done"]
+    summary = score_shards([str(path)], str(output), shard_rows=500)
+    assert summary["scored"] == 9_001
+    assert summary["shards_skipped"] == 0
+    rows = pd.read_parquet(output / "predictions")
+    assert sorted(rows["row"]) == list(range(1, 9_002))
+
+
+def test_rows_that_are_lost_between_input_and_output_fail_the_proof(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+
+    def lose_a_row() -> None:
+        path = next(output.glob("predictions/part-0-*"))
+        pq.write_table(pq.read_table(path).slice(1), path)
+
+    with (
+        on_log("tasks.scoring.shard_scorer", "part-2", lose_a_row),
+        pytest.raises(ProofError, match="has 7 rows; expected 8, as in its record"),
+    ):
+        score_shards([str(inputs)], str(output), workers=1)
+    summary = score_shards([str(inputs)], str(output))
+    assert summary["scored_because"] == {"its predictions file was altered": 1}
+
+
+def test_second_run_on_a_folder_is_told_who_holds_it(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    with (
+        sole_user(tmp_path / "out", "first-run"),
+        pytest.raises(OutputInUseError, match=r"in use by run first-run \(process \d+ on "),
+    ):
+        score_shards([str(inputs)], str(tmp_path / "out"))
+    assert score_shards([str(inputs)], str(tmp_path / "out"))["shards_done"] == 3

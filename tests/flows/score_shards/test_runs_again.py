@@ -1,0 +1,170 @@
+"""What is done is not done twice, and what is no longer as recorded is."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from flows.score_shards import score_shards
+from tests.support.builders import Trained
+
+
+def made(summary: dict[str, Any]) -> tuple[int, ...]:
+    avoided = summary["model_calls_avoided"]
+    own = (avoided["deduplication"], avoided["cache"], avoided["resume"])
+    assert summary["model_calls"] + sum(own) == summary["scored"]
+    assert summary["cache_hits"] == own[0] + own[1]
+    return (summary["model_calls"], *own)
+
+
+def test_equal_texts_are_predicted_once_in_a_run_and_never_again_after_it(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    for part in (1, 2):  # all three shards are equal
+        (inputs / f"part-{part}.parquet").write_bytes((inputs / "part-0.parquet").read_bytes())
+    first = made(score_shards([str(inputs)], str(tmp_path / "out"), workers=3))
+    assert first[0] == 6
+    assert first[1] + first[2] == 18
+    assert made(score_shards([str(inputs)], str(tmp_path / "other"), batch_tokens=16)) == (
+        0,
+        0,
+        24,
+        0,
+    )
+    without = score_shards([str(inputs)], str(tmp_path / "other"), resume=False, use_cache=False)
+    assert made(without) == (24, 0, 0, 0)
+    assert not pd.read_parquet(tmp_path / "other" / "predictions")["cached"].any()
+
+
+def test_second_run_skips_what_is_done_and_says_so(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    first = score_shards([str(inputs)], str(tmp_path / "out"), use_cache=False)
+    published = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/*.*")}
+    assert len(published) == 9
+    second = score_shards([str(inputs)], str(tmp_path / "out"), use_cache=False)
+    assert made(second) == (0, 0, 0, 24)
+    assert second["seconds_saved"] > 0
+    assert (second["shards_done"], second["shards_skipped"]) == (3, 3)
+    same = ("rows_in", "scored", "rejected", "labels", "languages", "rejected_because")
+    assert {name: first[name] for name in same} == {name: second[name] for name in same}
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/*.*")} == published
+
+
+def alter_the_input(folder: Path, output: Path) -> dict[str, Any]:
+    table = pd.read_parquet(folder / "part-1.parquet")
+    table.loc[0, "text"] = "another film"
+    table.to_parquet(folder / "part-1.parquet")
+    return {}
+
+
+def delete_the_predictions(folder: Path, output: Path) -> dict[str, Any]:
+    next(output.glob("predictions/part-1-*")).unlink()
+    return {}
+
+
+def alter_the_rejects(folder: Path, output: Path) -> dict[str, Any]:
+    with next(output.glob("rejected/part-1-*")).open("ab") as file:
+        file.write(b"more")
+    return {}
+
+
+def cut_the_record(folder: Path, output: Path) -> dict[str, Any]:
+    record = next(output.glob("records/part-1-*"))
+    record.write_bytes(record.read_bytes()[:100])
+    return {}
+
+
+def delete_the_record(folder: Path, output: Path) -> dict[str, Any]:
+    next(output.glob("records/part-1-*")).unlink()
+    return {}
+
+
+def change_nothing_that_matters(folder: Path, output: Path) -> dict[str, Any]:
+    return {
+        "batch_tokens": 16,
+        "workers": 1,
+        "use_cache": False,
+        "max_failed_shards": 1,
+        "label_column": "",
+        "languages": ["en"],
+        "language_threshold": 0.5,
+    }
+
+
+def ask_for_a_flag(folder: Path, output: Path) -> dict[str, Any]:
+    return {"language_policy": "flag", "languages": ["en"]}
+
+
+def ask_to_start_over(folder: Path, output: Path) -> dict[str, Any]:
+    return {"resume": False}
+
+
+def ask_for_other_ranges(folder: Path, output: Path) -> dict[str, Any]:
+    return {"shard_rows": 9}
+
+
+@pytest.mark.parametrize(
+    ("change", "reasons"),
+    [
+        (alter_the_input, {"the input changed": 1}),
+        (delete_the_predictions, {"its predictions file is missing": 1}),
+        (alter_the_rejects, {"its rejected file was altered": 1}),
+        (cut_the_record, {"its record is damaged": 1}),
+        (delete_the_record, {"new": 1}),
+        (change_nothing_that_matters, {}),
+        (ask_for_a_flag, {"the parameters changed": 3}),
+        (ask_to_start_over, {"resume is false": 3}),
+        (ask_for_other_ranges, {"the row range changed": 3, "new": 3}),
+    ],
+)
+def test_what_is_no_longer_as_recorded_is_scored_again_and_the_summary_says_why(
+    trained: Trained,
+    inputs: Path,
+    tmp_path: Path,
+    change: Callable[[Path, Path], dict[str, Any]],
+    reasons: dict[str, int],
+) -> None:
+    output = tmp_path / "out"
+    score_shards([str(inputs)], str(output))
+    parameters = change(inputs, output)
+    summary = score_shards([str(inputs)], str(output), **parameters)
+    assert summary["scored_because"] == reasons
+    assert (summary["rows_in"], summary["scored"], summary["rejected"]) == (30, 24, 6)
+    rows = pd.concat([pd.read_parquet(output / folder) for folder in ("predictions", "rejected")])
+    assert len(rows) == 30
+    assert not rows.duplicated(["id", "shard"]).any()
+
+
+def test_ranges_that_a_file_no_longer_has_are_removed_and_other_files_stay(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    score_shards([str(inputs)], str(output), shard_rows=4)
+    assert len(list(output.glob("predictions/*"))) == 9
+    pd.read_parquet(inputs / "part-1.parquet").head(3).to_parquet(inputs / "part-1.parquet")
+    (inputs / "part-2.parquet").unlink()
+    assert score_shards([str(inputs)], str(output), shard_rows=4)["rows_in"] == 13
+    for folder in ("predictions", "rejected", "records"):
+        names = sorted(path.name[:6] for path in (output / folder).iterdir())
+        assert names == ["part-0"] * 3 + ["part-1"] + ["part-2"] * 3
+
+
+def test_what_a_killed_run_left_is_cleared_away(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    score_shards([str(inputs)], str(output))
+    left = [
+        output / "predictions" / ".part-0.parquet.123.draft",
+        output / "records" / ".part-0.json.123.draft",
+        output / ".manifest.json.123.draft",
+        output / ".staged" / "part-0-00001.arrow",
+    ]
+    left[-1].parent.mkdir(exist_ok=True)
+    for path in left:
+        path.touch()
+    score_shards([str(inputs)], str(output))
+    assert not [path for path in left if path.exists()]

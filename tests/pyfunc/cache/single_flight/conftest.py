@@ -1,0 +1,36 @@
+"""A pipeline that counts what it predicts, with a cache that works and one that does not."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pyfunc.language import LanguageDetector
+from pyfunc.pipeline import InferencePipeline
+from tests.pyfunc.cache.single_flight.threads import PROVENANCE, CountingClassifier, WatchedCache
+from tests.support.builders import one_torch_thread
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    with one_torch_thread():
+        yield
+
+
+@pytest.fixture
+def classifier(tiny_classifier: Path) -> CountingClassifier:
+    return CountingClassifier(tiny_classifier)
+
+
+@pytest.fixture(params=["working", "broken"])
+def cache(request: pytest.FixtureRequest, tmp_path: Path) -> WatchedCache:
+    """A cache that works, and one that cannot be opened."""
+    folder = tmp_path / "cache"
+    if request.param == "broken":
+        folder.write_text("a file")
+    return WatchedCache(folder)
+
+
+@pytest.fixture
+def pipeline(classifier: CountingClassifier, cache: WatchedCache) -> InferencePipeline:
+    return InferencePipeline(classifier, LanguageDetector(), cache, PROVENANCE)

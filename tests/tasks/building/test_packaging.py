@@ -1,0 +1,293 @@
+"""The pipeline as an MLflow model: what is inside, and whose code answers."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from mlflow.exceptions import MlflowException
+
+from flows.build_inference_pipeline import build_inference_pipeline
+from pyfunc.contract import CONTRACT
+from pyfunc.spec import PipelineSpec, Variant
+from tasks.building import openvino_conversion, packaging
+from tasks.building.packaging import EXAMPLES
+from tasks.building.types import LoggedPipeline, PipelineParameters
+from tasks.common.errors import ModelError, ParameterError
+from tasks.common.settings import REPOSITORY, get_settings
+from tasks.tracking import registry
+from tasks.tracking.mlflow_client import connect
+from tasks.tracking.names import RegisteredModel
+from tasks.tracking.pipeline_loader import typed_pipeline
+from tests.support.builders import Trained, finetuned_of
+
+URI = "models:/inference_pipeline_model@champion"
+
+
+def _frame(*texts: object) -> pd.DataFrame:
+    return pd.DataFrame({"text": pd.Series(texts, dtype=object)})
+
+
+def _own_package(folder: Path) -> Path:
+    """Copy the code that is shipped, to be changed."""
+    ignored = shutil.ignore_patterns("__pycache__")
+    return shutil.copytree(REPOSITORY / "pyfunc", folder / "pyfunc", ignore=ignored)
+
+
+def test_the_original_texts_are_answered_from_a_foreign_folder(
+    trained: Trained, tmp_path: Path
+) -> None:
+    script = f"""
+import json, mlflow, pandas as pd
+model = mlflow.pyfunc.load_model({URI!r}, model_config={{"cache_dir": "cache"}})
+rows = model.predict(pd.DataFrame({{"text": {list(EXAMPLES)!r}}}))
+print(json.dumps([json.loads(row) for row in rows["text"]]))
+for row in rows["text"][:1]:
+    for uri in json.loads(row)["model_metadata"].values():
+        mlflow.pyfunc.load_model(uri)
+"""
+    environment = {"MLFLOW_TRACKING_URI": get_settings().tracking_uri, "PATH": os.environ["PATH"]}
+    process = subprocess.run(
+        [sys.executable, "-I", "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    answers = json.loads(process.stdout.splitlines()[0])
+    assert [a["metadata"]["language_detected"] for a in answers] == ["en", "en", "en", "zh"]
+    assert [a["metadata"]["cached"] for a in answers] == [False, False, True, False]
+    assert {a["response"]["prediction_label"] for a in answers} <= {"negative", "positive"}
+    origin = answers[0]["model_metadata"]
+    assert origin["finetuned_model_uri"] == trained.training["finetuned_model"]
+    assert origin["inference_pipeline_model_uri"].startswith("models:/m-")
+    assert (tmp_path / "cache" / "cache.db").is_file()
+
+
+def test_the_artifact_holds_code_and_weights_and_no_pickle(trained: Trained) -> None:
+    folder = Path(mlflow.artifacts.download_artifacts(URI))
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert "artifacts/pipeline/pyfunc/pipeline.py" in names
+    assert "artifacts/pipeline/classifier/model.safetensors" in names
+    assert "artifacts/pipeline/classifier/tokenizer.json" in names
+    # OpenVINO's are bare weights.
+    converted = {f"artifacts/pipeline/openvino/{name}" for name in ("f32.bin", "f32.xml")}
+    assert {name for name in names if "/openvino/" in name} == converted
+    endings = (".pkl", ".pickle", ".pt", ".bin")
+    assert not [name for name in names - converted if name.endswith(endings)]
+    requirements = (folder / "requirements.txt").read_text().splitlines()
+    assert all("==" in line for line in requirements)
+    assert {line.split("==")[0] for line in requirements} >= {"gcld3", "openvino", "torch"}
+    assert not [line for line in requirements if "+" in line]
+    assert "input_example.json" in names
+
+
+def test_the_signature_names_the_column_and_the_parameters(trained: Trained) -> None:
+    signature = mlflow.models.get_model_info(URI).signature
+    assert signature.inputs.to_dict() == [{"type": "string", "name": "text", "required": True}]
+    assert signature.outputs.input_names() == ["text"]
+    parameters = {spec.name: (spec.dtype.name, spec.default) for spec in signature.params}
+    assert parameters == {"use_cache": ("boolean", True), "batch_tokens": ("long", 1024)}
+
+
+def test_a_frame_without_text_gets_mlflows_schema_error(trained: Trained) -> None:
+    model = mlflow.pyfunc.load_model(URI)
+    with pytest.raises(MlflowException, match=r"Model is missing inputs \['text'\]"):
+        model.predict(pd.DataFrame({"review": ["fine"]}))
+
+
+def test_parameters_at_predict_time_do_what_they_say(trained: Trained, tmp_path: Path) -> None:
+    model = mlflow.pyfunc.load_model(URI, model_config={"cache_dir": str(tmp_path / "cache")})
+
+    def cached(use_cache: bool) -> bool:
+        rows = model.predict(_frame("a new text"), params={"use_cache": use_cache})
+        return bool(json.loads(rows["text"][0])["metadata"]["cached"])
+
+    assert [cached(True), cached(False), cached(True)] == [False, False, True]
+    with pytest.raises(Exception, match="batch_tokens: expected 1 or more, got 0"):
+        model.predict(_frame("a new text"), params={"batch_tokens": 0})
+
+
+def test_each_version_answers_with_the_code_it_was_shipped_with(
+    trained: Trained, tmp_path: Path
+) -> None:
+    import pyfunc.language
+
+    changed = _own_package(tmp_path)
+    language = changed / "language.py"
+    source = language.read_text()
+    assert 'code="und"' in source
+    language.write_text(source.replace('code="und"', 'code="zxx"'))
+    finetuned = finetuned_of(trained)
+    ours = packaging.log_pipeline(finetuned, PipelineParameters())
+    theirs = packaging.log_pipeline(finetuned, PipelineParameters(), package=changed)
+    assert ours.fingerprint != theirs.fingerprint
+
+    def language_of_digits(uri: str) -> str:
+        rows = mlflow.pyfunc.load_model(uri).predict(_frame("12345"))
+        return str(json.loads(rows["text"][0])["metadata"]["language_detected"])
+
+    # In either order, again, and beside the repository's own package.
+    order = [ours, theirs, ours, theirs]
+    answers = [language_of_digits(logged.model_uri) for logged in order]
+    assert answers == ["und", "zxx", "und", "zxx"]
+    assert pyfunc.language.UNDETERMINED.code == "und"
+    packages = {name for name in sys.modules if name.startswith("millstream_pyfunc_")}
+    assert len({name.split(".")[0] for name in packages}) >= 2
+
+
+def test_a_version_that_ships_code_of_another_contract_is_refused_by_name(
+    trained: Trained, tmp_path: Path
+) -> None:
+    older = _own_package(tmp_path)
+    contract = older / "contract.py"
+    contract.write_text(contract.read_text().replace(f"CONTRACT = {CONTRACT}", "CONTRACT = 1"))
+    logged = packaging.log_pipeline(finetuned_of(trained), PipelineParameters(), package=older)
+    reason = f"^{logged.model_uri}: ships code of contract 1; expected {CONTRACT}, of a version"
+    with pytest.raises(ModelError, match=reason):
+        typed_pipeline(logged.model_uri)
+
+
+def test_a_version_that_is_damaged_is_refused_by_name(trained: Trained, tmp_path: Path) -> None:
+    other = _own_package(tmp_path)
+    (other / "__init__.py").write_text('"""Ours alone, to be damaged."""\n')
+    logged = packaging.log_pipeline(finetuned_of(trained), PipelineParameters(), package=other)
+    (weights,) = trained.home.rglob(f"{logged.model_uri.removeprefix('models:/')}/**/f32.bin")
+    weights.unlink()
+    reason = f"^{logged.model_uri}: cannot be loaded .*f32.xml: expected a converted model"
+    with pytest.raises(ModelError, match=reason):
+        typed_pipeline(logged.model_uri)
+
+
+def test_a_version_of_other_code_or_weights_never_answers_from_anothers_cache(
+    trained: Trained, tmp_path: Path
+) -> None:
+    finetuned = finetuned_of(trained)
+    config = {"cache_dir": str(tmp_path / "cache")}
+
+    def answer(parameters: PipelineParameters) -> dict[str, dict[str, object]]:
+        logged = packaging.log_pipeline(finetuned, parameters)
+        model = mlflow.pyfunc.load_model(logged.model_uri, model_config=config)
+        document: dict[str, dict[str, object]] = json.loads(
+            model.predict(_frame("a text"))["text"][0]
+        )
+        return document
+
+    first = answer(PipelineParameters())
+    assert first["metadata"]["cached"] is False
+    assert answer(PipelineParameters())["metadata"]["cached"] is True
+    assert answer(PipelineParameters(max_tokens=16))["metadata"]["cached"] is False
+    assert answer(PipelineParameters(engine="torch"))["metadata"]["cached"] is False
+
+
+def test_the_plain_pipeline_answers_with_bare_labels_and_gets_no_alias(trained: Trained) -> None:
+    report = build_inference_pipeline(
+        finetuned_model=trained.training["finetuned_model"], pipeline="plain"
+    )
+    assert report["alias"] is None
+    model = mlflow.pyfunc.load_model(report["inference_pipeline_model"])
+    rows = model.predict(_frame("a great film", "an awful film"))
+    assert rows["text"].tolist() == ["positive", "negative"]
+
+
+# The engines
+
+
+def test_a_version_says_how_it_computes_and_what_its_gates_found(trained: Trained) -> None:
+    version = registry.find_version("inference_pipeline_model", "champion")
+    assert (version.tags["engine"], version.tags["precision"]) == ("openvino", "f32")
+    gates = {
+        (gate.pop("engine"), gate.pop("precision")): gate
+        for gate in json.loads(version.tags["gates"])
+    }
+    assert list(gates) == [
+        ("openvino", "bf16"),
+        ("openvino", "f32"),
+        ("torch", "bf16"),
+        ("torch", "f32"),
+    ]
+    rows = gates["torch", "f32"]["rows"]
+    assert 0 < rows < 300  # those of the 300 that were not drawn
+    for engine in ("openvino", "torch"):
+        assert gates[engine, "bf16"] == {
+            "rows": 0,
+            "agreement": None,
+            "accuracy": None,
+            "reason": f"only {rows} labelled rows that the training did not see; expected 2000",
+        }
+        found = gates[engine, "f32"]
+        assert (found["rows"], found["agreement"], found["reason"]) == (rows, 1.0, "")
+        assert found["accuracy"] > 0.9
+    metrics = connect().get_run(str(version.run_id)).data.metrics
+    assert metrics["openvino_f32_agreement"] == 1.0
+    assert metrics["openvino_f32_accuracy"] == gates["openvino", "f32"]["accuracy"]
+
+
+def test_the_report_of_a_build_says_who_answers_and_who_does_not(trained: Trained) -> None:
+    assert trained.pipeline["engine"] == "openvino f32"
+    assert set(trained.pipeline["left_out"]) == {"openvino bf16", "torch bf16"}
+
+
+def test_an_artifact_lists_what_passed_and_nothing_else(trained: Trained) -> None:
+    folder = Path(mlflow.artifacts.download_artifacts(URI)) / "artifacts" / "pipeline"
+    assert PipelineSpec.read(folder).variants == (
+        Variant("openvino", "f32"),
+        Variant("torch", "f32"),
+    )
+
+
+def fail_to_convert(classifier: Path, folder: Path) -> None:
+    raise RuntimeError("the text of the error")
+
+
+def test_a_model_that_cannot_be_converted_is_built_with_torch(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_conversion, "convert", fail_to_convert)
+    logged = packaging.log_pipeline(finetuned_of(trained), PipelineParameters(max_tokens=15))
+    assert (logged.engine, logged.precision) == ("torch", "f32")
+    reasons = {gate.reason for gate in logged.gates if gate.engine == "openvino"}
+    assert reasons == {"not convertible (RuntimeError)"}
+    rows = mlflow.pyfunc.load_model(logged.model_uri).predict(_frame("a great film"))
+    assert json.loads(rows["text"][0])["response"]["prediction_label"] == "positive"
+
+
+def test_a_pipeline_that_no_engine_can_answer_for_is_not_built(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openvino_conversion, "convert", fail_to_convert)
+    reasons = r"no engine can answer for it \(openvino f32: not convertible \(RuntimeError\)\)"
+    with pytest.raises(ModelError, match=rf"models:/dl_finetuned_model/\d+: {reasons}"):
+        packaging.log_pipeline(
+            finetuned_of(trained),
+            PipelineParameters(max_tokens=14, engine="openvino", precision="f32"),
+        )
+
+
+def test_a_build_that_was_cut_short_is_not_reused(trained: Trained) -> None:
+    def log() -> LoggedPipeline:
+        parameters = PipelineParameters(max_tokens=13, engine="torch", precision="f32")
+        return packaging.log_pipeline(finetuned_of(trained), parameters)
+
+    first = log()
+    assert log() == first.model_copy(update={"reused": True})
+    # It is set last.
+    connect().delete_tag(first.run_id, "pipeline")
+    again = log()
+    assert not again.reused
+    assert again.model_uri != first.model_uri
+    assert again.fingerprint == first.fingerprint
+
+
+def test_int8_of_torch_is_refused_before_anything_is_done() -> None:
+    with pytest.raises(ParameterError, match="torch has no int8"):
+        packaging.log_pipeline(
+            RegisteredModel(name="nothing", version=1),
+            PipelineParameters(engine="torch", precision="int8"),
+        )

@@ -1,0 +1,154 @@
+"""Who becomes champion, by rule and by hand."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from mlflow.entities.model_registry import ModelVersion
+
+from flows.build_inference_pipeline import build_inference_pipeline
+from flows.promote_pipeline import promote_pipeline
+from flows.score_shards import score_shards
+from flows.train_classifier import train_classifier
+from tasks.building import promotion
+from tasks.common.errors import ModelError, ParameterError
+from tasks.tracking import registry
+from tests.support.builders import Trained, train_tiny
+
+NAME = "inference_pipeline_model"
+
+
+def build(finetuned_model: str, **parameters: Any) -> dict[str, Any]:
+    """Build without a conversion, which takes longer than all the rest."""
+    report: dict[str, Any] = build_inference_pipeline(
+        finetuned_model=finetuned_model, engine="torch", precision="f32", **parameters
+    )
+    return report
+
+
+def score(home: Path, rows: Path, why: str) -> pd.DataFrame:
+    """Score `rows` as the time before, with the champion of now."""
+    summary = score_shards([str(rows)], str(home / "scored"))
+    assert summary["scored"] == 300
+    assert summary["scored_because"] == {why: 1}
+    return pd.read_parquet(home / "scored" / "predictions")
+
+
+@pytest.mark.slow
+def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
+    home: Path,
+    prefect_harness: None,
+    tiny_base: Path,
+    labelled_csv: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = train_tiny(tiny_base, labelled_csv)
+    champion = build(first["finetuned_model"])
+    assert champion["alias"] == "champion"
+
+    worse = train_tiny(tiny_base, labelled_csv, learning_rate=1e-7, epochs=1)
+    challenger = build(worse["finetuned_model"])
+    assert challenger["alias"] == "challenger"
+    version = registry.find_version(NAME, "challenger")
+    assert float(version.tags["accuracy"]) < float(version.tags["champion_accuracy"])
+    assert version.tags["champion_version"] == "1"
+    assert "is below" in version.tags["promotion_reason"]
+    assert registry.aliases(NAME) == {"champion": 1, "challenger": 2}
+
+    rows = score(home, labelled_csv, why="new")
+    (old_uri,) = set(rows["inference_pipeline_model_uri"])
+
+    equal = train_tiny(tiny_base, labelled_csv, seed=7)
+    third = build(equal["finetuned_model"])
+    assert third["alias"] == "champion"
+    assert "is no lower than" in str(third["reason"])
+    assert registry.aliases(NAME) == {"champion": 3, "challenger": 2}
+    assert registry.aliases("dl_finetuned_model") == {"champion": 3, "challenger": 2}
+
+    # No answer of an earlier champion is given as the new one's.
+    rows = score(home, labelled_csv, why="the model changed")
+    assert old_uri not in set(rows["inference_pipeline_model_uri"])
+    assert not rows["cached"].any()
+
+    promote_pipeline(version="previous", reason="it was better")
+    assert registry.aliases(NAME)["champion"] == 1
+    # Its answers are still there.
+    rows = score(home, labelled_csv, why="the model changed")
+    assert set(rows["inference_pipeline_model_uri"]) == {old_uri}
+    assert rows["cached"].all()
+
+    assert registry.find_version(NAME, "1").tags["promotion_reason"] == "it was better"
+    promote_pipeline(version="previous")
+    assert registry.aliases(NAME)["champion"] == 3
+    promote_pipeline(version="challenger")
+    assert registry.aliases(NAME) == {"champion": 2}
+
+    # Who is chosen by hand during a comparison is compared with as well.
+    accuracy = promotion._accuracy
+    asked: list[str] = []
+
+    def chosen_meanwhile(version: ModelVersion, rows: pd.DataFrame) -> float:
+        if not asked:
+            promote_pipeline(version="1")
+        asked.append(version.version)
+        return accuracy(version, rows)
+
+    monkeypatch.setattr(promotion, "_accuracy", chosen_meanwhile)
+    fourth = build(equal["finetuned_model"], max_tokens=24)
+    assert [int(version) for version in asked] == [4, 2, 4, 1]
+    assert "of champion 1, on" in str(fourth["reason"])
+
+
+def test_other_labels_are_always_a_challenger(
+    trained: Trained, tiny_base: Path, labelled_csv: Path
+) -> None:
+    renamed = labelled_csv.with_name("renamed.csv")
+    renamed.write_text(labelled_csv.read_text().replace(",positive", ",glad"))
+    report = train_tiny(tiny_base, renamed)
+    built = build(report["finetuned_model"])
+    assert built["alias"] == "challenger"
+    assert "other labels than champion 1" in str(built["reason"])
+
+
+def test_a_version_that_is_built_again_keeps_its_standing(trained: Trained) -> None:
+    again = build_inference_pipeline(finetuned_model=trained.training["finetuned_model"])
+    assert again["reused"]
+    assert again["inference_pipeline_model"] == trained.pipeline["inference_pipeline_model"]
+    assert again["alias"] == "champion"
+
+
+@pytest.mark.parametrize(
+    ("version", "error", "message"),
+    [
+        ("previous", ModelError, "there is no previous champion; there are the versions \\[1"),
+        ("9", ModelError, "no version '9'; there are the versions \\[1"),
+        ("nobody", ModelError, "no version 'nobody'"),
+        ("models:/another/1", ParameterError, "expected a version, an alias, or a URI of"),
+    ],
+)
+def test_what_cannot_be_promoted_is_named(
+    trained: Trained, version: str, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        promote_pipeline(version=version)
+
+
+def test_a_plain_pipeline_cannot_be_promoted(trained: Trained) -> None:
+    plain = build(trained.training["finetuned_model"], pipeline="plain")
+    with pytest.raises(ModelError, match="is plain; expected a full pipeline"):
+        promote_pipeline(version=str(plain["inference_pipeline_model"]))
+
+
+def test_building_without_a_finetuned_model_says_so(home: Path, prefect_harness: None) -> None:
+    with pytest.raises(ModelError, match="nothing is registered under that name yet"):
+        build_inference_pipeline()
+
+
+def test_training_without_rows_for_a_part_is_refused(
+    home: Path, prefect_harness: None, tmp_path: Path
+) -> None:
+    data = tmp_path / "few.csv"
+    data.write_text("text,label\na good one,1\na bad one,0\n")
+    with pytest.raises(Exception, match="none of 2 rows falls into it"):
+        train_classifier(source=str(data))

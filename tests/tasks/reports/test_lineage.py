@@ -1,0 +1,155 @@
+import json
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from flows.explain_prediction import explain_prediction
+from flows.score_shards import score_shards
+from tasks.common.errors import DataError, ModelError, ParameterError
+from tasks.common.files import sha256_of
+from tasks.reports.lineage import trace_row
+from tasks.reports.prefect_tasks import explain_row
+from tests.support.builders import Trained
+
+SECRET = "the-text-of-a-row"
+
+
+@pytest.fixture
+def output(trained: Trained, tmp_path: Path) -> Path:
+    """Eight scored rows in two shards, of which the last is a repeat, and a broken line."""
+    texts = [f"{SECRET} {tmp_path} {row % 7}" for row in range(8)]
+    lines = [json.dumps({"id": row, "text": text}) for row, text in enumerate(texts)]
+    (tmp_path / "rows.jsonl").write_text("\n".join([*lines, '{"broken']))
+    score_shards([str(tmp_path / "rows.jsonl")], str(tmp_path / "out"), shard_rows=5)
+    return tmp_path / "out"
+
+
+def shards(output: Path) -> list[str]:
+    return sorted(path.stem for path in (output / "records").iterdir())
+
+
+@pytest.mark.parametrize("row", [2, 8])
+def test_answered_row_is_traced_to_code_weights_and_data(
+    trained: Trained, output: Path, row: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shard = shards(output)[row > 5]
+    chain = explain_prediction(str(output), shard, row, verify=True)
+    predictions = pd.read_parquet(output / "predictions").set_index("row").loc[row]
+    source = output.parent / "rows.jsonl"
+    expected: dict[str, Any] = {
+        "shard": shard,
+        "row": row,
+        "text": predictions["text"],
+        "prediction_label": predictions["prediction_label"],
+        "prediction_score": predictions["prediction_score"],
+        "language_detected": predictions["language_detected"],
+        "cached": predictions["cached"],
+        "input_file": str(source),
+        "input_sha256": sha256_of(source),
+        "inference_pipeline_model_uri": predictions["inference_pipeline_model_uri"],
+        "asked_version": trained.pipeline["inference_pipeline_model"],
+        "computed_by_version": trained.pipeline["inference_pipeline_model"],
+        "finetuned_model_uri": trained.training["finetuned_model"],
+        "engine": "openvino",
+        "precision": "f32",
+        "training_run": trained.training["finetuned_run_id"],
+    }
+    assert chain.items() >= expected.items()
+    split = json.loads((Path(trained.training["split_folder"]) / "split.json").read_text())
+    assert chain["data_digest"] == split["digest"]
+    assert len(chain["pipeline_code_commit"].removesuffix("-dirty")) == 40
+    assert chain["verified"].startswith("same label, scores within ")
+    shown = "".join(capsys.readouterr().out.split())
+    for value in (chain["data_digest"], chain["training_run"], chain["input_sha256"]):
+        assert value[:40] in shown.replace("│", "")
+
+
+def test_rejected_row_is_traced_to_its_line_and_reason(output: Path) -> None:
+    chain = trace_row(output, shards(output)[1], 9, verify=True)
+    assert (chain["rejected_by"], chain["line"]) == ("read", 9)
+    assert chain["raw"] == '{"broken'
+    assert chain["text"] is None
+    assert "prediction_label" not in chain
+
+
+def test_row_whose_text_is_not_utf8_is_shown_with_its_bytes(
+    trained: Trained, tmp_path: Path
+) -> None:
+    texts = pa.array([b"a film \xff"]).view(pa.string())
+    pq.write_table(pa.table({"text": texts}), tmp_path / "rows.parquet")
+    score_shards([str(tmp_path / "rows.parquet")], str(tmp_path / "out"))
+    chain = trace_row(tmp_path / "out", shards(tmp_path / "out")[0], 1, verify=False)
+    assert chain["reason"] == "not encodable as UTF-8"
+    assert chain["text"] == "a film \\udcff"
+
+
+def test_answer_that_its_version_does_not_give_is_found(output: Path) -> None:
+    path = next(output.glob("predictions/*-00001.parquet"))
+    table = pd.read_parquet(path)
+    table["prediction_score"] += 0.01
+    table.to_parquet(path)
+    with pytest.raises(ModelError, match=r"row 2: models:/m-\w+ answers \w+ 0\.\d+ now; expected"):
+        trace_row(output, shards(output)[0], 2, verify=True)
+
+
+def test_missing_shard_or_row_is_named(output: Path) -> None:
+    first = shards(output)[0]
+    with pytest.raises(ParameterError, match=f"shard: 'none' is not in {output}; expected one of"):
+        trace_row(output, "none", 1, verify=False)
+    with pytest.raises(ParameterError, match=f"row: 6 is not in {first}; expected 1 to 5"):
+        trace_row(output, first, 6, verify=False)
+    with pytest.raises(ParameterError, match="expected an output folder"):
+        trace_row(output / "predictions", first, 1, verify=False)
+
+
+def test_shard_id_that_leads_elsewhere_is_refused(output: Path) -> None:
+    (output.parent / "secret.json").write_text("{}")
+    with pytest.raises(ParameterError, match=r"shard: '\.\./\.\./secret'"):
+        trace_row(output, "../../secret", 1, verify=False)
+
+
+def test_damaged_record_is_named(output: Path) -> None:
+    path = output / "records" / f"{shards(output)[0]}.json"
+    path.write_text("{}")
+    with pytest.raises(DataError, match=f"{path}: expected the record of a shard"):
+        trace_row(output, path.stem, 1, verify=False)
+
+
+def test_no_text_is_logged(
+    trained: Trained, output: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    explain_prediction(str(output), shards(output)[0], 2, verify=True)
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("row", [2, 9])
+def test_a_deployment_logs_the_chain_without_the_text(
+    output: Path,
+    row: int,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shard = shards(output)[row > 5]
+    trace_row(output, shard, row, verify=False)
+    content = SECRET if row == 2 else '{"broken'
+    assert content in capsys.readouterr().out
+    # How Prefect lets tests say what the deployment is.
+    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", str(uuid4()))
+    caplog.set_level("INFO")
+    chain = trace_row(output, shard, row, verify=False)
+    assert capsys.readouterr().out == ""
+    assert chain["input_sha256"] in caplog.text
+    assert content not in caplog.text
+    assert "broken" not in caplog.text
+
+
+def test_the_chain_is_not_stored() -> None:
+    assert explain_prediction.persist_result is False
+    assert explain_row.persist_result is False

@@ -1,0 +1,365 @@
+"""The page of a scoring run: in MLflow, linked from Prefect, beside the run before."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from mlflow.entities import Run
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import Artifact
+from prefect.client.schemas.sorting import ArtifactSort
+
+from flows.score_shards import score_shards
+from tasks.reports import page
+from tasks.reports.history import previous_run
+from tasks.reports.scoring_run import log_scoring_run
+from tasks.reports.summaries import scoring_markdown
+from tasks.reports.tables import failures_table, files_table
+from tasks.reports.types import LoggedRun
+from tasks.scoring.types import ScoringParameters, ShardOutcome
+from tasks.tracking.mlflow_client import connect
+from tests.support.builders import Trained
+from tests.support.pages import PageReader
+
+EVIL = "<script>alert(1)</script>"
+SECRET = "the-text-of-a-row"
+FRENCH = "Ce film est une merveille, je le recommande à tous mes amis sans hésiter"
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    """Twelve rows that can be scored; four nulls, a malformed line and two texts in French."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    texts = [f"{SECRET} a {('great', 'awful')[row % 3 == 0]} film {row}" for row in range(9)]
+    rows = {"text": [*texts, *[None] * 4], "label": ["positive"] * 13}
+    pd.DataFrame(rows).to_parquet(folder / "a.parquet")
+    lines = ["text,label", f"{EVIL},{SECRET},positive", "a great film,positive"]
+    lines += [f'"{FRENCH} {SECRET} {EVIL} {EVIL}",positive', f'"{FRENCH} encore",positive']
+    lines += ["I thought the film was awful,negative", "I liked this film a lot,no label"]
+    (folder / "b.csv").write_text("\n".join(lines))
+    return folder
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "out's \"_%"
+
+
+def scored(inputs: Path, output: Path, **parameters: Any) -> dict[str, Any]:
+    settings: dict[str, Any] = {"label_column": "label", "languages": ["en"]}
+    settings |= {"language_policy": "reject", "use_cache": False, "resume": False}
+    summary: dict[str, Any] = score_shards([str(inputs)], str(output), **settings | parameters)
+    return summary
+
+
+def runs_of(output: Path) -> list[Run]:
+    """Return MLflow's runs into a folder, the last first."""
+    experiment = connect().get_experiment_by_name("score-shards")
+    assert experiment is not None
+    runs = connect().search_runs([experiment.experiment_id])
+    return [run for run in runs if run.data.tags["output_dir"] == str(output)]
+
+
+def artifact(run: Run, name: str) -> Path:
+    return Path(str(run.info.artifact_uri).removeprefix("file://")) / name
+
+
+def page_of(output: Path) -> PageReader:
+    return PageReader(artifact(runs_of(output)[0], "report.html").read_text(encoding="utf-8"))
+
+
+def prefect_artifacts(key: str) -> Iterator[Artifact]:
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(sort=ArtifactSort.CREATED_DESC, limit=20)
+    return (one for one in found if one.key == key)
+
+
+def published(output: Path) -> tuple[ScoringParameters, dict[str, Any], tuple[ShardOutcome, ...]]:
+    """Return from its manifest what a run was made of, to log it once more."""
+    manifest = json.loads((output / "manifest.json").read_text())
+    outcomes = tuple(ShardOutcome.model_validate(shard) for shard in manifest["shards"])
+    parameters = ScoringParameters.model_validate(manifest["parameters"])
+    return parameters, manifest["summary"], outcomes
+
+
+def log_again(output: Path, examples: int = 3) -> LoggedRun:
+    return log_scoring_run(*published(output), started=datetime.now(UTC), examples=examples)
+
+
+# The page
+
+
+def test_page_holds_the_figures_of_the_run_and_loads_nothing(
+    trained: Trained, inputs: Path, output: Path
+) -> None:
+    summary = scored(inputs, output)
+    page = page_of(output)
+    assert page.loads == []
+    assert page.seen & {"script", "iframe", "object", "embed", "link", "img"} == set()
+    assert {"svg", "table"} <= page.seen
+    assert len(page.ids) == len(set(page.ids)) > 0
+    assert page.references <= set(page.ids)
+
+    assert summary["model_uri"] in page.text
+    for figure in (str(output), "openvino f32 on cpu", str(runs_of(output)[0].info.run_name)):
+        assert figure in page.text
+    assert page.row(str(inputs / "a.parquet")) == ["13", "9", "4", "1", "0", "0"]
+    assert page.row(str(inputs / "b.csv")) == ["6", "3", "3", "1", "0", "0"]
+    assert page.row("all 2 files") == ["19", "12", "7", "2", "0", "0"]
+    accuracy = f"{summary['accuracy']:.1%}".replace("%", " %")
+    assert page.row("Accuracy") == [accuracy, "–", "–"]
+    assert page.row("Labels that the model does not know")[0] == "1"
+    for label, rows in summary["labels"].items():
+        assert page.row(label)[:2] == [str(rows), f"{rows / 12:.1%}".replace("%", " %")]
+    for language, rows in summary["languages"].items():
+        assert page.row(language)[0] == str(rows)
+    assert ["validate", "null", "4", "21.1 %", "–"] in page.rows
+    assert page.row("Calls avoided by deduplication")[0] == "0"
+    assert "nothing to compare" in page.text
+
+
+def test_labels_and_scores_are_beside_those_of_the_test_rows_of_the_training(
+    trained: Trained, inputs: Path, output: Path
+) -> None:
+    scored(inputs, output)
+    run = connect().get_run(trained.training["finetuned_run_id"])
+    known = json.loads(artifact(run, "evaluation/distribution.json").read_text())
+    page = page_of(output)
+    assert "share, test rows of training" in [cell for row in page.rows for cell in row]
+    for label, rows in known["labels"].items():
+        share = rows / sum(known["labels"].values())
+        assert page.row(label)[2] == f"{share:.1%}".replace("%", " %")
+    # Of all that is in the picture of the scores, its legend names the series.
+    assert page.text.count("test rows of training") >= 3
+
+
+def test_second_run_stands_beside_the_first(trained: Trained, inputs: Path, output: Path) -> None:
+    first = scored(inputs, output)
+    assert set(first["labels"]) == {"negative", "positive"}
+    (inputs / "b.csv").unlink()
+    rows = pd.read_parquet(inputs / "a.parquet")
+    pd.concat([rows.iloc[[1]], rows.iloc[1:]]).to_parquet(inputs / "a.parquet")  # one more is great
+    second = scored(inputs, output)
+    page = page_of(output)
+    shares = [run["labels"].get("positive", 0) / run["scored"] for run in (second, first)]
+    difference = 100 * (shares[0] - shares[1])
+    shown = [f"{share:.1%}".replace("%", " %") for share in shares]
+    assert page.row("positive")[:4] == [
+        str(second["labels"]["positive"]),
+        *shown,
+        f"{difference:+.1f} points".replace("-", "\N{MINUS SIGN}"),
+    ]
+    assert page.row("Rows with a label")[:3] == ["9", "12", "\N{MINUS SIGN}25.0 %"]
+    assert page.row("Texts through the model")[:2] == ["9", "12"]
+    assert ["validate", "null", "4", "30.8 %", "4"] in page.rows
+    assert ["language", "fr; expected en", "0", "0.0 %", "2"] in page.rows
+    (markdown, *_) = prefect_artifacts("scoring-summary")
+    assert "| rows in | 13 | 19 |" in str(markdown.data)
+
+
+def test_run_before_it_that_left_no_figures_is_compared_by_its_metrics(
+    trained: Trained, inputs: Path, output: Path
+) -> None:
+    first = scored(inputs, output)
+    artifact(runs_of(output)[0], "report.json").unlink()
+    scored(inputs, output)
+    page = page_of(output)
+    assert page.row("Rows with a label") == ["12", "12", "same"]
+    header = next(row for row in page.rows if row and row[0] == "Label")
+    assert header[:3] == ["Label", "rows, this run", "share, this run"]
+    assert "share, previous run" not in header
+    assert first["labelled"] == 12
+
+
+def test_folder_with_another_name_is_not_compared(
+    trained: Trained, inputs: Path, output: Path, tmp_path: Path
+) -> None:
+    # The wildcards that stand for the quotes find it.
+    scored(inputs, Path(str(output).replace("'", "x")))
+    assert previous_run(output) is None
+    scored(inputs, output)
+    assert previous_run(output) is not None
+    assert previous_run(tmp_path / "OUT's \"_%") is None
+
+
+# Rejected rows
+
+
+def test_rejected_rows_are_quoted_escaped_and_short(
+    trained: Trained, inputs: Path, output: Path
+) -> None:
+    scored(inputs, output, report_examples=1)
+    html = artifact(runs_of(output)[0], "report.html").read_text(encoding="utf-8")
+    page = PageReader(html)
+    assert "<script" not in html
+    assert f"{EVIL},{SECRET},positive" in page.quotes
+    (french,) = [quote for quote in page.quotes if quote.startswith("Ce film")]
+    assert len(french) == 120
+    assert french.endswith("…")
+    assert page.quotes.count("(null)") == 1
+    assert len(page.quotes) == 3
+    assert "row 10" in page.text
+
+
+def test_as_many_rows_are_quoted_for_each_reason_as_are_asked_for(
+    trained: Trained, inputs: Path, output: Path
+) -> None:
+    scored(inputs, output, report_examples=2)
+    assert page_of(output).quotes.count("(null)") == 2
+    assert len(page_of(output).quotes) == 5
+
+
+def test_no_row_is_quoted_where_none_is_asked_for(
+    trained: Trained, inputs: Path, output: Path
+) -> None:
+    scored(inputs, output, report_examples=0)
+    html = artifact(runs_of(output)[0], "report.html").read_text(encoding="utf-8")
+    assert PageReader(html).quotes == []
+    for words in (SECRET, "alert(1)", "Ce film", "a great film"):
+        assert words not in html
+
+
+def test_only_the_page_has_the_text_of_a_row(trained: Trained, inputs: Path, output: Path) -> None:
+    scored(inputs, output)
+    (run,) = runs_of(output)
+    assert SECRET in artifact(run, "report.html").read_text(encoding="utf-8")
+    kept = [artifact(run, name).read_text() for name in ("report.json", "manifest.json")]
+    kept += [str(run.data.params), str(run.data.tags), str(run.data.metrics)]
+    kept += [str(one) for key in ("scoring-summary", "scoring-report") for one in _first(key)]
+    for words in (SECRET, "alert(1)", "Ce film", "a great film"):
+        assert words not in "".join(kept)
+
+
+def _first(key: str) -> list[Artifact]:
+    return [next(prefect_artifacts(key))]
+
+
+def test_figures_for_the_next_run_are_those_of_this_one(
+    trained: Trained, inputs: Path, output: Path
+) -> None:
+    summary = scored(inputs, output)
+    (run,) = runs_of(output)
+    figures = json.loads(artifact(run, "report.json").read_text())
+    assert figures["metrics"] == run.data.metrics
+    assert figures["labels"] == summary["labels"]
+    assert figures["reasons"] == summary["rejected_because"]
+    predictions = pd.read_parquet(output / "predictions")["prediction_score"]
+    bins = pd.cut(predictions, [place / 20 for place in range(21)], right=False)
+    assert figures["scores"] == bins.value_counts(sort=False).tolist()
+
+
+# Links
+
+
+def test_prefect_links_to_the_report_and_tells_the_key_figures(
+    trained: Trained, inputs: Path, output: Path
+) -> None:
+    scored(inputs, output)
+    (run,) = runs_of(output)
+    url = (
+        f"http://127.0.0.1:5000/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+        "/artifacts/report.html"
+    )
+    (link, *_) = prefect_artifacts("scoring-report")
+    (markdown, *_) = prefect_artifacts("scoring-summary")
+    assert f"({url})" in str(link.data)
+    assert run.info.run_id in str(link.description)
+    assert f"({url})" in str(markdown.data)
+    assert "| rejected | 7 | – |" in str(markdown.data)
+    assert (
+        str(link.flow_run_id) == str(markdown.flow_run_id) == run.data.tags["prefect_flow_run_id"]
+    )
+
+
+def test_summary_of_a_run_without_a_record_says_so(
+    trained: Trained, inputs: Path, output: Path
+) -> None:
+    summary = scored(inputs, output)
+    assert "MLflow has no record of this run" in scoring_markdown(summary, None)
+
+
+# What goes wrong
+
+
+def test_file_that_is_broken_costs_the_examples_alone(
+    trained: Trained, inputs: Path, output: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scored(inputs, output)
+    broken = next(output.glob("rejected/a-*"))
+    broken.write_bytes(b"PAR1")
+    logged = log_again(output)
+    (run, *_) = runs_of(output)
+    assert run.info.status == "FINISHED"
+    assert f"{broken}: cannot be read" in run.data.tags["report_error"]
+    assert caplog.text.count("cannot be read") == 1
+    page = page_of(output)
+    assert "Not all examples are here" in page.text
+    assert page.row("Rows with a label")[0] == "12"
+    assert logged.report_error in scoring_markdown(published(output)[1], logged)
+
+
+def test_page_that_cannot_be_made_does_not_cost_the_record(
+    trained: Trained,
+    inputs: Path,
+    output: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(page, "_TEMPLATES", tmp_path)
+    summary = scored(inputs, output)
+    (run,) = runs_of(output)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["rows_in"] == 19
+    assert run.data.tags["report_error"].startswith("report: not made (TemplateNotFound, line ")
+    assert caplog.text.count("report: not made") == 1
+    (markdown, *_) = prefect_artifacts("scoring-summary")
+    assert "report: not made" in str(markdown.data)
+    assert "Report in MLflow" not in str(markdown.data)
+    assert summary["scored"] == 12
+
+
+def test_first_try_that_failed_is_no_run_to_be_compared_with(
+    trained: Trained, inputs: Path, output: Path
+) -> None:
+    scored(inputs, output)
+    again = published(output)
+    for run in runs_of(output):
+        connect().delete_run(run.info.run_id)
+    manifest = (output / "manifest.json").rename(output / "away.json")
+    with pytest.raises(OSError, match=r"manifest\.json"):
+        log_scoring_run(*again, started=datetime.now(UTC), examples=0)
+    assert [run.info.status for run in runs_of(output)] == ["FAILED"]
+    manifest.rename(output / "manifest.json")
+    assert log_scoring_run(*again, started=datetime.now(UTC), examples=0).previous is None
+    assert [run.info.status for run in runs_of(output)] == ["FINISHED", "FAILED"]
+    assert log_scoring_run(*again, started=datetime.now(UTC), examples=0).previous is not None
+
+
+def test_failed_shards_and_the_other_engine_are_said_first(
+    trained: Trained, inputs: Path, output: Path
+) -> None:
+    (inputs / "c.parquet").write_bytes(b"PAR1")
+    scored(inputs, output, max_failed_shards=1)
+    page = page_of(output)
+    assert "1 shard failed" in page.text
+    (failure,) = [row for row in page.rows if row[0].startswith("c-") and len(row) == 2]
+    assert "expected a Parquet table" in failure[1]
+    assert page.row(str(inputs / "c.parquet"))[-1] == "1"
+
+
+def test_many_files_are_summed_up() -> None:
+    outcomes = [
+        ShardOutcome(id=f"f{n}", file_id=f"f{n}", source=f"f{n}.csv", error="gone", rows_failed=2)
+        for n in range(25)
+    ]
+    table = files_table(outcomes)
+    assert len(table.rows) == 22
+    assert table.rows[-2] == ("and 5 more", "10", "0", "0", "5", "0", "5")
+    assert table.rows[-1] == ("all 25 files", "50", "0", "0", "25", "0", "25")
+    assert failures_table(outcomes).rows[-1][0] == "and 5 more"

@@ -1,0 +1,148 @@
+"""The page of a training run: in MLflow, linked from Prefect, beside the training before."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import Artifact
+from prefect.client.schemas.sorting import ArtifactSort
+
+from tasks.reports import page
+from tasks.reports.training_report import log_training_report
+from tasks.tracking.mlflow_client import connect
+from tests.support.builders import Trained, train_tiny
+from tests.support.pages import PageReader
+
+
+def artifact(run_id: str, name: str) -> Path:
+    uri = str(connect().get_run(run_id).info.artifact_uri)
+    return Path(uri.removeprefix("file://")) / name
+
+
+def page_of(run_id: str) -> PageReader:
+    return PageReader(artifact(run_id, "report.html").read_text(encoding="utf-8"))
+
+
+def last_artifact(key: str) -> Artifact:
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(sort=ArtifactSort.CREATED_DESC, limit=20)
+    return next(one for one in found if one.key == key)
+
+
+def percent(value: float) -> str:
+    return f"{value:.1%}".replace("%", " %")
+
+
+def test_page_holds_what_mlflow_holds_and_loads_nothing(trained: Trained) -> None:
+    run = connect().get_run(trained.training["finetuned_run_id"])
+    page = page_of(run.info.run_id)
+    assert page.loads == []
+    assert page.seen & {"script", "iframe", "object", "embed", "link", "img"} == set()
+    assert {"svg", "table"} <= page.seen
+    assert len(page.ids) == len(set(page.ids)) > 0
+    assert page.references <= set(page.ids)
+
+    figures = run.data.metrics
+    assert page.row("Test accuracy")[0] == percent(figures["test_accuracy"])
+    assert page.row("F1, mean of the labels")[0] == f"{figures['test_f1']:.4f}"
+    assert page.row("ROC AUC")[0] == f"{figures['test_roc_auc']:.4f}"
+    assert page.row("Calibration error")[0] == f"{figures['test_calibration_error']:.4f}"
+    assert page.row("Duration of fine-tuning")[0].endswith(" s")
+    for name in ("base_model", "strategy", "epochs", "batch_size", "seed", "source"):
+        assert run.data.params[name] in page.text
+    for tag in ("data_digest", "git_commit", "model_uri"):
+        assert run.data.tags[tag] in page.text
+    split = json.loads(artifact(run.info.run_id, "data/split.json").read_text())
+    parts = ", ".join(f"{name} {rows}" for name, rows in split["rows"].items())
+    assert f"Rows {parts}" in page.text
+    assert ["en", "300", "100.0 %"] in page.rows
+    assert ["negative", "150", "50.0 %"] in [row[:3] for row in page.rows]
+    for title in ("Confusion", "ROC, each label against the rest", "Loss", "Scores"):
+        assert title in page.text
+
+
+def test_evaluation_leaves_how_labels_and_scores_are_spread(trained: Trained) -> None:
+    run_id = trained.training["finetuned_run_id"]
+    found = json.loads(artifact(run_id, "evaluation/distribution.json").read_text())
+    test = pd.read_parquet(artifact(run_id, "data/test.parquet"))
+    assert found["true_labels"] == test["label"].value_counts().to_dict()
+    assert len(found["scores"]) == 20
+    assert sum(found["scores"]) == sum(found["labels"].values()) == len(test)
+    assert sum(found["scores"][:10]) == 0  # of two labels, one has a half at least
+    confusion = json.loads(artifact(run_id, "evaluation/confusion_matrix.json").read_text())
+    predicted = pd.DataFrame(**confusion).sum()
+    assert predicted[predicted > 0].to_dict() == found["labels"]
+
+
+def test_next_training_stands_beside_the_one_before(
+    home: Path, prefect_harness: None, tiny_base: Path, labelled_csv: Path
+) -> None:
+    first = train_tiny(tiny_base, labelled_csv, epochs=1)
+    second = train_tiny(tiny_base, labelled_csv, epochs=2)
+    page = page_of(second["finetuned_run_id"])
+    now, before = (f"{report['test_calibration_error']:.4f}" for report in (second, first))
+    assert page.row("Calibration error")[:2] == [now, before]
+    assert "epochs 1, now 2" in page.text
+    header = next(row for row in page.rows if "share, predicted by the previous run" in row)
+    assert header[0] == "Label"
+    assert "nothing to compare" in page_of(first["finetuned_run_id"]).text
+
+    run = connect().get_run(second["finetuned_run_id"])
+    url = (
+        f"http://127.0.0.1:5000/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+        "/artifacts/report.html"
+    )
+    link, markdown = last_artifact("training-report"), last_artifact("training-summary")
+    assert f"({url})" in str(link.data)
+    assert run.info.run_id in str(link.description)
+    assert f"({url})" in str(markdown.data)
+    assert f"| Calibration error | {now} | {before} |" in str(markdown.data)
+
+    # A model that is taken again is linked, and its report left as it is.
+    report = artifact(first["finetuned_run_id"], "report.html")
+    written = report.stat().st_mtime_ns
+    assert train_tiny(tiny_base, labelled_csv, epochs=1)["reused"]
+    assert report.stat().st_mtime_ns == written
+    assert first["finetuned_run_id"] in str(last_artifact("training-report").data)
+    assert "The model of an earlier run was taken" in str(last_artifact("training-summary").data)
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ("evaluation/distribution.json", "left no distribution of its predictions"),
+        ("evaluation/roc_curve.json", "Confusion"),
+        ("evaluation/confusion_matrix.json", "ROC, each label against the rest"),
+        ("data/split.json", "SHA-256 of the rows"),
+    ],
+)
+def test_training_that_left_less_has_a_page_of_what_there_is(
+    trained: Trained, missing: str, said: str
+) -> None:
+    run_id = trained.training["finetuned_run_id"]
+    report, path = artifact(run_id, "report.html"), artifact(run_id, missing)
+    kept, document = report.read_bytes(), path.read_bytes()
+    report.unlink()
+    path.unlink()
+    try:
+        assert log_training_report(run_id).trouble == ""
+        assert said in page_of(run_id).text
+    finally:
+        report.write_bytes(kept)
+        path.write_bytes(document)
+
+
+def test_page_that_cannot_be_made_does_not_cost_the_model(
+    home: Path,
+    prefect_harness: None,
+    tiny_base: Path,
+    labelled_csv: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(page, "_TEMPLATES", tmp_path)
+    report = train_tiny(tiny_base, labelled_csv, epochs=1)
+    assert report["finetuned_model"] == "models:/dl_finetuned_model/1"
+    assert "report: not made (TemplateNotFound" in str(last_artifact("training-summary").data)
