@@ -4,6 +4,7 @@ from typing import Any
 
 from prefect import flow
 
+from flows.parameters import described
 from tasks.maintenance.prefect_tasks import (
     clean_checkpoints,
     clean_downloads,
@@ -11,31 +12,34 @@ from tasks.maintenance.prefect_tasks import (
     clean_versions,
     report_cleaning,
 )
-from tasks.maintenance.types import CleanupResult, Limits, choose_kinds, folders_to_look_at
-from tasks.parameters import Days, KindChoice, NotNegative
+from tasks.maintenance.types import (
+    Apply,
+    CleanupResult,
+    KeepVersions,
+    Kinds,
+    Limits,
+    OlderThanDays,
+    OutputFolders,
+    choose_kinds,
+    folders_to_look_at,
+)
+
+LIMITS = Limits()
 
 
 @flow(name="clean-up")
+@described
 def clean_up(
-    apply: bool = False,
-    kinds: list[KindChoice] = ["all"],  # noqa: B006 -- forms show the default
-    keep_versions: NotNegative = 2,
-    older_than_days: Days = 30,
-    output_dirs: list[str] = [],  # noqa: B006
+    apply: Apply = LIMITS.apply,
+    kinds: Kinds = ("all",),
+    keep_versions: KeepVersions = LIMITS.keep_versions,
+    older_than_days: OlderThanDays = LIMITS.older_than_days,
+    output_dirs: OutputFolders = (),
 ) -> dict[str, Any]:
-    """Tell what is no longer needed, and free it if asked to.
+    """Report what is no longer needed, and free it if asked to.
 
     Nothing is freed that an alias, the record of an output that stays, or a pipeline that stays
     refers to. The folders of outputs are freed whole, but for what Millstream did not write.
-
-    Args:
-        apply: Whether to free what the report lists; without it nothing is touched.
-        kinds: What to look at: old outputs, superseded versions of both registered models,
-            checkpoints that no training goes on with, and what broken downloads left.
-        keep_versions: Newest versions of each registered model that stay in any case.
-        older_than_days: Days since its last use before something may be freed; 0 takes all.
-        output_dirs: Output folders that may be freed besides those under scored in the state
-            folder.
 
     Returns:
         The summary: items and bytes of each kind, what stays and why, and each item by name.

@@ -1,26 +1,36 @@
 """Trace one row of an output back to the code, weights and data that made its answer."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
+from pydantic import Field
 
-from tasks.parameters import OutputFolder, Positive
+from flows.parameters import described
+from tasks.common.parameter_types import FolderPath, Positive
 from tasks.reports.prefect_tasks import explain_row
+
+ScoredFolder = Annotated[FolderPath, Field(description="Folder that score_shards wrote.")]
+ShardId = Annotated[str, Field(description="The shard, as the output's column shard names it.")]
+RowNumber = Annotated[
+    Positive, Field(description="The row, as the output's column row numbers it.")
+]
+Verify = Annotated[
+    bool,
+    Field(
+        description="Whether to predict the row again, with the version that computed it, and "
+        "compare."
+    ),
+]
 
 
 @flow(name="explain-prediction", persist_result=False)  # it holds the text
+@described
 def explain_prediction(
-    output_dir: OutputFolder, shard: str, row: Positive, verify: bool = False
+    output_dir: ScoredFolder, shard: ShardId, row: RowNumber, verify: Verify = False
 ) -> dict[str, Any]:
     """Print the whole chain behind one row of an output.
 
     As a deployment it logs the chain, without the text.
-
-    Args:
-        output_dir: Folder that score_shards wrote.
-        shard: The shard, as the output's column shard names it.
-        row: The row, as the output's column row numbers it.
-        verify: Whether to predict the row again, with the version that computed it, and compare.
 
     Returns:
         The chain: text, answer, versions, training run, digests and commits.

@@ -1,20 +1,28 @@
 """Move the alias champion by hand, also back."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
+from pydantic import Field
 
+from flows.parameters import described
 from tasks.building.prefect_tasks import promote
 from tasks.common.console import print_table
 
+Version = Annotated[
+    str,
+    Field(
+        description="A number, an alias, a URI, or previous for the champion before the present "
+        "one."
+    ),
+]
+Reason = Annotated[str, Field(description="Written on the version.")]
+
 
 @flow(name="promote-pipeline")
-def promote_pipeline(version: str = "challenger", reason: str = "by hand") -> dict[str, Any]:
+@described
+def promote_pipeline(version: Version = "challenger", reason: Reason = "by hand") -> dict[str, Any]:
     """Make a version of inference_pipeline_model the champion, whatever its figures.
-
-    Args:
-        version: A number, an alias, a URI, or previous for the champion before the present one.
-        reason: Written on the version.
 
     Returns:
         The report: the version that is champion now.

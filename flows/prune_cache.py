@@ -1,22 +1,26 @@
 """Drop the entries of superseded pipelines from the prediction cache."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
+from pydantic import Field
 
+from flows.parameters import described
 from tasks.maintenance.prefect_tasks import drop_superseded
+from tasks.maintenance.types import Keep
+
+DryRun = Annotated[
+    bool, Field(description="Whether to report what would be dropped, and drop nothing.")
+]
 
 
 @flow(name="prune-cache")
-def prune_cache(keep: list[str] = [], dry_run: bool = False) -> dict[str, Any]:  # noqa: B006
+@described
+def prune_cache(keep: Keep = (), dry_run: DryRun = False) -> dict[str, Any]:
     """Drop the answers of pipelines that no alias names any more.
 
     Those of the champion, the challenger and the champion before it stay, so that going back
     costs nothing.
-
-    Args:
-        keep: Further versions of inference_pipeline_model to keep: numbers, aliases or URIs.
-        dry_run: Whether to tell what would be dropped, and drop nothing.
 
     Returns:
         Entries and bytes, kept and dropped.

@@ -1,27 +1,27 @@
 """Train a text classifier: download, split, fine-tune, evaluate, register."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args
 
 from prefect import flow
+from pydantic import Field
 
+from flows.parameters import described, record_from
+from flows.requests import TrainingStep, TrainingSteps
 from flows.step_selection import Need, choose_steps
 from tasks.common.console import print_table
 from tasks.dataset.prefect_tasks import download_data, read_split, split_data
-from tasks.dataset.types import LabelledData
-from tasks.parameters import (
-    BatchSize,
-    Epochs,
-    Fraction,
-    LearningRate,
-    NotNegative,
-    Positive,
-    Seed,
+from tasks.dataset.types import (
+    DataFiles,
+    DataSource,
+    LabelColumn,
+    LabelledData,
+    LabelNames,
     Sha256,
-    Source,
-    Strategy,
-    TokenLimit,
-    TrainingStep,
+    SplitFolder,
+    TestFraction,
+    TextColumn,
+    ValidationFraction,
 )
 from tasks.reports.prefect_tasks import report_training
 from tasks.training.prefect_tasks import (
@@ -30,14 +30,18 @@ from tasks.training.prefect_tasks import (
     fine_tune_model,
     register_model,
 )
-from tasks.training.types import FineTuneParameters
-
-STEPS = (
-    "download_data",
-    "split_data",
-    "fine_tuning_model",
-    "evaluate_model",
-    "register_model",
+from tasks.training.types import (
+    BaseModelName,
+    BatchSize,
+    CheckpointSteps,
+    Epochs,
+    FinetunedRunId,
+    FineTuneParameters,
+    LearningRate,
+    SampleSize,
+    Seed,
+    Strategy,
+    TokenLimit,
 )
 
 NEEDS = (
@@ -47,90 +51,46 @@ NEEDS = (
     Need("register_model", produced_by="fine_tuning_model", parameter="finetuned_run_id"),
 )
 
+Reuse = Annotated[
+    bool, Field(description="Take the model of an earlier run with equal data and parameters.")
+]
+
+DATA, TUNING = LabelledData(), FineTuneParameters()
+
 
 @flow(name="train-classifier")
+@described
 def train_classifier(
-    steps: list[TrainingStep] = ["all"],  # noqa: B006 -- forms show the default
-    source: Source = "rotten_tomatoes",
-    sha256: Sha256 | None = None,
-    text_column: str | None = None,
-    label_column: str | None = None,
-    label_names: list[str] = [],  # noqa: B006
-    validation_fraction: Fraction = 0.1,
-    test_fraction: Fraction = 0.1,
-    base_model: Source = "minilm",
-    strategy: Strategy = "full",
-    epochs: Epochs = 1,
-    batch_size: BatchSize = 32,
-    learning_rate: LearningRate = 5e-5,
-    max_tokens: TokenLimit = 128,
-    sample_size: NotNegative = 4_000,
-    seed: Seed = 42,
-    checkpoint_steps: Positive = 50,
-    reuse: bool = True,
-    data_files: list[str] = [],  # noqa: B006
-    split_folder: str = "",
-    finetuned_run_id: str = "",
+    steps: TrainingSteps = ("all",),
+    source: DataSource = DATA.source,
+    sha256: Sha256 = None,
+    text_column: TextColumn = DATA.text_column,
+    label_column: LabelColumn = DATA.label_column,
+    label_names: LabelNames = DATA.label_names,
+    validation_fraction: ValidationFraction = DATA.validation_fraction,
+    test_fraction: TestFraction = DATA.test_fraction,
+    base_model: BaseModelName = TUNING.base_model,
+    strategy: Strategy = TUNING.strategy,
+    epochs: Epochs = TUNING.epochs,
+    batch_size: BatchSize = TUNING.batch_size,
+    learning_rate: LearningRate = TUNING.learning_rate,
+    max_tokens: TokenLimit = TUNING.max_tokens,
+    sample_size: SampleSize = TUNING.sample_size,
+    seed: Seed = TUNING.seed,
+    checkpoint_steps: CheckpointSteps = TUNING.checkpoint_steps,
+    reuse: Reuse = True,
+    data_files: DataFiles = (),
+    split_folder: SplitFolder = "",
+    finetuned_run_id: FinetunedRunId = "",
 ) -> dict[str, Any]:
     """Fine-tune a transformer on labelled text and register it as dl_finetuned_model.
 
-    Args:
-        steps: The steps to run, in their order; all runs every one.
-        source: rotten_tomatoes, imdb, a file or an http(s) URL: CSV, TSV, JSONL, Parquet or a
-            zip of these.
-        sha256: Expected SHA-256 of the file at source.
-        text_column: Column of the texts; found by itself if it is called text or review.
-        label_column: Column of the labels; found by itself if it is called label or sentiment.
-        label_names: Labels in the order of their ids; rows may hold the names or the ids. Empty
-            takes the labels found, sorted.
-        validation_fraction: Share of the distinct texts whose loss is watched while training.
-        test_fraction: Share of the distinct texts that measure the result.
-        base_model: minilm (packaged), a Hugging Face id, or a folder.
-        strategy: full trains all weights, freeze the classification head alone.
-        epochs: Passes over the training rows.
-        batch_size: Training rows a step.
-        learning_rate: Highest step size of the linear schedule.
-        max_tokens: Longer texts are cut to this many tokens.
-        sample_size: Training rows to draw at most; 0 takes all.
-        seed: Seed of everything random; the same seed gives the same numbers on one machine.
-        checkpoint_steps: Steps between checkpoints; the most that a kill can lose.
-        reuse: Take the model of an earlier run with equal data and parameters.
-        data_files: The tables to start from, without the step download_data.
-        split_folder: The split to start from, without the step split_data.
-        finetuned_run_id: The MLflow run to start from, without the step fine_tuning_model.
-
     Returns:
-        The report: ids, paths and figures of the steps that ran.
+        The report: ids, paths and metrics of the steps that ran.
     """
-    data = LabelledData(
-        source=source,
-        text_column=text_column,
-        label_column=label_column,
-        label_names=tuple(label_names),
-        validation_fraction=validation_fraction,
-        test_fraction=test_fraction,
-    )
-    parameters = FineTuneParameters(
-        base_model=base_model,
-        strategy=strategy,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        max_tokens=max_tokens,
-        sample_size=sample_size,
-        seed=seed,
-        checkpoint_steps=checkpoint_steps,
-    )
-    todo = choose_steps(
-        steps,
-        STEPS,
-        NEEDS,
-        {
-            "data_files": data_files,
-            "split_folder": split_folder,
-            "finetuned_run_id": finetuned_run_id,
-        },
-    )
+    given = locals()
+    data, tuning = record_from(LabelledData, given), record_from(FineTuneParameters, given)
+    todo = choose_steps(steps, get_args(TrainingStep)[1:], NEEDS, given)
     report: dict[str, Any] = {}
     files = tuple(Path(file).expanduser().resolve() for file in data_files)
     if "download_data" in todo:
@@ -140,7 +100,7 @@ def train_classifier(
         split_folder = str(split_data(files, data).folder)
         report["split_folder"] = split_folder
     if "fine_tuning_model" in todo:
-        fine_tuned = fine_tune_model(read_split(split_folder), parameters, reuse=reuse)
+        fine_tuned = fine_tune_model(read_split(split_folder), tuning, reuse=reuse)
         report |= {"finetuned_run_id": fine_tuned.run_id, "reused": fine_tuned.reused}
     elif finetuned_run_id:
         fine_tuned = find_training_run(finetuned_run_id)

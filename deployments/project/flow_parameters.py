@@ -1,21 +1,21 @@
 """The parameters that `prefect.yaml` gives to a flow, which Prefect looks at when a run starts."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from prefect import Flow
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from deployments.project.schema import validation_problems
-from flows import end_to_end, score_shards
+from flows.requests import EndToEndRequest, ScoringRequest
 from tasks.building.types import PipelineParameters
 from tasks.common.errors import ParameterError
 
-# What the flows themselves look at before anything else, by their names.
-_TOGETHER: dict[str, Callable[..., object]] = {
-    "score-shards": score_shards.check_parameters,
-    "end-to-end": end_to_end.check_parameters,
+# What the flows themselves check before anything else, by their names.
+_REQUESTS: dict[str, type[BaseModel]] = {
+    "score-shards": ScoringRequest,
+    "end-to-end": EndToEndRequest,
     "build-inference-pipeline": PipelineParameters,
 }
 
@@ -42,8 +42,8 @@ def missing_parameters(flow: Flow[..., Any], given: Mapping[str, Any], what: str
 
 def wrong_together(flow: Flow[..., Any], given: Mapping[str, Any]) -> Iterator[str]:
     """Yield what the flow refuses as it begins, of parameters that are right one by one."""
-    check = _TOGETHER.get(flow.name)
-    if check is None:
+    request = _REQUESTS.get(flow.name)
+    if request is None:
         return
     defaults = {
         name: parameter.default
@@ -51,10 +51,10 @@ def wrong_together(flow: Flow[..., Any], given: Mapping[str, Any]) -> Iterator[s
         if parameter.default is not parameter.empty
     }
     values = defaults | dict(given)
-    names = inspect.signature(check).parameters.keys()
+    names = request.model_fields.keys()
     if names <= values.keys() and not any(_is_open(values[name]) for name in names):
         try:
-            check(**{name: values[name] for name in names})
+            request(**{name: values[name] for name in names})
         except ParameterError as error:
             yield str(error)
 

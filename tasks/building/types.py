@@ -7,21 +7,48 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pyfunc.spec import EngineName, Kind, Precision
 from tasks.common.errors import ParameterError
 
-EngineChoice = Literal["auto", "openvino", "torch"]
-
-
-PrecisionChoice = Literal["auto", "f32", "bf16", "int8"]
+PipelineKind = Annotated[
+    Kind,
+    Field(
+        description="full has all five steps, plain is the classifier without what is around it."
+    ),
+]
+PipelineTokenLimit = Annotated[
+    int,
+    Field(
+        ge=0,
+        description="Longer texts are cut to this many tokens; 0 takes what the model was trained "
+        "with.",
+    ),
+]
+EngineChoice = Annotated[
+    Literal["auto", "openvino", "torch"],
+    Field(
+        description="What computes the transformer; auto takes the fastest of those that the "
+        "machine supports and that answer as the fine-tuned model does, measured on rows that it "
+        "was not trained on."
+    ),
+]
+PrecisionChoice = Annotated[
+    Literal["auto", "f32", "bf16", "int8"],
+    Field(
+        description="Number format of its matrix products; auto takes bf16 where that answers "
+        "alike, else f32. int8 is faster still, and differs in a label or so of a hundred."
+    ),
+]
+Promotion = Annotated[
+    Literal["if_no_worse", "always"],
+    Field(
+        description="When the version becomes champion: if its accuracy on its test rows is no "
+        "lower than the champion's, or always."
+    ),
+]
 
 
 class PipelineParameters(BaseModel):
     """What shapes an inference pipeline besides the fine-tuned model.
 
-    Attributes:
-        pipeline: `full` for the five steps, `plain` for the classifier alone.
-        max_tokens: Longer texts are cut to this many tokens; 0 takes what it was trained with.
-        engine: What computes the transformer; `auto` takes the fastest that passes its gate.
-        precision: Number format of its matrix products; `auto` takes bf16 where that passes, else
-            f32. int8 has to be asked for.
+    Its fields are parameters of the flow build-inference-pipeline.
 
     Raises:
         ParameterError: If the engine has no such precision.
@@ -29,8 +56,8 @@ class PipelineParameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    pipeline: Kind = "full"
-    max_tokens: Annotated[int, Field(ge=0)] = 0
+    pipeline: PipelineKind = "full"
+    max_tokens: PipelineTokenLimit = 0
     engine: EngineChoice = "auto"
     precision: PrecisionChoice = "auto"
 
@@ -104,7 +131,7 @@ class PromotionDecision(BaseModel):
 
     Attributes:
         alias: `champion`, `challenger`, or `None` for a plain pipeline.
-        reason: The figures behind it, in one line.
+        reason: The metrics behind it, in one line.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,39 +1,75 @@
 """Records of the labelled data: how it is read, and the split on disk."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tasks.common.errors import ParameterError
+from tasks.common.parameter_types import Source
 from tasks.common.urls import public
 
 RECORD = "split.json"
 
-
-Fraction = Annotated[float, Field(gt=0, lt=1)]
+DataSource = Annotated[
+    Source,
+    Field(
+        description="rotten_tomatoes, imdb, a file or an http(s) URL: CSV, TSV, JSONL, Parquet or "
+        "a zip of these."
+    ),
+]
+Sha256 = Annotated[
+    Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None,
+    Field(description="Expected SHA-256 of the file at source."),
+]
+TextColumn = Annotated[
+    str | None,
+    Field(description="Column of the texts; found by itself if it is called text or review."),
+]
+LabelColumn = Annotated[
+    str | None,
+    Field(description="Column of the labels; found by itself if it is called label or sentiment."),
+]
+LabelNames = Annotated[
+    Sequence[str],
+    Field(
+        description="Labels in the order of their ids; rows may hold the names or the ids. Empty "
+        "takes the labels found, sorted."
+    ),
+]
+ValidationFraction = Annotated[
+    float,
+    Field(
+        gt=0, lt=1, description="Share of the distinct texts whose loss is watched while training."
+    ),
+]
+TestFraction = Annotated[
+    float, Field(gt=0, lt=1, description="Share of the distinct texts that measure the result.")
+]
+DataFiles = Annotated[
+    Sequence[str],
+    Field(description="The tables to start from, without the step download_data."),
+]
+SplitFolder = Annotated[
+    str, Field(description="The split to start from, without the step split_data.")
+]
+HeldOutShards = Annotated[
+    int, Field(ge=1, le=1_000, description="Files that the held-out rows are written to.")
+]
 
 
 class LabelledData(BaseModel):
-    """How labelled tables are read and split.
-
-    Attributes:
-        source: Name, path or URL that the data came from.
-        text_column: Column of the texts; `None` takes `text` or `review`.
-        label_column: Column of the labels; `None` takes `label` or `sentiment`.
-        label_names: Labels in the order of their ids; empty takes those found, sorted.
-        validation_fraction: Share of the distinct texts that choose between checkpoints.
-        test_fraction: Share of the distinct texts that measure the result.
-    """
+    """How labelled tables are read and split: parameters of the flow train-classifier."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: str
-    text_column: str | None = None
-    label_column: str | None = None
-    label_names: tuple[str, ...] = ()
-    validation_fraction: Fraction = 0.1
-    test_fraction: Fraction = 0.1
+    source: str = "rotten_tomatoes"
+    text_column: TextColumn = None
+    label_column: LabelColumn = None
+    label_names: LabelNames = ()
+    validation_fraction: ValidationFraction = 0.1
+    test_fraction: TestFraction = 0.1
 
     @field_validator("source")
     @classmethod

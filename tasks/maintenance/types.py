@@ -1,10 +1,10 @@
 """What is no longer needed, in records that a report shows; how old, how large, and if in use."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.common.errors import ParameterError
 
@@ -18,22 +18,53 @@ IN_USE = "in use"
 YOUNGER = "too young"
 INTERRUPTED = "left by a clean-up that was interrupted"
 
+Apply = Annotated[
+    bool,
+    Field(description="Whether to free what the report lists; without it nothing is touched."),
+]
+Kinds = Annotated[
+    Sequence[KindChoice],
+    Field(
+        description="What to look at: old outputs, superseded versions of both registered models, "
+        "checkpoints that no training goes on with, and what broken downloads left."
+    ),
+]
+KeepVersions = Annotated[
+    int,
+    Field(ge=0, description="Newest versions of each registered model that stay in any case."),
+]
+OlderThanDays = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=36_500,  # dates end in the year 1
+        description="Days since its last use before something may be freed; 0 takes all.",
+    ),
+]
+OutputFolders = Annotated[
+    Sequence[str],
+    Field(
+        description="Output folders that may be freed besides those under scored in the state "
+        "folder."
+    ),
+]
+Keep = Annotated[
+    Sequence[str],
+    Field(
+        description="Further versions of inference_pipeline_model to keep: numbers, aliases or "
+        "URIs."
+    ),
+]
+
 
 class Limits(BaseModel):
-    """What may be freed.
-
-    Attributes:
-        apply: Whether it is freed; else it is only told.
-        keep_versions: Newest versions of each registered model that stay.
-        older_than_days: Nothing that was used since is freed.
-        output_dirs: Folders of outputs, besides those under `scored/`, that may be freed.
-    """
+    """What may be freed: parameters of the flow clean-up."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    apply: bool = False
-    keep_versions: int = 2
-    older_than_days: int = 30
+    apply: Apply = False
+    keep_versions: KeepVersions = 2
+    older_than_days: OlderThanDays = 30
     output_dirs: tuple[Path, ...] = ()
 
     def spare(self, days: float) -> bool:

@@ -1,11 +1,13 @@
 """Which languages a model is meant for, and what becomes of rows in another one."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pyfunc.contract import Language
 from tasks.common.errors import ParameterError
+from tasks.common.parameter_types import Probability
 
 # What gcld3 3.0.13 can report: https://github.com/google/cld3#supported-languages
 _CODES = (
@@ -17,8 +19,20 @@ _CODES = (
 )
 CODES = frozenset(_CODES.split())
 
-Policy = Literal["score", "flag", "reject"]
-Probability = Annotated[float, Field(ge=0, le=1)]
+PolicyName = Annotated[
+    Literal["score", "flag", "reject"],
+    Field(
+        description="What becomes of rows in none of the languages: score them like others, flag "
+        "them in a column language_flagged, or reject them."
+    ),
+]
+Languages = Annotated[
+    Sequence[str],
+    Field(description="The languages that the model is meant for, as gcld3 reports them."),
+]
+LanguageThreshold = Annotated[
+    Probability, Field(description="Least probability at which a detected language is believed.")
+]
 
 
 class LanguagePolicy(BaseModel):
@@ -26,19 +40,14 @@ class LanguagePolicy(BaseModel):
 
     A row is taken for foreign if its language is none of `languages` and gcld3 is sure of it: its
     probability is at least `threshold`. Where no language can be told, a row is not foreign.
-
-    Attributes:
-        policy: `score` treats all rows alike, `flag` marks foreign ones, `reject` refuses them
-            before they are predicted.
-        languages: Codes as gcld3 reports them.
-        threshold: The least probability that is believed.
+    Rows that are rejected are not predicted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    policy: Policy = "score"
-    languages: tuple[str, ...] = ()
-    threshold: Probability = 0.7
+    policy: PolicyName = "score"
+    languages: Languages = ()
+    threshold: LanguageThreshold = 0.7
 
     @field_validator("languages")
     @classmethod

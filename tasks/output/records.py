@@ -7,8 +7,9 @@ digests it has.
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pyfunc.spec import EngineName, Precision
 from tasks.common.files import published_file, sha256_of
@@ -41,13 +42,20 @@ class Shard(BaseModel):
     rows: int
 
 
+InputTextColumn = Annotated[str, Field(description="Column of the texts.")]
+InputLabelColumn = Annotated[
+    str | None,
+    Field(description="Column of the true labels, if there is one; the summary has the accuracy."),
+]
+
+
 class RowParameters(BaseModel):
     """The parameters that can change what is written for a row."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    text_column: str = "text"
-    label_column: str | None = None
+    text_column: InputTextColumn = "text"
+    label_column: InputLabelColumn = None
     language: LanguagePolicy = LanguagePolicy()
 
     def matter_as(self, others: "RowParameters") -> bool:

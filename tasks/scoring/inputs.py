@@ -21,7 +21,7 @@ from tasks.scoring.types import InputFile
 _ID_CHARACTERS = 50  # of a file's name; each may take 4 bytes, and file names end at 255
 
 
-def check_given(inputs: Sequence[str]) -> None:
+def check_inputs(inputs: Sequence[str]) -> None:
     """Check that there is an input.
 
     Raises:
@@ -46,7 +46,7 @@ def find(
         ParameterError: If there is no input, or an empty one.
         DataError: If an input brings no file, or a file of another kind is named.
     """
-    check_given(inputs)
+    check_inputs(inputs)
     urls = sorted({text for text in inputs if is_url(text)})
     places = [text for text in inputs if not is_url(text)]
     paths = sorted({path.resolve() for text in places for path in _files_of(text, allow_empty)})

@@ -1,5 +1,6 @@
 """What passes between the tasks of a scoring run: small, frozen, and free of rows."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -7,8 +8,107 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from pyfunc.spec import EngineName, Precision
+from tasks.common.parameter_types import FolderPath, Probability, Source
 from tasks.ingestion.formats import Survey
 from tasks.output.records import RowParameters, Shard, ShardRecord
+
+Inputs = Annotated[
+    Sequence[Source],
+    Field(
+        description="Files, folders, glob patterns or http(s) URLs of CSV, TSV, JSONL or Parquet "
+        "files, plain or with .gz or .zst."
+    ),
+]
+OutputFolder = Annotated[
+    FolderPath,
+    Field(description="Folder that gets predictions/, rejected/, records/ and manifest.json."),
+]
+ModelUri = Annotated[
+    str,
+    Field(
+        description="The version of inference_pipeline_model to score with: a number, an alias, "
+        "or a URI."
+    ),
+]
+ShardRows = Annotated[
+    int,
+    # Memory grows with it, and nothing is gained long before.
+    Field(
+        ge=1,
+        le=1_000_000,
+        description="Rows of a shard at most; a larger file is cut into several.",
+    ),
+]
+UseCache = Annotated[
+    bool,
+    Field(
+        description="Whether answers are looked up in the prediction cache, shared by equal rows, "
+        "and stored there."
+    ),
+]
+SettleSeconds = Annotated[
+    int,
+    Field(
+        ge=0,
+        description="Files that changed within the last so many seconds are left for the next run, "
+        "since someone may still be writing them.",
+    ),
+]
+AllowEmpty = Annotated[
+    bool, Field(description="Whether a folder or pattern that brings no file is no error.")
+]
+Resume = Annotated[
+    bool,
+    Field(
+        description="Whether shards that are done, from the same input, model and parameters, are "
+        "skipped."
+    ),
+]
+OnlyFailed = Annotated[
+    bool,
+    Field(
+        description="Whether to score just the shards that failed in the run before, or have "
+        "rejected rows."
+    ),
+]
+DryRun = Annotated[
+    bool,
+    Field(
+        description="Whether to read the input and report what a run would do, with no output at "
+        "all."
+    ),
+]
+MaxFailedShards = Annotated[
+    int, Field(ge=0, description="Shards that may fail before the run counts as failed.")
+]
+MaxRejectedFraction = Annotated[
+    Probability, Field(description="Share of the rows that may be rejected before it does.")
+]
+BatchTokens = Annotated[
+    int,
+    # Memory grows with it, and nothing is gained long before.
+    Field(
+        ge=1,
+        le=65_536,
+        description="Padded tokens that go through the transformer at once, at most.",
+    ),
+]
+Workers = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=64,
+        description="Shards that are scored at the same time; 0 takes one a core, up to eight.",
+    ),
+]
+ReportExamples = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=100,
+        description="Rejected rows quoted in the report, for each reason; 0 quotes none.",
+    ),
+]
 
 
 class ScoringModel(BaseModel):
@@ -42,13 +142,7 @@ class ScoringParameters(BaseModel):
         model: What answers.
         output_dir: Folder of `predictions/`, `rejected/`, `records/` and `manifest.json`.
         rows: The parameters that can change what is written for a row.
-        shard_rows: Rows of a shard at most.
-        use_cache: Whether answers are looked up and stored.
-        batch_tokens: Padded tokens that go through the transformer at once, at most.
         workers: Shards that are scored at the same time.
-        resume: Whether shards that are done are left as they are.
-        only_failed: Whether shards are left out that neither failed in the run before nor have
-            rejected rows.
         flow_run_id: The Prefect flow run, or an empty string outside of one.
     """
 
@@ -57,12 +151,12 @@ class ScoringParameters(BaseModel):
     model: ScoringModel
     output_dir: Path
     rows: RowParameters = RowParameters()
-    shard_rows: Annotated[int, Field(ge=1)] = 2_000
-    use_cache: bool = True
-    batch_tokens: Annotated[int, Field(ge=1)] = DEFAULT_BATCH_TOKENS
+    shard_rows: ShardRows = 2_000
+    use_cache: UseCache = True
+    batch_tokens: BatchTokens = DEFAULT_BATCH_TOKENS
     workers: Annotated[int, Field(ge=1)] = 2
-    resume: bool = True
-    only_failed: bool = False
+    resume: Resume = True
+    only_failed: OnlyFailed = False
     flow_run_id: str = ""
 
 

@@ -6,47 +6,60 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.common.parameter_types import Source
 from tasks.dataset.types import Split
 
-Strategy = Literal["full", "freeze"]
-
-Step = Literal[
-    "all", "download_data", "split_data", "fine_tuning_model", "evaluate_model", "register_model"
+BaseModelName = Annotated[
+    Source, Field(description="minilm (packaged), a Hugging Face id, or a folder.")
+]
+Strategy = Annotated[
+    Literal["full", "freeze"],
+    Field(description="full trains all weights, freeze the classification head alone."),
+]
+Epochs = Annotated[int, Field(ge=1, le=1_000, description="Passes over the training rows.")]
+# Memory grows with it, and it gains nothing long before.
+BatchSize = Annotated[int, Field(ge=1, le=4_096, description="Training rows a step.")]
+LearningRate = Annotated[
+    float, Field(gt=0, lt=1, description="Highest step size of the linear schedule.")
+]
+TokenLimit = Annotated[int, Field(ge=8, description="Longer texts are cut to this many tokens.")]
+SampleSize = Annotated[int, Field(ge=0, description="Training rows to draw at most; 0 takes all.")]
+Seed = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=2**32 - 1,  # NumPy takes no larger one
+        description="Seed of everything random; the same seed gives the same numbers on one "
+        "machine.",
+    ),
+]
+CheckpointSteps = Annotated[
+    int, Field(ge=1, description="Steps between checkpoints; the most that a kill can lose.")
+]
+FinetunedRunId = Annotated[
+    str, Field(description="The MLflow run to start from, without the step fine_tuning_model.")
 ]
 
 # Where a training run keeps what was measured on its test rows.
 DISTRIBUTION_FILE = "evaluation/distribution.json"
-
 CONFUSION_FILE = "evaluation/confusion_matrix.json"
 ROC_FILE = "evaluation/roc_curve.json"
 
 
 class FineTuneParameters(BaseModel):
-    """What shapes a fine-tuned model besides its data.
-
-    Attributes:
-        base_model: `minilm` (packaged), a Hugging Face id, or a folder.
-        strategy: `full` trains all weights, `freeze` the classification head alone.
-        epochs: Passes over the training rows.
-        batch_size: Rows a step.
-        learning_rate: Peak of the linear schedule.
-        max_tokens: Longer texts are cut to this many tokens.
-        sample_size: Training rows drawn at most; 0 takes all.
-        seed: Seed of the draw, the new head, the order and dropout.
-        checkpoint_steps: Steps between checkpoints; the most that a kill can lose.
-    """
+    """What shapes a fine-tuned model besides its data: parameters of the flow train-classifier."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    base_model: str = "minilm"
+    base_model: BaseModelName = "minilm"
     strategy: Strategy = "full"
-    epochs: Annotated[int, Field(ge=1)] = 1
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
-    max_tokens: Annotated[int, Field(ge=8)] = 128
-    sample_size: Annotated[int, Field(ge=0)] = 4_000
-    seed: Annotated[int, Field(ge=0)] = 42
-    checkpoint_steps: Annotated[int, Field(ge=1)] = 50
+    epochs: Epochs = 1
+    batch_size: BatchSize = 32
+    learning_rate: LearningRate = 5e-5
+    max_tokens: TokenLimit = 128
+    sample_size: SampleSize = 4_000
+    seed: Seed = 42
+    checkpoint_steps: CheckpointSteps = 50
 
     def key(self, split: Split, base_digest: str) -> str:
         """Return a digest of all that decides the weights: data, base and parameters."""

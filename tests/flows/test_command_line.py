@@ -19,8 +19,8 @@ from deployments.reference import exit_codes
 from flows.command_line import run
 from flows.score_shards import score_shards
 from tasks.common import errors
+from tasks.common.parameter_types import Positive
 from tasks.common.settings import REPOSITORY
-from tasks.parameters import Positive
 from tests.support.builders import Trained
 from tests.support.every_flow import FLOWS
 

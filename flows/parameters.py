@@ -1,0 +1,49 @@
+"""The parameters of flows: described by their types, gathered into records, forwarded by name."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar, get_type_hints
+
+from prefect import Flow
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+Record = TypeVar("Record", bound=BaseModel)
+
+
+def described(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Write the `Args` section of a flow's docstring from the descriptions in its types.
+
+    Prefect's form, `--help` and the reference are made from signature and docstring. Prefect takes
+    no description from a type: https://github.com/PrefectHQ/prefect/blob/3.8.8/src/prefect/utilities/callables.py
+
+    Raises:
+        TypeError: If the type of a parameter has no description.
+    """
+    arguments = [
+        f"    {name}: {_description(hint, name)}"
+        for name, hint in get_type_hints(function, include_extras=True).items()
+        if name != "return"
+    ]
+    head, returns, tail = inspect.cleandoc(function.__doc__ or "").partition("Returns:")
+    function.__doc__ = "\n".join([f"{head.rstrip()}\n\nArgs:", *arguments, "", returns + tail])
+    return function
+
+
+def _description(hint: Any, name: str) -> str:
+    for found in reversed(getattr(hint, "__metadata__", ())):
+        if isinstance(found, FieldInfo) and found.description:
+            return found.description
+    raise TypeError(f"{name}: its type has no description; expected Field(description=…)")
+
+
+def record_from(record: type[Record], given: Mapping[str, Any]) -> Record:
+    """Return a record whose fields have the values of the parameters of the same names."""
+    return record(**{name: given[name] for name in record.model_fields if name in given})
+
+
+def arguments_for(flow: Flow[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that a flow has parameters of the same names for."""
+    return {name: given[name] for name in inspect.signature(flow.fn).parameters if name in given}

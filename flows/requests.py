@@ -1,0 +1,141 @@
+"""What a run is asked for, checked as a whole before it reads, starts or writes anything.
+
+The classes have the names of the flows' parameters, so that `prefect.yaml` is checked by them too.
+They are not in the flows' own files, which Prefect loads a second time, under another name.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from flows.step_selection import Need, choose_steps
+from tasks.building.types import EngineChoice, PipelineKind, PipelineParameters, PrecisionChoice
+from tasks.common.errors import ParameterError
+from tasks.common.parameter_types import Source
+from tasks.dataset.types import DataFiles
+from tasks.output.language_policy import LanguagePolicy, Languages, LanguageThreshold, PolicyName
+from tasks.scoring.inputs import check_inputs
+from tasks.scoring.types import Inputs, ModelUri, OnlyFailed, Resume
+from tasks.tracking.names import CHAMPION_URI, parse_pipeline_reference
+from tasks.training.types import FinetunedRunId
+
+Steps = Field(description="The steps to run, in their order; all runs every one.")
+
+TrainingStep = Literal[
+    "all", "download_data", "split_data", "fine_tuning_model", "evaluate_model", "register_model"
+]
+TrainingSteps = Annotated[Sequence[TrainingStep], Steps]
+EndToEndStep = Literal[
+    "all",
+    "download_data",
+    "fine_tuning_model",
+    "register_model",
+    "inference_pipeline_model",
+    "score",
+]
+EndToEndSteps = Annotated[Sequence[EndToEndStep], Steps]
+
+InputsOrHeldOut = Annotated[
+    Sequence[Source],
+    Field(
+        description="Files, folders or glob patterns to score; empty scores the held-out test rows."
+    ),
+]
+FinetunedModelToStartFrom = Annotated[
+    str,
+    Field(
+        description="Version of dl_finetuned_model to start from, without the step "
+        "register_model: a number, an alias, a URI, or latest."
+    ),
+]
+
+_NEEDS = (
+    Need("fine_tuning_model", produced_by="download_data", parameter="data_files"),
+    Need("register_model", produced_by="fine_tuning_model", parameter="finetuned_run_id"),
+    Need("inference_pipeline_model", produced_by="register_model", parameter="finetuned_model"),
+)
+
+
+class ScoringRequest(BaseModel):
+    """What score-shards is asked to do, as far as it can be checked without files and registry.
+
+    Raises:
+        ParameterError: If parameters do not go together, or one means nothing.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    inputs: Inputs
+    model_uri: ModelUri = CHAMPION_URI
+    language_policy: PolicyName = LanguagePolicy().policy
+    languages: Languages = ()
+    language_threshold: LanguageThreshold = LanguagePolicy().threshold
+    resume: Resume = True
+    only_failed: OnlyFailed = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_inputs(self.inputs)
+        parse_pipeline_reference(self.model_uri)
+        if self.only_failed and not self.resume:
+            raise ParameterError(
+                "only_failed: goes on from the run before; expected resume as well"
+            )
+        _ = self.language  # it checks itself
+        return self
+
+    @property
+    def language(self) -> LanguagePolicy:
+        """The language policy that the parameters mean."""
+        return LanguagePolicy(
+            policy=self.language_policy,
+            languages=self.languages,
+            threshold=self.language_threshold,
+        )
+
+
+class EndToEndRequest(BaseModel):
+    """What end-to-end is asked to do, with what its steps need of each other.
+
+    Raises:
+        ParameterError: If a step has nothing to start from, parameters do not go together, or one
+            means nothing.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: EndToEndSteps = ("all",)
+    data_files: DataFiles = ()
+    finetuned_run_id: FinetunedRunId = ""
+    finetuned_model: FinetunedModelToStartFrom = ""
+    inputs: InputsOrHeldOut = ()
+    model_uri: ModelUri = CHAMPION_URI
+    pipeline: PipelineKind = "full"
+    engine: EngineChoice = "auto"
+    precision: PrecisionChoice = "auto"
+
+    @property
+    def todo(self) -> tuple[str, ...]:
+        """The steps to run, in their order."""
+        return choose_steps(self.steps, get_args(EndToEndStep)[1:], _NEEDS, dict(self))
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        todo = self.todo
+        PipelineParameters(pipeline=self.pipeline, engine=self.engine, precision=self.precision)
+        if "score" not in todo:
+            return self
+        parse_pipeline_reference(self.model_uri)
+        if self.inputs:
+            check_inputs(self.inputs)
+        elif "fine_tuning_model" not in todo:
+            raise ParameterError(
+                "inputs: missing; the step score without fine_tuning_model needs them"
+            )
+        if self.pipeline == "plain":
+            raise ParameterError(
+                "pipeline: plain answers with bare labels, which the step score cannot use; "
+                "expected full, or steps without score"
+            )
+        return self

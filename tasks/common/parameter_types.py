@@ -1,0 +1,17 @@
+"""Types of flow parameters that records of several rooms use: bounds, choices and descriptions.
+
+The type of a parameter stands beside the record that uses it. Its description becomes the text of
+the form and of `--help`, see `flows.parameters.described`.
+"""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from tasks.common.urls import without_login
+
+Positive = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[int, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Source = Annotated[str, AfterValidator(without_login)]  # a path, a name or a URL
+FolderPath = Annotated[str, Field(min_length=1)]

@@ -1,0 +1,121 @@
+"""A parameter means the same in every flow: one type, one default, one description."""
+
+from itertools import combinations
+from typing import Annotated, Any
+
+import pytest
+from prefect import Flow, flow
+from prefect.utilities.callables import parameter_schema
+from pydantic import BaseModel, Field
+
+from flows.build_inference_pipeline import build_inference_pipeline
+from flows.end_to_end import end_to_end
+from flows.parameters import arguments_for, described, record_from
+from flows.requests import EndToEndRequest, ScoringRequest
+from flows.score_shards import score_shards
+from flows.train_classifier import train_classifier
+from tasks.building.types import PipelineParameters
+from tasks.common.errors import ParameterError
+from tasks.dataset.types import LabelledData
+from tasks.maintenance.types import Limits
+from tasks.output.records import RowParameters
+from tasks.scoring.types import ScoringParameters
+from tasks.training.types import FineTuneParameters
+from tests.support.every_flow import FLOWS
+
+# Of one name in two flows, and meant to differ.
+DIFFERENT = {
+    "steps": "each flow has steps of its own",
+    "inputs": "end-to-end scores held-out rows where none are given",
+    "output_dir": "end-to-end has a folder of its own; explain-prediction reads one",
+    "finetuned_model": "in end-to-end it replaces a step, and empty means that the step runs",
+    "max_tokens": "0 takes, when a pipeline is built, what the model was trained with",
+    "text_column": "of the rows to train on it is found by itself, of those to score it is named",
+    "label_column": "of the rows to score it is optional, and measures the accuracy",
+    "dry_run": "what is not done is scoring in one flow, dropping in the other",
+}
+
+RECORDS: dict[Flow[..., Any], tuple[type[BaseModel], ...]] = {
+    train_classifier: (LabelledData, FineTuneParameters),
+    build_inference_pipeline: (PipelineParameters,),
+    score_shards: (ScoringRequest, RowParameters, ScoringParameters),
+    end_to_end: (EndToEndRequest, FineTuneParameters),
+}
+RESOLVED = {"output_dir", "workers"}  # of a record: a path, and a number that is not 0
+
+
+def _parameters(flow: Flow[..., Any]) -> dict[str, dict[str, Any]]:
+    schema = parameter_schema(flow)
+    return {
+        name: {key: value for key, value in field.items() if key != "position"}
+        | {"required": name in schema.required}
+        for name, field in schema.properties.items()
+    }
+
+
+def test_a_parameter_of_two_flows_is_the_same_in_both() -> None:
+    differing = set()
+    for first, second in combinations(map(_parameters, FLOWS), 2):
+        for name in first.keys() & second.keys():
+            if first[name] != second[name]:
+                differing.add(name)
+    assert differing == DIFFERENT.keys()
+
+
+@pytest.mark.parametrize("flow", RECORDS, ids=lambda flow: flow.name)
+def test_a_parameter_has_the_bounds_and_the_default_of_its_record(flow: Flow[..., Any]) -> None:
+    parameters = _parameters(flow)
+    for record in RECORDS[flow]:
+        fields = record.model_json_schema()["properties"]
+        for name in fields.keys() & parameters.keys() - RESOLVED:
+            expected = {key: value for key, value in fields[name].items() if key != "title"}
+            found = {key: parameters[name].get(key) for key in expected}
+            assert found == expected, (record, name)
+
+
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
+def test_each_parameter_is_described(flow: Flow[..., Any]) -> None:
+    assert all(field["description"] for field in _parameters(flow).values())
+
+
+def test_descriptions_of_types_become_those_of_the_form() -> None:
+    @flow
+    @described
+    def bake(minutes: Annotated[int, Field(ge=1, description="How long.")] = 5) -> str:
+        """Bake bread.
+
+        Returns:
+            The bread.
+        """
+        return f"bread of {minutes} minutes"
+
+    assert _parameters(bake)["minutes"]["description"] == "How long."
+    assert _parameters(bake)["minutes"]["minimum"] == 1
+    assert (bake.fn.__doc__ or "").startswith("Bake bread.\n\nArgs:\n    minutes: How long.\n\nRet")
+
+
+def test_a_type_without_a_description_is_refused() -> None:
+    def bake(minutes: Annotated[int, Field(ge=1)]) -> str:
+        """Bake bread."""
+        return f"bread of {minutes} minutes"
+
+    with pytest.raises(TypeError, match=r"^minutes: its type has no description"):
+        described(bake)
+
+
+def test_records_and_flows_take_the_values_of_their_names() -> None:
+    given = {"epochs": 3, "source": "imdb", "nothing": 1}
+    assert record_from(FineTuneParameters, given) == FineTuneParameters(epochs=3)
+    assert record_from(Limits, given) == Limits()
+    assert arguments_for(train_classifier, given) == {"epochs": 3, "source": "imdb"}
+    assert arguments_for(score_shards, given) == {}
+
+
+def test_a_request_is_refused_as_a_whole() -> None:
+    with pytest.raises(ParameterError, match=r"^only_failed"):
+        ScoringRequest(inputs=["in"], resume=False, only_failed=True)
+    with pytest.raises(ParameterError, match=r"^languages"):
+        ScoringRequest(inputs=["in"], language_policy="reject")
+    with pytest.raises(ParameterError, match=r"^inputs: missing"):
+        EndToEndRequest(steps=["score"])
+    assert EndToEndRequest(steps=["score"], inputs=["in"]).todo == ("score",)
