@@ -1,14 +1,12 @@
-"""Labelled tables: read, checked row by row, brought to the columns `text` and `label`."""
+"""Read labelled tables: checked row by row, brought to the columns `text` and `label`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 
 from tasks.common.errors import DataError
-from tasks.tables import read_table
+from tasks.ingestion.table_reader import read_columns
 
 # Tried in this order when no column is named; the second pair is the original project's.
 TEXT_COLUMNS = ("text", "review")
@@ -31,7 +29,7 @@ def read_labelled(
     """Read labelled rows of all `files`, in order, as the string columns `text` and `label`.
 
     Args:
-        files: CSV, TSV, JSONL or Parquet tables.
+        files: CSV, TSV, JSONL or Parquet tables, plain or with .gz or .zst.
         text_column: Column of the texts; `None` takes `text` or `review`.
         label_column: Column of the labels; `None` takes `label` or `sentiment`.
         label_names: The labels that are allowed, in order. A file may hold the names or
@@ -84,45 +82,66 @@ def _check_labels(files: Sequence[Path], labels: "pd.Series[str]") -> None:
 def _labelled_rows(
     file: Path, text_column: str | None, label_column: str | None, label_names: tuple[str, ...]
 ) -> pd.DataFrame:
-    table = _read(file)
-    texts = table[_column(file, table, "text_column", text_column, TEXT_COLUMNS)].to_pylist()
-    labels = table[_column(file, table, "label_column", label_column, LABEL_COLUMNS)].to_pylist()
+    def choose(names: Sequence[str]) -> tuple[str, str]:
+        return (
+            _column(file, names, "text_column", text_column, TEXT_COLUMNS),
+            _column(file, names, "label_column", label_column, LABEL_COLUMNS),
+        )
+
+    rows = list(_parsed_rows(file, choose))
+    texts, labels = [text for text, _ in rows], [label for _, label in rows]
     _check_texts(file, texts)
     return pd.DataFrame(
         {"text": texts, "label": _named_labels(file, labels, label_names)}, dtype=str
     )
 
 
-def _read(file: Path) -> pa.Table:
+def _parsed_rows(
+    file: Path, choose: Callable[[Sequence[str]], Sequence[str]]
+) -> Iterator[tuple[object, object]]:
     try:
-        # Every cell is text as it stands: "NA", "None" and "007" keep their meaning.
-        return read_table(file)
+        for row in read_columns(file, choose):
+            if row.reason:
+                line = f" (line {row.line})" if row.line else ""
+                raise DataError(f"{file}: row {row.number}{line}: {row.reason}")
+            text, label = row.values
+            yield text, label
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}); expected a table") from error
 
 
 def _column(
-    file: Path, table: pa.Table, parameter: str, name: str | None, usual: Sequence[str]
+    file: Path, names: Sequence[str], parameter: str, name: str | None, usual: Sequence[str]
 ) -> str:
     wanted = [name] if name else usual
     for column in wanted:
-        if column in table.column_names:
+        if column in names:
             return column
     # The names stay unsaid: without a header line they are the first row's text.
     raise DataError(
-        f"{file}: no column {' or '.join(map(repr, wanted))} among its {table.num_columns}; "
+        f"{file}: no column {' or '.join(map(repr, wanted))} among its {len(names)}; "
         f"name one with {parameter}"
     )
 
 
-def _check_texts(file: Path, texts: list[Any]) -> None:
+def _check_texts(file: Path, texts: list[object]) -> None:
     for row, text in enumerate(texts, start=1):
         if not isinstance(text, str) or not text.strip():
             found = "empty" if isinstance(text, str) else _kind(text)
             raise DataError(f"{file}: row {row}: the text is {found}; expected a text with words")
+        if not _is_utf8(text):
+            raise DataError(f"{file}: row {row}: the text is not UTF-8; expected UTF-8")
 
 
-def _named_labels(file: Path, labels: list[Any], names: tuple[str, ...]) -> list[str]:
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _named_labels(file: Path, labels: list[object], names: tuple[str, ...]) -> list[str]:
     positions = {str(position): name for position, name in enumerate(names)}
     known = positions | {name: name for name in names}
     expected = f"one of {list(names)}" if names else "a label"

@@ -10,8 +10,8 @@ from tasks.common.files import published_file, sha256_of
 from tasks.common.settings import get_settings
 from tasks.common.urls import is_url, path_of, public
 from tasks.ingestion.download import fetch
+from tasks.ingestion.formats import EXPECTED, format_of
 from tasks.ingestion.zip_archive import unpack
-from tasks.tables import SUFFIXES
 
 EMBEDDED = ("rotten_tomatoes", "imdb")
 
@@ -24,7 +24,7 @@ def obtain(source: str, sha256: str | None = None) -> tuple[Path, ...]:
 
     Args:
         source: `rotten_tomatoes`, `imdb`, a local file or an http(s) URL: a CSV, TSV, JSONL
-            or Parquet table, or a zip of such tables.
+            or Parquet table, plain or with .gz or .zst, or a zip of such tables.
         sha256: Expected digest of the file, in hexadecimal; `None` accepts any.
 
     Raises:
@@ -66,14 +66,17 @@ def _download_target(url: str, sha256: str | None) -> Path:
 
 
 def _check_kind(name: str, shown: str) -> None:
-    expected = (*SUFFIXES, ".zip")
-    suffix = PurePosixPath(name).suffix
-    if suffix.lower() not in expected:
-        raise DataError(f"{shown}: unknown kind of file {suffix!r}; expected {', '.join(expected)}")
+    if format_of(name) is None and not _is_zip(name):
+        suffix = PurePosixPath(name).suffix
+        raise DataError(f"{shown}: unknown kind of file {suffix!r}; expected {EXPECTED}, or .zip")
+
+
+def _is_zip(name: str) -> bool:
+    return name.lower().endswith(".zip")
 
 
 def _tables_in(file: Path) -> tuple[Path, ...]:
-    if file.suffix.lower() in SUFFIXES:
+    if not _is_zip(file.name):
         return (file,)
     folder = unpack(file, get_settings().data / "unpacked" / sha256_of(file)[:16])
     tables = tuple(
@@ -81,14 +84,14 @@ def _tables_in(file: Path) -> tuple[Path, ...]:
             path
             for path in folder.rglob("*")
             if path.is_file()
-            and path.suffix.lower() in SUFFIXES
+            and format_of(path.name)
             # macOS adds a shadow of every file, in a folder of its own or beside it.
             and "__MACOSX" not in path.parts
             and not path.name.startswith("._")
         )
     )
     if not tables:
-        raise DataError(f"{file}: no table inside; expected one of {', '.join(SUFFIXES)}")
+        raise DataError(f"{file}: no table inside; expected {EXPECTED}")
     return tables
 
 

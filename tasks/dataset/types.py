@@ -15,8 +15,8 @@ RECORD = "split.json"
 DataSource = Annotated[
     Source,
     Field(
-        description="rotten_tomatoes, imdb, a file or an http(s) URL: CSV, TSV, JSONL, Parquet or "
-        "a zip of these."
+        description="rotten_tomatoes, imdb, a file or an http(s) URL: CSV, TSV, JSONL or Parquet, "
+        "plain or with .gz or .zst, or a zip of these."
     ),
 ]
 Sha256 = Annotated[

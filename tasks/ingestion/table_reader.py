@@ -1,16 +1,17 @@
-"""Files to score, read twice: a survey of the whole file, then its rows in blocks.
+"""Read tables: files to score in blocks after a survey, labelled files by two of their columns.
 
-Memory does not grow with the file, and everything a row says travels through unchanged.
+Memory does not grow with the file, and each cell and value is passed on unchanged.
 """
 
 import stat
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 
+from tasks.common.arrow import python_values
 from tasks.common.errors import DataError
 from tasks.common.files import sha256_of
 from tasks.ingestion import csv_reader, jsonl_reader, parquet_reader
@@ -35,6 +36,23 @@ PLACE = pa.schema(
         ("reason", pa.string()),
     ]
 )
+
+
+class Row(NamedTuple):
+    """Some values of a row.
+
+    Attributes:
+        number: Its number in the file, counted from 1 over all rows.
+        line: The line on which it starts; None in a file without lines.
+        values: Its values in the chosen columns; empty if it could not be parsed.
+        reason: Why it could not be parsed, without any text of the row; None if it could.
+    """
+
+    number: int
+    line: int | None
+    values: tuple[object, ...]
+    reason: str | None
+
 
 _ArraysOf = Callable[[Sequence[Record], pa.Schema], list[pa.Array]]
 
@@ -105,6 +123,67 @@ def read_blocks(path: Path, survey: Survey, block_rows: int = BLOCK_ROWS) -> Ite
 def empty_block(survey: Survey) -> pa.Table:
     """Return a table without rows that has the columns `read_blocks` yields."""
     return _block_schema(survey).empty_table()
+
+
+def read_columns(path: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -> Iterator[Row]:
+    """Yield all rows of a file with their values in some columns, whatever the others hold.
+
+    CSV cells are texts; JSONL and Parquet values are those of Python, and null is None.
+
+    Args:
+        path: A file with one of the endings in `formats.EXPECTED`.
+        choose: Returns the names of the wanted columns, given those that the file has. It is not
+            called for a JSONL file without a row that can be parsed.
+
+    Raises:
+        OSError: If it cannot be opened or read, which another attempt may mend.
+        DataError: If it is no table, or two columns have one name; what `choose` raises.
+    """
+    form = _format(path)
+    names = _column_names(path, form)
+    _check_distinct(path, names)
+    chosen = choose(names) if names or form.kind != "jsonl" else ()
+    if form.kind == "parquet":
+        yield from _parquet_rows(path, form, chosen)
+        return
+    with opened(path, form.compression) as stream:
+        lines, keys = lines_of(stream, path), list[Any](chosen)
+        if form.kind == "jsonl":
+            records = jsonl_reader.read(lines)
+        else:
+            _, records = csv_reader.read(lines, _DELIMITERS[form.kind], path)
+            keys = [names.index(name) for name in chosen]
+        for number, record in enumerate(records, start=1):
+            yield Row(number, record.line, _values(record, keys), record.reason)
+
+
+def _column_names(path: Path, form: Format) -> list[str]:
+    if form.kind == "parquet":
+        return list(parquet_reader.schema_of(path, form.compression)[0].names)
+    with opened(path, form.compression) as stream:
+        lines = lines_of(stream, path)
+        if form.kind != "jsonl":
+            return csv_reader.read(lines, _DELIMITERS[form.kind], path)[0]
+        records = jsonl_reader.read(lines)
+        return list(dict.fromkeys(key for record in records for key in record.value or ()))
+
+
+def _parquet_rows(path: Path, form: Format, names: Sequence[str]) -> Iterator[Row]:
+    schema, _ = parquet_reader.schema_of(path, form.compression)
+    number = 0
+    for batch in parquet_reader.read(path, form.compression, schema, BLOCK_ROWS):
+        columns = (python_values(batch.column(name)) for name in names)
+        for values in zip(*columns, strict=True):
+            number += 1
+            yield Row(number, None, values, None)
+
+
+def _values(record: Record, keys: Sequence[Any]) -> tuple[object, ...]:
+    if record.value is None:
+        return ()
+    if isinstance(record.value, dict):
+        return tuple(map(record.value.get, keys))
+    return tuple(record.value[key] for key in keys)
 
 
 def _format(path: Path) -> Format:

@@ -5,29 +5,19 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from pyfunc.contract import Outcome
+from tasks.common.arrow import python_values
 from tasks.output.language_policy import LanguagePolicy
 from tasks.output.records import FLAG_COLUMN, REJECTED_COLUMNS, Shard
 
-_TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-
 
 def texts_of(rows: pa.Table, text_column: str) -> list[object]:
-    """Return the values to score; what Python cannot hold stays Arrow's, and is no error.
-
-    That is a string that is not UTF-8, which gets lone surrogates, and a date after the year 9999.
+    """Return the values to score, see `python_values`.
 
     Args:
         rows: Rows that could be read; where there is none, the column may be missing.
         text_column: Their column.
     """
-    if not rows.num_rows:
-        return []
-    column = rows[text_column]
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if not any(is_text(column.type) for is_text in _TEXTS):
-        return [_plain(value) for value in column]
-    return [_decoded(value) for value in column.cast(pa.large_binary()).to_pylist()]
+    return python_values(rows[text_column]) if rows.num_rows else []
 
 
 def readable_rows(rows: pa.Table) -> pa.Table:
@@ -118,15 +108,3 @@ def _without_view(kind: pa.DataType) -> pa.DataType:
 
 def _constant(value: str, rows: int) -> pa.Array:
     return pa.repeat(pa.scalar(value, pa.string()), rows)
-
-
-def _plain(value: pa.Scalar) -> object:
-    try:
-        return value.as_py()
-    except (OverflowError, ValueError):
-        return value.type
-
-
-def _decoded(value: bytes | None) -> str | None:
-    # What cannot be decoded becomes lone surrogates, which the pipeline refuses by name.
-    return None if value is None else value.decode(errors="surrogateescape")

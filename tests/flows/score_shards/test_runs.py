@@ -120,7 +120,7 @@ def test_run_on_a_machine_without_the_engine_says_why_another_answers(
 ) -> None:
     first = score_shards([str(inputs)], str(tmp_path / "out"))
     pipeline = pipeline_loader.typed_pipeline(first["model_uri"])
-    shipped = sys.modules[type(pipeline).__module__.replace(".pipeline", ".engines")]
+    shipped = sys.modules[type(pipeline).__module__.replace(".pipeline", ".engines.selection")]
     reasons = {"openvino": "not here", "torch": ""}
     monkeypatch.setattr(shipped, "unsupported_reason", lambda variant: reasons[variant.engine])
     pipeline_loader._load.cache_clear()

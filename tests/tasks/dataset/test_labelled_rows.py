@@ -1,4 +1,5 @@
 import csv
+import gzip
 import json
 import traceback
 from collections.abc import Callable, Iterable
@@ -92,6 +93,36 @@ def test_every_text_is_read_as_it_was_written(suffix: str, rows: list[str]) -> N
     with TemporaryDirectory() as folder:
         path = saved(Path(folder), WRITERS[suffix](labelled), suffix)
         assert pairs(read_labelled([path])) == labelled
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize(
+    ("ending", "compress"), [(".gz", gzip.compress), (".zst", pa.Codec("zstd").compress)]
+)
+def test_compressed_tables_are_read(
+    tmp_path: Path, suffix: str, ending: str, compress: Callable[[bytes], bytes]
+) -> None:
+    path = saved(tmp_path, bytes(compress(WRITERS[suffix](ROWS))), suffix + ending)
+    assert pairs(read_labelled([path])) == ROWS
+
+
+def test_other_columns_may_hold_anything(tmp_path: Path) -> None:
+    mixed = [1, "x", {"a": [1, "b"]}, None]
+    lines = [
+        {"text": f"film {row}", "label": row % 2, "reason": value, "row": value}
+        for row, value in enumerate(mixed)
+    ]
+    path = saved(tmp_path, "".join(json.dumps(line) + "\n" for line in lines), ".jsonl")
+    assert pairs(read_labelled([path])) == [(f"film {row}", str(row % 2)) for row in range(4)]
+    path = saved(tmp_path, "raw,text,line,label\n1,good,x,p\ny,bad,,n\n")
+    assert pairs(read_labelled([path])) == [("good", "p"), ("bad", "n")]
+
+
+def test_text_of_a_parquet_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    texts = pa.array([b"good", b"bad \xff"]).cast(pa.binary()).view(pa.string())
+    path = tmp_path / "reviews.parquet"
+    pq.write_table(pa.table({"text": texts, "label": ["x", "y"]}), path)
+    assert refusal(path) == "row 2: the text is not UTF-8; expected UTF-8"
 
 
 def test_columns_of_the_original_project_are_accepted(tmp_path: Path) -> None:
@@ -259,28 +290,40 @@ def test_two_files_of_one_label_each_are_two_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "suffix", "expected"),
     [
-        ("", ".csv", "expected a CSV table"),
-        ("\n\n", ".csv", "expected a CSV table"),
+        ("", ".csv", "no header line; expected the names of the columns"),
+        ("\n\n", ".csv", "no header line; expected the names of the columns"),
         ("text,label\n", ".csv", "no row; expected rows with two labels or more"),
-        ("", ".jsonl", "expected a JSONL table"),
-        ("", ".parquet", "expected a PARQUET table"),
-        (f"text,label\n{SECRET},x,y\n", ".csv", "row 1: number of cells 3; expected 2"),
-        (f"text,label\na,x\n{SECRET}\n", ".csv", "row 2: number of cells 1; expected 2"),
-        (f'text,label\na,x\n"{SECRET},y\n', ".csv", "row 2: number of cells 1; expected 2"),
-        (b"text,label\na,x\n" + SECRET.encode() + b"\xff,y\n", ".csv", "line 3 is not UTF-8"),
-        ("text,label\na,x\n".encode("utf-16"), ".csv", "line 1 is not UTF-8; expected UTF-8"),
-        (f'{{"text": "{SECRET}"\n', ".jsonl", "expected a JSONL table"),
-        (f'{{"text":"a"}}\n{{"text":"{SECRET}\n', ".jsonl", "in row 2"),
-        (f'["{SECRET}"]\n', ".jsonl", "expected a JSONL table"),
-        (f'"{SECRET}"\n', ".jsonl", "expected a JSONL table"),
-        (f'{{"text":"{SECRET} \\ud800"}}\n', ".jsonl", "surrogate pair in string is invalid"),
-        (b'{"text":"' + SECRET.encode() + b'\xff"}\n', ".jsonl", "line 1 is not UTF-8"),
-        (f'{{"text":"{SECRET}"}}\n{{"text":1}}\n', ".jsonl", "changed from string to number"),
-        (f'{{"{SECRET})": 1}}\n{{"{SECRET})": "x"}}\n', ".jsonl", "a column changed from number"),
-        (f'{{"{SECRET}": 1, "{SECRET}": 1}}\n', ".jsonl", "a column was specified twice in row 1"),
-        (f"text,label\n{SECRET},x\n", ".parquet", "expected a PARQUET table"),
-        (as_parquet(ROWS)[:-9], ".parquet", "expected a PARQUET table"),
-        (f"{SECRET}", ".txt", "unknown kind of file; expected .csv, .tsv, .jsonl, .parquet"),
+        ("", ".jsonl", "no row; expected rows with two labels or more"),
+        ("", ".parquet", "expected a Parquet table"),
+        (f"text,label\n{SECRET},x,y\n", ".csv", "row 1 (line 2): 3 cells; expected 2"),
+        (f"text,label\na,x\n{SECRET}\n", ".csv", "row 2 (line 3): 1 cells; expected 2"),
+        (f'text,label\na,x\n"{SECRET},y\n', ".csv", "row 2 (line 3): a quote that is never closed"),
+        (b"text,label\na,x\n" + SECRET.encode() + b"\xff,y\n", ".csv", "row 2 (line 3): not UTF-8"),
+        ("text,label\na,x\n".encode("utf-16"), ".csv", "line 1: not UTF-8; expected a header line"),
+        (f'{{"text": "{SECRET}"\n', ".jsonl", "row 1 (line 1): not JSON"),
+        (f'{{"text":"a","label":1}}\n{{"text":"{SECRET}', ".jsonl", "row 2 (line 2): not JSON"),
+        (f'["{SECRET}"]\n', ".jsonl", "row 1 (line 1): not an object"),
+        (f'"{SECRET}"\n', ".jsonl", "row 1 (line 1): not an object"),
+        (f'{{"text":"{SECRET} \\ud800"}}\n', ".jsonl", "row 1 (line 1): a lone surrogate"),
+        (b'{"text":"' + SECRET.encode() + b'\xff"}\n', ".jsonl", "row 1 (line 1): not UTF-8"),
+        (
+            f'{{"text":"{SECRET}","label":1}}\n{{"text":1}}',
+            ".jsonl",
+            "row 2: the text is of the type int",
+        ),
+        (
+            f'{{"{SECRET})": 1}}\n{{"{SECRET})": "x"}}\n',
+            ".jsonl",
+            "no column 'text' or 'review' among",
+        ),
+        (
+            f'{{"{SECRET}": 1, "{SECRET}": 1}}\n',
+            ".jsonl",
+            "row 1 (line 1): a key twice in one object",
+        ),
+        (f"text,label\n{SECRET},x\n", ".parquet", "expected a Parquet table"),
+        (as_parquet(ROWS)[:-9], ".parquet", "expected a Parquet table"),
+        (f"{SECRET}", ".txt", "unknown kind of file; expected .csv, .tsv, .jsonl or .parquet"),
         (f"text,text,label\n{SECRET},{SECRET},x\n", ".csv", "the columns [1, 2] share a name"),
     ],
 )
