@@ -1,138 +1,339 @@
-"""Reads the imports and a few habits off the source, without running any of it."""
+"""Each architecture rule holds for the repository, and finds a small example that breaks it."""
 
-import ast
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-from tasks.common.settings import REPOSITORY
+from tests.support.architecture import (
+    FOLDERS,
+    KEEPS_TELEMETRY_OUT,
+    RANK,
+    crowded_rooms,
+    cycles,
+    environment_reads,
+    flows_named_as_a_library,
+    folder_of,
+    foreign_imports_of_shipped_code,
+    heavy_imports_of_types,
+    imports_against_ranks,
+    imports_of_openvino,
+    imports_of_prefect_tasks,
+    imports_to_the_left,
+    long_modules,
+    long_signatures,
+    missing_modules,
+    modules_outside_rooms,
+    relative_imports,
+    rooms_in,
+    rooms_without_a_line,
+    unmatched_test_folders,
+    unsafe_calls,
+)
+from tests.support.imports import Modules, imports, read_modules
 
-# Data flows one way: each room may import those to its right.
-ROOMS = ("deployments", "flows", "tasks", "pyfunc")
-LONGEST_MODULE = 300  # lines
+Rule = Callable[[Modules], list[str]]
 
-# The child process gets the environment of its parent, with two variables changed.
-READS_ENVIRONMENT = {
-    "tasks/common/environment.py",
-    "pyfunc/cache/settings.py",
-    "tasks/building/verification.py",
-}
-
-MODULES = {
-    path.relative_to(REPOSITORY).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
-    for room in ROOMS
-    for path in sorted((REPOSITORY / room).rglob("*.py"))
-}
-
-
-def room_of(module: str) -> str:
-    return module.split("/")[0]
-
-
-def imports(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Yield the level (0 is absolute) and the module of each import, functions' own included."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((0, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node.level, node.module or ""
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            yield 0, ast.unparse(node.args[0]).strip("'")
+MODULES = read_modules(*FOLDERS)
+SOURCES = MODULES | read_modules("benchmarks")
 
 
-def imported_packages(tree: ast.Module) -> set[str]:
-    return {name.split(".")[0] for level, name in imports(tree) if level == 0}
+def check(violations: list[str]) -> None:
+    assert not violations, "\n" + "\n".join(violations)
 
 
-def names_used(tree: ast.Module) -> set[str]:
-    return {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+# The repository keeps them
 
 
-def test_all_rooms_are_read() -> None:
-    assert {room_of(module) for module in MODULES} == set(ROOMS)
+def test_everything_is_read() -> None:
+    assert {folder_of(path) for path in MODULES} == set(FOLDERS)
     assert len(MODULES) > 40
+    assert rooms_in(MODULES).keys() == RANK.keys()
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_no_room_imports_one_to_its_left(module: str) -> None:
-    to_the_left = set(ROOMS[: ROOMS.index(room_of(module))]) | {"tests", "benchmarks"}
-    assert imported_packages(MODULES[module]) & to_the_left == set()
+def test_no_folder_imports_one_to_its_left(module: str) -> None:
+    check(imports_to_the_left({module: MODULES[module]}))
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if room_of(name) == "pyfunc"])
+@pytest.mark.parametrize("module", [name for name in MODULES if folder_of(name) == "pyfunc"])
 def test_shipped_code_imports_itself_by_relative_imports_alone(module: str) -> None:
-    packages = imported_packages(MODULES[module])
-    assert packages & {*ROOMS, "prefect"} == set()
-    assert "mlflow" not in packages or module == "pyfunc/model.py"
-    # More dots than the module has parents would leave the package.
-    assert {level for level, _ in imports(MODULES[module])} <= set(range(len(module.split("/"))))
+    check(foreign_imports_of_shipped_code({module: MODULES[module]}))
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if folder_of(name) != "pyfunc"])
+def test_other_folders_import_by_full_names(module: str) -> None:
+    check(relative_imports({module: MODULES[module]}))
 
 
 def test_script_of_the_model_has_no_relative_import() -> None:
-    # MLflow loads it under a generated name, where one would fail.
-    assert {level for level, _ in imports(MODULES["pyfunc/model.py"])} == {0}
-
-
-@pytest.mark.parametrize("module", [name for name in MODULES if room_of(name) != "pyfunc"])
-def test_other_rooms_import_by_full_names(module: str) -> None:
-    # Prefect loads a flow by its file, where relative imports fail.
-    assert {level for level, _ in imports(MODULES[module])} <= {0}
+    check(relative_imports({"pyfunc/model.py": MODULES["pyfunc/model.py"]}))
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_environment_is_read_by_the_settings_alone(module: str) -> None:
-    reads = {"os.environ", "os.getenv", "os.environb"} & names_used(MODULES[module])
-    imported = {
-        alias.name
-        for node in ast.walk(MODULES[module])
-        if isinstance(node, ast.ImportFrom) and node.module == "os"
-        for alias in node.names
-    }
-    assert not reads or module in READS_ENVIRONMENT
-    assert imported & {"environ", "getenv", "environb"} == set()
+    check(environment_reads({module: MODULES[module]}))
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_nothing_is_pickled_and_no_shell_is_started(module: str) -> None:
-    unsafe = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
-    assert imported_packages(MODULES[module]) & unsafe == set()
-    for node in ast.walk(MODULES[module]):
-        assert not (isinstance(node, ast.keyword) and node.arg == "shell")
-    assert not names_used(MODULES[module]) & {"os.system", "os.popen", "torch.load"}
+    check(unsafe_calls({module: MODULES[module]}))
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_modules_stay_short(module: str) -> None:
-    lines = (REPOSITORY / module).read_text(encoding="utf-8").count("\n")
-    assert lines <= LONGEST_MODULE
+    check(long_modules({module: MODULES[module]}))
 
 
-def is_for_types(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+@pytest.mark.parametrize(
+    "rule",
+    [
+        imports_against_ranks,
+        heavy_imports_of_types,
+        long_signatures,
+        modules_outside_rooms,
+        rooms_without_a_line,
+        crowded_rooms,
+        missing_modules,
+        flows_named_as_a_library,
+    ],
+)
+def test_application_keeps(rule: Rule) -> None:
+    check(rule(MODULES))
+
+
+@pytest.mark.parametrize("rule", [cycles, imports_of_prefect_tasks])
+def test_application_and_benchmarks_keep(rule: Rule) -> None:
+    check(rule(SOURCES))
 
 
 def test_openvino_is_imported_by_what_keeps_its_telemetry_out_alone() -> None:
-    importing = set()
-    for folder in (*ROOMS, "benchmarks", "tests"):
-        for path in sorted((REPOSITORY / folder).rglob("*.py")):
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            tree.body = [node for node in tree.body if not is_for_types(node)]
-            if imported_packages(tree) & {"openvino", "openvino_telemetry"}:
-                importing.add(path.relative_to(REPOSITORY).as_posix())
-    assert importing == {"pyfunc/engines/openvino.py"}
+    check(imports_of_openvino(SOURCES | read_modules("tests")))
+    keeper = imports(KEEPS_TELEMETRY_OUT, MODULES[KEEPS_TELEMETRY_OUT])
+    assert "openvino" in {found.name for found in keeper}
 
 
-def test_no_flow_has_a_module_that_shadows_a_library() -> None:
-    # Prefect puts an entrypoint's folder first on sys.path.
-    heavy = {
-        "datasets",
-        "mlflow",
-        "pandas",
-        "prefect",
-        "torch",
-        "transformers",
-        "evaluate",
-        "logging",
+def test_tests_lie_where_their_source_lies() -> None:
+    folders = {path.rpartition("/")[0] for path in read_modules("tests")} - {"tests"}
+    assert len(folders) > 10
+    check(unmatched_test_folders(folders, SOURCES))
+
+
+# And each finds what breaks it
+
+
+TYPES_ONLY = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    "
+IN_A_FUNCTION = "def work():\n    "
+
+BREAKS: list[tuple[Rule, dict[str, str], list[str]]] = [
+    (
+        imports_to_the_left,
+        {"tasks/common/files.py": "import flows.clean_up"},
+        ["tasks/common/files.py:1 imports flows.clean_up"],
+    ),
+    (
+        imports_to_the_left,
+        {"pyfunc/spec.py": IN_A_FUNCTION + "import_module('tasks.common')"},
+        ["pyfunc/spec.py:2 imports tasks.common"],
+    ),
+    (
+        imports_to_the_left,
+        {"deployments/up.py": "from tests.support import builders"},
+        ["deployments/up.py:1 imports tests.support.builders"],
+    ),
+    (
+        imports_against_ranks,
+        {"tasks/dataset/a.py": "from tasks.training.types import FineTuned"},
+        ["tasks/dataset/a.py:1 imports tasks.training.types.FineTuned"],
+    ),
+    (
+        imports_against_ranks,
+        {"tasks/scoring/a.py": "from tasks import building"},
+        ["tasks/scoring/a.py:1 imports tasks.building"],
+    ),
+    (
+        imports_against_ranks,
+        {"tasks/output/a.py": IN_A_FUNCTION + "from tasks.ingestion import formats"},
+        ["tasks/output/a.py:2 imports tasks.ingestion.formats"],
+    ),
+    (
+        imports_against_ranks,
+        {"tasks/common/a.py": TYPES_ONLY + "from tasks.output.records import Shard"},
+        ["tasks/common/a.py:3 imports tasks.output.records.Shard"],
+    ),
+    (
+        imports_against_ranks,
+        {"tasks/common/a.py": "import tasks.loose", "tasks/attic/b.py": ""},
+        ["tasks/attic: no rank", "tasks/common/a.py:1 imports tasks.loose"],
+    ),
+    (
+        cycles,
+        {
+            "tasks/common/a.py": "from tasks.common import b",
+            "tasks/common/b.py": IN_A_FUNCTION + "from tasks.common.c import work",
+            "tasks/common/c.py": TYPES_ONLY + "import tasks.common.a",
+            "tasks/common/d.py": "import tasks.common.a",
+        },
+        ["tasks/common/a.py ↔ tasks/common/b.py ↔ tasks/common/c.py"],
+    ),
+    (
+        cycles,
+        {
+            "pyfunc/cache/a.py": "from ..b import work",
+            "pyfunc/b.py": "from .cache import a",
+        },
+        ["pyfunc/b.py ↔ pyfunc/cache/a.py"],
+    ),
+    (
+        imports_of_prefect_tasks,
+        {
+            "flows/clean_up.py": "from tasks.maintenance.prefect_tasks import clean_outputs",
+            "tasks/scoring/task_runner.py": "from tasks.scoring.prefect_tasks import score_shard",
+            "tasks/scoring/a.py": "from tasks.scoring import prefect_tasks",
+        },
+        ["tasks/scoring/a.py:1 imports tasks.scoring.prefect_tasks"],
+    ),
+    (
+        heavy_imports_of_types,
+        {"tasks/dataset/types.py": IN_A_FUNCTION + "from pandas import DataFrame"},
+        ["tasks/dataset/types.py imports pandas"],
+    ),
+    (
+        heavy_imports_of_types,
+        {
+            "tasks/tracking/names.py": "from pyfunc.spec import Kind",
+            "pyfunc/__init__.py": "from .model import load",
+            "pyfunc/spec.py": IN_A_FUNCTION + "import pandas",
+            "pyfunc/model.py": "import mlflow",
+        },
+        ["tasks/tracking/names.py imports mlflow by way of pyfunc/model.py"],
+    ),
+    (
+        foreign_imports_of_shipped_code,
+        {
+            "pyfunc/model.py": "import mlflow\nfrom pyfunc import spec",
+            "pyfunc/a.py": "import mlflow\nfrom .spec import Kind\nfrom ..tasks import common",
+        },
+        [
+            "pyfunc/model.py:2 imports pyfunc.spec",
+            "pyfunc/a.py:1 imports mlflow",
+            "pyfunc/a.py:3 imports tasks.common",
+        ],
+    ),
+    (
+        relative_imports,
+        {
+            "flows/clean_up.py": "from .step_selection import Need",
+            "pyfunc/model.py": "from . import spec",
+            "pyfunc/spec.py": "from . import errors",
+        },
+        [
+            "flows/clean_up.py:1 imports flows.step_selection.Need",
+            "pyfunc/model.py:1 imports pyfunc.spec",
+        ],
+    ),
+    (
+        imports_of_openvino,
+        {
+            "pyfunc/spec.py": IN_A_FUNCTION + "import openvino.properties",
+            "pyfunc/a.py": TYPES_ONLY + "import openvino",
+            KEEPS_TELEMETRY_OUT: "import openvino",
+        },
+        ["pyfunc/spec.py:2 imports openvino.properties"],
+    ),
+    (
+        environment_reads,
+        {
+            "flows/a.py": "import os\nhome = os.environ['HOME']",
+            "flows/b.py": "from os import getenv",
+        },
+        ["flows/b.py:1 imports os.getenv", "flows/a.py uses os.environ"],
+    ),
+    (
+        unsafe_calls,
+        {
+            "tasks/common/a.py": "import pickle",
+            "tasks/common/b.py": "run('ls', shell=True)\nos.system('ls')",
+        },
+        [
+            "tasks/common/a.py:1 imports pickle",
+            "tasks/common/b.py uses os.system",
+            "tasks/common/b.py:1 has shell=",
+        ],
+    ),
+    (
+        long_signatures,
+        {
+            "flows/a.py": "@flow(name='a')\ndef a(b, c, d, e, f, g, h): ...",
+            "tasks/common/a.py": "class A:\n    def b(self, c, d, e, /, f, *g, h=1, **i): ...",
+        },
+        ["tasks/common/a.py:2 b has 7 parameters"],
+    ),
+    (
+        long_modules,
+        {"pyfunc/a.py": "\n" * 300, "pyfunc/b.py": "\n" * 301},
+        ["pyfunc/b.py has 301 lines"],
+    ),
+    (
+        modules_outside_rooms,
+        {
+            "tasks/__init__.py": "",
+            "tasks/loose.py": "",
+            "tasks/common/files.py": "",
+            "tasks/common/inner/deep.py": "",
+        },
+        ["tasks/loose.py", "tasks/common/inner/deep.py"],
+    ),
+    (
+        rooms_without_a_line,
+        {
+            "tasks/common/__init__.py": '"""What every room uses."""\n',
+            "tasks/dataset/__init__.py": '"""Labelled text.\n\nAnd more.\n"""\n',
+            "tasks/output/__init__.py": '"""The folder."""\n\nimport tasks.output.folder\n',
+            "deployments/server/registration.py": "",
+        },
+        [
+            "deployments/server/__init__.py: expected one line of docstring alone",
+            "tasks/dataset/__init__.py: expected one line of docstring alone",
+            "tasks/output/__init__.py: expected one line of docstring alone",
+        ],
+    ),
+    (
+        crowded_rooms,
+        {f"tasks/output/{name}.py": "" for name in ("__init__", *"abcdefghijklmn")},
+        ["tasks/output has 14 modules"],
+    ),
+    (
+        missing_modules,
+        {
+            "tasks/dataset/types.py": "",
+            "tasks/tracking/registry.py": "",
+            "tasks/common/files.py": "",
+        },
+        ["tasks/dataset/prefect_tasks.py is missing", "tasks/tracking/names.py is missing"],
+    ),
+    (
+        flows_named_as_a_library,
+        {"flows/evaluate.py": "", "tasks/evaluate.py": ""},
+        ["flows/evaluate.py"],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "modules", "violations"),
+    [pytest.param(*case, id=f"{case[0].__name__}-{n}") for n, case in enumerate(BREAKS)],
+)
+def test_a_rule_finds_what_breaks_it(rule: Rule, modules: Modules, violations: list[str]) -> None:
+    assert rule(modules) == violations
+
+
+def test_a_folder_of_tests_without_source_is_found() -> None:
+    folders = {
+        "tests/support",
+        "tests/system/soak",
+        "tests/tasks/common",
+        "tests/tasks/common/files",
+        "tests/tasks/corridor",
     }
-    assert {Path(name).stem for name in MODULES if room_of(name) == "flows"} & heavy == set()
+    modules = {"tasks/common/files.py": ""}
+    assert unmatched_test_folders(folders, modules) == ["tests/tasks/corridor"]
