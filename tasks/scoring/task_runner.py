@@ -1,13 +1,12 @@
-"""Files surveyed and shards scored in a pool of threads, few of them on their way at a time."""
+"""Run surveys and shards in a pool of threads, a bounded number of them at a time."""
 
-import threading
-from collections.abc import Sequence
-from concurrent.futures import CancelledError
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import unmapped
-from prefect.futures import PrefectFuture
+from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from pyfunc.cpu_quota import usable_cores
@@ -18,7 +17,13 @@ from tasks.common.task_errors import describe_error
 from tasks.output.folder import STAGING, writing_to
 from tasks.output.records import Shard, ShardRecord
 from tasks.scoring.prefect_tasks import score_shard, survey_input
-from tasks.scoring.types import InputFile, PlannedShard, ScoringParameters, ShardOutcome, Surveyed
+from tasks.scoring.types import (
+    InputFile,
+    PlannedShard,
+    ScoringParameters,
+    ShardOutcome,
+    Surveyed,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,15 +65,14 @@ def score_in_parallel(
 ) -> tuple[ShardOutcome, ...]:
     """Score the planned shards that are not done; one that fails does not stop the others.
 
-    Each file is read once more, as a stream, by this thread. Its ranges go through
-    files of their own to the threads that score them, a few at a time, so that memory does not
-    grow with the input.
+    Each file is read once more, as a stream, by this thread. Its ranges of rows pass through files
+    to the threads that score them, a few at a time, so that memory does not grow with the input.
 
     Returns:
-        An outcome for each planned shard, and for each file that could not be read.
+        An outcome for each planned shard, and for each file that could not be read, by id.
 
     Raises:
-        OutputError: If the output folder cannot be written; what has begun is finished before.
+        OutputError: If the output folder cannot be written.
     """
     # The pool of a flow is as large as its decorator says; this one is a parameter.
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=parameters.workers)
@@ -76,15 +80,21 @@ def score_in_parallel(
     by_file: dict[str, list[PlannedShard]] = {surveyed.file.id: [] for surveyed in surveys}
     for shard in planned:
         by_file[shard.shard.file_id].append(shard)
-    with runner, shown_progress("scoring", rows) as progress, stopping_others():
-        crew = _Crew(runner, parameters, progress)
+    with (
+        _staging_removed(parameters.output_dir),
+        runner,
+        shown_progress("scoring", rows) as progress,
+        stopping_others(),
+    ):
+        scheduler = _ShardScheduler(runner, parameters, progress)
         for surveyed in surveys:
-            crew.score(surveyed, by_file[surveyed.file.id])
-        return crew.outcomes()
+            scheduler.score_file(surveyed, by_file[surveyed.file.id])
+        outcomes = [*_unscored(surveys, planned), *scheduler.finish()]
+    return tuple(sorted(outcomes, key=lambda outcome: outcome.id))
 
 
-class _Crew:
-    """Hands shards to the pool and collects what becomes of them."""
+class _ShardScheduler:
+    """Submits shards to a pool, a few at a time, and collects their outcomes in one thread."""
 
     def __init__(
         self, runner: ThreadPoolTaskRunner[Any], parameters: ScoringParameters, progress: Progress
@@ -92,87 +102,60 @@ class _Crew:
         self._runner = runner
         self._parameters = parameters
         self._progress = progress
-        self._outcomes: list[ShardOutcome] = []
-        self._fatal: OutputError | None = None
+        self._running: dict[PrefectFuture[Any], tuple[PlannedShard, Path]] = {}
         # One more than can be scored, so that no thread waits for the reader.
-        self._places = parameters.workers + 1
-        self._free = threading.Semaphore(self._places)
+        self._limit = parameters.workers + 1
+        self._outcomes: list[ShardOutcome] = []
+        self._output_error: OutputError | None = None
 
-    def score(self, surveyed: Surveyed, planned: Sequence[PlannedShard]) -> None:
-        """Score what is not done of one file; returns when all of it is handed to the pool."""
-        self._outcomes += [
-            ShardOutcome(**_of_shard(p.shard), record=p.record, skipped=not p.left, left=p.left)
-            for p in planned
-            if not p.why
-        ]
-        waiting = {p.shard.id: p for p in planned if p.why}
-        if surveyed.error:
-            file = surveyed.file
-            self._outcomes.append(
-                ShardOutcome(id=file.id, file_id=file.id, source=file.name, error=surveyed.error)
-            )
-        if waiting:
-            self._read(surveyed, [p.shard for p in planned], waiting)
-
-    def outcomes(self) -> tuple[ShardOutcome, ...]:
-        """Wait for all shards and return what became of them, by id.
-
-        Raises:
-            OutputError: If the output folder could not be written.
-        """
-        for _ in range(self._places):
-            self._free.acquire()
-        with suppress(OSError):  # it may be missing, or hold what another process put there
-            (self._parameters.output_dir / STAGING).rmdir()
-        if self._fatal is not None:
-            raise self._fatal
-        return tuple(sorted(self._outcomes, key=lambda outcome: outcome.id))
-
-    def _read(
-        self, surveyed: Surveyed, shards: Sequence[Shard], waiting: dict[str, PlannedShard]
-    ) -> None:
+    def score_file(self, surveyed: Surveyed, planned: Sequence[PlannedShard]) -> None:
+        """Submit the shards of a file that are not done; return when the last is submitted."""
         from tasks.scoring.row_ranges import rows_of_shards
 
+        waiting = {p.shard.id: p for p in planned if p.why}
+        if not waiting:
+            return
         try:
-            for shard, rows in rows_of_shards(surveyed, shards, set(waiting)):
+            for shard, rows in rows_of_shards(surveyed, [p.shard for p in planned], set(waiting)):
                 self._submit(waiting[shard.id], rows)
                 del waiting[shard.id]
         except (DataError, OSError) as error:
             self._outcomes += [_failed(p.shard, error) for p in waiting.values()]
 
+    def finish(self) -> list[ShardOutcome]:
+        """Wait for the shards that are still scored, and return the outcomes of all submitted.
+
+        Raises:
+            OutputError: If the output folder could not be written.
+        """
+        while self._running:
+            self._collect_next()
+        if self._output_error is not None:
+            raise self._output_error
+        return self._outcomes
+
     def _submit(self, planned: PlannedShard, rows: "pa.Table") -> None:
         from tasks.scoring.row_ranges import write_staged
 
+        while len(self._running) >= self._limit:
+            self._collect_next()
+        if self._output_error is not None:
+            raise self._output_error
         shard, output_dir = planned.shard, self._parameters.output_dir
         path = output_dir / STAGING / f"{shard.id}.arrow"
+        with writing_to(output_dir):
+            write_staged(rows, path)
+        future = self._runner.submit(
+            score_shard, {"shard": shard, "staged": path, "parameters": self._parameters}
+        )
+        self._running[future] = planned, path
 
-        def free() -> None:
-            path.unlink(missing_ok=True)
-            self._free.release()
-
-        def collect(future: PrefectFuture[Any]) -> None:
-            try:
-                # The pool drops what has not begun when the run is told to end.
-                with suppress(CancelledError):
-                    self._collect(planned, future.result(raise_on_failure=False))
-            finally:
-                free()
-
-        self._free.acquire()
-        try:
-            if self._fatal is not None:
-                raise self._fatal
-            with writing_to(output_dir):
-                write_staged(rows, path)
-            future = self._runner.submit(
-                score_shard, {"shard": shard, "staged": path, "parameters": self._parameters}
-            )
-        except BaseException:
-            free()
-            raise
-        future.add_done_callback(collect)
-
-    def _collect(self, planned: PlannedShard, result: object) -> None:
+    def _collect_next(self) -> None:
+        """Wait until one of the running shards ends, and keep its outcome."""
+        future = next(as_completed(list(self._running)))
+        planned, path = self._running.pop(future)
+        path.unlink(missing_ok=True)
+        result = future.result(raise_on_failure=False)
         if isinstance(result, ShardRecord):
             self._outcomes.append(
                 ShardOutcome(**_of_shard(planned.shard), why=planned.why, record=result)
@@ -180,8 +163,39 @@ class _Crew:
             return
         self._progress.advance(planned.shard.rows)
         if isinstance(result, OutputError):
-            self._fatal = result
+            self._output_error = result
         self._outcomes.append(_failed(planned.shard, result))
+
+
+@contextmanager
+def _staging_removed(output_dir: Path) -> Iterator[None]:
+    """Remove the rows that were staged and not collected, as when a run is cancelled."""
+    folder = output_dir / STAGING
+    try:
+        yield
+    finally:
+        for path in folder.glob("*.arrow"):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # it may be missing, or hold what another process put there
+            folder.rmdir()
+
+
+def _unscored(
+    surveys: Sequence[Surveyed], planned: Sequence[PlannedShard]
+) -> Iterator[ShardOutcome]:
+    """Yield the outcomes of files that cannot be read, and of shards that are done or left out."""
+    for surveyed in surveys:
+        if surveyed.error:
+            file = surveyed.file
+            yield ShardOutcome(id=file.id, file_id=file.id, source=file.name, error=surveyed.error)
+    for shard in planned:
+        if not shard.why:
+            yield ShardOutcome(
+                **_of_shard(shard.shard),
+                record=shard.record,
+                skipped=not shard.left,
+                left=shard.left,
+            )
 
 
 def _failed(shard: Shard, error: object) -> ShardOutcome:
