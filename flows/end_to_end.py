@@ -28,7 +28,7 @@ from tasks.dataset.types import (
     Sha256,
     TextColumn,
 )
-from tasks.output.folder import output_folder
+from tasks.output.folder import resolve_output_folder
 from tasks.reports.summaries import print_overview
 from tasks.scoring.success import cancelled
 from tasks.scoring.types import ModelUri, UseCache, Workers
@@ -98,7 +98,7 @@ def end_to_end(
     todo = record_from(EndToEndRequest, given).todo
     folder = output_dir or str(get_settings().scored / "end-to-end")
     if "score" in todo:
-        output_folder(folder)
+        resolve_output_folder(folder)
     report: dict[str, Any] = {}
     training_steps = [name for step in todo for name in TRAINING_STEPS.get(step, [])]
     if training_steps:

@@ -11,7 +11,7 @@ from flows.parameters import described, record_from
 from flows.requests import ScoringRequest
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from tasks.common.errors import OutputInUseError
-from tasks.output.folder import output_folder, sole_user
+from tasks.output.folder import resolve_output_folder, locked_folder
 from tasks.output.language_policy import LanguagePolicy, Languages, LanguageThreshold, PolicyName
 from tasks.output.records import InputLabelColumn, InputTextColumn, RowParameters
 from tasks.reports.prefect_tasks import link_scoring_report, log_to_mlflow, logged_run
@@ -82,11 +82,11 @@ def score_shards(
     """
     given, started = locals(), datetime.now(UTC)
     request = record_from(ScoringRequest, given)
-    folder = output_folder(output_dir)
+    folder = resolve_output_folder(output_dir)
     rows = RowParameters(
         text_column=text_column, label_column=label_column or None, language=request.language
     )
-    sole = nullcontext() if dry_run else sole_user(folder, flow_run.name or "score-shards")
+    sole = nullcontext() if dry_run else locked_folder(folder, flow_run.name or "score-shards")
     try:
         with sole, downloads_removed(folder):
             found = find_inputs(

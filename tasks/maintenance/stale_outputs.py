@@ -13,7 +13,7 @@ from tasks.common.errors import OutputInUseError
 from tasks.common.settings import get_settings
 from tasks.maintenance.disk_usage import is_held, measure
 from tasks.maintenance.types import IN_USE, YOUNGER, CleanupResult, Leftover, Limits
-from tasks.output.folder import LOCK, STAGING, sole_user, writing_to
+from tasks.output.folder import LOCK, STAGING, locked_folder, output_errors
 from tasks.output.records import FOLDERS
 
 logger = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ def _free(folder: Path, limits: Limits) -> str:
     if spared := _spared(folder, limits):
         return spared
     try:
-        with sole_user(folder, "clean-up"), writing_to(folder):
+        with locked_folder(folder, "clean-up"), output_errors(folder):
             # A run may have written between our look and the lock.
             if limits.spare(measure(own_files(folder))[1]):
                 return YOUNGER

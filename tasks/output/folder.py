@@ -1,4 +1,4 @@
-"""The output folder: checked early, held by one run at a time, and full at times."""
+"""The output folder: validated before a run, locked against other runs, disk errors handled."""
 
 import errno
 import json
@@ -21,14 +21,14 @@ LOCK = ".lock"
 STAGING = ".staged"  # rows on their way to the tasks that score them
 _HOLDER = ".lock.json"
 
-# Another attempt would meet the same: someone has to make room, or the folder writable.
-_NEEDS_SOMEONE = frozenset(
+# A retry fails alike: somebody has to free disk space or change permissions.
+_PERMANENT_ERRNOS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 )
 
 
-def output_folder(output_dir: str) -> Path:
-    """Return the absolute path of a folder that exists or can be made.
+def resolve_output_folder(output_dir: str) -> Path:
+    """Return the absolute path of a writable folder that exists or can be created.
 
     Raises:
         ParameterError: If it is empty, or a file is in its place.
@@ -41,7 +41,7 @@ def output_folder(output_dir: str) -> Path:
     if not existing.is_dir():
         raise ParameterError(f"output_dir: {existing} is a file; expected a folder")
     try:
-        # A permission that looks right may not be, as under /proc.
+        # Permission bits mislead, as under /proc.
         with TemporaryFile(dir=existing) as probe:
             probe.write(b"probe")
     except OSError as error:
@@ -53,8 +53,8 @@ def output_folder(output_dir: str) -> Path:
 
 
 @contextmanager
-def writing_to(folder: Path) -> Iterator[None]:
-    """Turn the errors of a disk that is full, or closed to us, into one that ends the run.
+def output_errors(folder: Path) -> Iterator[None]:
+    """Turn the errors of a full or read-only disk into an OutputError, which ends the run.
 
     Raises:
         OutputError: In place of these.
@@ -62,9 +62,9 @@ def writing_to(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _NEEDS_SOMEONE:
+        if error.errno not in _PERMANENT_ERRNOS:
             raise
-        # Arrow's own words for an error number are several lines.
+        # Arrow's message for an error number has several lines.
         reason = os.strerror(error.errno)
         raise OutputError(
             f"output_dir: {folder} cannot be written ({reason}); what was published before is "
@@ -73,49 +73,49 @@ def writing_to(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def sole_user(folder: Path, run: str) -> Iterator[None]:
-    """Hold `folder`, which is made if it is missing, against other runs.
+def locked_folder(folder: Path, run: str) -> Iterator[None]:
+    """Lock `folder` against other runs; it is created if missing.
 
-    The operating system holds the lock, so that it goes with the process.
+    The operating system releases the lock when the process ends.
 
     Args:
         folder: The output folder.
-        run: What others are told of this run.
+        run: The name of this run in the error of others.
 
     Raises:
-        OutputInUseError: If another run holds it.
-        OutputError: If it cannot be made.
+        OutputInUseError: If another run holds the lock.
+        OutputError: If the folder cannot be created.
     """
-    with writing_to(folder):
+    with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise OutputInUseError(
-            f"output_dir: {folder} is in use by {_holder(folder)}; expected a folder of its own, "
-            "or that run to end"
+            f"output_dir: {folder} is in use by {_describe_holder(folder)}; expected a folder of "
+            "its own, or that run to end"
         ) from error
     try:
-        _introduce(folder, run)
+        _write_holder(folder, run)
         yield
     finally:
         try:
             (folder / _HOLDER).unlink(missing_ok=True)
-            _remove_if_unused(folder)
+            _remove_if_empty(folder)
         finally:
             lock.release()
 
 
-def _introduce(folder: Path, run: str) -> None:
+def _write_holder(folder: Path, run: str) -> None:
     holder = {
         "run": run,
         "process": os.getpid(),
         "host": socket.gethostname(),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    # Not into the lock file: whoever tries to take the lock empties that. On a full disk others
-    # are not told, which would stop clean_up from making room.
+    # Not into the lock file: each attempt to acquire the lock empties it. On a full disk the
+    # holder stays unnamed: an error would stop clean_up from freeing space.
     try:
         (folder / _HOLDER).write_text(json.dumps(holder), encoding="utf-8")
     except OSError as error:
@@ -123,20 +123,19 @@ def _introduce(folder: Path, run: str) -> None:
         logger.warning("%s: others are not told which run holds it (%s)", folder, reason)
 
 
-def _remove_if_unused(folder: Path) -> None:
-    """Remove the folder of a run that ended before it had anything to write."""
+def _remove_if_empty(folder: Path) -> None:
     if [path.name for path in folder.iterdir()] == [LOCK]:
-        # Whoever waits for a lock file that is gone makes a new one.
+        # A process that waits for a deleted lock file creates a new one.
         (folder / LOCK).unlink()
         try:
             folder.rmdir()
         except OSError as error:
-            # Such a one is at work in it, or was.
+            # Such a process uses the folder, or did.
             if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
                 raise
 
 
-def _holder(folder: Path) -> str:
+def _describe_holder(folder: Path) -> str:
     try:
         holder = json.loads((folder / _HOLDER).read_text(encoding="utf-8"))
         return "run {run} (process {process} on {host}, since {since})".format(**holder)

@@ -1,4 +1,4 @@
-"""Which languages a model is meant for, and what becomes of rows in another one."""
+"""The language policy: score, flag or reject rows in languages a model is not meant for."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -36,11 +36,11 @@ LanguageThreshold = Annotated[
 
 
 class LanguagePolicy(BaseModel):
-    """What becomes of rows in a language that the model is not meant for.
+    """How rows in a language that the model is not meant for are treated.
 
-    A row is taken for foreign if its language is none of `languages` and gcld3 is sure of it: its
-    probability is at least `threshold`. Where no language can be told, a row is not foreign.
-    Rows that are rejected are not predicted.
+    A row is foreign if its detected language is none of `languages`, with a probability of at
+    least `threshold`. A row of undetermined language is not foreign. Rows that are rejected are
+    not predicted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,12 +51,12 @@ class LanguagePolicy(BaseModel):
 
     @field_validator("languages")
     @classmethod
-    def _in_one_order(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
-        """Sort them, so that another order is no other policy."""
+    def _sort_languages(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
+        # Policies that differ in the order alone are equal.
         return tuple(sorted(set(languages)))
 
     @model_validator(mode="after")
-    def _is_complete(self) -> "LanguagePolicy":
+    def _check_languages(self) -> "LanguagePolicy":
         unknown = sorted(set(self.languages) - CODES)
         if unknown:
             raise ParameterError(
@@ -69,12 +69,12 @@ class LanguagePolicy(BaseModel):
         return self
 
     def is_foreign(self, language: Language) -> bool:
-        """Return whether a row of this language is not what the model is meant for."""
+        """Return whether the model is not meant for a row of this language."""
         sure = language.code != "und" and language.probability >= self.threshold
         return bool(self.languages) and sure and language.code not in self.languages
 
-    def refuse(self, language: Language) -> str:
-        """Return why a row of this language is refused, or an empty string."""
+    def rejection_reason(self, language: Language) -> str:
+        """Return why a row of this language is rejected, or an empty string."""
         if self.policy != "reject" or not self.is_foreign(language):
             return ""
         return f"{language.code}; expected {' or '.join(self.languages)}"

@@ -1,7 +1,7 @@
-"""The record of a published shard: what it was made from, what is in it, and whether it holds.
+"""Shard records (JSON): provenance, counts and file digests, and whether to score a shard again.
 
-A shard without a valid record does not exist: the record is written last, after the files whose
-digests it has.
+The record is written last, after the files whose digests it has: without one, a shard does not
+exist.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ class Shard(BaseModel):
     """A range of a file's rows.
 
     Attributes:
-        id: Made from the file's name, its place and the number of the range; stable and unique.
+        id: Unique and stable: from the file's name, its path and the number of the range.
         file_id: The part of `id` that all ranges of the file share.
         source: The file's path, or its URL without secrets.
         sha256: Digest of the file as it was read.
@@ -50,7 +50,7 @@ InputLabelColumn = Annotated[
 
 
 class RowParameters(BaseModel):
-    """The parameters that can change what is written for a row."""
+    """The parameters that can change the output of a row."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -58,31 +58,31 @@ class RowParameters(BaseModel):
     label_column: InputLabelColumn = None
     language: LanguagePolicy = LanguagePolicy()
 
-    def matter_as(self, others: "RowParameters") -> bool:
-        """Return whether these write the same rows as `others`."""
-        return self._that_matter() == others._that_matter()
+    def is_equivalent(self, others: "RowParameters") -> bool:
+        """Return whether both write the same rows."""
+        return self._normalised() == others._normalised()
 
-    def _that_matter(self) -> "RowParameters":
+    def _normalised(self) -> "RowParameters":
         if self.language.policy == "score":
             return self.model_copy(update={"language": LanguagePolicy()})
         return self
 
 
 class Counts(BaseModel):
-    """Rows of a shard, and what they cost.
+    """Counts of a shard's rows and of the work they took.
 
     Attributes:
         rows_in: All rows of the range, malformed ones included.
         scored: Rows with a prediction.
         rejected: Rows without.
         model_calls: Texts that went through the transformer.
-        repeated: Rows that share the answer of an equal one, predicted at the same time.
-        cached: Rows that the prediction cache answered.
-        labelled: Scored rows that have a label of their own.
-        correct: Of these, the ones that the prediction agrees with.
-        unknown_labels: Of these, the ones whose label the model does not know.
-        cache_failures: Failures of the prediction cache, each of which cost speed alone.
-        retried: Texts that were tried again because a batch of them failed.
+        repeated: Rows that share the prediction of an equal one, computed at the same time.
+        cached: Rows answered from the prediction cache.
+        labelled: Scored rows with a label in the input.
+        correct: Labelled rows with a correct prediction.
+        unknown_labels: Labelled rows whose label the model does not know.
+        cache_failures: Failures of the prediction cache; each costs speed alone.
+        retried: Texts predicted again because their batch failed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -101,25 +101,25 @@ class Counts(BaseModel):
 
 
 class ShardRecord(BaseModel):
-    """What is known of a published shard.
+    """The record of a published shard.
 
     Attributes:
         shard: What was scored.
-        model_uri: The pipeline version that was asked.
-        fingerprint: Digest of all that can change its answers.
-        engine: What computed the transformer.
+        model_uri: The requested pipeline version.
+        fingerprint: Digest of all that can change its predictions.
+        engine: The inference engine of the transformer.
         precision: Number format of its matrix products.
-        parameters: The parameters that matter.
-        counts: Rows, and what they cost.
+        parameters: Those that can change the output of a row.
+        counts: Counts of rows and of the work they took.
         labels: Rows by predicted label.
-        languages: Rows by detected language, refused ones included.
+        languages: Rows by detected language, rejected ones included.
         scores: Rows by score, in `SCORE_BINS` bins of equal width.
         reasons: Rejected rows by step and reason.
         files: SHA-256 of `predictions/<id>.parquet` and `rejected/<id>.parquet`.
         started: When scoring began.
         seconds: How long it took.
-        model_seconds: The part of it spent on detecting and predicting, in all threads.
-        host: The machine.
+        model_seconds: Time of language detection and prediction, summed over threads.
+        host: The machine's name.
         flow_run_id: The Prefect flow run, or an empty string outside of one.
     """
 
@@ -145,17 +145,17 @@ class ShardRecord(BaseModel):
 
 
 def table_path(output_dir: Path, folder: str, shard_id: str) -> Path:
-    """Return where a shard's rows are; `folder` is one of `FOLDERS`."""
+    """Return the path of a shard's table; `folder` is one of `FOLDERS`."""
     return output_dir / folder / f"{shard_id}.parquet"
 
 
 def record_path(output_dir: Path, shard_id: str) -> Path:
-    """Return where a shard's record is."""
+    """Return the path of a shard's record."""
     return output_dir / "records" / f"{shard_id}.json"
 
 
 def write_record(output_dir: Path, record: ShardRecord) -> None:
-    """Publish a record; the shard exists from then on."""
+    """Write a record atomically; the shard exists from then on."""
     with published_file(record_path(output_dir, record.shard.id)) as draft:
         draft.write_text(record.model_dump_json(indent=2), encoding="utf-8")
 
@@ -164,7 +164,7 @@ def read_record(output_dir: Path, shard_id: str) -> ShardRecord | None:
     """Return a shard's record, or None if there is none.
 
     Raises:
-        ValueError: If there is something else in its place.
+        ValueError: If it cannot be read or is invalid.
     """
     path = record_path(output_dir, shard_id)
     try:
@@ -187,16 +187,16 @@ def read_records(output_dir: Path) -> Iterator[ShardRecord]:
             yield record
 
 
-def why_to_score(
+def rescore_reason(
     output_dir: Path, shard: Shard, fingerprint: str, parameters: RowParameters
 ) -> tuple[str, ShardRecord | None]:
     """Return why a shard has to be scored, and its record; the reason is empty if it is done.
 
     Args:
-        output_dir: Folder of the output.
-        shard: What should be scored.
-        fingerprint: That of the pipeline that should answer.
-        parameters: The parameters that should hold.
+        output_dir: The output folder.
+        shard: The shard as planned now.
+        fingerprint: That of the requested pipeline.
+        parameters: The requested ones.
     """
     try:
         record = read_record(output_dir, shard.id)
@@ -208,13 +208,13 @@ def why_to_score(
         "the input changed": record.shard.sha256 == shard.sha256,
         RANGE_CHANGED: (record.shard.first_row, record.shard.rows) == (shard.first_row, shard.rows),
         "the model changed": record.fingerprint == fingerprint,
-        "the parameters changed": record.parameters.matter_as(parameters),
+        "the parameters changed": record.parameters.is_equivalent(parameters),
     }
     reasons = [reason for reason, same in differences.items() if not same]
-    return (reasons[0] if reasons else _what_is_broken(output_dir, record)), record
+    return (reasons[0] if reasons else _damage_reason(output_dir, record)), record
 
 
-def _what_is_broken(output_dir: Path, record: ShardRecord) -> str:
+def _damage_reason(output_dir: Path, record: ShardRecord) -> str:
     for folder in FOLDERS:
         path = table_path(output_dir, folder, record.shard.id)
         if not path.is_file():
@@ -237,12 +237,8 @@ PREDICTION_COLUMNS = (
     "finetuned_model_uri",
     "inference_pipeline_model_uri",
 )
-
-
 REJECTED_COLUMNS = ("shard", "row", "line", "raw", "step", "reason")
 
-
 FLAG_COLUMN = "language_flagged"  # the last of the predictions, where the policy is `flag`
-
 
 RESERVED_COLUMNS = frozenset({*PREDICTION_COLUMNS, *REJECTED_COLUMNS, FLAG_COLUMN})

@@ -1,4 +1,4 @@
-"""The two tables of a shard: the rows that were answered, and those that were refused."""
+"""The two Arrow tables of a shard: its predictions and its rejected rows."""
 
 from collections.abc import Sequence
 
@@ -10,29 +10,29 @@ from tasks.output.language_policy import LanguagePolicy
 from tasks.output.records import FLAG_COLUMN, REJECTED_COLUMNS, Shard
 
 
-def texts_of(rows: pa.Table, text_column: str) -> list[object]:
-    """Return the values to score, see `python_values`.
+def extract_texts(rows: pa.Table, text_column: str) -> list[object]:
+    """Return the values of a column as Python objects, see `python_values`.
 
     Args:
-        rows: Rows that could be read; where there is none, the column may be missing.
-        text_column: Their column.
+        rows: Rows without a read error; if there are none, the column may be missing.
+        text_column: The name of the column.
     """
     return python_values(rows[text_column]) if rows.num_rows else []
 
 
-def readable_rows(rows: pa.Table) -> pa.Table:
-    """Return the staged rows that could be read."""
+def select_readable(rows: pa.Table) -> pa.Table:
+    """Return the staged rows without a read error."""
     reasons = rows["reason"].to_pylist()
-    return taken(rows, [place for place, reason in enumerate(reasons) if reason is None])
+    return take_rows(rows, [place for place, reason in enumerate(reasons) if reason is None])
 
 
-def answered_rows(
+def build_predictions(
     shard: Shard, rows: pa.Table, outcomes: Sequence[Outcome], policy: LanguagePolicy
 ) -> pa.Table:
-    """Return the rows that have an answer, with the columns of the contract after their own.
+    """Return the rows with a prediction: their own columns, then `PREDICTION_COLUMNS`.
 
     Args:
-        shard: What the rows are of.
+        shard: The shard of the rows.
         rows: The readable rows, as staged.
         outcomes: One for each of `rows`.
         policy: With `flag`, a last column marks the rows in a foreign language.
@@ -40,9 +40,9 @@ def answered_rows(
     places = [place for place, outcome in enumerate(outcomes) if outcome.answer is not None]
     sources = [outcomes[place].source for place in places]
     answers = [answer for outcome in outcomes if (answer := outcome.answer) is not None]
-    table = taken(rows, places)
+    table = take_rows(rows, places)
     columns = {
-        "shard": _constant(shard.id, len(answers)),
+        "shard": _repeat(shard.id, len(answers)),
         "row": table["row"],
         "prediction_label": pa.array([a.prediction.label for a in answers], pa.string()),
         "prediction_score": pa.array([a.prediction.score for a in answers], pa.float64()),
@@ -67,13 +67,13 @@ def answered_rows(
     return table
 
 
-def refused_rows(shard: Shard, rows: pa.Table, outcomes: Sequence[Outcome]) -> pa.Table:
-    """Return the rows that have no answer, with their line, bytes, step and reason.
+def build_rejected(shard: Shard, rows: pa.Table, outcomes: Sequence[Outcome]) -> pa.Table:
+    """Return the rows without a prediction: their own columns, then `REJECTED_COLUMNS`.
 
     Args:
-        shard: What the rows are of.
-        rows: All rows, as staged; those that could not be read have a reason already.
-        outcomes: One for each row without one.
+        shard: The shard of the rows.
+        rows: All rows, as staged; rows with a read error have a reason already.
+        outcomes: One for each row without a reason.
     """
     steps, reasons = rows["step"].to_pylist(), rows["reason"].to_pylist()
     remaining = iter(outcomes)
@@ -83,9 +83,9 @@ def refused_rows(shard: Shard, rows: pa.Table, outcomes: Sequence[Outcome]) -> p
     table = rows.drop_columns(["step", "reason"])
     table = table.append_column("step", pa.array(steps, pa.string()))
     table = table.append_column("reason", pa.array(reasons, pa.string()))
-    table = taken(table, [place for place, reason in enumerate(reasons) if reason is not None])
+    table = take_rows(table, [place for place, reason in enumerate(reasons) if reason is not None])
     own = _own_columns(table)
-    table = table.append_column("shard", _constant(shard.id, table.num_rows))
+    table = table.append_column("shard", _repeat(shard.id, table.num_rows))
     return table.select([*own, *REJECTED_COLUMNS])
 
 
@@ -93,7 +93,7 @@ def _own_columns(rows: pa.Table) -> list[str]:
     return [name for name in rows.column_names if name not in REJECTED_COLUMNS]
 
 
-def taken(rows: pa.Table, places: Sequence[int]) -> pa.Table:
+def take_rows(rows: pa.Table, places: Sequence[int]) -> pa.Table:
     """Return some rows, in the order of `places`, counted from 0; types stay as they are."""
     # Arrow has no `take` for views yet: https://github.com/apache/arrow/issues/43010
     plain = pa.schema([field.with_type(_without_view(field.type)) for field in rows.schema])
@@ -106,5 +106,5 @@ def _without_view(kind: pa.DataType) -> pa.DataType:
     )
 
 
-def _constant(value: str, rows: int) -> pa.Array:
+def _repeat(value: str, rows: int) -> pa.Array:
     return pa.repeat(pa.scalar(value, pa.string()), rows)

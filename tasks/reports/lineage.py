@@ -19,7 +19,7 @@ from tasks.output.records import (
     read_record,
     table_path,
 )
-from tasks.output.tables import texts_of
+from tasks.output.tables import extract_texts
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import PIPELINE_MODEL
 from tasks.tracking.pipeline_loader import ask, load_pipeline, typed_pipeline
@@ -102,7 +102,7 @@ def _values(row: pa.Table, text_column: str) -> dict[str, Any]:
     """Return the text and the columns of the contract of one row."""
     names = [*PREDICTION_COLUMNS, *REJECTED_COLUMNS]
     own = row.select([name for name in row.column_names if name in names])
-    text = texts_of(row, text_column)[0] if text_column in row.column_names else None
+    text = extract_texts(row, text_column)[0] if text_column in row.column_names else None
     shown = text.encode(errors="backslashreplace").decode() if isinstance(text, str) else text
     return {text_column: shown, **own.to_pylist()[0]}
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from tasks.common.errors import DataError
 from tasks.output.records import table_path
-from tasks.output.tables import texts_of
+from tasks.output.tables import extract_texts
 from tasks.scoring.types import ScoringParameters, ShardOutcome
 
 _CHARACTERS = 120
@@ -79,7 +79,7 @@ def _read(path: Path, text_column: str) -> Iterator[tuple[str, Example]]:
 
 
 def _examples(rows: pa.Table, own: Sequence[str]) -> Iterator[tuple[str, Example]]:
-    texts = texts_of(rows, own[0]) if own else [None] * rows.num_rows
+    texts = extract_texts(rows, own[0]) if own else [None] * rows.num_rows
     plain = rows.select(["shard", "row", "raw", "step", "reason"]).to_pylist()
     for row, text in zip(plain, texts, strict=True):
         said = text if row["raw"] is None else row["raw"]

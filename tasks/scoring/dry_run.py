@@ -14,7 +14,7 @@ from pyfunc.language import LanguageDetector
 from pyfunc.pipeline import reason_to_refuse
 from tasks.common.console import print_table
 from tasks.output.records import read_records
-from tasks.output.tables import readable_rows, texts_of
+from tasks.output.tables import extract_texts, select_readable
 from tasks.scoring.row_ranges import rows_of_shards
 from tasks.scoring.summary import seconds_a_call
 from tasks.scoring.types import PlannedShard, ScoringParameters, Surveyed
@@ -72,7 +72,7 @@ class _Texts:
         self._parameters = parameters
         self._pipeline = typed_pipeline(parameters.model.uri)
         self._detector = LanguageDetector()
-        self._refuse = parameters.rows.language.refuse
+        self._refuse = parameters.rows.language.rejection_reason
         self._distinct = DistinctTexts()
         self._distinct_to_score = DistinctTexts()
         self.counts = dict.fromkeys(
@@ -88,8 +88,8 @@ class _Texts:
 
     def add(self, rows: pa.Table, *, is_to_be_scored: bool) -> None:
         """Count the rows of a shard."""
-        readable = readable_rows(rows)
-        values = texts_of(readable, self._parameters.rows.text_column)
+        readable = select_readable(rows)
+        values = extract_texts(readable, self._parameters.rows.text_column)
         texts = [str(value) for value in values if not reason_to_refuse(value)]
         if self._parameters.rows.language.policy == "reject":
             texts = [text for text in texts if not self._refuse(self._detector.detect(text))]

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from tasks.ingestion.formats import Survey
-from tasks.output.folder import STAGING, writing_to
+from tasks.output.folder import STAGING, output_errors
 from tasks.output.records import (
     FOLDERS,
     RANGE_CHANGED,
@@ -17,8 +17,8 @@ from tasks.output.records import (
     ShardRecord,
     read_record,
     record_path,
+    rescore_reason,
     table_path,
-    why_to_score,
 )
 from tasks.scoring.inputs import is_gone
 from tasks.scoring.previous_failures import EarlierRuns, earlier_runs
@@ -77,7 +77,7 @@ def clear_leftovers(planned: Sequence[PlannedShard], output_dir: Path) -> None:
     keep = {shard.shard.id for shard in planned}
     files = {shard.shard.file_id for shard in planned}
     files -= {shard.shard.file_id for shard in planned if shard.left}
-    with writing_to(output_dir):
+    with output_errors(output_dir):
         for draft in chain(
             output_dir.glob(".*.draft"),
             output_dir.glob("*/.*.draft"),
@@ -118,7 +118,7 @@ def _planned(
     """Plan the shards of a file."""
     folder, model = parameters.output_dir, parameters.model
     found = [
-        (shard, *why_to_score(folder, shard, model.fingerprint, parameters.rows))
+        (shard, *rescore_reason(folder, shard, model.fingerprint, parameters.rows))
         for shard in shards
     ]
     if earlier is not None:

@@ -16,9 +16,9 @@ from pyfunc.contract import Answers, Outcome
 from tasks.common.counting import count_values, histogram
 from tasks.common.files import published_file, sha256_of
 from tasks.common.progress import counting
-from tasks.output.folder import writing_to
+from tasks.output.folder import output_errors
 from tasks.output.records import Counts, Shard, ShardRecord, table_path, write_record
-from tasks.output.tables import answered_rows, readable_rows, refused_rows, texts_of
+from tasks.output.tables import build_predictions, build_rejected, extract_texts, select_readable
 from tasks.scoring.row_ranges import read_staged
 from tasks.scoring.types import ScoringParameters
 from tasks.tracking.pipeline_loader import typed_pipeline
@@ -42,18 +42,18 @@ def score(shard: Shard, staged: Path, parameters: ScoringParameters) -> ShardRec
     """
     started, clock = datetime.now(UTC), time.monotonic()
     rows = read_staged(staged)
-    readable = readable_rows(rows)
+    readable = select_readable(rows)
     with counting(shard.rows) as count:
         answers = typed_pipeline(parameters.model.uri).answer(
-            texts_of(readable, parameters.rows.text_column),
+            extract_texts(readable, parameters.rows.text_column),
             use_cache=parameters.use_cache,
             batch_tokens=parameters.batch_tokens,
-            refuse=parameters.rows.language.refuse,
+            refuse=parameters.rows.language.rejection_reason,
             progress=count,
         )
-    rejected = refused_rows(shard, rows, answers.outcomes)
-    predictions = answered_rows(shard, readable, answers.outcomes, parameters.rows.language)
-    with writing_to(parameters.output_dir):
+    rejected = build_rejected(shard, rows, answers.outcomes)
+    predictions = build_predictions(shard, readable, answers.outcomes, parameters.rows.language)
+    with output_errors(parameters.output_dir):
         files = {
             "rejected": _publish(rejected, "rejected", shard, parameters),
             "predictions": _publish(predictions, "predictions", shard, parameters),
@@ -120,7 +120,7 @@ def _agreement(predictions: pa.Table, parameters: ScoringParameters) -> Counter[
     ids = {str(number): name for number, name in enumerate(parameters.model.labels)}
     # The model's names come first: they may be numbers themselves.
     names = ids | {name: name for name in parameters.model.labels}
-    labels = texts_of(predictions, parameters.rows.label_column)
+    labels = extract_texts(predictions, parameters.rows.label_column)
     for label, predicted in zip(labels, predictions["prediction_label"].to_pylist(), strict=True):
         if label is not None and label != "":
             name = names.get(_as_name(label))

@@ -8,7 +8,7 @@ from typing import Any
 from tasks.common.console import print_table
 from tasks.common.counting import add_counts, count_values
 from tasks.common.files import published_file
-from tasks.output.folder import writing_to
+from tasks.output.folder import output_errors
 from tasks.output.records import ShardRecord
 from tasks.scoring.previous_failures import still_failed
 from tasks.scoring.types import FoundInputs, ScoringModel, ScoringParameters, ShardOutcome
@@ -48,7 +48,7 @@ def publish(
         ],
     }
     with (
-        writing_to(parameters.output_dir),
+        output_errors(parameters.output_dir),
         published_file(parameters.output_dir / "manifest.json") as draft,
     ):
         draft.write_text(json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8")

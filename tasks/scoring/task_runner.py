@@ -14,7 +14,7 @@ from tasks.common.cancellation import stopping_others
 from tasks.common.errors import DataError, OutputError
 from tasks.common.progress import Progress, shown_progress
 from tasks.common.task_errors import describe_error
-from tasks.output.folder import STAGING, writing_to
+from tasks.output.folder import STAGING, output_errors
 from tasks.output.records import Shard, ShardRecord
 from tasks.scoring.prefect_tasks import score_shard, survey_input
 from tasks.scoring.types import (
@@ -143,7 +143,7 @@ class _ShardScheduler:
             raise self._output_error
         shard, output_dir = planned.shard, self._parameters.output_dir
         path = output_dir / STAGING / f"{shard.id}.arrow"
-        with writing_to(output_dir):
+        with output_errors(output_dir):
             write_staged(rows, path)
         future = self._runner.submit(
             score_shard, {"shard": shard, "staged": path, "parameters": self._parameters}

@@ -19,7 +19,7 @@ from flows.score_shards import score_shards
 from tasks.common.cancellation import raise_if_stopped, stopping_others
 from tasks.common.errors import DataError, OutputInUseError, ParameterError, StoppedError
 from tasks.common.progress import counting, shown_progress
-from tasks.output.folder import sole_user
+from tasks.output.folder import locked_folder
 from tests.support.builders import Trained
 
 pytestmark = pytest.mark.usefixtures("prefect_harness", "trained")
@@ -250,7 +250,7 @@ def test_a_version_is_given_by_alias_number_or_uri(
 
 
 def test_the_run_that_loses_an_output_folder_is_cancelled(inbox: Path, output: Path) -> None:
-    with sole_user(output, "another"):
+    with locked_folder(output, "another"):
         lost: State[Any] = score_shards([str(inbox)], str(output), return_state=True)
         assert lost.is_cancelled()
         assert "is in use by run another" in str(lost.message)

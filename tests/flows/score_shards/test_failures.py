@@ -11,7 +11,7 @@ from prefect import flow
 
 from flows.score_shards import score_shards
 from tasks.common.errors import OutputInUseError, ProofError, ShardsFailedError
-from tasks.output.folder import sole_user
+from tasks.output.folder import locked_folder
 from tasks.scoring.inputs import find
 from tasks.scoring.task_runner import survey_in_parallel
 from tasks.scoring.types import InputFile, ScoringModel, ScoringParameters, Surveyed
@@ -184,7 +184,7 @@ def test_second_run_on_a_folder_is_told_who_holds_it(
     trained: Trained, inputs: Path, tmp_path: Path
 ) -> None:
     with (
-        sole_user(tmp_path / "out", "first-run"),
+        locked_folder(tmp_path / "out", "first-run"),
         pytest.raises(OutputInUseError, match=r"in use by run first-run \(process \d+ on "),
     ):
         score_shards([str(inputs)], str(tmp_path / "out"))

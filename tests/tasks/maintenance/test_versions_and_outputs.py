@@ -22,7 +22,7 @@ from tasks.common.settings import get_settings
 from tasks.maintenance import stale_outputs, stale_versions
 from tasks.maintenance.types import CleanupResult, Limits
 from tasks.maintenance.version_retention import Version, reasons_to_keep
-from tasks.output.folder import sole_user
+from tasks.output.folder import locked_folder
 from tasks.tracking import logged_models
 from tasks.tracking.mlflow_client import connect, experiment_id
 from tasks.tracking.names import FINETUNED_MODEL as FINETUNED
@@ -339,7 +339,7 @@ def test_link_under_scored_is_not_followed_but_what_it_leads_to_holds_versions(
 
 def test_output_in_use_is_left_alone_and_keeps_all_versions(state: Path) -> None:
     output = make_old(score(state / "scored" / "output"))
-    with sole_user(output, "of another"):
+    with locked_folder(output, "of another"):
         told = clean_versions("outputs", apply=False)
         done = clean_versions("outputs")
     assert names(told) == names(done) == set()

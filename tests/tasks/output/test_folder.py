@@ -10,13 +10,13 @@ import pytest
 
 from tasks.common.errors import OutputError, OutputInUseError
 from tasks.common.settings import REPOSITORY
-from tasks.output.folder import sole_user, writing_to
+from tasks.output.folder import locked_folder, output_errors
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from tasks.output.folder import sole_user
-with sole_user(Path(sys.argv[1]), "of another process"):
+from tasks.output.folder import locked_folder
+with locked_folder(Path(sys.argv[1]), "of another process"):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -36,7 +36,7 @@ def start_holder(folder: Path) -> "subprocess.Popen[str]":
 
 def test_second_run_is_told_which_run_and_process_hold_the_folder(tmp_path: Path) -> None:
     with start_holder(tmp_path) as process:
-        with pytest.raises(OutputInUseError) as raised, sole_user(tmp_path, "mine"):
+        with pytest.raises(OutputInUseError) as raised, locked_folder(tmp_path, "mine"):
             pass
         process.kill()
     assert f"{tmp_path} is in use by run of another process (process {process.pid} on" in str(
@@ -48,16 +48,16 @@ def test_process_that_was_killed_holds_nothing(tmp_path: Path) -> None:
     with start_holder(tmp_path) as process:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    with sole_user(tmp_path, "mine"):
+    with locked_folder(tmp_path, "mine"):
         pass
 
 
 def test_threads_of_one_process_exclude_each_other(tmp_path: Path) -> None:
     def try_it() -> None:
-        with sole_user(tmp_path, "second"):
+        with locked_folder(tmp_path, "second"):
             pass
 
-    with ThreadPoolExecutor(1) as pool, sole_user(tmp_path, "first"):
+    with ThreadPoolExecutor(1) as pool, locked_folder(tmp_path, "first"):
         error = pool.submit(try_it).exception()
     assert isinstance(error, OutputInUseError)
     assert "in use by run first" in str(error)
@@ -65,21 +65,21 @@ def test_threads_of_one_process_exclude_each_other(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("note", ["", "[]", "{}", None])
 def test_holder_whose_note_cannot_be_read_is_another_run(tmp_path: Path, note: str | None) -> None:
-    with sole_user(tmp_path, "first"):
+    with locked_folder(tmp_path, "first"):
         path = tmp_path / ".lock.json"
         path.unlink() if note is None else path.write_text(note)
         with (
             pytest.raises(OutputInUseError, match="in use by another run; expected"),
-            sole_user(tmp_path, "second"),
+            locked_folder(tmp_path, "second"),
         ):
             pass
 
 
 def test_folder_that_was_not_used_is_removed_and_one_that_was_stays(tmp_path: Path) -> None:
-    with sole_user(tmp_path / "unused", "mine"):
+    with locked_folder(tmp_path / "unused", "mine"):
         pass
     assert not (tmp_path / "unused").exists()
-    with sole_user(tmp_path / "used", "mine"):
+    with locked_folder(tmp_path / "used", "mine"):
         (tmp_path / "used" / "file").touch()
     assert sorted(path.name for path in (tmp_path / "used").iterdir()) == [".lock", "file"]
 
@@ -96,7 +96,7 @@ def test_folder_that_a_newcomer_took_meanwhile_is_left_to_it(
         if path.name == ".lock":
             folder.rmdir() if ended else path.touch()
 
-    with monkeypatch.context() as patch, sole_user(folder, "mine"):
+    with monkeypatch.context() as patch, locked_folder(folder, "mine"):
         patch.setattr(Path, "unlink", with_newcomer)
     assert folder.exists() is not ended
 
@@ -111,10 +111,10 @@ def test_folder_that_cannot_be_tidied_up_is_let_go(
     with (
         pytest.raises(PermissionError, match="not yours") as raised,
         monkeypatch.context() as patch,
-        sole_user(tmp_path, "mine"),
+        locked_folder(tmp_path, "mine"),
     ):
         patch.setattr(Path, "unlink", refuse)
-    with sole_user(tmp_path, "the next"):
+    with locked_folder(tmp_path, "the next"):
         pass
     assert raised.value.filename == str(tmp_path / ".lock.json")
 
@@ -127,9 +127,9 @@ def test_a_folder_on_a_full_disk_can_be_held_so_that_room_can_be_made(
 
     monkeypatch.setattr(Path, "write_text", refuse)
     with (
-        sole_user(tmp_path, "mine"),
+        locked_folder(tmp_path, "mine"),
         pytest.raises(OutputInUseError, match="in use by another run"),
-        sole_user(tmp_path, "another"),
+        locked_folder(tmp_path, "another"),
     ):
         pass
     reason = os.strerror(errno.ENOSPC)
@@ -142,11 +142,11 @@ def test_disk_that_needs_someone_ends_the_run_with_what_is_wrong(
 ) -> None:
     reason = os.strerror(number)
     with pytest.raises(OutputError, match=rf"{tmp_path} cannot be written \({reason}\)"):  # noqa: SIM117
-        with writing_to(tmp_path):
+        with output_errors(tmp_path):
             raise OSError(number, "in other words")
 
 
 def test_other_errors_of_a_disk_are_left_as_they_are(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="hiccup") as raised, writing_to(tmp_path):
+    with pytest.raises(OSError, match="hiccup") as raised, output_errors(tmp_path):
         raise OSError(errno.EIO, "hiccup")
     assert raised.value.errno == errno.EIO

@@ -28,14 +28,14 @@ def test_row_is_foreign_if_gcld3_is_sure_of_another_language(
 ) -> None:
     policy = LanguagePolicy(policy="reject", languages=("en", "de"))
     assert policy.is_foreign(found) == foreign
-    assert policy.refuse(found) == ("fr; expected de or en" if foreign else "")
+    assert policy.rejection_reason(found) == ("fr; expected de or en" if foreign else "")
 
 
 @pytest.mark.parametrize("policy", ["score", "flag"])
 def test_only_reject_refuses(policy: str) -> None:
     lenient = LanguagePolicy.model_validate({"policy": policy, "languages": ("en",)})
     assert lenient.is_foreign(language("fr", 1.0))
-    assert lenient.refuse(language("fr", 1.0)) == ""
+    assert lenient.rejection_reason(language("fr", 1.0)) == ""
 
 
 def test_without_languages_nothing_is_foreign() -> None:
@@ -44,8 +44,8 @@ def test_without_languages_nothing_is_foreign() -> None:
 
 def test_threshold_is_a_parameter_and_und_is_never_foreign() -> None:
     strict = LanguagePolicy(policy="reject", languages=("en",), threshold=0.0)
-    assert strict.refuse(language("fr", 0.01))
-    assert not strict.refuse(UNDETERMINED)
+    assert strict.rejection_reason(language("fr", 0.01))
+    assert not strict.rejection_reason(UNDETERMINED)
 
 
 @pytest.mark.parametrize("policy", ["flag", "reject"])
