@@ -21,7 +21,7 @@ from tasks.maintenance.types import (
     OlderThanDays,
     OutputFolders,
     choose_kinds,
-    folders_to_look_at,
+    resolve_output_dirs,
 )
 
 LIMITS = Limits()
@@ -48,7 +48,7 @@ def clean_up(
         apply=apply,
         keep_versions=keep_versions,
         older_than_days=older_than_days,
-        output_dirs=folders_to_look_at(output_dirs),
+        output_dirs=resolve_output_dirs(output_dirs),
     )
     todo = choose_kinds(kinds)
     outputs = clean_outputs(limits) if "outputs" in todo else CleanupResult(kind="outputs")

@@ -1,4 +1,4 @@
-"""The prediction cache without the answers of pipelines that nobody asks any more."""
+"""Prune the prediction cache: drop the entries of superseded pipelines."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,10 +24,10 @@ def prune_cache_entries(keep: Sequence[str], *, dry_run: bool) -> dict[str, Any]
 
     Args:
         keep: Further versions to keep: numbers, aliases or URIs.
-        dry_run: Tell what would be dropped, and drop nothing.
+        dry_run: Report what would be dropped, and drop nothing.
 
     Raises:
-        ModelError: If a version to keep is not there, or cannot be loaded.
+        ModelError: If a version to keep does not exist, or cannot be loaded.
         DataError: If the cache cannot be read.
     """
     folder = get_settings().prediction_cache
@@ -42,10 +42,10 @@ def prune_cache_entries(keep: Sequence[str], *, dry_run: bool) -> dict[str, Any]
     report = {
         "cache": str(folder),
         "kept_versions": sorted({int(version.version) for version in versions}),
-        "kept_entries": _total(entries, kept & set(entries)).count,
+        "kept_entries": _sum_entries(entries, kept & set(entries)).count,
         "superseded_pipelines": len(superseded),
-        "superseded_entries": _total(entries, superseded).count,
-        "superseded_bytes": _total(entries, superseded).bytes,
+        "superseded_entries": _sum_entries(entries, superseded).count,
+        "superseded_bytes": _sum_entries(entries, superseded).bytes,
         "dropped_entries": dropped,
     }
     print_table("Dry run: nothing was dropped" if dry_run else "Pruned the cache", report)
@@ -53,17 +53,17 @@ def prune_cache_entries(keep: Sequence[str], *, dry_run: bool) -> dict[str, Any]
 
 
 def _versions_to_keep(keep: Sequence[str]) -> list[ModelVersion]:
-    named = [str(number) for number in _aliases().values()]
+    aliased = [str(number) for number in _pipeline_aliases().values()]
     versions = [
         registry.find_version(PIPELINE_MODEL, reference, parameter="keep")
-        for reference in (*named, *keep)
+        for reference in (*aliased, *keep)
     ]
-    with suppress(ModelError):  # there may have been but one
+    with suppress(ModelError):  # there may be no previous champion
         versions.append(promotion.previous_champion(PIPELINE_MODEL))
     return versions
 
 
-def _aliases() -> dict[str, int]:
+def _pipeline_aliases() -> dict[str, int]:
     try:
         return registry.aliases(PIPELINE_MODEL)
     except MlflowException as error:
@@ -74,7 +74,7 @@ def _aliases() -> dict[str, int]:
         ) from error
 
 
-def _total(entries: dict[str, Entries], fingerprints: set[str]) -> Entries:
+def _sum_entries(entries: dict[str, Entries], fingerprints: set[str]) -> Entries:
     chosen = [entries[fingerprint] for fingerprint in fingerprints]
     return Entries(
         count=sum(part.count for part in chosen), bytes=sum(part.bytes for part in chosen)

@@ -1,4 +1,4 @@
-"""What a clean-up found, summed up, printed, and kept as a Prefect artifact."""
+"""The report of a clean-up: summarised, printed and published as a Prefect artifact."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,22 +8,22 @@ from prefect.artifacts import create_markdown_artifact
 from tasks.common.console import as_markdown, print_table
 from tasks.maintenance.types import CleanupResult, Leftover
 
-_SHOWN_OF_A_KIND = 10
+_SHOWN_PER_KIND = 10
 
 
 def publish_cleanup(found: Sequence[CleanupResult], *, applied: bool) -> dict[str, Any]:
-    """Print a table, leave a Prefect artifact, and return the summary.
+    """Print a table, create a Prefect artifact, and return the summary.
 
     Args:
-        found: What was found, a kind each.
-        applied: Whether it was freed.
+        found: One result for each kind.
+        applied: Whether the leftovers were freed.
     """
     summary = summarise_cleanup(found, applied=applied)
     shown: dict[str, Any] = {cleaned.kind: summary[cleaned.kind] for cleaned in found}
     shown |= {f"kept_{kind}": reasons for kind, reasons in summary["kept"].items()}
     shown |= {"notes": summary["notes"]} if summary["notes"] else {}
     for cleaned in found:
-        shown |= _lines(cleaned)
+        shown |= _leftover_lines(cleaned)
     title = "CleanupResult up" if applied else "Dry run: nothing was freed; --apply frees it"
     create_markdown_artifact(
         key="clean-up", markdown=as_markdown(title, shown), description="What is not needed"
@@ -33,31 +33,30 @@ def publish_cleanup(found: Sequence[CleanupResult], *, applied: bool) -> dict[st
 
 
 def summarise_cleanup(found: Sequence[CleanupResult], *, applied: bool) -> dict[str, Any]:
-    """Return `applied`, sums, reasons and all leftovers.
+    """Return `applied`, `items` and `bytes` by kind, `notes` and all leftovers.
 
-    For each kind there are its `items` and `bytes`; `kept` are the numbers of those that stay, by
-    kind and reason.
+    `kept` counts what stays, by kind and reason.
     """
     return {
         "applied": applied,
-        **{str(cleaned.kind): _sums(cleaned.leftovers) for cleaned in found},
+        **{str(cleaned.kind): _sum_leftovers(cleaned.leftovers) for cleaned in found},
         "kept": {str(cleaned.kind): cleaned.kept for cleaned in found if cleaned.kept},
         "notes": [note for cleaned in found for note in cleaned.notes],
         "leftovers": [leftover.model_dump() for c in found for leftover in c.leftovers],
     }
 
 
-def _sums(leftovers: Sequence[Leftover]) -> dict[str, int]:
+def _sum_leftovers(leftovers: Sequence[Leftover]) -> dict[str, int]:
     return {"items": len(leftovers), "bytes": sum(leftover.bytes for leftover in leftovers)}
 
 
-def _lines(cleaned: CleanupResult) -> dict[str, str]:
-    """Return a line for each of the largest leftovers, and one for the others."""
+def _leftover_lines(cleaned: CleanupResult) -> dict[str, str]:
+    """Return a line for each of the largest leftovers, and one with the number of the others."""
     largest = sorted(cleaned.leftovers, key=lambda leftover: -leftover.bytes)
     lines = {
         f"{leftover.kind} {number}": f"{leftover.name} ({leftover.bytes} bytes, "
         f"{leftover.days:.1f} days): {leftover.why}"
-        for number, leftover in enumerate(largest[:_SHOWN_OF_A_KIND], start=1)
+        for number, leftover in enumerate(largest[:_SHOWN_PER_KIND], start=1)
     }
-    more = len(largest) - _SHOWN_OF_A_KIND
+    more = len(largest) - _SHOWN_PER_KIND
     return lines | ({f"more {cleaned.kind}": str(more)} if more > 0 else {})

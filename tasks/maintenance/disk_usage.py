@@ -1,4 +1,4 @@
-"""Size and age of files, and whether a process holds or uses them."""
+"""Disk usage and age of files, and whether a lock file or a process is in use."""
 
 import fcntl
 import os
@@ -11,7 +11,7 @@ _SECONDS_A_DAY = 86_400
 
 
 def files_below(path: Path) -> Iterator[Path]:
-    """Yield `path`, or the files below it, links as themselves; what vanishes meanwhile is not."""
+    """Yield `path`, or the files below it; links are not followed, vanished files are skipped."""
     if path.is_symlink() or not path.is_dir():
         yield path
         return
@@ -20,8 +20,8 @@ def files_below(path: Path) -> Iterator[Path]:
             yield from files_below(Path(entry.path))
 
 
-def measure(paths: Iterable[Path]) -> tuple[int, float]:
-    """Return the bytes of files and the days since the last of them changed; 0 if none is there."""
+def measure_files(paths: Iterable[Path]) -> tuple[int, float]:
+    """Return the bytes of files and the days since the last change; 0 and 0 if none exists."""
     stats = []
     for path in paths:
         with suppress(FileNotFoundError):
@@ -31,18 +31,18 @@ def measure(paths: Iterable[Path]) -> tuple[int, float]:
 
 
 def days_since(seconds: float) -> float:
-    """Return the days from a Unix time to now; none if it is to come."""
+    """Return the days since a Unix time, 0 if it is in the future."""
     return max(0.0, time.time() - seconds) / _SECONDS_A_DAY
 
 
-def is_held(lock: Path) -> bool:
-    """Return whether a process holds the lock file; nothing is written, unlike to take it."""
+def is_locked(lock: Path) -> bool:
+    """Return whether a process holds the lock file, without creating or writing it."""
     try:
         descriptor = os.open(lock, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:
-        # As filelock does, which would make the file and empty it.
+        # The call of filelock, which would also create and empty the file.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -1,11 +1,11 @@
-"""Checkpoints and broken downloads that nobody goes on with."""
+"""Orphaned files: checkpoints that no training resumes, and what killed processes left."""
 
 import logging
 import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -14,14 +14,14 @@ from filelock import FileLock, Timeout
 from mlflow.exceptions import MlflowException
 
 from tasks.common.settings import get_settings
-from tasks.maintenance.disk_usage import files_below, is_held, is_running, measure
+from tasks.maintenance.disk_usage import files_below, is_locked, is_running, measure_files
 from tasks.maintenance.types import (
     IN_USE,
     INTERRUPTED,
     YOUNGER,
     CleanupResult,
-    Kind,
     Leftover,
+    LeftoverKind,
     Limits,
 )
 from tasks.tracking.mlflow_client import connect, is_transient
@@ -29,19 +29,19 @@ from tasks.training.mlflow_run import RUN_FILE
 
 logger = logging.getLogger(__name__)
 
-_ASIDE = ".freed"
+_FREED_SUFFIX = ".freed"
 
 
 @dataclass(frozen=True)
-class _Remains:
-    """Something that a process left.
+class _Orphan:
+    """A file or folder that a process left.
 
     Attributes:
         path: The file or folder.
         why: Why it is not needed.
-        lock: The lock of whoever may go on with it, if there is one.
-        process: The one process that may, if there is one.
-        beside: A file that goes with it.
+        lock: The lock file of a process that may resume it, if any.
+        process: The number of the only process that may use it, if any.
+        beside: A file that is removed along with it.
     """
 
     path: Path
@@ -58,101 +58,93 @@ class _Remains:
     def is_in_use(self) -> bool:
         if self.process is not None and is_running(self.process):
             return True
-        return self.lock is not None and is_held(self.lock)
+        return self.lock is not None and is_locked(self.lock)
 
     def measure(self) -> tuple[int, float]:
         files = list(chain.from_iterable(map(files_below, self.parts)))
-        return measure(files or [self.path])
+        return measure_files(files or [self.path])
 
 
 def clean_checkpoints(limits: Limits) -> CleanupResult:
-    """Tell of the checkpoints that no training goes on with, and free them if that is asked for.
+    """Return the checkpoints that no training resumes; remove them if `limits.apply`.
 
-    One that is being trained now holds the lock beside them.
+    A training that runs holds the lock beside its checkpoints.
     """
-    return _clean("checkpoints", _checkpoints(), limits)
+    return _clean("checkpoints", _find_checkpoints(), limits)
 
 
 def clean_downloads(limits: Limits) -> CleanupResult:
-    """Tell of what broken downloads and killed processes left under `data/`, and free it.
+    """Return what broken downloads and killed processes left under `data/`; remove it if asked.
 
-    Files that were downloaded to the end, splits and what was unpacked stay: a training may be
-    run again, and what an address held then it may not hold now.
+    Complete downloads, splits and unpacked archives stay: a training may be repeated, and its
+    URL may serve another file by then.
     """
-    return _clean("downloads", _downloads(), limits)
+    return _clean("downloads", _find_downloads(), limits)
 
 
-def _clean(kind: Kind, remains: Iterator[_Remains], limits: Limits) -> CleanupResult:
+def _clean(kind: LeftoverKind, orphans: Iterator[_Orphan], limits: Limits) -> CleanupResult:
     leftovers = []
     kept: Counter[str] = Counter()
-    for remain in remains:
-        size, days = remain.measure()
-        leftover = Leftover(kind=kind, name=str(remain.path), bytes=size, days=days, why=remain.why)
-        spared = _free(remain, limits) if limits.apply else _spared(remain, limits)
-        if spared:
-            kept[spared] += 1
+    for orphan in orphans:
+        size, days = orphan.measure()
+        keep_reason = IN_USE if orphan.is_in_use else _youth_reason(orphan, limits)
+        if limits.apply and not keep_reason:
+            keep_reason = _free_orphan(orphan, limits)
+        if keep_reason:
+            kept[keep_reason] += 1
             continue
         if limits.apply:
-            logger.info("freed %s (%d bytes): %s", remain.path, size, remain.why)
-        leftovers.append(leftover)
+            logger.info("freed %s (%d bytes): %s", orphan.path, size, orphan.why)
+        name = str(orphan.path)
+        leftovers.append(Leftover(kind=kind, name=name, bytes=size, days=days, why=orphan.why))
     return CleanupResult(kind=kind, leftovers=tuple(leftovers), kept=dict(kept))
 
 
-def _spared(remain: _Remains, limits: Limits) -> str:
-    if remain.is_in_use:
-        return IN_USE
-    _, days = remain.measure()
-    return YOUNGER if remain.why != INTERRUPTED and limits.spare(days) else ""
+def _youth_reason(orphan: _Orphan, limits: Limits) -> str:
+    young = orphan.why != INTERRUPTED and limits.is_too_young(orphan.measure()[1])
+    return YOUNGER if young else ""
 
 
-def _free(remain: _Remains, limits: Limits) -> str:
-    """Remove it unless it is to be spared; return why it is."""
-    if spared := _spared(remain, limits):
-        return spared
+def _free_orphan(orphan: _Orphan, limits: Limits) -> str:
+    """Remove an orphan, or return why it stays."""
+    # The lock file stays: a process that waits for a deleted one would lock what others never see.
+    lock: AbstractContextManager[object] = (
+        FileLock(orphan.lock, timeout=0) if orphan.lock else nullcontext()
+    )
     try:
-        with _held(remain.lock):
-            # Someone may have gone on with it before we held the lock.
-            if remain.why != INTERRUPTED and limits.spare(remain.measure()[1]):
-                return YOUNGER
-            for path in remain.parts:
-                _remove(path)
+        with lock:
+            # It may have been resumed before the lock was held.
+            if keep_reason := _youth_reason(orphan, limits):
+                return keep_reason
+            for path in orphan.parts:
+                _remove_path(path)
     except Timeout:
         return IN_USE
     return ""
 
 
-@contextmanager
-def _held(lock: Path | None) -> Iterator[None]:
-    if lock is None:
-        yield
-        return
-    # It is left behind: whoever waits for it would hold a file that others no longer see.
-    with FileLock(lock).acquire(timeout=0):
-        yield
-
-
-def _remove(path: Path) -> None:
+def _remove_path(path: Path) -> None:
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
     aside = path
     if not path.name.startswith("."):
-        # At once, so that nobody goes on with a half of it; the next clean-up finds this name.
-        aside = path.with_name(f".{path.name}{_ASIDE}")
+        # Atomic, so that nobody resumes a part of it; the next clean-up finds this name.
+        aside = path.with_name(f".{path.name}{_FREED_SUFFIX}")
         path.rename(aside)
     shutil.rmtree(aside)
 
 
-def _checkpoints() -> Iterator[_Remains]:
-    for folder in _folders(get_settings().checkpoints):
+def _find_checkpoints() -> Iterator[_Orphan]:
+    for folder in _subfolders(get_settings().checkpoints):
         if folder.name.startswith("."):
-            if folder.name.endswith(_ASIDE):
-                yield _Remains(folder, INTERRUPTED)
+            if folder.name.endswith(_FREED_SUFFIX):
+                yield _Orphan(folder, INTERRUPTED)
         else:
-            yield _Remains(folder, _training_of(folder), lock=folder.with_suffix(".lock"))
+            yield _Orphan(folder, _checkpoint_reason(folder), lock=folder.with_suffix(".lock"))
 
 
-def _training_of(checkpoints: Path) -> str:
+def _checkpoint_reason(checkpoints: Path) -> str:
     record = checkpoints / RUN_FILE
     if not record.is_file():
         return "no run goes with them"
@@ -166,26 +158,26 @@ def _training_of(checkpoints: Path) -> str:
     return "their training finished" if finished else "their training was not continued"
 
 
-def _downloads() -> Iterator[_Remains]:
+def _find_downloads() -> Iterator[_Orphan]:
     data = get_settings().data
-    for folder in _folders(data / "downloads" / "scoring"):
+    for folder in _subfolders(data / "downloads" / "scoring"):
         if folder.name.startswith("."):
-            yield _Remains(folder, INTERRUPTED)
+            yield _Orphan(folder, INTERRUPTED)
         elif found := re.fullmatch(r"[0-9a-f]{16}-(\d+)", folder.name):
-            yield _Remains(folder, "its scoring was killed", process=int(found[1]))
+            yield _Orphan(folder, "its scoring was killed", process=int(found[1]))
     for part in sorted(data.glob("downloads/*/*.part")):
         lock, note = part.with_suffix(".lock"), part.with_name(f"{part.name}.json")
-        yield _Remains(part, "its download was not continued", lock=lock, beside=note)
+        yield _Orphan(part, "its download was not continued", lock=lock, beside=note)
     for folder in sorted(data.glob("unpacked/.*.unpacking")):
         name = folder.name.removeprefix(".").removesuffix(".unpacking")
         lock = folder.with_name(f"{name}.lock")
-        yield _Remains(folder, "its unpacking was killed", lock=lock)
+        yield _Orphan(folder, "its unpacking was killed", lock=lock)
     for draft in sorted(chain(data.glob(".*.draft"), data.glob("*/.*.draft"))):
         if found := re.fullmatch(r"\..*\.(\d+)\.draft", draft.name):
-            yield _Remains(draft, "its writing was killed", process=int(found[1]))
+            yield _Orphan(draft, "its writing was killed", process=int(found[1]))
 
 
-def _folders(parent: Path) -> list[Path]:
+def _subfolders(parent: Path) -> list[Path]:
     if not parent.is_dir():
         return []
     return sorted(path for path in parent.iterdir() if path.is_dir() and not path.is_symlink())

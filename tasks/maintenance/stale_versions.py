@@ -1,4 +1,4 @@
-"""Registered versions that are superseded, found in MLflow, and freed with their files."""
+"""Superseded registered versions: found in MLflow, and deleted with their models and files."""
 
 import logging
 from collections import Counter
@@ -18,9 +18,9 @@ from tasks.maintenance.disk_usage import days_since
 from tasks.maintenance.types import INTERRUPTED, CleanupResult, Leftover, Limits
 from tasks.maintenance.version_references import (
     FolderReferences,
-    folders_of_scoring_runs,
-    known_outputs,
+    known_output_folders,
     read_references,
+    scoring_run_folders,
 )
 from tasks.maintenance.version_retention import HAS_ALIAS, Version, reasons_to_keep
 from tasks.tracking import logged_models, registry
@@ -34,78 +34,82 @@ from tasks.tracking.names import (
 
 logger = logging.getLogger(__name__)
 
+SUPERSEDED = "superseded: no alias, record or pipeline refers to it"
 UNREADABLE = "perhaps referred to by a record that cannot be read"
 OUTPUT_IN_USE = "perhaps asked by a scoring run that is under way"
 
 
 def clean_versions(limits: Limits, outputs: CleanupResult) -> CleanupResult:
-    """Tell of superseded versions of both registered models, and free them if that is asked for.
+    """Return the superseded versions of both registered models; delete them if `limits.apply`.
 
-    A version goes with its logged model, the files of that, and the answers in the prediction
-    cache that name it; the MLflow run that made it stays, with its figures.
+    A version is deleted with its logged model, that model's files, and the entries of the
+    prediction cache that name it. Its MLflow run stays, with its metrics.
 
     Args:
         limits: What may be freed.
-        outputs: The output folders that are freed, or would be: their records hold nothing.
+        outputs: The result of `clean_outputs`; the records in its leftovers keep no version.
     """
     freed = {Path(leftover.name) for leftover in outputs.leftovers if not limits.apply}
-    found = [read_references(f) for f in known_outputs(limits) if f not in freed]
+    found = [read_references(f) for f in known_output_folders(limits) if f not in freed]
     connect()
-    everything = mlflow.search_model_versions()
-    ours = {name: _versions(name, everything) for name in (PIPELINE_MODEL, FINETUNED_MODEL)}
+    all_versions = mlflow.search_model_versions()
+    ours = {name: _to_versions(name, all_versions) for name in (PIPELINE_MODEL, FINETUNED_MODEL)}
     reasons = reasons_to_keep(
         ours[PIPELINE_MODEL],
         ours[FINETUNED_MODEL],
-        referred=_referred(found, everything),
-        doubt=_doubt(found),
+        referred=_referenced_uris(found, all_versions),
+        uncertainty=_uncertainty(found),
         limits=limits,
     )
-    interrupted = _interrupted(reasons, limits)
+    interrupted = _resume_interrupted(reasons, limits)
     superseded = [version for version, reason in reasons.items() if not reason]
-    leftovers = [*map(_leftover, superseded), *interrupted]
+    leftovers = [_to_leftover(v.uri, v.source, v.days, SUPERSEDED) for v in superseded]
+    leftovers += interrupted
     kept = Counter(reason for reason in reasons.values() if reason)
     if limits.apply:
-        spared = _free(superseded)
-        kept.update({HAS_ALIAS: len(spared)} if spared else {})
-        leftovers = [leftover for leftover in leftovers if leftover.name not in spared]
+        kept_uris = _free_versions(superseded)
+        kept.update({HAS_ALIAS: len(kept_uris)} if kept_uris else {})
+        leftovers = [leftover for leftover in leftovers if leftover.name not in kept_uris]
         for leftover in leftovers:
             logger.info("freed %s (%d bytes): %s", leftover.name, leftover.bytes, leftover.why)
     return CleanupResult(
-        kind="versions", leftovers=tuple(leftovers), kept=dict(kept), notes=_notes(found)
+        kind="versions", leftovers=tuple(leftovers), kept=dict(kept), notes=_describe_folders(found)
     )
 
 
-def _referred(found: Sequence[FolderReferences], everything: Sequence[ModelVersion]) -> set[str]:
+def _referenced_uris(
+    found: Sequence[FolderReferences], all_versions: Sequence[ModelVersion]
+) -> set[str]:
     """Return the URIs that records, rows and registered models other than ours name."""
     referred = {uri for references in found for uri in references.uris}
-    sources = Counter(str(version.source) for version in everything)
+    sources = Counter(str(version.source) for version in all_versions)
     referred |= {source for source, count in sources.items() if count > 1}
-    for version in everything:
+    for version in all_versions:
         if version.name not in (PIPELINE_MODEL, FINETUNED_MODEL):
             referred |= {str(version.source), version.tags.get("finetuned_model_uri", "")}
     if urlsplit(get_settings().tracking_uri).scheme in SERVER_SCHEMES:
-        # A folder that is not here may be on another machine that shares the server.
-        for folder, asked in folders_of_scoring_runs().items():
+        # A missing folder may be on another machine that uses the same server.
+        for folder, asked in scoring_run_folders().items():
             referred |= set() if folder.is_dir() else asked
     return referred
 
 
-def _doubt(found: Sequence[FolderReferences]) -> str:
+def _uncertainty(found: Sequence[FolderReferences]) -> str:
     if any(references.unreadable for references in found):
         return UNREADABLE
     return OUTPUT_IN_USE if any(references.in_use for references in found) else ""
 
 
-def _notes(found: Sequence[FolderReferences]) -> tuple[str, ...]:
+def _describe_folders(found: Sequence[FolderReferences]) -> tuple[str, ...]:
     gone = sum(not references.folder.exists() for references in found)
     notes = [f"{r.unreadable} cannot be read, so all versions stay" for r in found if r.unreadable]
     notes += [f"{r.folder} is in use, so all versions stay" for r in found if r.in_use]
     return (*notes, *([f"{gone} output folders of earlier runs are gone"] if gone else []))
 
 
-def _versions(name: str, everything: Sequence[ModelVersion]) -> list[Version]:
-    found = [version for version in everything if version.name == name]
-    # The versions that a search returns do not tell their aliases.
+def _to_versions(name: str, all_versions: Sequence[ModelVersion]) -> list[Version]:
+    found = [version for version in all_versions if version.name == name]
+    # Search results lack the aliases.
     aliases = set(registry.aliases(name).values()) if found else set()
     previous = registry.previous_number(name) if found else None
     return [
@@ -122,72 +126,58 @@ def _versions(name: str, everything: Sequence[ModelVersion]) -> list[Version]:
     ]
 
 
-def _leftover(version: Version) -> Leftover:
-    return Leftover(
-        kind="versions",
-        name=version.uri,
-        bytes=logged_models.size_of_model(version.source),
-        days=version.days,
-        why="superseded: no alias, record or pipeline refers to it",
-    )
+def _to_leftover(uri: str, source: str, days: float, why: str) -> Leftover:
+    size = logged_models.size_of_model(source)
+    return Leftover(kind="versions", name=uri, bytes=size, days=days, why=why)
 
 
-def _interrupted(reasons: dict[Version, str], limits: Limits) -> list[Leftover]:
-    """Tell of, and free, what an interrupted clean-up had begun to free and is registered no more.
+def _resume_interrupted(reasons: dict[Version, str], limits: Limits) -> list[Leftover]:
+    """Return the unregistered models that an interrupted clean-up marked; delete them if asked.
 
-    What is registered is decided on anew.
+    Marked models that are still registered are unmarked if they stay.
     """
     registered = {version.source: reason for version, reason in reasons.items()}
     found = list(logged_models.marked_models([BUILDING_EXPERIMENT, TRAINING_EXPERIMENT]))
-    begun = {source: uri for source, uri in found if source not in registered}
-    leftovers = [
-        Leftover(
-            kind="versions",
-            name=uri,
-            bytes=logged_models.size_of_model(source),
-            days=0,
-            why=INTERRUPTED,
-        )
-        for source, uri in begun.items()
-    ]
+    marked = {source: uri for source, uri in found if source not in registered}
+    leftovers = [_to_leftover(uri, source, 0, INTERRUPTED) for source, uri in marked.items()]
     if limits.apply:
         for source, _ in found:
             if registered.get(source):
                 logged_models.unmark_model(source)
-        _finish(begun)
+        _free_models(marked)
     return leftovers
 
 
-def _free(versions: Sequence[Version]) -> set[str]:
-    """Free the versions and return the URIs of those that got an alias meanwhile, which stay."""
-    begun = {}
-    spared = set()
+def _free_versions(versions: Sequence[Version]) -> set[str]:
+    """Delete the versions; return the URIs of those that stay because of a new alias."""
+    marked = {}
+    kept_uris = set()
     for version in versions:
-        if not _is_superseded_still(version):
-            spared.add(version.uri)
+        if not _is_still_superseded(version):
+            kept_uris.add(version.uri)
             continue
         logged_models.mark_model(version.source, version.uri)
         _unregister(version)
-        begun[version.source] = version.uri
-    _finish(begun)
-    return spared
+        marked[version.source] = version.uri
+    _free_models(marked)
+    return kept_uris
 
 
-def _finish(begun: dict[str, str]) -> None:
-    """Free logged models, given with the versions that they were."""
-    if not begun:
+def _free_models(marked: dict[str, str]) -> None:
+    """Delete logged models, given by URI with the URI of their registered version."""
+    if not marked:
         return
     try:
-        # A version that answers alike would hand them out, and their rows lead nowhere.
-        drop_answers_of(get_settings().prediction_cache, {*begun, *begun.values()})
+        # A version with the same fingerprint would return them, with the URI of a deleted one.
+        drop_answers_of(get_settings().prediction_cache, {*marked, *marked.values()})
     except PipelineError as error:
         raise DataError(str(error)) from error
-    for source in begun:
+    for source in marked:
         logged_models.free_model(source)
 
 
-def _is_superseded_still(version: Version) -> bool:
-    # To delete a version is to delete its aliases, without a word.
+def _is_still_superseded(version: Version) -> bool:
+    # MLflow deletes the aliases of a version along with it, without an error.
     return version.number not in registry.aliases(version.name).values() and (
         version.number != registry.previous_number(version.name)
     )

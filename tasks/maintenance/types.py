@@ -1,4 +1,4 @@
-"""What is no longer needed, in records that a report shows; how old, how large, and if in use."""
+"""Types of the clean-up: kinds of leftovers, limits, results."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,11 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.common.errors import ParameterError
 
-Kind = Literal["outputs", "versions", "checkpoints", "downloads"]
+LeftoverKind = Literal["outputs", "versions", "checkpoints", "downloads"]
 KindChoice = Literal["all", "outputs", "versions", "checkpoints", "downloads"]
 
-# Outputs before versions: the records of a folder that is freed hold no version.
-KINDS: tuple[Kind, ...] = ("outputs", "versions", "checkpoints", "downloads")
+# Outputs before versions: the records of a freed folder keep no version.
+KINDS: tuple[LeftoverKind, ...] = ("outputs", "versions", "checkpoints", "downloads")
 
 IN_USE = "in use"
 YOUNGER = "too young"
@@ -67,8 +67,8 @@ class Limits(BaseModel):
     older_than_days: OlderThanDays = 30
     output_dirs: tuple[Path, ...] = ()
 
-    def spare(self, days: float) -> bool:
-        """Return whether something that was last used `days` ago is too young to be freed."""
+    def is_too_young(self, days: float) -> bool:
+        """Return whether what was last used `days` ago has to stay."""
         return days < self.older_than_days
 
 
@@ -78,14 +78,14 @@ class Leftover(BaseModel):
     Attributes:
         kind: What it is.
         name: Its path or URI.
-        bytes: What freeing it gives back.
-        days: Since it was last used, as far as that can be told.
+        bytes: The disk space that freeing it gains.
+        days: Since its last use, as far as known.
         why: Why it is not needed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Kind
+    kind: LeftoverKind
     name: str
     bytes: int
     days: float
@@ -98,20 +98,20 @@ class CleanupResult(BaseModel):
     Attributes:
         kind: What it is.
         leftovers: What was freed, or would be.
-        kept: How many stay, by the reason.
-        notes: What someone should know who wonders why more is kept than expected.
+        kept: How many stay, by reason.
+        notes: Explanations of why more is kept than expected.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Kind
+    kind: LeftoverKind
     leftovers: tuple[Leftover, ...] = ()
     kept: dict[str, int] = {}
     notes: tuple[str, ...] = ()
 
 
-def choose_kinds(kinds: Iterable[KindChoice]) -> tuple[Kind, ...]:
-    """Return the kinds to look at, in their order.
+def choose_kinds(kinds: Iterable[KindChoice]) -> tuple[LeftoverKind, ...]:
+    """Return the chosen kinds, in the order of clean-up.
 
     Raises:
         ParameterError: If none is named.
@@ -122,8 +122,8 @@ def choose_kinds(kinds: Iterable[KindChoice]) -> tuple[Kind, ...]:
     return tuple(kind for kind in KINDS if chosen & {"all", kind})
 
 
-def folders_to_look_at(output_dirs: Iterable[str]) -> tuple[Path, ...]:
-    """Return the absolute paths of folders, which may be gone.
+def resolve_output_dirs(output_dirs: Iterable[str]) -> tuple[Path, ...]:
+    """Return the absolute paths of folders, which need not exist.
 
     Raises:
         ParameterError: If one is empty, which would mean the working folder.

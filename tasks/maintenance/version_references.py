@@ -1,4 +1,4 @@
-"""What output folders refer to: the versions that were asked, and those that answered."""
+"""Model versions that output folders refer to, in their records and rows."""
 
 import sys
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from mlflow.entities import Run, ViewType
 from pydantic import BaseModel, ValidationError
 
 from tasks.common.settings import get_settings
-from tasks.maintenance.disk_usage import is_held
-from tasks.maintenance.stale_outputs import find_outputs
+from tasks.maintenance.disk_usage import is_locked
+from tasks.maintenance.stale_outputs import find_output_folders
 from tasks.maintenance.types import Limits
 from tasks.output.folder import LOCK
 from tasks.output.records import table_path
@@ -23,7 +23,7 @@ _URI_COLUMNS = ("inference_pipeline_model_uri", "finetuned_model_uri")
 
 
 class _Record(BaseModel):
-    """The part of a shard's record that refers to a version; one of an older form has it too."""
+    """The part of a shard's record that refers to a version; older formats have it too."""
 
     model_uri: str
 
@@ -34,9 +34,9 @@ class FolderReferences:
 
     Attributes:
         folder: The output folder.
-        uris: The versions that were asked, and those that the rows name.
-        unreadable: A file or folder that cannot be read, so that it may refer to anything.
-        in_use: Whether a run holds the folder, whose records are still to come.
+        uris: The versions named by records and rows.
+        unreadable: A file or folder that cannot be read, and so may refer to any version.
+        in_use: Whether a run holds the folder and may still write records.
     """
 
     folder: Path
@@ -46,28 +46,28 @@ class FolderReferences:
 
 
 def read_references(folder: Path) -> FolderReferences:
-    """Return what an output folder refers to; one that is gone refers to nothing.
+    """Return the versions that an output folder refers to; a missing folder refers to none.
 
-    The rows are read as well: an answer from the prediction cache names the version that computed
-    it, which may be another than the one that was asked.
+    The rows are read as well: one from the prediction cache names the version that computed it,
+    which may differ from the requested one.
     """
     uris: set[str] = set()
-    unreadable = _read(folder, uris)
-    return FolderReferences(folder, frozenset(uris), unreadable, is_held(folder / LOCK))
+    unreadable = _collect_uris(folder, uris)
+    return FolderReferences(folder, frozenset(uris), unreadable, is_locked(folder / LOCK))
 
 
-def known_outputs(limits: Limits) -> list[Path]:
-    """Return every output folder that is known of: found, given, or named by a scoring run.
+def known_output_folders(limits: Limits) -> list[Path]:
+    """Return all output folders: found under `scored/`, given, or named by a scoring run.
 
-    Folders that cannot be looked into are among them.
+    Unreadable folders are included.
     """
     unreadable: list[Path] = []
-    found = find_outputs(get_settings().scored, unreadable)
-    return sorted({*found, *unreadable, *limits.output_dirs, *folders_of_scoring_runs()})
+    found = find_output_folders(get_settings().scored, unreadable)
+    return sorted({*found, *unreadable, *limits.output_dirs, *scoring_run_folders()})
 
 
-def folders_of_scoring_runs() -> dict[Path, set[str]]:
-    """Return the output folders that MLflow's scoring runs name, and the versions they asked."""
+def scoring_run_folders() -> dict[Path, set[str]]:
+    """Return the output folders of MLflow's scoring runs, and the versions they requested."""
     folders: dict[Path, set[str]] = {}
     for run in _scoring_runs():
         if name := run.data.tags.get("output_dir"):
@@ -75,11 +75,11 @@ def folders_of_scoring_runs() -> dict[Path, set[str]]:
     return folders
 
 
-def _read(folder: Path, uris: set[str]) -> str:
-    """Fill `uris`; return the path of what cannot be read, or an empty string."""
+def _collect_uris(folder: Path, uris: set[str]) -> str:
+    """Add to `uris`; return the path of the first unreadable file, or an empty string."""
     records = folder / "records"
     try:
-        # Not glob, which passes over a folder that it may not read.
+        # Not glob, which skips an unreadable folder.
         paths = [path for path in records.iterdir() if path.suffix == ".json"]
     except FileNotFoundError:
         return ""
@@ -94,7 +94,7 @@ def _read(folder: Path, uris: set[str]) -> str:
         except (OSError, ValidationError):
             return str(path)
         try:
-            uris |= _uris_of_rows(rows)
+            uris |= _read_row_uris(rows)
         except FileNotFoundError:
             continue
         except (OSError, pa.ArrowException, KeyError):
@@ -102,8 +102,8 @@ def _read(folder: Path, uris: set[str]) -> str:
     return ""
 
 
-def _uris_of_rows(path: Path) -> set[str]:
-    # Not read_table, whose data sets have columns of their own.
+def _read_row_uris(path: Path) -> set[str]:
+    # Not read_table, whose data sets add columns.
     table = pyarrow.parquet.ParquetFile(path).read(columns=list(_URI_COLUMNS))
     return {uri for name in _URI_COLUMNS for uri in table[name].unique().to_pylist() if uri}
 

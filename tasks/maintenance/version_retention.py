@@ -1,4 +1,4 @@
-"""Which registered versions nobody needs any more: the rule, apart from where it is looked up."""
+"""The retention rule of registered model versions: which stay, and why; without any I/O."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ class Version:
         name: The registered model.
         number: Its number.
         source: The logged model, as `models:/m-…`.
-        days: Since it was registered.
+        days: Since its registration.
         has_alias: Whether an alias names it.
-        was_champion: Whether it was champion before the present one.
-        finetuned_uri: The fine-tuned version inside of a pipeline; empty for others.
+        was_champion: Whether it is the previous champion.
+        finetuned_uri: The fine-tuned version inside a pipeline; empty for others.
     """
 
     name: str
@@ -46,7 +46,7 @@ def reasons_to_keep(
     finetuned: Sequence[Version],
     *,
     referred: Collection[str],
-    doubt: str,
+    uncertainty: str,
     limits: Limits,
 ) -> dict[Version, str]:
     """Return why each version stays; the reason is empty if it is superseded.
@@ -55,38 +55,31 @@ def reasons_to_keep(
         pipelines: All versions of the pipeline.
         finetuned: All versions of the fine-tuned model.
         referred: URIs that records, rows and other registered models name.
-        doubt: Why that may not be all; then every version stays.
-        limits: How many stay, and how old they may be.
+        uncertainty: Why `referred` may be incomplete; if not empty, every version stays.
+        limits: How many of the newest stay, and the age below which all do.
     """
-    reasons = _reasons(pipelines, referred, doubt, limits)
+    reasons = _reasons(pipelines, referred, uncertainty, limits)
     inside = {version.finetuned_uri for version, reason in reasons.items() if reason}
-    for version, reason in _reasons(finetuned, referred, doubt, limits).items():
+    for version, reason in _reasons(finetuned, referred, uncertainty, limits).items():
         reasons[version] = reason or (INSIDE if version.uri in inside else "")
     return reasons
 
 
 def _reasons(
-    versions: Sequence[Version], referred: Collection[str], doubt: str, limits: Limits
+    versions: Sequence[Version], referred: Collection[str], uncertainty: str, limits: Limits
 ) -> dict[Version, str]:
     numbers = sorted((version.number for version in versions), reverse=True)
     newest = set(numbers[: limits.keep_versions])
-    return {version: _reason(version, newest, referred, doubt, limits) for version in versions}
-
-
-def _reason(
-    version: Version,
-    newest: Collection[int],
-    referred: Collection[str],
-    doubt: str,
-    limits: Limits,
-) -> str:
-    reasons = {
-        HAS_ALIAS: version.has_alias,
-        WAS_CHAMPION: version.was_champion,
-        NEWEST: version.number in newest,
-        REFERRED_TO: version.uri in referred or version.source in referred,
-        NOT_OURS: not version.source.startswith("models:/m-"),
-        YOUNGER: limits.spare(version.days),
-        doubt: bool(doubt),
-    }
-    return next((reason for reason, holds in reasons.items() if holds), "")
+    reasons = {}
+    for version in versions:
+        rules = {
+            HAS_ALIAS: version.has_alias,
+            WAS_CHAMPION: version.was_champion,
+            NEWEST: version.number in newest,
+            REFERRED_TO: version.uri in referred or version.source in referred,
+            NOT_OURS: not version.source.startswith("models:/m-"),
+            YOUNGER: limits.is_too_young(version.days),
+            uncertainty: bool(uncertainty),
+        }
+        reasons[version] = next((reason for reason, holds in rules.items() if holds), "")
+    return reasons

@@ -16,7 +16,7 @@ from tasks.building.types import PipelineParameters
 from tasks.common.settings import get_settings
 from tasks.maintenance import orphaned_files, stale_outputs, stale_versions
 from tasks.maintenance.cleanup_report import summarise_cleanup
-from tasks.maintenance.types import CleanupResult, Kind, Limits
+from tasks.maintenance.types import CleanupResult, LeftoverKind, Limits
 from tasks.tracking import registry
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import FINETUNED_MODEL as FINETUNED
@@ -98,7 +98,7 @@ def cached(model_uri: str) -> int:
         return int(database.execute(query, (f'"{source}"',)).fetchone()[0])
 
 
-def clean(*kinds: Kind, apply: bool = True, **limits: Any) -> dict[str, Any]:
+def clean(*kinds: LeftoverKind, apply: bool = True, **limits: Any) -> dict[str, Any]:
     """Do what the flow does, without its second of overhead."""
     chosen = Limits(apply=apply, **limits)
     outputs = CleanupResult(kind="outputs")
@@ -115,7 +115,7 @@ def clean(*kinds: Kind, apply: bool = True, **limits: Any) -> dict[str, Any]:
     return summarise_cleanup(found, applied=apply)
 
 
-def clean_versions(*kinds: Kind, apply: bool = True, **limits: Any) -> dict[str, Any]:
+def clean_versions(*kinds: LeftoverKind, apply: bool = True, **limits: Any) -> dict[str, Any]:
     strict = {"keep_versions": 0, "older_than_days": 0}
     return clean(*kinds, "versions", apply=apply, **strict | limits)
 

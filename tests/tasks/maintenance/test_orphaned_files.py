@@ -9,7 +9,7 @@ from filelock import FileLock
 
 from flows.clean_up import clean_up
 from tasks.maintenance import orphaned_files
-from tasks.maintenance.disk_usage import is_held
+from tasks.maintenance.disk_usage import is_locked
 from tasks.maintenance.types import Limits
 from tests.tasks.maintenance.steps import (
     Killed,
@@ -75,11 +75,11 @@ def test_broken_downloads_are_freed_and_whole_ones_stay(home: Path) -> None:
 
 def test_asking_whether_a_lock_is_held_changes_nothing(tmp_path: Path) -> None:
     lock = tmp_path / "a.lock"
-    assert not is_held(lock)
+    assert not is_locked(lock)
     assert not lock.exists()
     with FileLock(lock):
-        assert is_held(lock)
-    assert not is_held(lock)
+        assert is_locked(lock)
+    assert not is_locked(lock)
 
 
 @pytest.mark.usefixtures("prefect_harness")

@@ -48,7 +48,7 @@ def test_nothing_that_is_referred_to_is_ever_freed(
         pipelines,
         finetuned,
         referred=referred,
-        doubt=doubt,
+        uncertainty=doubt,
         limits=Limits(keep_versions=keep, older_than_days=days),
     )
     assert set(reasons) == {*pipelines, *finetuned}

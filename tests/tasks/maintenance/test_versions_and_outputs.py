@@ -350,7 +350,7 @@ def test_output_in_use_is_left_alone_and_keeps_all_versions(state: Path) -> None
 
 def test_interrupted_freeing_of_an_output_is_finished_by_the_next_run(state: Path) -> None:
     whole = make_old(score(state / "scored" / "whole"))
-    steps = len(list(stale_outputs.own_files(whole)))
+    steps = len(list(stale_outputs.list_own_files(whole)))
     assert steps == 4
     for step in range(steps):
         output = make_old(Path(shutil.copytree(whole, state / "scored" / f"output-{step}")))
@@ -363,8 +363,8 @@ def test_interrupted_freeing_of_an_output_is_finished_by_the_next_run(state: Pat
 
         limits = Limits(apply=True)
         with faulty(Path, "unlink", unlink), pytest.raises(Killed):
-            stale_outputs._free(output, limits)
-        rest = {path.parent.name for path in stale_outputs.own_files(output)}
+            stale_outputs._free_folder(output, limits)
+        rest = {path.parent.name for path in stale_outputs.list_own_files(output)}
         assert rest  # recognised, and its records went first
         assert ("records" in rest) == (step == 0)
     assert clean_outputs()["outputs"]["items"] == steps + 1
