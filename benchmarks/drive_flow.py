@@ -54,9 +54,9 @@ def _start_server() -> None:
 
 
 def _load(model_uri: str) -> None:
-    from tasks.tracking.pipeline_loader import typed_pipeline
+    from tasks.tracking.pipeline_loader import load_typed_pipeline
 
-    typed_pipeline(model_uri)
+    load_typed_pipeline(model_uri)
 
 
 if __name__ == "__main__":

@@ -26,10 +26,10 @@ from tasks.common.settings import REPOSITORY
 from tasks.tracking.logged_models import is_usable
 from tasks.tracking.mlflow_client import (
     connect,
-    experiment_id,
+    ensure_experiment,
     git_commit,
     package_versions,
-    pinned,
+    pip_requirements,
 )
 from tasks.tracking.names import BUILDING_EXPERIMENT, PIPELINE_MODEL, RegisteredModel
 from tasks.training.finetuned_model import classifier_folder, max_tokens_of
@@ -154,7 +154,7 @@ def _passed(gates: Sequence[Gate], finetuned: RegisteredModel) -> tuple[Variant,
 
 def _find_logged(key: str) -> LoggedPipeline | None:
     runs = connect().search_runs(
-        [experiment_id(BUILDING_EXPERIMENT)],
+        [ensure_experiment(BUILDING_EXPERIMENT)],
         filter_string=f"tags.build_key = '{key}' and tags.pipeline LIKE '{{%'",
     )
     for run in runs:
@@ -170,7 +170,7 @@ def _log_folder(folder: Path, key: str, fields: dict[str, Any]) -> LoggedPipelin
     names = ("fingerprint", "finetuned_model_uri", "kind")
     tags = {name: fields[name] for name in names} | {"build_key": key}
     with mlflow.start_run(
-        experiment_id=experiment_id(BUILDING_EXPERIMENT),
+        experiment_id=ensure_experiment(BUILDING_EXPERIMENT),
         run_name=f"{fields['kind']}-{fields['fingerprint'][:8]}",
         tags=tags | {"git_commit": git_commit()},
     ) as run:
@@ -185,7 +185,7 @@ def _log_folder(folder: Path, key: str, fields: dict[str, Any]) -> LoggedPipelin
             input_example=pd.DataFrame({"text": EXAMPLES}),
             # Only keys that are logged can be set when the model is loaded.
             model_config={"cache_dir": "", "cache_size_limit": ""},
-            pip_requirements=pinned(*REQUIREMENTS),
+            pip_requirements=pip_requirements(*REQUIREMENTS),
         )
         logged = LoggedPipeline(
             run_id=run.info.run_id, model_uri=f"models:/{info.model_id}", **fields

@@ -22,7 +22,7 @@ from tasks.tracking.names import (
     PREVIOUS_TAG,
     RegisteredModel,
 )
-from tasks.tracking.pipeline_loader import ask, load_pipeline
+from tasks.tracking.pipeline_loader import load_pipeline, predict_documents
 from tasks.training.logged_rows import test_rows
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ def decide_promotion(registered: RegisteredModel) -> PromotionDecision:
     """
     candidate = registry.find_version(registered.name, str(registered.version))
     reason = candidate.tags.get("promotion_reason", "")
-    aliases = registry.aliases(registered.name)
+    aliases = registry.get_aliases(registered.name)
     if aliases.get(CHAMPION) == registered.version:
         set_champion(registered.name, candidate, reason)  # in case that was interrupted
         return PromotionDecision(alias=CHAMPION, reason=reason)
@@ -53,7 +53,7 @@ def decide_promotion(registered: RegisteredModel) -> PromotionDecision:
     champion = aliases.get(CHAMPION)
     decision = _compare(candidate, champion)
     # The comparison takes minutes, in which somebody may have chosen another by hand.
-    while (current := registry.aliases(registered.name).get(CHAMPION)) != champion:
+    while (current := registry.get_aliases(registered.name).get(CHAMPION)) != champion:
         champion = current
         decision = _compare(candidate, champion)
     if decision.alias == CHAMPION:
@@ -95,7 +95,7 @@ def set_champion(name: str, version: ModelVersion, reason: str) -> None:
     """
     client = connect()
     number = int(version.version)
-    present = registry.aliases(name)
+    present = registry.get_aliases(name)
     replaced = version.tags.get(_PENDING_TAG)
     if (current := present.get(CHAMPION)) != number:
         replaced = str(current or "")
@@ -133,7 +133,7 @@ def previous_champion(name: str) -> ModelVersion:
     Raises:
         ModelError: If there has been none.
     """
-    number = registry.previous_number(name)
+    number = registry.previous_champion_number(name)
     if number is None:
         raise ModelError(
             f"{name}: there is no previous champion; {registry.describe_versions(name)}"
@@ -170,7 +170,7 @@ def _accuracy(version: ModelVersion, rows: pd.DataFrame) -> float:
     with tqdm(total=len(rows), desc=f"version {version.version}", disable=None) as bar:
         for start in range(0, len(rows), _ROWS_A_TICK):
             part = rows.iloc[start : start + _ROWS_A_TICK]
-            answers = ask(
+            answers = predict_documents(
                 model, part["text"].tolist(), use_cache=False, batch_tokens=DEFAULT_BATCH_TOKENS
             )
             right += sum(

@@ -16,7 +16,7 @@ from tasks.common.settings import get_settings
 from tasks.tracking import registry
 from tasks.tracking.mlflow_client import is_transient
 from tasks.tracking.names import PIPELINE_MODEL
-from tasks.tracking.pipeline_loader import typed_pipeline
+from tasks.tracking.pipeline_loader import load_typed_pipeline
 
 
 def prune_cache_entries(keep: Sequence[str], *, dry_run: bool) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def prune_cache_entries(keep: Sequence[str], *, dry_run: bool) -> dict[str, Any]
     """
     folder = get_settings().prediction_cache
     versions = _versions_to_keep(keep)
-    kept = {typed_pipeline(f"models:/{v.name}/{v.version}").fingerprint for v in versions}
+    kept = {load_typed_pipeline(f"models:/{v.name}/{v.version}").fingerprint for v in versions}
     try:
         entries = entries_by_fingerprint(folder)
         superseded = set(entries) - kept
@@ -65,7 +65,7 @@ def _versions_to_keep(keep: Sequence[str]) -> list[ModelVersion]:
 
 def _pipeline_aliases() -> dict[str, int]:
     try:
-        return registry.aliases(PIPELINE_MODEL)
+        return registry.get_aliases(PIPELINE_MODEL)
     except MlflowException as error:
         if is_transient(error):
             raise

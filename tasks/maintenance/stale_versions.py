@@ -110,8 +110,8 @@ def _describe_folders(found: Sequence[FolderReferences]) -> tuple[str, ...]:
 def _to_versions(name: str, all_versions: Sequence[ModelVersion]) -> list[Version]:
     found = [version for version in all_versions if version.name == name]
     # Search results lack the aliases.
-    aliases = set(registry.aliases(name).values()) if found else set()
-    previous = registry.previous_number(name) if found else None
+    aliases = set(registry.get_aliases(name).values()) if found else set()
+    previous = registry.previous_champion_number(name) if found else None
     return [
         Version(
             name=name,
@@ -127,7 +127,7 @@ def _to_versions(name: str, all_versions: Sequence[ModelVersion]) -> list[Versio
 
 
 def _to_leftover(uri: str, source: str, days: float, why: str) -> Leftover:
-    size = logged_models.size_of_model(source)
+    size = logged_models.model_size(source)
     return Leftover(kind="versions", name=uri, bytes=size, days=days, why=why)
 
 
@@ -137,13 +137,13 @@ def _resume_interrupted(reasons: dict[Version, str], limits: Limits) -> list[Lef
     Marked models that are still registered are unmarked if they stay.
     """
     registered = {version.source: reason for version, reason in reasons.items()}
-    found = list(logged_models.marked_models([BUILDING_EXPERIMENT, TRAINING_EXPERIMENT]))
+    found = list(logged_models.find_marked_models([BUILDING_EXPERIMENT, TRAINING_EXPERIMENT]))
     marked = {source: uri for source, uri in found if source not in registered}
     leftovers = [_to_leftover(uri, source, 0, INTERRUPTED) for source, uri in marked.items()]
     if limits.apply:
         for source, _ in found:
             if registered.get(source):
-                logged_models.unmark_model(source)
+                logged_models.unmark_for_deletion(source)
         _free_models(marked)
     return leftovers
 
@@ -156,7 +156,7 @@ def _free_versions(versions: Sequence[Version]) -> set[str]:
         if not _is_still_superseded(version):
             kept_uris.add(version.uri)
             continue
-        logged_models.mark_model(version.source, version.uri)
+        logged_models.mark_for_deletion(version.source, version.uri)
         _unregister(version)
         marked[version.source] = version.uri
     _free_models(marked)
@@ -173,13 +173,13 @@ def _free_models(marked: dict[str, str]) -> None:
     except PipelineError as error:
         raise DataError(str(error)) from error
     for source in marked:
-        logged_models.free_model(source)
+        logged_models.delete_model_and_files(source)
 
 
 def _is_still_superseded(version: Version) -> bool:
     # MLflow deletes the aliases of a version along with it, without an error.
-    return version.number not in registry.aliases(version.name).values() and (
-        version.number != registry.previous_number(version.name)
+    return version.number not in registry.get_aliases(version.name).values() and (
+        version.number != registry.previous_champion_number(version.name)
     )
 
 

@@ -11,7 +11,12 @@ from pydantic import ValidationError
 
 from tasks.dataset.types import Split
 from tasks.reports.types import STATISTICS_FILE, RunStatistics
-from tasks.tracking.mlflow_client import connect, experiment_id, logged_json, started_of
+from tasks.tracking.mlflow_client import (
+    connect,
+    ensure_experiment,
+    read_logged_json,
+    run_start_time,
+)
 from tasks.tracking.names import SCORING_EXPERIMENT, RegisteredModel
 from tasks.tracking.registry import find_version
 from tasks.training.evaluation_plots import Curve
@@ -31,13 +36,13 @@ def previous_run(output_dir: Path) -> RunStatistics | None:
     run = _last_run(str(output_dir))
     if run is None:
         return None
-    statistics = logged_json(run.info.run_id, STATISTICS_FILE)
+    statistics = read_logged_json(run.info.run_id, STATISTICS_FILE)
     try:
         return RunStatistics.model_validate(statistics)
     except ValidationError:
         tags = run.data.tags
         return RunStatistics(
-            started=started_of(run),
+            started=run_start_time(run),
             model_uri=tags.get("model_uri", ""),
             engine=" ".join(filter(None, (tags.get("engine"), tags.get("precision")))),
             metrics=run.data.metrics,
@@ -65,7 +70,7 @@ def _last_run(output_dir: str) -> Run | None:
     # Quotes cannot be escaped in a filter, so a wildcard stands for them; Python compares.
     pattern = output_dir.replace("'", "_").replace('"', "_")
     runs = connect().search_runs(
-        [experiment_id(SCORING_EXPERIMENT)],
+        [ensure_experiment(SCORING_EXPERIMENT)],
         filter_string=f"attributes.status = 'FINISHED' and tags.output_dir LIKE '{pattern}'",
         order_by=["attributes.start_time DESC"],
         max_results=100,
@@ -115,8 +120,8 @@ def read_training(run_id: str) -> TrainingRun:
         split=_split(run_id),
         drawn=_drawn(run),
         distribution=distribution_of(run_id),
-        confusion=logged_json(run_id, CONFUSION_FILE),
-        curves=logged_json(run_id, ROC_FILE) or {},
+        confusion=read_logged_json(run_id, CONFUSION_FILE),
+        curves=read_logged_json(run_id, ROC_FILE) or {},
         losses={
             name: [(point.step, point.value) for point in points]
             for name, points in histories.items()
@@ -130,14 +135,14 @@ def read_training(run_id: str) -> TrainingRun:
 def distribution_of(run_id: str) -> Distribution | None:
     """Return what the model of a training run predicted for its test rows, if that is known."""
     try:
-        return Distribution.model_validate(logged_json(run_id, DISTRIBUTION_FILE))
+        return Distribution.model_validate(read_logged_json(run_id, DISTRIBUTION_FILE))
     except ValidationError:
         return None
 
 
 def _split(run_id: str) -> Split | None:
     try:
-        return Split.model_validate(logged_json(run_id, "data/split.json"))
+        return Split.model_validate(read_logged_json(run_id, "data/split.json"))
     except ValidationError:
         return None
 

@@ -22,8 +22,8 @@ from tasks.output.records import (
 from tasks.output.tables import extract_texts
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import PIPELINE_MODEL
-from tasks.tracking.pipeline_loader import ask, load_pipeline, typed_pipeline
-from tasks.tracking.registry import find_version, version_of
+from tasks.tracking.pipeline_loader import load_pipeline, load_typed_pipeline, predict_documents
+from tasks.tracking.registry import find_registered_version, find_version
 
 _ROW_CONTENT = ("text", "raw")
 
@@ -122,7 +122,7 @@ def _asked(record: ShardRecord) -> dict[str, Any]:
 def _versions(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what computed an answer, and what that was made from."""
     logged = values["inference_pipeline_model_uri"]
-    pipeline = version_of(PIPELINE_MODEL, logged)
+    pipeline = find_registered_version(PIPELINE_MODEL, logged)
     if pipeline is None:
         raise ModelError(f"{logged}: no version of {PIPELINE_MODEL} is that model any more")
     name, number = values["finetuned_model_uri"].removeprefix("models:/").split("/")
@@ -140,14 +140,16 @@ def _versions(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _verify_row(chain: Mapping[str, Any]) -> dict[str, Any]:
     version = chain["inference_pipeline_model_uri"]
-    (answer,) = ask(load_pipeline(version), [chain["text"]], use_cache=False, batch_tokens=1)
+    (answer,) = predict_documents(
+        load_pipeline(version), [chain["text"]], use_cache=False, batch_tokens=1
+    )
     response = answer["response"] or {"prediction_label": None, "prediction_score": 0.0}
     label, score = response["prediction_label"], response["prediction_score"]
     difference = abs(score - chain["prediction_score"])
     # This machine may have another engine than the one that scored the row.
     allowed = max(
         TOLERANCE[precision]
-        for precision in (chain["precision"], typed_pipeline(version).variant.precision)
+        for precision in (chain["precision"], load_typed_pipeline(version).variant.precision)
     )
     # Not `difference > …`, which a NaN would pass.
     if label != chain["prediction_label"] or not difference <= allowed:

@@ -17,7 +17,7 @@ from tasks.reports.types import REPORT, STATISTICS_FILE, LoggedRun, RunStatistic
 from tasks.scoring.types import ScoringParameters, ShardOutcome
 from tasks.tracking.mlflow_client import (
     connect,
-    experiment_id,
+    ensure_experiment,
     git_commit,
     missing_report_reason,
     report_url,
@@ -50,7 +50,7 @@ def log_scoring_run(
         MlflowException: If MLflow cannot be reached or its database is locked.
     """
     connect()
-    experiment, commit = experiment_id(SCORING_EXPERIMENT), git_commit()
+    experiment, commit = ensure_experiment(SCORING_EXPERIMENT), git_commit()
     statistics = _statistics(parameters, summary, outcomes, started)
     # What fails inside leaves a run that is marked as failed, which no other is compared with.
     with mlflow.start_run(

@@ -12,10 +12,10 @@ from tasks.reports.tables import comparison_table, key_metric, shares_table
 from tasks.reports.types import REPORT, TEST_METRICS, LoggedReport, Metric
 from tasks.tracking.mlflow_client import (
     connect,
-    is_logged,
+    has_artifact,
     missing_report_reason,
     report_url,
-    started_of,
+    run_start_time,
 )
 from tasks.training import evaluation_plots
 
@@ -47,7 +47,7 @@ def log_training_report(run_id: str) -> LoggedReport:
     """
     training = read_training(run_id)
     trouble = ""
-    if not is_logged(run_id, REPORT):
+    if not has_artifact(run_id, REPORT):
         try:
             connect().log_text(run_id, render(training_page(training)), REPORT)
         except Exception as error:  # noqa: BLE001 -- the page must not cost the model
@@ -77,7 +77,7 @@ def training_page(training: TrainingRun) -> Page:
         kind="Training report",
         title=run.info.run_name or run.info.run_id,
         subtitle=(
-            f"{words.moment(started_of(run))} · {parameters.get('base_model', '')} · "
+            f"{words.moment(run_start_time(run))} · {parameters.get('base_model', '')} · "
             f"{parameters.get('source', '')}"
         ),
         key_metrics=_key_metrics(training),
@@ -101,7 +101,7 @@ def _what_ran(training: TrainingRun) -> Section:
     run = training.run
     facts = [
         ("MLflow run", run.info.run_id),
-        ("Started", words.moment(started_of(run))),
+        ("Started", words.moment(run_start_time(run))),
         ("Code", run.data.tags.get("git_commit", words.NONE)),
         ("Model", run.data.tags.get("model_uri", words.NONE)),
     ]
@@ -118,7 +118,7 @@ def _what_changed(training: TrainingRun) -> str:
     if before is None:
         return "No earlier training is known, so there is nothing to compare."
     parts = [
-        f"The training before, {before.info.run_name}, began {words.moment(started_of(before))}"
+        f"The training before, {before.info.run_name}, began {words.moment(run_start_time(before))}"
     ]
     parts += [
         f"{name.replace('_', ' ')} {before.data.params[name]}, now {now.data.params.get(name)}"

@@ -18,7 +18,7 @@ from tasks.output.tables import extract_texts, select_readable
 from tasks.scoring.row_ranges import rows_of_shards
 from tasks.scoring.summary import seconds_a_call
 from tasks.scoring.types import PlannedShard, ScoringParameters, Surveyed
-from tasks.tracking.pipeline_loader import typed_pipeline
+from tasks.tracking.pipeline_loader import load_typed_pipeline
 
 # Records of the same pipeline that an estimate is made from, the latest ones.
 _RECORDS = 100
@@ -70,7 +70,7 @@ class _Texts:
 
     def __init__(self, parameters: ScoringParameters) -> None:
         self._parameters = parameters
-        self._pipeline = typed_pipeline(parameters.model.uri)
+        self._pipeline = load_typed_pipeline(parameters.model.uri)
         self._detector = LanguageDetector()
         self._refuse = parameters.rows.language.rejection_reason
         self._distinct = DistinctTexts()

@@ -1,7 +1,7 @@
 """Which version a model URI means now, and how it computes on this machine."""
 
 from tasks.scoring.types import ScoringModel
-from tasks.tracking.pipeline_loader import typed_pipeline
+from tasks.tracking.pipeline_loader import load_typed_pipeline
 from tasks.tracking.registry import resolve_pipeline
 
 
@@ -16,7 +16,7 @@ def identify(model_uri: str) -> ScoringModel:
         ParameterError: If the URI is of another form.
     """
     uri = resolve_pipeline(model_uri)
-    pipeline = typed_pipeline(uri)
+    pipeline = load_typed_pipeline(uri)
     return ScoringModel(
         uri=uri,
         fingerprint=pipeline.fingerprint,

@@ -21,7 +21,7 @@ from tasks.output.records import Counts, Shard, ShardRecord, table_path, write_r
 from tasks.output.tables import build_predictions, build_rejected, extract_texts, select_readable
 from tasks.scoring.row_ranges import read_staged
 from tasks.scoring.types import ScoringParameters
-from tasks.tracking.pipeline_loader import typed_pipeline
+from tasks.tracking.pipeline_loader import load_typed_pipeline
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def score(shard: Shard, staged: Path, parameters: ScoringParameters) -> ShardRec
     rows = read_staged(staged)
     readable = select_readable(rows)
     with counting(shard.rows) as count:
-        answers = typed_pipeline(parameters.model.uri).answer(
+        answers = load_typed_pipeline(parameters.model.uri).answer(
             extract_texts(readable, parameters.rows.text_column),
             use_cache=parameters.use_cache,
             batch_tokens=parameters.batch_tokens,

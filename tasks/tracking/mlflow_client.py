@@ -1,4 +1,4 @@
-"""MLflow: the connection, experiments, and what every run records about its origin."""
+"""The MLflow client: connection, experiments, artifacts, git commit and package versions."""
 
 import json
 import logging
@@ -40,23 +40,23 @@ RECORDED_PACKAGES = (
 def connect() -> MlflowClient:
     """Point MLflow at the settings' server or database and return a client."""
     settings = get_settings()
-    # They narrate the making of a new database, and each model that is looked at.
+    # They log each migration of a new database, and each model that is loaded.
     for name in ("alembic", "mlflow.pyfunc", "mlflow.transformers"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # It logs the whole traceback of every error that it raises as well.
+    # It logs the traceback of each error, besides raising it.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     mlflow.set_tracking_uri(settings.tracking_uri)
     client = MlflowClient()
     if urlsplit(settings.tracking_uri).scheme not in SERVER_SCHEMES:
         settings.root.mkdir(parents=True, exist_ok=True)
-        # Processes that open a new database at once crash in its migration.
+        # Concurrent migrations of a new database crash.
         with FileLock(settings.root / "mlflow.lock"):
             client.search_experiments(max_results=1)
     return client
 
 
-def experiment_id(name: str) -> str:
-    """Return the id of experiment `name`; a new one keeps its artifacts under `home`."""
+def ensure_experiment(name: str) -> str:
+    """Return the id of experiment `name`; a new one has its artifacts under `home`."""
     client = connect()
     settings = get_settings()
     settings.root.mkdir(parents=True, exist_ok=True)
@@ -64,21 +64,21 @@ def experiment_id(name: str) -> str:
         experiment = client.get_experiment_by_name(name)
         if experiment is not None:
             return str(experiment.experiment_id)
-        # On a database MLflow would put artifacts into ./mlruns; a server knows its own place.
+        # Without a server MLflow would write artifacts to ./mlruns.
         on_server = urlsplit(settings.tracking_uri).scheme in SERVER_SCHEMES
         location = None if on_server else (settings.artifacts / name).as_uri()
         return str(client.create_experiment(name, artifact_location=location))
 
 
 def report_url(experiment: str, run_id: str, report: str) -> str:
-    """Return where MLflow's UI shows an artifact of a run."""
+    """Return the URL of a run's artifact in MLflow's UI."""
     return (
         f"{get_settings().mlflow_url}/#/experiments/{experiment}/runs/{run_id}/artifacts/{report}"
     )
 
 
 def missing_report_reason(error: Exception) -> str:
-    """Return in one line why a report was not made; raise again what another try may mend."""
+    """Return in one line why a report was not made; raise a transient error again."""
     if isinstance(error, MlflowException) and is_transient(error):
         raise error
     if isinstance(error, MillstreamError):
@@ -86,7 +86,7 @@ def missing_report_reason(error: Exception) -> str:
     return f"report: not made ({class_and_line(error)})"
 
 
-def is_logged(run_id: str, path: str) -> bool:
+def has_artifact(run_id: str, path: str) -> bool:
     """Return whether a run has an artifact at `path`."""
     folder = path.rpartition("/")[0] or None
     try:
@@ -94,23 +94,23 @@ def is_logged(run_id: str, path: str) -> bool:
     except MlflowException as error:
         if is_transient(error):
             raise
-        return False  # the run is gone
+        return False  # the run was deleted
 
 
-def logged_json(run_id: str, path: str) -> Any:
-    """Return the JSON document that a run has at `path`, or None if it has none."""
-    if not is_logged(run_id, path):
+def read_logged_json(run_id: str, path: str) -> Any:
+    """Return a run's JSON artifact, or None if it is missing or damaged."""
+    if not has_artifact(run_id, path):
         return None
     with TemporaryDirectory(prefix="millstream-") as folder:
         local = Path(connect().download_artifacts(run_id, path, folder))
         try:
             return json.loads(local.read_text(encoding="utf-8"))
-        except ValueError:  # damaged, which is as good as none
+        except ValueError:
             return None
 
 
-def started_of(run: Run) -> datetime:
-    """Return when a run began."""
+def run_start_time(run: Run) -> datetime:
+    """Return the start time of a run, in UTC."""
     return datetime.fromtimestamp(run.info.start_time / 1000, UTC)
 
 
@@ -120,7 +120,7 @@ def is_transient(error: MlflowException) -> bool:
 
 
 def is_missing(error: MlflowException) -> bool:
-    """Return whether what was asked for is not there, or was deleted."""
+    """Return whether the requested entity does not exist, or was deleted."""
     return bool(error.error_code == "RESOURCE_DOES_NOT_EXIST")
 
 
@@ -140,11 +140,11 @@ def git_commit() -> str:
 
 
 def package_versions() -> dict[str, str]:
-    """Return the installed versions of the packages that shape a result."""
+    """Return the installed versions of `RECORDED_PACKAGES`, which can change a result."""
     return {name: version(name) for name in RECORDED_PACKAGES}
 
 
-def pinned(*packages: str) -> list[str]:
+def pip_requirements(*packages: str) -> list[str]:
     """Return pip requirements for the installed versions of `packages`."""
-    # A local label such as +cpu names a build that other machines cannot install.
+    # Package indexes lack builds with a local label such as +cpu.
     return [f"{name}=={version(name).split('+')[0]}" for name in packages]

@@ -14,7 +14,7 @@ TRAINING_EXPERIMENT = "train-classifier"
 BUILDING_EXPERIMENT = "build-inference-pipeline"
 SCORING_EXPERIMENT = "score-shards"
 
-# Aliases; `PREVIOUS` is none of MLflow's, and stands for the version that `PREVIOUS_TAG` names.
+# Aliases; MLflow has none named `PREVIOUS`, which stands for the version in `PREVIOUS_TAG`.
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
 PREVIOUS = "previous"
@@ -31,7 +31,7 @@ class RegisteredModel(BaseModel):
     Attributes:
         name: The registered model.
         version: Its number.
-        reused: Whether it had been registered before.
+        reused: Whether an existing version was returned instead of a new one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,7 +53,7 @@ class RegisteredModel(BaseModel):
 
 
 def parse_pipeline_reference(model_uri: str) -> tuple[str, str]:
-    """Return the registered model that a reference to a pipeline names, and the number or alias.
+    """Return the registered model and the number or alias that a pipeline reference names.
 
     Args:
         model_uri: `models:/<name>/<number>`, `models:/<name>@<alias>`, or a number or alias of

@@ -1,9 +1,9 @@
-"""Registered pipelines, loaded once a process, and their answers as Python objects."""
+"""Load registered pipelines, once per process, and predict with them."""
 
 import json
 import threading
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import mlflow
 import pandas as pd
@@ -24,19 +24,19 @@ def load_pipeline(model_uri: str) -> PyFuncModel:
     """Return the pipeline at `model_uri`; each process loads it once.
 
     Args:
-        model_uri: A URI that cannot come to mean another model: `models:/<name>/<number>`.
+        model_uri: An immutable URI: `models:/<name>/<number>`, not an alias.
 
     Raises:
         ModelError: If it cannot be loaded.
     """
     settings = get_settings()
     with _load_lock:
-        return _load(model_uri, settings.tracking_uri, str(settings.prediction_cache))
+        return _load_cached(model_uri, settings.tracking_uri, str(settings.prediction_cache))
 
 
 @lru_cache(maxsize=2)
-def _load(model_uri: str, _registry: str, cache_dir: str) -> PyFuncModel:
-    # In another registry the same URI is another model.
+def _load_cached(model_uri: str, _registry: str, cache_dir: str) -> PyFuncModel:
+    # `_registry` is part of the cache key: another registry has another model at the same URI.
     connect()
     try:
         model: PyFuncModel = mlflow.pyfunc.load_model(
@@ -47,24 +47,20 @@ def _load(model_uri: str, _registry: str, cache_dir: str) -> PyFuncModel:
             raise
         raise ModelError(f"{model_uri}: cannot be loaded ({error.message})") from error
     except Exception as error:
-        if not _is_unfit(error):
+        # A version ships error classes of its own, so that only their names can be compared.
+        if all(cls.__name__ != PipelineError.__name__ for cls in type(error).__mro__):
             raise
         raise ModelError(f"{model_uri}: cannot be loaded ({error})") from error
     return model
 
 
-def _is_unfit(error: Exception) -> bool:
-    """Tell whether a version refuses to be loaded; it ships the classes of its errors, too."""
-    return any(kind.__name__ == PipelineError.__name__ for kind in type(error).__mro__)
-
-
-def typed_pipeline(model_uri: str) -> InferencePipeline:
+def load_typed_pipeline(model_uri: str) -> InferencePipeline:
     """Return the pipeline inside the model at `model_uri`, with its typed `answer`.
 
-    Its classes are those of the code that the version ships, which are not this process's own.
+    Its classes come from the code that the version ships, not from this process's own modules.
 
     Raises:
-        ModelError: If it cannot be loaded, or its code is of another contract.
+        ModelError: If it cannot be loaded, or its code has another contract.
     """
     model: Any = load_pipeline(model_uri)
     pipeline: Any = getattr(model.unwrap_python_model(), "pipeline", None)
@@ -74,11 +70,10 @@ def typed_pipeline(model_uri: str) -> InferencePipeline:
             f"{model_uri}: ships code of contract {contract}; expected {CONTRACT}, of a version "
             "that flows.build_inference_pipeline makes now"
         )
-    typed: InferencePipeline = pipeline
-    return typed
+    return cast("InferencePipeline", pipeline)
 
 
-def ask(
+def predict_documents(
     model: PyFuncModel, texts: list[Any], *, use_cache: bool, batch_tokens: int
 ) -> list[dict[str, Any]]:
     """Return the model's JSON documents for `texts`, parsed, in their order."""

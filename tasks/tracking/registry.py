@@ -1,4 +1,4 @@
-"""MLflow's model registry: registering versions, and finding them by number, alias or URI."""
+"""The MLflow model registry: register versions, find them by number, alias or URI."""
 
 import logging
 import re
@@ -14,19 +14,19 @@ from tasks.tracking.names import PREVIOUS_TAG, RegisteredModel, parse_pipeline_r
 logger = logging.getLogger(__name__)
 
 
-def register(
+def register_model(
     name: str, model_uri: str, *, run_id: str, tags: dict[str, str] | None = None
 ) -> RegisteredModel:
     """Register a logged model under `name`, unless one of its versions is that model already.
 
     Args:
-        name: The registered model; made if missing.
+        name: The registered model; created if missing.
         model_uri: The logged model, as `models:/m-…`.
         run_id: The run that logged it.
         tags: Tags of a new version.
     """
     client = connect()
-    if (earlier := version_of(name, model_uri)) is not None:
+    if (earlier := find_registered_version(name, model_uri)) is not None:
         return RegisteredModel(name=name, version=int(earlier.version), reused=True)
     try:
         client.create_registered_model(name)
@@ -45,17 +45,17 @@ def register(
 
 
 def find_version(name: str, reference: str, *, parameter: str = "version") -> ModelVersion:
-    """Return the version that `reference` means.
+    """Return the version that `reference` names.
 
     Args:
         name: The registered model.
         reference: A number, an alias, `latest`, `models:/<name>/<number>` or
             `models:/<name>@<alias>`.
-        parameter: Where `reference` was given, for the error.
+        parameter: The parameter that has `reference`, for the error.
 
     Raises:
         ModelError: If there is no such version.
-        ParameterError: If `reference` is of another form or names another model.
+        ParameterError: If `reference` has another form or names another model.
     """
     client = connect()
     match = re.fullmatch(rf"(?:models:/{re.escape(name)}[/@])?([\w.-]+)", reference)
@@ -69,7 +69,7 @@ def find_version(name: str, reference: str, *, parameter: str = "version") -> Mo
         if wanted.isdecimal():
             return client.get_model_version(name, wanted)
         if wanted == "latest":
-            return _latest(name)
+            return _latest_version(name)
         return client.get_model_version_by_alias(name, wanted)
     except MlflowException as error:
         if is_transient(error):
@@ -77,15 +77,15 @@ def find_version(name: str, reference: str, *, parameter: str = "version") -> Mo
         raise ModelError(f"{name}: no version {reference!r}; {describe_versions(name)}") from error
 
 
-def version_of(name: str, model_uri: str) -> ModelVersion | None:
-    """Return the version of `name` that is the logged model `models:/m-…`, if there is one."""
+def find_registered_version(name: str, model_uri: str) -> ModelVersion | None:
+    """Return the version of `name` whose source is the logged model `models:/m-…`, if any."""
     connect()
-    found = (version for version in _versions(name) if version.source == model_uri)
+    found = (version for version in _search_versions(name) if version.source == model_uri)
     return next(found, None)
 
 
 def resolve_pipeline(model_uri: str) -> str:
-    """Return `models:/<name>/<number>` for what means a version that holds a full pipeline.
+    """Return `models:/<name>/<number>` for a reference to a full pipeline.
 
     Args:
         model_uri: `models:/<name>/<number>`, `models:/<name>@<alias>`, or a number or alias of
@@ -93,7 +93,7 @@ def resolve_pipeline(model_uri: str) -> str:
 
     Raises:
         ModelError: If there is no such version, or it is a plain pipeline.
-        ParameterError: If the URI is of another form.
+        ParameterError: If the URI has another form.
     """
     version = find_version(*parse_pipeline_reference(model_uri))
     if version.tags.get("kind") != "full":
@@ -101,8 +101,8 @@ def resolve_pipeline(model_uri: str) -> str:
     return f"models:/{version.name}/{version.version}"
 
 
-def aliases(name: str) -> dict[str, int]:
-    """Return the aliases of a registered model and the versions they name."""
+def get_aliases(name: str) -> dict[str, int]:
+    """Return the aliases of a registered model, with the numbers of their versions."""
     registered = connect().get_registered_model(name)
     return {alias: int(version) for alias, version in registered.aliases.items()}
 
@@ -110,30 +110,32 @@ def aliases(name: str) -> dict[str, int]:
 def describe_aliases(uri: str) -> str:
     """Return the aliases of the version at `models:/<name>/<number>`, as in `(champion)`."""
     wanted = RegisteredModel.from_uri(uri)
-    found = [alias for alias, version in aliases(wanted.name).items() if version == wanted.version]
+    found = [
+        alias for alias, version in get_aliases(wanted.name).items() if version == wanted.version
+    ]
     return f"({', '.join(found)})" if found else "(no alias)"
 
 
-def previous_number(name: str) -> int | None:
-    """Return the number of the version that was champion before the present one, if there was."""
+def previous_champion_number(name: str) -> int | None:
+    """Return the version number of the previous champion, if any."""
     number = connect().get_registered_model(name).tags.get(PREVIOUS_TAG)
     return None if number is None else int(number)
 
 
 def describe_versions(name: str) -> str:
     """Return the versions and aliases of a registered model in one line, for an error message."""
-    numbers = sorted(int(version.version) for version in _versions(name))
+    numbers = sorted(int(version.version) for version in _search_versions(name))
     if not numbers:
         return "nothing is registered under that name yet"
-    return f"there are the versions {numbers} and the aliases {aliases(name)}"
+    return f"there are the versions {numbers} and the aliases {get_aliases(name)}"
 
 
-def _versions(name: str) -> list[ModelVersion]:
+def _search_versions(name: str) -> list[ModelVersion]:
     return mlflow.search_model_versions(filter_string=f"name = '{name}'")
 
 
-def _latest(name: str) -> ModelVersion:
-    versions = _versions(name)
+def _latest_version(name: str) -> ModelVersion:
+    versions = _search_versions(name)
     if not versions:
         raise MlflowException(f"no version of {name}")
     return max(versions, key=lambda version: int(version.version))

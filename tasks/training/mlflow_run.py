@@ -20,10 +20,10 @@ from tasks.dataset.types import Split
 from tasks.tracking.logged_models import is_usable
 from tasks.tracking.mlflow_client import (
     connect,
-    experiment_id,
+    ensure_experiment,
     git_commit,
     package_versions,
-    pinned,
+    pip_requirements,
 )
 from tasks.tracking.names import TRAINING_EXPERIMENT
 from tasks.training.logged_rows import log_rows
@@ -37,7 +37,7 @@ RUN_FILE = "mlflow-run-id"
 def find_finished(key: str) -> FineTuned | None:
     """Return the model that an earlier run trained from equal data and parameters."""
     runs = connect().search_runs(
-        [experiment_id(TRAINING_EXPERIMENT)],
+        [ensure_experiment(TRAINING_EXPERIMENT)],
         filter_string=f"tags.training_key = '{key}' and tags.model_uri LIKE 'models:/%'",
     )
     for run in runs:
@@ -74,7 +74,7 @@ def find_run(run_id: str) -> FineTuned:
 def open_run(checkpoints: Path, key: str, parameters: FineTuneParameters) -> mlflow.ActiveRun:
     """Start a run, or go on with the one that a killed process left with its checkpoints."""
     record = checkpoints / RUN_FILE
-    experiment = experiment_id(TRAINING_EXPERIMENT)
+    experiment = ensure_experiment(TRAINING_EXPERIMENT)
     if record.is_file() and (run_id := _known_run(record.read_text(encoding="utf-8"))):
         logger.info("continuing run %s", run_id)
         return mlflow.start_run(run_id=run_id)
@@ -144,6 +144,6 @@ def log_model(
             outputs=Schema([ColSpec(DataType.string, "label"), ColSpec(DataType.double, "score")]),
         ),
         input_example=pd.DataFrame({"text": ["Great movie"]}),
-        pip_requirements=pinned("torch", "transformers"),
+        pip_requirements=pip_requirements("torch", "transformers"),
     )
     return f"models:/{info.model_id}"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks.common.settings import REPOSITORY
-from tasks.tracking.mlflow_client import connect, experiment_id
+from tasks.tracking.mlflow_client import connect, ensure_experiment
 from tasks.tracking.names import TRAINING_EXPERIMENT
 
 # No engine: what is killed and what goes on is the plain function.
@@ -65,7 +65,7 @@ def test_a_killed_training_continues_from_its_last_checkpoint_in_the_same_run(
 
     run_id, _ = _start(home, labelled_csv, tiny_base).communicate(timeout=180)
 
-    runs = connect().search_runs([experiment_id(TRAINING_EXPERIMENT)])
+    runs = connect().search_runs([ensure_experiment(TRAINING_EXPERIMENT)])
     assert [run.info.run_id for run in runs] == [run_id.strip()]
     assert runs[0].data.tags["resumed_from"].startswith("checkpoint-")
     assert runs[0].data.tags["resumed_from"] != "checkpoint-9999"

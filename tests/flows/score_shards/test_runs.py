@@ -119,14 +119,14 @@ def test_run_on_a_machine_without_the_engine_says_why_another_answers(
     trained: Trained, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = score_shards([str(inputs)], str(tmp_path / "out"))
-    pipeline = pipeline_loader.typed_pipeline(first["model_uri"])
+    pipeline = pipeline_loader.load_typed_pipeline(first["model_uri"])
     shipped = sys.modules[type(pipeline).__module__.replace(".pipeline", ".engines.selection")]
     reasons = {"openvino": "not here", "torch": ""}
     monkeypatch.setattr(shipped, "unsupported_reason", lambda variant: reasons[variant.engine])
-    pipeline_loader._load.cache_clear()
+    pipeline_loader._load_cached.cache_clear()
     with on_log("pyfunc.pipeline", "answers", lambda: None) as lines:
         second = score_shards([str(inputs)], str(tmp_path / "out"), workers=2)
-    pipeline_loader._load.cache_clear()
+    pipeline_loader._load_cached.cache_clear()
     fallback = "openvino f32: not here"
     assert lines == [f"torch f32 answers ({fallback})"]
     assert (second["engine"], second["engine_fallback"]) == ("torch f32 on cpu", fallback)

@@ -83,12 +83,12 @@ def test_a_promotion_that_was_interrupted_is_finished_by_the_next_attempt(
         begin_again(announced)
         with interrupted_after(writes):
             promote_by_hand("challenger", "it reads better")
-        if "challenger" in registry.aliases(NAME):  # as long as the same command means the same
+        if "challenger" in registry.get_aliases(NAME):  # as long as the same command means the same
             promote_by_hand("challenger", "it reads better")
         # Between the announcement and the note of it, a second one is the lesser evil.
         assert set(announced) == {2}, writes
-        assert registry.aliases(NAME) == {"champion": 2}
-        assert registry.aliases(FINETUNED)["champion"] == 2
+        assert registry.get_aliases(NAME) == {"champion": 2}
+        assert registry.get_aliases(FINETUNED)["champion"] == 2
         assert int(promotion.previous_champion(NAME).version) == 1
         assert registry.find_version(NAME, "2").tags["promotion_reason"] == "it reads better"
 
@@ -106,7 +106,7 @@ def test_going_back_that_was_interrupted_is_finished_by_the_next_attempt(
             promote_by_hand("previous", "it does not")
         assert announced[0] == 2
         assert set(announced[1:]) == {1}, writes
-        assert registry.aliases(NAME)["champion"] == 1
+        assert registry.get_aliases(NAME)["champion"] == 1
         assert int(promotion.previous_champion(NAME).version) == 2
 
 
@@ -117,7 +117,7 @@ def test_a_version_whose_promotion_was_interrupted_is_built_again(announced: lis
     with pytest.MonkeyPatch.context() as monkeypatch, suppress(Interrupted):
         monkeypatch.setattr(promotion, "announce_champion", end)
         promotion.set_champion(NAME, registry.find_version(NAME, "2"), "no lower")
-    assert registry.aliases(NAME)["champion"] == 2
+    assert registry.get_aliases(NAME)["champion"] == 2
     for _ in range(2):
         standing = decide_promotion(RegisteredModel(name=NAME, version=2))
         assert (standing.alias, standing.reason) == ("champion", "no lower")
@@ -137,7 +137,7 @@ def test_promoting_the_champion_announces_nothing(announced: list[int]) -> None:
         promote_by_hand("2", "it reads better")
     promote_by_hand("champion", "it does not")
     assert announced == []
-    assert registry.aliases(NAME) == {"champion": 1, "challenger": 2}
+    assert registry.get_aliases(NAME) == {"champion": 1, "challenger": 2}
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from tasks.common.settings import REPOSITORY, get_settings
 from tasks.tracking import registry
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import RegisteredModel
-from tasks.tracking.pipeline_loader import typed_pipeline
+from tasks.tracking.pipeline_loader import load_typed_pipeline
 from tests.support.builders import Trained, finetuned_of
 
 URI = "models:/inference_pipeline_model@champion"
@@ -151,7 +151,7 @@ def test_a_version_that_ships_code_of_another_contract_is_refused_by_name(
     logged = packaging.log_pipeline(finetuned_of(trained), PipelineParameters(), package=older)
     reason = f"^{logged.model_uri}: ships code of contract 1; expected {CONTRACT}, of a version"
     with pytest.raises(ModelError, match=reason):
-        typed_pipeline(logged.model_uri)
+        load_typed_pipeline(logged.model_uri)
 
 
 def test_a_version_that_is_damaged_is_refused_by_name(trained: Trained, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_version_that_is_damaged_is_refused_by_name(trained: Trained, tmp_path
     weights.unlink()
     reason = f"^{logged.model_uri}: cannot be loaded .*f32.xml: expected a converted model"
     with pytest.raises(ModelError, match=reason):
-        typed_pipeline(logged.model_uri)
+        load_typed_pipeline(logged.model_uri)
 
 
 def test_a_version_of_other_code_or_weights_never_answers_from_anothers_cache(

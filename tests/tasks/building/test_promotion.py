@@ -54,7 +54,7 @@ def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
     assert float(version.tags["accuracy"]) < float(version.tags["champion_accuracy"])
     assert version.tags["champion_version"] == "1"
     assert "is below" in version.tags["promotion_reason"]
-    assert registry.aliases(NAME) == {"champion": 1, "challenger": 2}
+    assert registry.get_aliases(NAME) == {"champion": 1, "challenger": 2}
 
     rows = score(home, labelled_csv, why="new")
     (old_uri,) = set(rows["inference_pipeline_model_uri"])
@@ -63,8 +63,8 @@ def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
     third = build(equal["finetuned_model"])
     assert third["alias"] == "champion"
     assert "is no lower than" in str(third["reason"])
-    assert registry.aliases(NAME) == {"champion": 3, "challenger": 2}
-    assert registry.aliases("dl_finetuned_model") == {"champion": 3, "challenger": 2}
+    assert registry.get_aliases(NAME) == {"champion": 3, "challenger": 2}
+    assert registry.get_aliases("dl_finetuned_model") == {"champion": 3, "challenger": 2}
 
     # No answer of an earlier champion is given as the new one's.
     rows = score(home, labelled_csv, why="the model changed")
@@ -72,7 +72,7 @@ def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
     assert not rows["cached"].any()
 
     promote_pipeline(version="previous", reason="it was better")
-    assert registry.aliases(NAME)["champion"] == 1
+    assert registry.get_aliases(NAME)["champion"] == 1
     # Its answers are still there.
     rows = score(home, labelled_csv, why="the model changed")
     assert set(rows["inference_pipeline_model_uri"]) == {old_uri}
@@ -80,9 +80,9 @@ def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
 
     assert registry.find_version(NAME, "1").tags["promotion_reason"] == "it was better"
     promote_pipeline(version="previous")
-    assert registry.aliases(NAME)["champion"] == 3
+    assert registry.get_aliases(NAME)["champion"] == 3
     promote_pipeline(version="challenger")
-    assert registry.aliases(NAME) == {"champion": 2}
+    assert registry.get_aliases(NAME) == {"champion": 2}
 
     # Who is chosen by hand during a comparison is compared with as well.
     accuracy = promotion._accuracy

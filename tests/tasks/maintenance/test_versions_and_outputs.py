@@ -24,7 +24,7 @@ from tasks.maintenance.types import CleanupResult, Limits
 from tasks.maintenance.version_retention import Version, reasons_to_keep
 from tasks.output.folder import locked_folder
 from tasks.tracking import logged_models
-from tasks.tracking.mlflow_client import connect, experiment_id
+from tasks.tracking.mlflow_client import connect, ensure_experiment
 from tasks.tracking.names import FINETUNED_MODEL as FINETUNED
 from tasks.tracking.names import PIPELINE_MODEL as PIPELINE
 from tasks.training.mlflow_run import find_run
@@ -253,7 +253,7 @@ def test_interrupted_freeing_of_versions_is_finished_by_the_next_run(
     limits = Limits(apply=True, keep_versions=0, older_than_days=0)
     with faulty(owner, name, fault), pytest.raises(Killed):
         stale_versions.clean_versions(limits, CleanupResult(kind="outputs"))
-    begun = dict(logged_models.marked_models(["build-inference-pipeline", "train-classifier"]))
+    begun = dict(logged_models.find_marked_models(["build-inference-pipeline", "train-classifier"]))
     assert begun
     assert not any(logged_models.is_usable(uri) for uri in begun)
     told = clean_versions(apply=False)
@@ -269,7 +269,7 @@ def test_interrupted_freeing_of_versions_is_finished_by_the_next_run(
 
 def test_version_that_was_to_be_freed_and_is_wanted_again_is_whole(state: Path) -> None:
     source = str(connect().get_model_version(FINETUNED, "1").source)
-    logged_models.mark_model(source, F1)
+    logged_models.mark_for_deletion(source, F1)
     connect().set_registered_model_alias(FINETUNED, "mine", "1")
     assert not logged_models.is_usable(source)
     assert names(clean_versions()) == {P1}
@@ -324,7 +324,7 @@ def test_link_under_scored_is_not_followed_but_what_it_leads_to_holds_versions(
     state: Path, tmp_path: Path
 ) -> None:
     output = make_old(score(tmp_path / "output", model_uri=P1))
-    for run in connect().search_runs([experiment_id("score-shards")]):
+    for run in connect().search_runs([ensure_experiment("score-shards")]):
         connect().set_tag(run.info.run_id, "output_dir", "/nowhere")
     (state / "scored").mkdir()
     (state / "scored" / "link").symlink_to(output)

@@ -18,7 +18,7 @@ from tasks.output.records import PREDICTION_COLUMNS, REJECTED_COLUMNS, read_reco
 from tasks.scoring.inputs import find
 from tasks.scoring.shard_scorer import score
 from tasks.scoring.types import ScoringParameters
-from tasks.tracking.pipeline_loader import ask, load_pipeline
+from tasks.tracking.pipeline_loader import load_pipeline, predict_documents
 from tests.support.builders import Trained
 from tests.tasks.scoring.shard_scorer.shards import in_out, output, score_table, stage, with_rows
 
@@ -131,7 +131,7 @@ def test_each_row_has_its_own_answer(parameters: ScoringParameters) -> None:
     predictions = output("predictions", parameters)
     model = load_pipeline(parameters.model.uri)
     for text, row in zip(texts, predictions.to_pylist(), strict=True):
-        (answer,) = ask(model, [text], use_cache=False, batch_tokens=1024)
+        (answer,) = predict_documents(model, [text], use_cache=False, batch_tokens=1024)
         assert row["prediction_label"] == answer["response"]["prediction_label"]
         own = answer["response"]["prediction_score"]
         assert row["prediction_score"] == pytest.approx(own, abs=1e-5)
