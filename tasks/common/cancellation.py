@@ -1,6 +1,6 @@
-"""Ends the work of other threads when the run is told to end, and a run that nobody can tell.
+"""Cancellation: stop worker threads when a run is cancelled, and a run whose worker was killed.
 
-A signal raises in the main thread alone, and a pool waits for what its threads are at.
+A signal raises in the main thread alone, and a thread pool waits for its threads.
 """
 
 import os
@@ -16,57 +16,57 @@ from prefect.runtime import flow_run
 
 from tasks.common.errors import StoppedError
 
-_PARENT = os.getppid()  # of a deployment's run: the worker
+_PARENT_PID = os.getppid()  # in a deployment's run, the worker
 
-_stop: ContextVar[threading.Event | None] = ContextVar("stop", default=None)
+_stop_event: ContextVar[threading.Event | None] = ContextVar("stop", default=None)
 
 
 @contextmanager
-def stopping_others() -> Iterator[None]:
-    """Make `raise_if_stopped` raise in the threads that the block started, once it is left early.
+def stop_threads_on_error() -> Iterator[None]:
+    """Make `raise_if_stopped` raise in the threads of the block, once the block raises.
 
-    Those threads need a copy of this thread's context, as Prefect's task runners give them.
+    Those threads need a copy of this thread's context, as those of Prefect's task runners have.
     """
     event = threading.Event()
-    token = _stop.set(event)
+    token = _stop_event.set(event)
     try:
         yield
     except BaseException:
         event.set()
         raise
     finally:
-        _stop.reset(token)
+        _stop_event.reset(token)
 
 
-def end_if_cancelled_without_a_worker() -> None:
-    """Send this process the signal that its worker would send, if that was killed.
+def terminate_if_cancelled_without_worker() -> None:
+    """Send this process SIGTERM if its run is cancelled and its worker, which would, was killed.
 
-    Prefect calls the run Crashed then, for it takes no other one's word that this was meant.
+    The run ends in state Crashed: Prefect sets Cancelled only if the worker ends the run.
 
     Raises:
         httpx.HTTPError: If Prefect's server cannot be reached.
-        PrefectHTTPStatusError: If it does not tell the state of the run.
-        ObjectNotFound: If somebody has deleted the run.
+        PrefectHTTPStatusError: If the server returns an error.
+        ObjectNotFound: If the run was deleted.
     """
-    if os.getppid() == _PARENT:
+    if os.getppid() == _PARENT_PID:
         return
-    # A flow inside another is not cancelled by itself. Prefect's server is asked for this.
+    # Prefect cancels the root of nested flows alone. Reading its id calls Prefect's server.
     run = flow_run.root_flow_run_id
     if not run:
         return
     with get_client(sync_client=True) as client:
         state = client.read_flow_run(UUID(run)).state
-    # By the time that one looks, the automation for those without a worker may have had its say.
+    # The automation for runs without a worker may have set Cancelled already.
     if state is not None and (state.is_cancelling() or state.is_cancelled()):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 def raise_if_stopped() -> None:
-    """Raise if the run is told to end; work that takes seconds calls this again and again.
+    """Raise if the run is to stop; code that runs for seconds calls this repeatedly.
 
     Raises:
         StoppedError: If it is.
     """
-    event = _stop.get()
+    event = _stop_event.get()
     if event is not None and event.is_set():
         raise StoppedError("the run was told to end; the next one goes on from here")

@@ -1,4 +1,4 @@
-"""Counts by value, as of labels, languages and reasons, and histograms of scores."""
+"""Counts by value (labels, languages, reasons) and histograms of scores."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -7,19 +7,19 @@ SCORE_BINS = 20  # of equal width, from 0 to 1
 
 
 def count_values(values: Iterable[str]) -> dict[str, int]:
-    """Return how often each value occurs, the most frequent first."""
+    """Return the frequency of each value, in descending order."""
     return dict(Counter(values).most_common())
 
 
-def add_counts(counts: Iterable[dict[str, int]]) -> dict[str, int]:
-    """Return the sum of several counts, the most frequent value first."""
+def sum_counts(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    """Return the sum of several counts by value, in descending order."""
     total: Counter[str] = Counter()
     for count in counts:
         total.update(count)
     return dict(total.most_common())
 
 
-def histogram(scores: Sequence[float]) -> tuple[int, ...]:
-    """Return how many scores are in each of `SCORE_BINS` bins of equal width, from 0 to 1."""
+def score_histogram(scores: Sequence[float]) -> tuple[int, ...]:
+    """Return the number of scores, each from 0 to 1, in each of `SCORE_BINS` bins."""
     bins = Counter(min(int(score * SCORE_BINS), SCORE_BINS - 1) for score in scores)
     return tuple(bins[number] for number in range(SCORE_BINS))

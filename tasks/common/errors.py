@@ -1,4 +1,4 @@
-"""The errors that a user can cause or mend, each with the exit code of the command line.
+"""Exceptions that a user can cause or fix, each with its exit code.
 
     MillstreamError
     ├── UnexpectedError
@@ -54,13 +54,13 @@ class DownloadError(MillstreamError):
 
 
 class TransientDownloadError(DownloadError):
-    """A transfer that broke, and may go through when it is tried again.
+    """A transfer that broke, and may succeed when it is retried.
 
     Attributes:
         retry_after_s: Seconds the server asked to wait before the next attempt.
     """
 
-    # The default keeps the error picklable, which it must be to leave a worker process.
+    # The default keeps the error picklable, as leaving a worker process requires.
     def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes of files and folders (temporary name, fsync, rename), and SHA-256 digests."""
 
 import hashlib
 import os
@@ -18,9 +18,9 @@ def published_file(target: Path) -> Iterator[Path]:
     draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
     try:
         yield draft
-        _flush(draft)
+        _fsync(draft)
         draft.replace(target)
-        _flush(target.parent)
+        _fsync(target.parent)
     finally:
         draft.unlink(missing_ok=True)
 
@@ -46,7 +46,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _flush(path: Path) -> None:
+def _fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Markdown tables, as Prefect artifacts and the reference show them."""
+"""Markdown tables, for Prefect artifacts and the reference."""
 
 from collections.abc import Iterable, Sequence
 

@@ -8,10 +8,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from tasks.common.urls import without_login
+from tasks.common.urls import refuse_login
 
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[int, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
-Source = Annotated[str, AfterValidator(without_login)]  # a path, a name or a URL
+Source = Annotated[str, AfterValidator(refuse_login)]  # a path, a name or a URL
 FolderPath = Annotated[str, Field(min_length=1)]

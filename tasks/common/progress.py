@@ -1,4 +1,4 @@
-"""How far a run is: a bar in the terminal, and an artifact that moves in Prefect's UI."""
+"""Progress of a run: a bar in the terminal, and a progress artifact in Prefect's UI."""
 
 import logging
 import threading
@@ -15,20 +15,20 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from tqdm import tqdm
 
-from tasks.common.cancellation import end_if_cancelled_without_a_worker, raise_if_stopped
+from tasks.common.cancellation import raise_if_stopped, terminate_if_cancelled_without_worker
 
 logger = logging.getLogger(__name__)
 
 _current: ContextVar["Progress | None"] = ContextVar("progress", default=None)
 
-_PERIOD_S = 2.0
+_UPDATE_INTERVAL_S = 2.0
 
 
 class Progress:
-    """Counts rows as they are done, from any thread.
+    """Counts finished rows; thread-safe.
 
     Attributes:
-        failures: How often the artifact could not be updated.
+        failures: Number of failed updates of the artifact.
     """
 
     def __init__(self, doing: str, total: int) -> None:
@@ -40,7 +40,7 @@ class Progress:
         self.failures = 0
 
     def advance(self, rows: int) -> None:
-        """Count rows that are done; more than all of them do not count."""
+        """Add finished rows, up to the total."""
         with self._lock:
             rows = min(rows, self._total - self._done)
             self._done += rows
@@ -48,7 +48,7 @@ class Progress:
 
     @property
     def percent(self) -> float:
-        """How much is done; all of nothing is."""
+        """From 0 to 100; 100 if there are no rows."""
         return 100.0 * self._done / self._total if self._total else 100.0
 
     def __str__(self) -> str:
@@ -57,14 +57,14 @@ class Progress:
         return f"{self._done:,} of {self._total:,} rows, {rate:,.0f} rows/s, {left}"
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Close the bar."""
         self._bar.close()
 
     def show(self, artifact: UUID) -> None:
-        """Update the artifact; a server that cannot be reached costs the run nothing."""
+        """Update the artifact; if the server cannot be reached, log one warning."""
         try:
             update_progress_artifact(artifact, self.percent, description=str(self))
-            end_if_cancelled_without_a_worker()
+            terminate_if_cancelled_without_worker()
         except (httpx.HTTPError, PrefectHTTPStatusError, ObjectNotFound) as error:
             if not self.failures:
                 logger.warning("progress cannot be shown (%s)", type(error).__name__)
@@ -72,18 +72,18 @@ class Progress:
 
 
 @contextmanager
-def shown_progress(doing: str, total: int) -> Iterator[Progress]:
-    """Yield what counts rows, and show it; in a flow run, a thread moves an artifact, too.
+def show_progress(doing: str, total: int) -> Iterator[Progress]:
+    """Yield a Progress and show it; in a flow run, a thread also updates an artifact.
 
     Args:
-        doing: What is done, as scoring; the artifact is called after it.
-        total: How many rows there are.
+        doing: The activity, such as scoring; the artifact's key contains it.
+        total: The number of rows.
     """
     progress = Progress(doing, total)
     token = _current.set(progress)
     try:
         with (
-            _moving_artifact(f"{doing}-progress", progress)
+            _progress_artifact(f"{doing}-progress", progress)
             if FlowRunContext.get()
             else nullcontext()
         ):
@@ -94,34 +94,34 @@ def shown_progress(doing: str, total: int) -> Iterator[Progress]:
 
 
 @contextmanager
-def _moving_artifact(key: str, progress: Progress) -> Iterator[None]:
+def _progress_artifact(key: str, progress: Progress) -> Iterator[None]:
     ended = threading.Event()
     description = str(progress)
     artifact = cast(
         "UUID", create_progress_artifact(progress.percent, key=key, description=description)
     )
 
-    def move() -> None:
-        while not ended.wait(_PERIOD_S):
+    def update() -> None:
+        while not ended.wait(_UPDATE_INTERVAL_S):
             progress.show(artifact)
 
-    # Prefect keeps the address of its server in the context.
-    thread = threading.Thread(target=copy_context().run, args=(move,), daemon=True)
+    # Prefect keeps the URL of its server in the context.
+    thread = threading.Thread(target=copy_context().run, args=(update,), daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
-        thread.join(_PERIOD_S)  # what it shows must not come after this
+        thread.join(_UPDATE_INTERVAL_S)  # its update must not come after the last one
         progress.show(artifact)
 
 
 @contextmanager
-def counting(rows: int) -> Iterator[Callable[[int], None]]:
-    """Yield what counts some of `rows` as done; at the end of the block, the rest of them is.
+def track_rows(rows: int) -> Iterator[Callable[[int], None]]:
+    """Yield a function that counts some of `rows` as done; the rest counts at the block's end.
 
-    If the block raises, none of them counts. What is yielded raises StoppedError if the run is
-    told to end.
+    If the block raises, none of them counts. The function raises StoppedError if the run is to
+    stop.
     """
     progress, done = _current.get(), 0
 

@@ -1,4 +1,4 @@
-"""Where state lives and which servers are used: the one place that reads the environment."""
+"""Settings from environment variables: state folder, servers, ports, limits."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tasks.common.errors import ParameterError
-from tasks.common.urls import has_password, is_url, public
+from tasks.common.urls import has_password, is_url, redact_url
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -29,7 +29,7 @@ class Settings(BaseSettings):
         mlflow_port: Port of MLflow's server and UI (`MLFLOW_PORT`).
         concurrent_runs: Runs that its worker has at a time (`MILLSTREAM_CONCURRENT_RUNS`).
         longest_run_hours: Hours after which a run is cancelled (`MILLSTREAM_LONGEST_RUN_HOURS`).
-        notification_url: Webhook that is told of failed runs of schedules and events
+        notification_url: Webhook that is notified of failed runs of schedules and events
             (`MILLSTREAM_NOTIFICATION_URL`).
         netrc: File with the logins of hosts that data is downloaded from (`NETRC`); none takes
             `~/.netrc`, if there is one.
@@ -56,11 +56,11 @@ class Settings(BaseSettings):
 
     @field_validator("explicit_tracking_uri")
     @classmethod
-    def _has_no_password(cls, uri: str | None) -> str | None:
-        # It gets into links, messages and command lines.
+    def _refuse_password(cls, uri: str | None) -> str | None:
+        # It appears in links, messages and command lines.
         if uri is not None and has_password(uri):
             raise ParameterError(
-                f"MLFLOW_TRACKING_URI: {public(uri)} has a password in it; expected that in "
+                f"MLFLOW_TRACKING_URI: {redact_url(uri)} has a password in it; expected that in "
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or in the file of a "
                 "database's driver"
             )
@@ -68,8 +68,8 @@ class Settings(BaseSettings):
 
     @field_validator("notification_url")
     @classmethod
-    def _is_an_address(cls, url: SecretStr | None) -> SecretStr | None:
-        # It may hold a token, so that it is not quoted.
+    def _require_url(cls, url: SecretStr | None) -> SecretStr | None:
+        # It may hold a token, so it is not quoted.
         if url is not None and not is_url(url.get_secret_value()):
             raise ParameterError(
                 "MILLSTREAM_NOTIFICATION_URL: is no http(s) URL; expected one such as "
@@ -83,7 +83,7 @@ class Settings(BaseSettings):
 
     @property
     def mlflow_url(self) -> str:
-        """Where people look at MLflow: the server that is named, or else that of `make up`."""
+        """The URL of MLflow's UI: on the configured server, or else on that of `make up`."""
         named = self.explicit_tracking_uri or ""
         if named.startswith(("http://", "https://")):
             return named.rstrip("/")
@@ -91,12 +91,12 @@ class Settings(BaseSettings):
 
     @property
     def prefect_url(self) -> str:
-        """Where people find the Prefect server of `make up`."""
+        """The URL of the Prefect server of `make up`."""
         return f"http://{self.reachable_host}:{self.prefect_port}"
 
     @property
     def reachable_host(self) -> str:
-        """The address, as in a URL, at which this machine finds a server that listens on `host`."""
+        """The host part of a URL at which this machine reaches a server that listens on `host`."""
         everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- compared, not bound
         host = everywhere.get(self.host, self.host)
         return f"[{host}]" if ":" in host else host
@@ -139,7 +139,7 @@ class Settings(BaseSettings):
 
     @property
     def manager_socket(self) -> Path:
-        """Where the process manager of `make up` answers."""
+        """The Unix socket of the process manager of `make up`."""
         return self.services / "supervisor.sock"
 
     @property

@@ -1,4 +1,4 @@
-"""How tasks fail: when they are retried, and errors that quote no row of the user."""
+"""Retry policies of tasks, and errors redacted so that they quote no row of the user."""
 
 import time
 import traceback
@@ -14,13 +14,13 @@ from prefect.tasks import exponential_backoff
 from tasks.common.errors import MillstreamError, TransientDownloadError, UnexpectedError
 from tasks.common.settings import REPOSITORY
 
-MAX_RETRY_AFTER_S = 60.0  # a server that asks for more is not asked again
+MAX_RETRY_AFTER_S = 60.0  # if a server requests a longer wait, there is no retry
 
 _TASKS = REPOSITORY / "tasks"
 
 
 class RetryPolicy(TypedDict):
-    """The arguments of Prefect's `@task` that say how often, when and why it is retried."""
+    """The retry arguments of Prefect's `@task`."""
 
     retries: int
     retry_delay_seconds: float | list[float] | Callable[[int], list[float]]
@@ -31,9 +31,9 @@ class RetryPolicy(TypedDict):
 def is_retryable(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     """Return whether a failure may be transient; wrong input, parameters and models are not.
 
-    After a broken download this waits as long as the server asked for: a task cannot set the
-    delay of its next attempt in any other way. Prefect asks only while retries are left, so no
-    time is lost after the last one; its own delay comes on top.
+    After a broken download this sleeps as long as the server requested, since a task cannot set
+    the delay of its next attempt. Prefect calls it only while retries are left, and adds its own
+    delay.
     """
     error = state.data
     if not isinstance(error, TransientDownloadError):
@@ -44,7 +44,7 @@ def is_retryable(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> boo
     return True
 
 
-def _policy(
+def _retry_policy(
     retries: int,
     delay_s: float | list[float] | Callable[[int], list[float]] = 0.0,
     jitter: float | None = None,
@@ -57,18 +57,18 @@ def _policy(
     )
 
 
-RETRY_ONCE = _policy(1)
-RETRY_FILE_ACCESS = _policy(2, [1.0, 10.0])
-RETRY_LONG_WORK = _policy(2, 5.0)
-RETRY_MLFLOW = _policy(3, 5.0)
+RETRY_ONCE = _retry_policy(1)
+RETRY_FILE_ACCESS = _retry_policy(2, [1.0, 10.0])
+RETRY_LONG_WORK = _retry_policy(2, 5.0)
+RETRY_MLFLOW = _retry_policy(3, 5.0)
 # Longer than MLflow waits for a locked SQLite file, 20 s.
-RETRY_BUSY_MLFLOW = _policy(4, [5.0, 20.0, 20.0, 20.0])
+RETRY_BUSY_MLFLOW = _retry_policy(4, [5.0, 20.0, 20.0, 20.0])
 # After 1, 2, 4, 8 and 16 s, each times 0.6 to 1.5.
-RETRY_DOWNLOAD = _policy(5, exponential_backoff(1), jitter=0.5)
+RETRY_DOWNLOAD = _retry_policy(5, exponential_backoff(1), jitter=0.5)
 
 
 def describe_error(error: object) -> str:
-    """Return an error in one line: the message of ours; of others the class and OS message."""
+    """Return an error in one line: our own message, or the class and OS message of others."""
     if isinstance(error, MillstreamError):
         return " ".join(str(error).split())
     reason = error.strerror if isinstance(error, OSError) else None
@@ -76,7 +76,7 @@ def describe_error(error: object) -> str:
 
 
 def class_and_line(error: BaseException) -> str:
-    """Return the class of an error and the line of ours that it passed last, without its message.
+    """Return the class of an error and our last line in its traceback, without its message.
 
     For example `KeyError, line 17 of planning.py`.
     """
@@ -90,7 +90,8 @@ def class_and_line(error: BaseException) -> str:
 def redacted_errors(name: str) -> Iterator[None]:
     """Replace errors of other packages in the block, which may quote a row, by one without text.
 
-    Prefect logs and stores what a task raises. Errors of the system, which name a file, stay.
+    Prefect logs and stores the errors of tasks. Errors of the operating system, which name a
+    file, stay.
 
     Args:
         name: The file or shard that the error names.

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from tasks.common.errors import DataError, DownloadError, ParameterError
 from tasks.common.files import published_file, sha256_of
 from tasks.common.settings import get_settings
-from tasks.common.urls import is_url, path_of, public
+from tasks.common.urls import is_url, redact_url, url_path
 from tasks.ingestion.download import fetch
 from tasks.ingestion.formats import EXPECTED, format_of
 from tasks.ingestion.zip_archive import unpack
@@ -38,7 +38,7 @@ def obtain(source: str, sha256: str | None = None) -> tuple[Path, ...]:
         return (_export_embedded(source),)
     if is_url(source):
         target = _download_target(source, sha256)
-        _check_kind(target.name, public(source))
+        _check_kind(target.name, redact_url(source))
         file = fetch(source, target, sha256=sha256)
     else:
         file = _local_file(source, sha256)
@@ -49,7 +49,7 @@ def _local_file(source: str, sha256: str | None) -> Path:
     path = Path(source).expanduser().resolve()
     if not path.is_file():
         raise ParameterError(
-            f"source: {public(source)} is no file; "
+            f"source: {redact_url(source)} is no file; "
             f"expected {', '.join(EMBEDDED)}, a file, or an http(s) URL"
         )
     _check_kind(path.name, str(path))
@@ -61,7 +61,7 @@ def _local_file(source: str, sha256: str | None) -> Path:
 def _download_target(url: str, sha256: str | None) -> Path:
     # Another URL, or another expected content of the same one, is another file.
     key = hashlib.sha256(f"{url}\0{sha256 or ''}".encode()).hexdigest()[:16]
-    name = PurePosixPath(path_of(url)).name or "download"
+    name = PurePosixPath(url_path(url)).name or "download"
     return get_settings().data / "downloads" / key / name
 
 

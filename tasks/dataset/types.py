@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import Source
-from tasks.common.urls import public
+from tasks.common.urls import redact_url
 
 RECORD = "split.json"
 
@@ -75,7 +75,7 @@ class LabelledData(BaseModel):
     @classmethod
     def _without_secrets(cls, source: str) -> str:
         """Drop user, password and query of a URL: the record goes into files and MLflow."""
-        return public(source)
+        return redact_url(source)
 
     @model_validator(mode="after")
     def _leaves_rows_to_train_on(self) -> "LabelledData":

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from tasks.common.errors import DownloadError, ParameterError, TransientDownloadError
 from tasks.common.files import sha256_of
 from tasks.common.settings import get_settings
-from tasks.common.urls import public
+from tasks.common.urls import redact_url
 from tasks.ingestion.partial_download import PartialFile, RemoteVersion
 
 CONNECT_TIMEOUT_S = 10.0
@@ -80,11 +80,11 @@ def _checked_digest(sha256: str | None) -> str | None:
 def _checked_url(url: str) -> httpx.URL:
     address = httpx.URL(url)
     if address.scheme not in ("http", "https") or not address.host:
-        raise DownloadError(f"{public(url)}: expected an http:// or https:// address")
+        raise DownloadError(f"{redact_url(url)}: expected an http:// or https:// address")
     if (address.port or 0) > 65535:
-        raise DownloadError(f"{public(url)}: port {address.port}, expected at most 65535")
+        raise DownloadError(f"{redact_url(url)}: port {address.port}, expected at most 65535")
     if address.userinfo:
-        raise DownloadError(f"{public(url)}: a login in it, expected that in ~/.netrc")
+        raise DownloadError(f"{redact_url(url)}: a login in it, expected that in ~/.netrc")
     return address
 
 
@@ -115,15 +115,15 @@ def _as_download_errors(url: str, target: Path) -> Iterator[None]:
         yield
     except (httpx.InvalidURL, UnicodeError):
         # Their texts quote the part that could not be read, which may belong to a password.
-        raise DownloadError(f"{public(url)}: expected a valid http(s) address") from None
+        raise DownloadError(f"{redact_url(url)}: expected a valid http(s) address") from None
     except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TooManyRedirects) as error:
-        raise DownloadError(f"{public(url)}: {error}, expected a plain http(s) file") from error
+        raise DownloadError(f"{redact_url(url)}: {error}, expected a plain http(s) file") from error
     except httpx.RequestError as error:
         if "location header" in str(error):  # which is quoted
             raise DownloadError(
-                f"{public(url)}: redirected to what is no URL, expected a plain http(s) file"
+                f"{redact_url(url)}: redirected to what is no URL, expected a plain http(s) file"
             ) from None
-        message = f"{public(url)}: {type(error).__name__} ({error}), expected a whole file"
+        message = f"{redact_url(url)}: {type(error).__name__} ({error}), expected a whole file"
         broken = "CERTIFICATE_VERIFY_FAILED" not in str(error)
         raise (TransientDownloadError if broken else DownloadError)(message) from error
     except OSError as error:
@@ -164,7 +164,7 @@ def _download(address: httpx.URL, target: Path, digest: str | None, timeout_s: f
         part.discard()
         # Bytes of two attempts may be at odds; those of one are what the server has.
         raise (TransientDownloadError if continued else DownloadError)(
-            f"{public(str(address))}: sha256 {found}, expected {digest}"
+            f"{redact_url(str(address))}: sha256 {found}, expected {digest}"
         )
     part.path.replace(target)
     part.discard()
@@ -262,4 +262,4 @@ def _receive(response: httpx.Response, part: PartialFile, version: RemoteVersion
 
 def _asked_url(response: httpx.Response) -> str:
     """Return the address the user gave, not the one the server redirected to."""
-    return public(str([*response.history, response][0].request.url))
+    return redact_url(str([*response.history, response][0].request.url))

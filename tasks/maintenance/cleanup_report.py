@@ -5,7 +5,7 @@ from typing import Any
 
 from prefect.artifacts import create_markdown_artifact
 
-from tasks.common.console import as_markdown, print_table
+from tasks.common.console import format_markdown, print_table
 from tasks.maintenance.types import CleanupResult, Leftover
 
 _SHOWN_PER_KIND = 10
@@ -26,7 +26,7 @@ def publish_cleanup(found: Sequence[CleanupResult], *, applied: bool) -> dict[st
         shown |= _leftover_lines(cleaned)
     title = "CleanupResult up" if applied else "Dry run: nothing was freed; --apply frees it"
     create_markdown_artifact(
-        key="clean-up", markdown=as_markdown(title, shown), description="What is not needed"
+        key="clean-up", markdown=format_markdown(title, shown), description="What is not needed"
     )
     print_table(title, shown)
     return summary

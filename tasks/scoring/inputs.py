@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from tasks.common.errors import DataError, ParameterError
 from tasks.common.settings import get_settings
-from tasks.common.urls import is_url, path_of, public
+from tasks.common.urls import is_url, redact_url, url_path
 from tasks.ingestion.download import fetch
 from tasks.ingestion.formats import EXPECTED, format_of, stem_of
 from tasks.scoring.types import InputFile
@@ -51,8 +51,8 @@ def find(
     places = [text for text in inputs if not is_url(text)]
     paths = sorted({path.resolve() for text in places for path in _files_of(text, allow_empty)})
     for url in urls:
-        if format_of(path_of(url)) is None:
-            raise DataError(f"{public(url)}: unknown kind of file; expected {EXPECTED}")
+        if format_of(url_path(url)) is None:
+            raise DataError(f"{redact_url(url)}: unknown kind of file; expected {EXPECTED}")
     return (
         *(InputFile(id=_id_of(str(path), path.name), path=path, name=str(path)) for path in paths),
         *(_remote(url, output_dir) for url in urls),
@@ -127,16 +127,16 @@ def _files_of(text: str, allow_empty: bool) -> Iterator[Path]:
         if format_of(file.name) is None:
             raise DataError(f"{file}: unknown kind of file; expected {EXPECTED}")
     if not found and not may_be_empty:
-        raise DataError(f"inputs: {public(text)!r} brings no file; expected {EXPECTED}")
+        raise DataError(f"inputs: {redact_url(text)!r} brings no file; expected {EXPECTED}")
     yield from found
 
 
 def _remote(url: str, output_dir: Path) -> InputFile:
-    name = PurePosixPath(path_of(url)).name
+    name = PurePosixPath(url_path(url)).name
     path = _downloads(output_dir) / hashlib.sha256(url.encode()).hexdigest()[:16] / name
     # What the address held the last time may not be what it holds now.
     path.unlink(missing_ok=True)
-    return InputFile(id=_id_of(url, name), path=path, name=public(url), url=SecretStr(url))
+    return InputFile(id=_id_of(url, name), path=path, name=redact_url(url), url=SecretStr(url))
 
 
 def _id_of(place: str, name: str) -> str:

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from pyfunc.contract import Answers, Outcome
-from tasks.common.counting import count_values, histogram
+from tasks.common.counting import count_values, score_histogram
 from tasks.common.files import published_file, sha256_of
-from tasks.common.progress import counting
+from tasks.common.progress import track_rows
 from tasks.output.folder import output_errors
 from tasks.output.records import Counts, Shard, ShardRecord, table_path, write_record
 from tasks.output.tables import build_predictions, build_rejected, extract_texts, select_readable
@@ -43,7 +43,7 @@ def score(shard: Shard, staged: Path, parameters: ScoringParameters) -> ShardRec
     started, clock = datetime.now(UTC), time.monotonic()
     rows = read_staged(staged)
     readable = select_readable(rows)
-    with counting(shard.rows) as count:
+    with track_rows(shard.rows) as count:
         answers = load_typed_pipeline(parameters.model.uri).answer(
             extract_texts(readable, parameters.rows.text_column),
             use_cache=parameters.use_cache,
@@ -68,7 +68,7 @@ def score(shard: Shard, staged: Path, parameters: ScoringParameters) -> ShardRec
             counts=_counts(predictions, rejected, answers, parameters),
             labels=count_values(predictions["prediction_label"].to_pylist()),
             languages=count_values(_languages(answers.outcomes)),
-            scores=histogram(predictions["prediction_score"].to_pylist()),
+            scores=score_histogram(predictions["prediction_score"].to_pylist()),
             reasons=count_values(_reasons(rejected)),
             files=files,
             started=started,

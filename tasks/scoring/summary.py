@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tasks.common.console import print_table
-from tasks.common.counting import add_counts, count_values
+from tasks.common.counting import count_values, sum_counts
 from tasks.common.files import published_file
 from tasks.output.folder import output_errors
 from tasks.output.records import ShardRecord
@@ -100,9 +100,9 @@ def summarise(
         "shards_left": sum(bool(outcome.left) for outcome in outcomes),
         "left_because": count_values(outcome.left for outcome in outcomes if outcome.left),
         "scored_because": count_values(outcome.why for outcome in outcomes if outcome.why),
-        "labels": add_counts(record.labels for record in done),
-        "languages": add_counts(record.languages for record in done),
-        "rejected_because": add_counts(record.reasons for record in done),
+        "labels": sum_counts(record.labels for record in done),
+        "languages": sum_counts(record.languages for record in done),
+        "rejected_because": sum_counts(record.reasons for record in done),
         "failures": {outcome.id: outcome.error for outcome in outcomes if outcome.error},
         "cache_failures": _sum(own, "cache_failures"),
         "retried": _sum(own, "retried"),

@@ -10,9 +10,9 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from pyfunc.cpu_quota import usable_cores
-from tasks.common.cancellation import stopping_others
+from tasks.common.cancellation import stop_threads_on_error
 from tasks.common.errors import DataError, OutputError
-from tasks.common.progress import Progress, shown_progress
+from tasks.common.progress import Progress, show_progress
 from tasks.common.task_errors import describe_error
 from tasks.output.folder import STAGING, output_errors
 from tasks.output.records import Shard, ShardRecord
@@ -49,7 +49,7 @@ def survey_in_parallel(
         A survey or an error for each file, in their order.
     """
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=parameters.workers)
-    with runner, stopping_others():
+    with runner, stop_threads_on_error():
         futures = runner.map(survey_input, {"file": list(files), "rows": unmapped(parameters.rows)})
         results = [future.result(raise_on_failure=False) for future in futures]
     return tuple(
@@ -83,8 +83,8 @@ def score_in_parallel(
     with (
         _staging_removed(parameters.output_dir),
         runner,
-        shown_progress("scoring", rows) as progress,
-        stopping_others(),
+        show_progress("scoring", rows) as progress,
+        stop_threads_on_error(),
     ):
         scheduler = _ShardScheduler(runner, parameters, progress)
         for surveyed in surveys:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tasks.common.errors import DownloadError, ModelError, ParameterError, TransientDownloadError
 from tasks.common.files import sha256_of
-from tasks.common.urls import public
+from tasks.common.urls import redact_url
 
 PACKAGED = "minilm"
 
@@ -58,7 +58,7 @@ def _from_hub(base_model: str) -> Path:
         return Path(snapshot_download(base_model, allow_patterns=list(_HUB_FILES)))
     except HFValidationError:
         raise ParameterError(
-            f"base_model: {public(base_model)!r} is no folder and no Hugging Face id; "
+            f"base_model: {redact_url(base_model)!r} is no folder and no Hugging Face id; "
             f"expected {PACKAGED!r}, an id, or a folder"
         ) from None  # it quotes what was given
     except RepositoryNotFoundError as error:

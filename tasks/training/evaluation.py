@@ -18,7 +18,7 @@ from sklearn.metrics import (
 from tqdm import tqdm
 
 from pyfunc.classifier import Classifier
-from tasks.common.counting import histogram
+from tasks.common.counting import score_histogram
 from tasks.tracking.mlflow_client import connect
 from tasks.training import evaluation_plots
 from tasks.training.finetuned_model import classifier_folder, load_classifier
@@ -144,7 +144,7 @@ def _distribution(
     return Distribution(
         labels=_by_name(probabilities.argmax(axis=1), labels),
         true_labels=_by_name(truth, labels),
-        scores=histogram(probabilities.max(axis=1).tolist()),
+        scores=score_histogram(probabilities.max(axis=1).tolist()),
     )
 
 

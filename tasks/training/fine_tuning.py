@@ -19,7 +19,7 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from tasks.common.errors import ModelError
-from tasks.common.progress import shown_progress
+from tasks.common.progress import show_progress
 from tasks.dataset.splitting import sample
 from tasks.dataset.types import Split
 from tasks.training.finetuned_model import quiet_transformers
@@ -62,7 +62,7 @@ def fine_tune(
         log_origin(split, parameters, rows, bf16=trainer.args.bf16)
         checkpoint = _last_whole_checkpoint(checkpoints)
         done = int(checkpoint.rpartition("-")[2]) * parameters.batch_size if checkpoint else 0
-        with shown_progress("training", parameters.epochs * len(rows) - done) as progress:
+        with show_progress("training", parameters.epochs * len(rows) - done) as progress:
             trainer.add_callback(CountedSteps(progress))
             trained = trainer.train(resume_from_checkpoint=checkpoint)
         if checkpoint is None:  # else it was measured for a part

@@ -16,9 +16,9 @@ from prefect.client.schemas.objects import State
 
 from flows.end_to_end import end_to_end
 from flows.score_shards import score_shards
-from tasks.common.cancellation import raise_if_stopped, stopping_others
+from tasks.common.cancellation import raise_if_stopped, stop_threads_on_error
 from tasks.common.errors import DataError, OutputInUseError, ParameterError, StoppedError
-from tasks.common.progress import counting, shown_progress
+from tasks.common.progress import show_progress, track_rows
 from tasks.output.folder import locked_folder
 from tests.support.builders import Trained
 
@@ -278,7 +278,7 @@ def test_threads_of_a_block_that_is_left_early_are_told(inbox: Path) -> None:
             return "stopped"
         return "ran to its end"
 
-    with ThreadPoolExecutor() as pool, suppress(KeyboardInterrupt), stopping_others():
+    with ThreadPoolExecutor() as pool, suppress(KeyboardInterrupt), stop_threads_on_error():
         future = pool.submit(copy_context().run, work)
         waiting.wait()
         raise KeyboardInterrupt
@@ -287,12 +287,12 @@ def test_threads_of_a_block_that_is_left_early_are_told(inbox: Path) -> None:
 
 
 def test_rows_of_a_shard_count_when_they_are_done_and_not_when_it_fails() -> None:
-    with shown_progress("scoring", 10) as progress:
-        with counting(6) as count:
+    with show_progress("scoring", 10) as progress:
+        with track_rows(6) as count:
             count(2)
             assert progress.percent == 20
         assert progress.percent == 60
-        with suppress(ValueError), counting(4) as count:
+        with suppress(ValueError), track_rows(4) as count:
             count(3)
             raise ValueError
         assert progress.percent == 60

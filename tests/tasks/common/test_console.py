@@ -1,16 +1,16 @@
 import pytest
 
-from tasks.common.console import as_rows, print_table
+from tasks.common.console import format_rows, print_table
 
 
 def test_values_are_put_into_words() -> None:
     fields = {"test_accuracy": 0.81234, "labels": {"a": 2, "b": {"c": 0.5}}, "files": ["x", 1]}
-    assert as_rows(fields) == [
+    assert format_rows(fields) == [
         ("test accuracy", "0.8123"),
         ("labels", "a: 2, b: c: 0.5000"),
         ("files", "x, 1"),
     ]
-    assert as_rows({"labels": {}, "files": [], "none": None}) == [
+    assert format_rows({"labels": {}, "files": [], "none": None}) == [
         ("labels", "none"),
         ("files", "none"),
         ("none", "none"),

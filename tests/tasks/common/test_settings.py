@@ -144,7 +144,7 @@ def test_servers_of_this_machine_are_reached_without_the_proxy(
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, given.get(name, ""))
     for _ in range(2):  # a child inherits it
-        environment._reach_servers_without_a_proxy("192.0.2.7")
+        environment._bypass_proxy("192.0.2.7")
         assert os.environ["NO_PROXY"] == os.environ["no_proxy"] == excepted
 
 

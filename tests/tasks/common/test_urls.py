@@ -10,7 +10,7 @@ from flows.end_to_end import end_to_end
 from flows.score_shards import score_shards
 from flows.train_classifier import train_classifier
 from tasks.common.errors import ParameterError
-from tasks.common.urls import path_of, public
+from tasks.common.urls import redact_url, url_path
 
 
 @pytest.mark.parametrize(
@@ -47,19 +47,19 @@ from tasks.common.urls import path_of, public
     ],
 )
 def test_no_secret_of_an_address_is_shown(url: str, shown: str) -> None:
-    assert public(url) == shown
+    assert redact_url(url) == shown
 
 
 @given(
     st.text(max_size=8).map(lambda text: f"{text}hunter2"), st.sampled_from(["http", "HTTPS", "s3"])
 )
 def test_no_password_is_shown_whatever_its_characters(password: str, scheme: str) -> None:
-    assert "hunter2" not in public(f"{scheme}://me:{password}@example.org/a.csv?token=hunter2")
+    assert "hunter2" not in redact_url(f"{scheme}://me:{password}@example.org/a.csv?token=hunter2")
 
 
 def test_path_of_an_address_is_found() -> None:
-    assert path_of("https://me:hunter\uff1a2@example.org/some/a.csv?b.csv#c.csv") == "/some/a.csv"
-    assert path_of("https://example.org") == ""
+    assert url_path("https://me:hunter\uff1a2@example.org/some/a.csv?b.csv#c.csv") == "/some/a.csv"
+    assert url_path("https://example.org") == ""
 
 
 @pytest.mark.parametrize(
