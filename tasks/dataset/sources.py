@@ -9,9 +9,9 @@ from tasks.common.errors import DataError, DownloadError, ParameterError
 from tasks.common.files import published_file, sha256_of
 from tasks.common.settings import get_settings
 from tasks.common.urls import is_url, redact_url, url_path
-from tasks.ingestion.download import fetch
+from tasks.ingestion.download import download_file
 from tasks.ingestion.formats import EXPECTED, format_of
-from tasks.ingestion.zip_archive import unpack
+from tasks.ingestion.zip_archive import unpack_archive
 
 EMBEDDED = ("rotten_tomatoes", "imdb")
 
@@ -39,7 +39,7 @@ def obtain(source: str, sha256: str | None = None) -> tuple[Path, ...]:
     if is_url(source):
         target = _download_target(source, sha256)
         _check_kind(target.name, redact_url(source))
-        file = fetch(source, target, sha256=sha256)
+        file = download_file(source, target, sha256=sha256)
     else:
         file = _local_file(source, sha256)
     return _tables_in(file)
@@ -78,7 +78,7 @@ def _is_zip(name: str) -> bool:
 def _tables_in(file: Path) -> tuple[Path, ...]:
     if not _is_zip(file.name):
         return (file,)
-    folder = unpack(file, get_settings().data / "unpacked" / sha256_of(file)[:16])
+    folder = unpack_archive(file, get_settings().data / "unpacked" / sha256_of(file)[:16])
     tables = tuple(
         sorted(
             path

@@ -1,1 +1,1 @@
-"""Bytes and tables from outside: downloaded, unpacked, parsed and checked."""
+"""Ingestion: downloads, archives, compression, and the parsing of CSV, JSONL and Parquet."""

@@ -1,4 +1,4 @@
-"""Types of columns, decided over a whole file: none changes what a cell or a value says."""
+"""Lossless type inference for CSV and JSON columns, over all values of a file."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -8,38 +8,38 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Beyond these a key's values travel as their JSON: Arrow cannot read a schema that is nested more
-# than about a hundred levels deep, and objects used as maps would grow with the file.
-_DEEPEST = 50
-_MOST_FIELDS = 1_000
+# Beyond these a key's values become JSON text: Arrow cannot read a schema nested more than about
+# a hundred levels deep, and the fields of objects used as maps would grow with the file.
+_MAX_DEPTH = 50
+_MAX_FIELDS = 1_000
 
 _EXACT_IN_DOUBLE = 2**53
 
 
-class CellTypes:
-    """Finds the type that fits every cell of a CSV column."""
+class CsvTypeInference:
+    """Infers the type of a CSV column: the first candidate that every cell fits, or string."""
 
     def __init__(self) -> None:
         self._seen = False
         self._left = _CANDIDATES
 
     def add(self, cells: Sequence[str]) -> None:
-        """Take further cells into account; empty ones fit any type."""
+        """Add cells; empty ones fit any type."""
         if not self._left:
             return
         texts = pa.array(cells, pa.string())
         texts = texts.filter(pc.not_equal(texts, ""))
         if len(texts):
             self._seen = True
-            self._left = tuple((kind, fits) for kind, fits in self._left if fits(texts))
+            self._left = tuple((type_, fits) for type_, fits in self._left if fits(texts))
 
     @property
     def type(self) -> pa.DataType:
         return self._left[0][0] if self._seen and self._left else pa.string()
 
 
-def cells_as(cells: Sequence[str | None], kind: pa.DataType) -> pa.Array:
-    """Return the cells of a CSV column in its type; empty ones are null unless it is text.
+def cast_cells(cells: Sequence[str | None], kind: pa.DataType) -> pa.Array:
+    """Return the cells of a CSV column in its type; empty ones are null, except in a text column.
 
     Raises:
         pa.ArrowInvalid: If one does not fit.
@@ -50,7 +50,7 @@ def cells_as(cells: Sequence[str | None], kind: pa.DataType) -> pa.Array:
     return texts.cast(kind)
 
 
-def _comes_back(texts: pa.Array, kind: pa.DataType) -> bool:
+def _round_trips(texts: pa.Array, kind: pa.DataType) -> bool:
     try:
         return bool(texts.cast(kind).cast(pa.string()).equals(texts))
     except pa.ArrowInvalid:
@@ -58,11 +58,11 @@ def _comes_back(texts: pa.Array, kind: pa.DataType) -> bool:
 
 
 def _are_integers(texts: pa.Array) -> bool:
-    return _comes_back(texts, pa.int64())
+    return _round_trips(texts, pa.int64())
 
 
 def _are_decimals(texts: pa.Array) -> bool:
-    # As Python writes them, so that a version such as 1.10 stays what it is.
+    # Only in Python's notation, so that a version such as 1.10 stays text.
     plain = pc.match_substring_regex(texts, r"^-?[0-9]+\.[0-9]+$")
     return bool(pc.all(plain).as_py()) and all(
         repr(float(cell)) == cell for cell in texts.to_pylist() if cell is not None
@@ -71,7 +71,7 @@ def _are_decimals(texts: pa.Array) -> bool:
 
 def _are_dates(texts: pa.Array) -> bool:
     # Arrow knows a year 0, Python does not.
-    return _comes_back(texts, pa.date32()) and not pc.any(pc.starts_with(texts, "0000")).as_py()
+    return _round_trips(texts, pa.date32()) and not pc.any(pc.starts_with(texts, "0000")).as_py()
 
 
 def _are_one_of(*spellings: str) -> Callable[[pa.Array], bool]:
@@ -90,46 +90,46 @@ _CANDIDATES: tuple[tuple[pa.DataType, Callable[[pa.Array], bool]], ...] = (
 
 @dataclass
 class _Node:
-    """The kinds of the values in one place, and what is inside them; a list's items are at None."""
+    """The kinds of the values at one JSON path, and the nodes below; None is a list's items."""
 
     kinds: set[str] = field(default_factory=set)
     inner: dict[str | None, "_Node"] = field(default_factory=dict)
 
 
-class ValueTypes:
-    """Finds the type that fits every value of a JSONL key."""
+class JsonTypeInference:
+    """Infers the type of a JSONL key."""
 
     def __init__(self) -> None:
         self._root = _Node()
         self._fields = 0
-        self._lost = False
+        self._untyped = False
 
     def add(self, value: Any) -> None:
-        """Take a further value into account; null fits any type."""
-        if not self._lost:
+        """Add a value; null fits any type."""
+        if not self._untyped:
             self._add(self._root, value, 1)
 
     @property
     def type(self) -> pa.DataType | None:
-        """`None` where the values have no common type, or one that Parquet cannot hold."""
-        return None if self._lost else _type_of(self._root)
+        """`None` if the values have no common type, or one that Parquet cannot store."""
+        return None if self._untyped else _type_of(self._root)
 
     def _add(self, node: _Node, value: Any, depth: int) -> None:
         if value is None:
             return
-        node.kinds.add(_kind_of(value))
-        for key, inner in _inner(value):
+        node.kinds.add(_value_kind(value))
+        for key, inner in _children(value):
             if key not in node.inner:
                 node.inner[key] = _Node()
                 self._fields += 1
-            if depth == _DEEPEST or self._fields > _MOST_FIELDS:
-                self._lost, self._root = True, _Node()
-            if self._lost:
+            if depth == _MAX_DEPTH or self._fields > _MAX_FIELDS:
+                self._untyped, self._root = True, _Node()
+            if self._untyped:
                 return
             self._add(node.inner[key], inner, depth + 1)
 
 
-def _kind_of(value: Any) -> str:
+def _value_kind(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         if abs(value) <= _EXACT_IN_DOUBLE:
             return "int"
@@ -138,7 +138,6 @@ def _kind_of(value: Any) -> str:
 
 
 def _type_of(node: _Node) -> pa.DataType | None:
-    """Return the type of the values in a place, `None` if they have no common one."""
     for kinds, simple in _SIMPLE_TYPES:
         if node.kinds <= kinds:
             return simple
@@ -151,7 +150,7 @@ def _type_of(node: _Node) -> pa.DataType | None:
     return pa.struct(list(inner.items())) if node.kinds == {"dict"} and inner else None
 
 
-# Integers beyond 2**53 do not go through a double, those beyond 64 bits through no type.
+# A double is not exact for integers beyond 2**53; no type holds those beyond 64 bits.
 _SIMPLE_TYPES: tuple[tuple[set[str], pa.DataType], ...] = (
     (set(), pa.null()),
     ({"int", "long"}, pa.int64()),
@@ -161,25 +160,25 @@ _SIMPLE_TYPES: tuple[tuple[set[str], pa.DataType], ...] = (
 )
 
 
-def values_as(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-    """Return the values of a JSONL key in its type; in a text column others are their JSON.
+def cast_values(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """Return the values of a JSONL key in its type; a text column has others as JSON.
 
     Raises:
         pa.ArrowException: If one does not fit.
         OverflowError: If a number does not.
     """
     if pa.types.is_string(kind):
-        values = [_text_of(value) for value in values]
+        values = [_to_text(value) for value in values]
     return pa.array(values, kind)
 
 
-def _text_of(value: Any) -> str | None:
+def _to_text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False)
 
 
-def _inner(value: Any) -> Iterable[tuple[str | None, Any]]:
+def _children(value: Any) -> Iterable[tuple[str | None, Any]]:
     if isinstance(value, dict):
         return value.items()
     if isinstance(value, list):

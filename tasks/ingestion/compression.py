@@ -1,4 +1,4 @@
-"""Files opened to be read, plain or compressed: as a stream, by lines, or at any place."""
+"""Open plain, gzip and zstd files for reading: as a stream, by lines, or seekable."""
 
 import codecs
 import gzip
@@ -18,30 +18,30 @@ from tasks.common.errors import DataError
 from tasks.common.settings import get_settings
 from tasks.ingestion.formats import Compression
 
-LONGEST_LINE = 2**26  # bytes
+MAX_LINE_BYTES = 2**26
 
-_BUFFER = 2**20  # bytes
+_BUFFER_BYTES = 2**20
 
 
 @contextmanager
-def opened(path: Path, compression: Compression) -> Iterator[BinaryIO]:
+def open_compressed(path: Path, compression: Compression) -> Iterator[BinaryIO]:
     """Open a file as a buffered stream of its decompressed bytes.
 
-    What is cut off between two members of a gzip file or two frames of a zstd file cannot be told
-    from a whole one, and damage in a zstd file written without checksums may go unnoticed.
+    Not detected: truncation between two members of a gzip file or two frames of a zstd file, and
+    some damage in a zstd file without checksums.
 
     Raises:
         OSError: If it cannot be opened or read.
-        DataError: If it is read in the body and found truncated or damaged.
+        DataError: If the file is found truncated or damaged while the body reads it.
     """
     with path.open("rb") as file:
         if compression and not file.peek(1):
             raise DataError(f"{path}: no bytes; expected a {compression} file")
         try:
-            with _decompressed(file, compression) as stream:
+            with _decompressed_stream(file, compression) as stream:
                 yield stream
         except (OSError, EOFError, zlib.error) as error:
-            # Both libraries raise OSError for damage too, but only the system's have a number.
+            # Both libraries raise OSError for damage too, but only the system's have an errno.
             if getattr(error, "errno", None):
                 raise
             raise DataError(
@@ -50,11 +50,11 @@ def opened(path: Path, compression: Compression) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def opened_for_seeking(path: Path, compression: Compression) -> Iterator[BinaryIO]:
-    """Open a file's decompressed bytes to be read at any place.
+def open_seekable(path: Path, compression: Compression) -> Iterator[BinaryIO]:
+    """Open a file's decompressed bytes as a seekable stream.
 
-    Those of a compressed file lie in an unnamed file under `MILLSTREAM_HOME` meanwhile, since
-    /tmp may be memory.
+    A compressed file is first decompressed to an unnamed file under `MILLSTREAM_HOME`, since /tmp
+    may be memory.
 
     Raises:
         OSError: If it cannot be opened or read, or the disk is full.
@@ -67,34 +67,32 @@ def opened_for_seeking(path: Path, compression: Compression) -> Iterator[BinaryI
     root = get_settings().root
     root.mkdir(parents=True, exist_ok=True)
     with TemporaryFile(dir=root) as whole:
-        with opened(path, compression) as stream:
-            shutil.copyfileobj(stream, whole, _BUFFER)
+        with open_compressed(path, compression) as stream:
+            shutil.copyfileobj(stream, whole, _BUFFER_BYTES)
         whole.seek(0)
         yield cast("BinaryIO", whole)
 
 
-def lines_of(stream: BinaryIO, path: Path) -> Iterator[bytes]:
+def read_lines(stream: BinaryIO, path: Path) -> Iterator[bytes]:
     """Yield the lines with their line breaks, the first without a byte order mark.
 
     Raises:
-        DataError: If a line is longer than `LONGEST_LINE`; it would have to fit into memory.
-        StoppedError: If the run is told to end.
+        DataError: If a line is longer than `MAX_LINE_BYTES`; it would have to fit into memory.
+        StoppedError: If the run is to stop.
     """
-    number = 0
-    while line := stream.readline(LONGEST_LINE + 1):
+    for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE_BYTES + 1), b""), start=1):
         raise_if_stopped()
-        number += 1
-        if len(line) > LONGEST_LINE:
+        if len(line) > MAX_LINE_BYTES:
             raise DataError(
-                f"{path}: line {number} is longer than {LONGEST_LINE} bytes; expected shorter"
+                f"{path}: line {number} is longer than {MAX_LINE_BYTES} bytes; expected shorter"
             )
         yield line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
 
 
-def _decompressed(file: io.BufferedReader, compression: Compression) -> BinaryIO:
-    # Arrow's streams have no readline of their own, and that of gzip is slow.
+def _decompressed_stream(file: io.BufferedReader, compression: Compression) -> BinaryIO:
+    # Arrow's streams have no readline, and gzip's is slow.
     if compression == "gzip":
-        return io.BufferedReader(gzip.GzipFile(fileobj=file), _BUFFER)
+        return io.BufferedReader(gzip.GzipFile(fileobj=file), _BUFFER_BYTES)
     if compression == "zstd":
-        return io.BufferedReader(pa.CompressedInputStream(file, "zstd"), _BUFFER)
+        return io.BufferedReader(pa.CompressedInputStream(file, "zstd"), _BUFFER_BYTES)
     return file

@@ -1,4 +1,4 @@
-"""The rows of CSV and TSV files, each with its place; malformed ones with their bytes."""
+"""CSV and TSV reader: rows with line numbers, malformed rows with their bytes, column types."""
 
 import csv
 from collections import deque
@@ -8,92 +8,91 @@ from pathlib import Path
 import pyarrow as pa
 
 from tasks.common.errors import DataError
-from tasks.ingestion.column_types import CellTypes, cells_as
+from tasks.ingestion.column_types import CsvTypeInference, cast_cells
 from tasks.ingestion.formats import Record, in_blocks, without_break
 
-# Bytes that a record may pull before it is given up, and characters of its longest field. An
-# unclosed quote would pull the rest of the file.
-LONGEST_RECORD = 2**24
+# Also the most characters of a field. An unclosed quote would read the rest of the file.
+MAX_RECORD_BYTES = 2**24
 
-# Bytes that may be read again after records that were given up, whatever the length of the file;
-# another 8 times what lies before is free. Only a file made of unclosed quotes needs more.
-_READ_AGAIN = 2**28
+# Bytes that may be read again after records without an end, whatever the length of the file, in
+# addition to 8 times the bytes before them. Only a file made of unclosed quotes needs more.
+_FREE_REREAD_BYTES = 2**28
 
-# By what Python's csv says: https://github.com/python/cpython/blob/3.11/Modules/_csv.c
+# By a part of the message of Python's csv: https://github.com/python/cpython/blob/3.11/Modules/_csv.c
 _REASONS = {
     "unexpected end of data": "a quote that is never closed",
-    "record larger": f"a quote that is not closed within {LONGEST_RECORD} bytes",
+    "record larger": f"a quote that is not closed within {MAX_RECORD_BYTES} bytes",
     "expected after": "text after a closing quote",
     "new-line character": "a carriage return outside quotes",
-    "field larger": f"a cell longer than {LONGEST_RECORD} characters",
+    "field larger": f"a cell longer than {MAX_RECORD_BYTES} characters",
 }
 
 
-class _Lines(Iterator[str]):
-    """The lines of a file as `csv.reader` pulls them, remembered until their record is settled."""
+class _LineBuffer(Iterator[str]):
+    """The lines of a file for `csv.reader`, kept until their record ends or is rejected."""
 
     def __init__(self, lines: Iterator[bytes]) -> None:
         self.line = 1
-        self.taken: list[bytes] = []
-        self.size = 0
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
         self.utf8 = True
         self._lines = lines
-        self._again: deque[bytes] = deque()
-        self._passed = 0
-        self._read_again = 0
+        self._reread: deque[bytes] = deque()
+        self._done_bytes = 0
+        self._reread_bytes = 0
 
     def __next__(self) -> str:
-        if self.size > LONGEST_RECORD:
+        if self._pending_bytes > MAX_RECORD_BYTES:
             raise csv.Error("record larger than limit")
-        line = self._again.popleft() if self._again else next(self._lines)
-        self.taken.append(line)
-        self.size += len(line)
+        line = self._reread.popleft() if self._reread else next(self._lines)
+        self._pending.append(line)
+        self._pending_bytes += len(line)
         try:
             return line.decode()
         except UnicodeDecodeError:
             self.utf8 = False
             return line.decode(errors="surrogateescape")
 
-    def settled(self, value: list[str] | None, reason: str | None = None) -> Record:
-        """End a record that has all lines it took."""
-        raw = None if reason is None else without_break(b"".join(self.taken))
-        record = Record(self.line, self.size, value, raw, reason)
-        self._forget(len(self.taken))
+    def end_record(self, value: list[str] | None, reason: str | None = None) -> Record:
+        """Return the record made of all pending lines."""
+        raw = None if reason is None else without_break(b"".join(self._pending))
+        record = Record(self.line, self._pending_bytes, value, raw, reason)
+        self._drop_pending(len(self._pending))
         return record
 
-    def given_up(self, reason: str) -> Record:
-        """Reject the first line alone; the others are read again."""
-        first, *others = self.taken
-        self._again.extendleft(reversed(others))
-        self._read_again += self.size - len(first)
+    def reject_line(self, reason: str) -> Record:
+        """Return the first pending line as a rejected record; the others are read again."""
+        first, *others = self._pending
+        self._reread.extendleft(reversed(others))
+        self._reread_bytes += self._pending_bytes - len(first)
         record = Record(self.line, len(first), None, without_break(first), reason)
-        self.size = len(first)
-        self._forget(1)
+        self._pending_bytes = len(first)
+        self._drop_pending(1)
         return record
 
     @property
-    def exhausting(self) -> bool:
-        return self._read_again > _READ_AGAIN + 8 * self._passed
+    def rereads_too_much(self) -> bool:
+        return self._reread_bytes > _FREE_REREAD_BYTES + 8 * self._done_bytes
 
-    def _forget(self, lines: int) -> None:
+    def _drop_pending(self, lines: int) -> None:
         self.line += lines
-        self._passed += self.size
-        self.taken, self.size, self.utf8 = [], 0, True
+        self._done_bytes += self._pending_bytes
+        self._pending, self._pending_bytes, self.utf8 = [], 0, True
 
 
-def read(lines: Iterator[bytes], delimiter: str, path: Path) -> tuple[list[str], Iterator[Record]]:
-    """Return the names of the columns and the rows below them, malformed ones included.
-
-    Blank lines are no rows.
+def read_csv_rows(
+    lines: Iterator[bytes], delimiter: str, path: Path
+) -> tuple[list[str], Iterator[Record]]:
+    """Return the column names and the rows, malformed ones included; blank lines are skipped.
 
     Raises:
-        DataError: If there is no header line; while rows are read, if nearly each of them has
-            a quote that is never closed.
+        DataError: If there is no header line; during iteration, if nearly every row has a quote
+            that is never closed.
     """
-    # It holds for the whole process, and its default of 131,072 is too short for a document. It
-    # is only ever raised, and always to the same value, so that two passes agree.
-    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_RECORD))
-    records = _records(_Lines(lines), delimiter, path)
+    # Process-wide; the default of 131,072 is too short for a document. It is never lowered, and
+    # always raised to the same value, so that two passes agree.
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_RECORD_BYTES))
+    records = _parse_records(_LineBuffer(lines), delimiter, path)
     header = next(records, None)
     if header is None:
         raise DataError(f"{path}: no header line; expected the names of the columns")
@@ -102,11 +101,11 @@ def read(lines: Iterator[bytes], delimiter: str, path: Path) -> tuple[list[str],
     return header.value, records
 
 
-def schema_of(
+def infer_schema(
     names: Sequence[str], records: Iterator[Record], texts: Collection[str]
 ) -> tuple[pa.Schema, int]:
-    """Return the schema that fits every cell, with `texts` as text, and the number of rows."""
-    columns = [None if name in texts else CellTypes() for name in names]
+    """Return the schema that fits all cells, the columns `texts` as strings, and the row count."""
+    columns = [None if name in texts else CsvTypeInference() for name in names]
     rows = 0
     for block in in_blocks(records):
         rows += len(block)
@@ -118,18 +117,18 @@ def schema_of(
     return pa.schema(list(zip(names, kinds, strict=True))), rows
 
 
-def arrays_of(block: Sequence[Record], schema: pa.Schema) -> list[pa.Array]:
-    """Return the columns of some rows in the types of `schema`, nulls in malformed rows.
+def to_arrow_columns(block: Sequence[Record], schema: pa.Schema) -> list[pa.Array]:
+    """Return the columns of some rows in the types of `schema`, with nulls for malformed rows.
 
     Raises:
         pa.ArrowInvalid: If a cell does not fit.
     """
     missing = (None,) * len(schema)
     columns = zip(*(record.value or missing for record in block), strict=True)
-    return [cells_as(cells, kind) for cells, kind in zip(columns, schema.types, strict=True)]
+    return [cast_cells(cells, kind) for cells, kind in zip(columns, schema.types, strict=True)]
 
 
-def _records(lines: _Lines, delimiter: str, path: Path) -> Iterator[Record]:
+def _parse_records(lines: _LineBuffer, delimiter: str, path: Path) -> Iterator[Record]:
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     width = 0
     while True:
@@ -138,8 +137,8 @@ def _records(lines: _Lines, delimiter: str, path: Path) -> Iterator[Record]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield lines.given_up(_reason(error))
-            if lines.exhausting:
+            yield lines.reject_line(_reason(error))
+            if lines.rereads_too_much:
                 raise DataError(
                     f"{path}: line {lines.line}: too many quotes that are never closed; "
                     "expected a table"
@@ -147,15 +146,14 @@ def _records(lines: _Lines, delimiter: str, path: Path) -> Iterator[Record]:
             continue
         width = width or len(cells)
         if not cells:
-            lines.settled(cells)
+            lines.end_record(cells)
         elif not lines.utf8:
-            yield lines.settled(None, "not UTF-8")
+            yield lines.end_record(None, "not UTF-8")
         elif len(cells) != width:
-            yield lines.settled(None, f"{len(cells)} cells; expected {width}")
+            yield lines.end_record(None, f"{len(cells)} cells; expected {width}")
         else:
-            yield lines.settled(cells)
+            yield lines.end_record(cells)
 
 
 def _reason(error: csv.Error) -> str:
-    said = str(error)
-    return next((reason for key, reason in _REASONS.items() if key in said), "not CSV")
+    return next((reason for key, reason in _REASONS.items() if key in str(error)), "not CSV")

@@ -1,8 +1,8 @@
-"""Download one URL into one file, resumed after a broken connection, published whole or not at all.
+"""HTTP download of one URL to one file: resumable, locked, digest-checked, written atomically.
 
-`fetch` makes one attempt; the next one resumes from `target.part`, see `partial_download`. The task
-`download_data` has the retries. The process that downloads `target` holds `target.lock`, which
-stays behind, empty.
+`download_file` makes one attempt; the next one resumes from `target.part`, see `partial_download`.
+The task `download_data` has the retries. The downloading process holds `target.lock`, which stays
+behind, empty.
 """
 
 import hashlib
@@ -28,27 +28,27 @@ from tasks.common.urls import redact_url
 from tasks.ingestion.partial_download import PartialFile, RemoteVersion
 
 CONNECT_TIMEOUT_S = 10.0
-READ_TIMEOUT_S = 60.0  # of silence, not of the whole transfer
+READ_TIMEOUT_S = 60.0  # between two reads, not for the whole transfer
 
-_LOGGER = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
-def fetch(
+def download_file(
     url: str, target: Path, *, sha256: str | None = None, timeout_s: float = READ_TIMEOUT_S
 ) -> Path:
-    """Make one attempt to download a file; a later attempt asks for the missing bytes only.
+    """Make one attempt to download a file; a later attempt requests the missing bytes only.
 
-    A file that is already at `target` is used without a request, unless it does not have the
-    given digest: then it is replaced. Several processes may fetch one target at once. Where a
-    server tells neither ETag nor Last-Modified, a file that changed between two attempts is known
-    by its length alone: give a digest.
+    An existing `target` is returned without a request; one with another digest than given is
+    replaced. Several processes may download one target at once. If a server sends neither ETag
+    nor Last-Modified, a change between two attempts is detected by the length alone: give a
+    digest.
 
     Args:
-        url: An http or https address; its query stays out of all messages. A host that asks for a
-            user name and password gets those of `~/.netrc`.
-        target: The file to write. It appears whole, or not at all.
+        url: An http or https URL; messages omit its query. A host that requires a login gets that
+            of `~/.netrc`.
+        target: The file to write, atomically.
         sha256: The expected digest of the file, in hexadecimal; not checked if None.
-        timeout_s: Seconds of silence after which the server is given up.
+        timeout_s: Seconds without data after which the attempt fails.
 
     Returns:
         `target`.
@@ -56,28 +56,28 @@ def fetch(
     Raises:
         ParameterError: `sha256` is not a digest, or `~/.netrc` cannot be read.
         TransientDownloadError: The transfer broke; another attempt may succeed.
-        DownloadError: The address is no http(s) URL, the server refuses it, the file has another
-            digest, or `target` cannot be written.
+        DownloadError: `url` is no http(s) URL, the server refuses it, the file has another digest,
+            or `target` cannot be written.
     """
-    digest = _checked_digest(sha256)
-    with _as_download_errors(url, target):
-        if _is_there(target, digest):
+    digest = _check_digest(sha256)
+    with _download_errors(url, target):
+        if _is_complete(target, digest):
             return target
-        address = _checked_url(url)
+        address = _check_url(url)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _sole_writer(target):
-            if not _is_there(target, digest):
-                _download(address, target, digest, timeout_s)
+        with _locked_target(target):
+            if not _is_complete(target, digest):
+                _download_part(address, target, digest, timeout_s)
     return target
 
 
-def _checked_digest(sha256: str | None) -> str | None:
+def _check_digest(sha256: str | None) -> str | None:
     if sha256 is None or re.fullmatch("[0-9a-fA-F]{64}", sha256):
         return sha256 and sha256.lower()
     raise ParameterError(f"sha256={sha256!r}: expected 64 hexadecimal digits")
 
 
-def _checked_url(url: str) -> httpx.URL:
+def _check_url(url: str) -> httpx.URL:
     address = httpx.URL(url)
     if address.scheme not in ("http", "https") or not address.host:
         raise DownloadError(f"{redact_url(url)}: expected an http:// or https:// address")
@@ -88,19 +88,19 @@ def _checked_url(url: str) -> httpx.URL:
     return address
 
 
-def _is_there(target: Path, digest: str | None) -> bool:
+def _is_complete(target: Path, digest: str | None) -> bool:
     if digest is None or not target.is_file():
         return target.is_file()
     return sha256_of(target) == digest
 
 
 @contextmanager
-def _sole_writer(target: Path) -> Iterator[None]:
+def _locked_target(target: Path) -> Iterator[None]:
     lock = FileLock(target.with_name(target.name + ".lock"))
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        _LOGGER.info("%s: waiting for the process that downloads it", target)
+        logger.info("%s: waiting for the process that downloads it", target)
         lock.acquire()
     try:
         yield
@@ -109,12 +109,11 @@ def _sole_writer(target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _as_download_errors(url: str, target: Path) -> Iterator[None]:
-    """Turn the errors of httpx and of the file system into lines for the user."""
+def _download_errors(url: str, target: Path) -> Iterator[None]:
     try:
         yield
     except (httpx.InvalidURL, UnicodeError):
-        # Their texts quote the part that could not be read, which may belong to a password.
+        # Their texts quote the invalid part, which may belong to a password.
         raise DownloadError(f"{redact_url(url)}: expected a valid http(s) address") from None
     except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TooManyRedirects) as error:
         raise DownloadError(f"{redact_url(url)}: {error}, expected a plain http(s) file") from error
@@ -131,38 +130,38 @@ def _as_download_errors(url: str, target: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _hidden_request_lines() -> Iterator[None]:
-    """Drop the lines that httpx logs of this thread's requests: they hold the whole URL.
+def _muted_request_log() -> Iterator[None]:
+    """Filter out httpx's log lines of this thread's requests, which have the whole URL.
 
     https://github.com/encode/httpx/blob/0.28.1/httpx/_client.py#L1025
     """
     thread = threading.get_ident()
-    logger = logging.getLogger("httpx")
+    httpx_log = logging.getLogger("httpx")
 
     def other_thread(record: logging.LogRecord) -> bool:
         return record.thread != thread
 
-    logger.addFilter(other_thread)
+    httpx_log.addFilter(other_thread)
     try:
         yield
     finally:
-        logger.removeFilter(other_thread)
+        httpx_log.removeFilter(other_thread)
 
 
-def _download(address: httpx.URL, target: Path, digest: str | None, timeout_s: float) -> None:
+def _download_part(address: httpx.URL, target: Path, digest: str | None, timeout_s: float) -> None:
     part = PartialFile(target.with_name(f"{target.name}.part"))
     client = httpx.Client(
-        auth=_netrc(),
+        auth=_netrc_auth(),
         follow_redirects=True,
         timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
-        # A packed body has another length, and its bytes other places, than the file.
+        # A compressed body has other lengths and offsets than the file.
         headers={"Accept-Encoding": "identity"},
     )
-    with _hidden_request_lines(), client:
+    with _muted_request_log(), client:
         continued = _transfer(client, address, part)
     if digest is not None and (found := sha256_of(part.path)) != digest:
         part.discard()
-        # Bytes of two attempts may be at odds; those of one are what the server has.
+        # Bytes of two attempts may not belong together; those of one are the server's file.
         raise (TransientDownloadError if continued else DownloadError)(
             f"{redact_url(str(address))}: sha256 {found}, expected {digest}"
         )
@@ -170,12 +169,12 @@ def _download(address: httpx.URL, target: Path, digest: str | None, timeout_s: f
     part.discard()
 
 
-def _netrc() -> httpx.NetRCAuth | None:
-    """Return the logins of `~/.netrc`; httpx sends none of them to where a host redirects."""
+def _netrc_auth() -> httpx.NetRCAuth | None:
+    """Return the logins of `~/.netrc`; httpx sends none of them to another host on a redirect."""
     named = get_settings().netrc
     path = named or Path("~/.netrc").expanduser()
     try:
-        # Of a file that is not named, Python checks that nobody else may read it.
+        # Without a path, Python also checks that nobody else may read the file.
         return httpx.NetRCAuth(str(named) if named else None)
     except FileNotFoundError:
         return None
@@ -189,13 +188,13 @@ def _netrc() -> httpx.NetRCAuth | None:
 
 
 def _transfer(client: httpx.Client, address: httpx.URL, part: PartialFile) -> bool:
-    """Complete the part; return whether an earlier attempt had begun it."""
+    """Complete the part; return whether it resumed an earlier attempt."""
     source = hashlib.sha256(str(address).encode()).hexdigest()
-    if begun := part.version(source):
-        headers = {"Range": f"bytes={part.size}-", **begun.condition()}
+    if begun := part.begun_version(source):
+        headers = {"Range": f"bytes={part.size}-", **begun.if_range_header()}
         with client.stream("GET", address, headers=headers) as response:
-            if version := begun.continued_by(response, part.size):
-                _require(response, 206)
+            if version := begun.resumed_by(response, part.size):
+                _check_status(response, 206)
                 _receive(response, part, version)
                 return True
             if response.status_code not in (206, 416):
@@ -207,16 +206,16 @@ def _transfer(client: httpx.Client, address: httpx.URL, part: PartialFile) -> bo
 
 
 def _start_over(response: httpx.Response, part: PartialFile, source: str) -> None:
-    _require(response, 200)
-    _receive(response, part, part.begin(RemoteVersion.of(response, source)))
+    _check_status(response, 200)
+    _receive(response, part, part.restart(RemoteVersion.from_response(response, source)))
 
 
-def _require(response: httpx.Response, status: int) -> None:
+def _check_status(response: httpx.Response, status: int) -> None:
     found = response.status_code
     encoding = response.headers.get("Content-Encoding", "identity")
     if found == status and encoding == "identity":
         return
-    url = _asked_url(response)
+    url = _requested_url(response)
     if found == status:
         raise DownloadError(f"{url}: content encoding {encoding!r}, expected the plain file")
     if found not in (408, 429) and found < 500:
@@ -253,13 +252,13 @@ def _receive(response: httpx.Response, part: PartialFile, version: RemoteVersion
             bar.update(file.write(chunk))
         file.flush()
         os.fsync(file.fileno())
-    # httpx compares the body with Content-Length only; a server may send less than it was asked.
+    # httpx compares the body with Content-Length only; a server may send less than requested.
     if version.size is not None and part.size != version.size:
         raise TransientDownloadError(
-            f"{_asked_url(response)}: {part.size} bytes, expected {version.size}"
+            f"{_requested_url(response)}: {part.size} bytes, expected {version.size}"
         )
 
 
-def _asked_url(response: httpx.Response) -> str:
-    """Return the address the user gave, not the one the server redirected to."""
+def _requested_url(response: httpx.Response) -> str:
+    """Return the redacted URL of the user, not the redirected one."""
     return redact_url(str([*response.history, response][0].request.url))

@@ -1,4 +1,4 @@
-"""The rows of JSONL files, each with its place; malformed ones with their bytes."""
+"""JSONL reader: rows with line numbers, malformed rows with their bytes, inferred columns."""
 
 import json
 import logging
@@ -11,58 +11,58 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.common.errors import DataError
-from tasks.ingestion.column_types import ValueTypes, values_as
+from tasks.ingestion.column_types import JsonTypeInference, cast_values
 from tasks.ingestion.formats import Record, without_break
 
 logger = logging.getLogger(__name__)
 
-MOST_COLUMNS = 10_000
+MAX_COLUMNS = 10_000
 
-# A fixed depth, so that what is rejected does not hang on the depth of the caller's stack.
-_DEEPEST = 200
+# Fixed, so that a rejection does not depend on the depth of the caller's stack.
+_MAX_DEPTH = 200
 
-# Of a column that should have held nothing but texts; in the schema, where the survey keeps it.
+# Schema metadata of a text column with other values too; the survey stores the schema.
 _MARK = {b"millstream": b"not only texts"}
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-class _RefusedError(ValueError):
-    """A line that is no row; its message is the reason."""
+class _RowError(ValueError):
+    """A malformed line; the message is the reason for rejection."""
 
 
-def read(lines: Iterator[bytes]) -> Iterator[Record]:
-    """Yield the rows, malformed ones included; blank lines are no rows."""
+def read_jsonl_rows(lines: Iterator[bytes]) -> Iterator[Record]:
+    """Yield the rows, malformed ones included; blank lines are skipped."""
     for number, line in enumerate(lines, start=1):
         if not line.strip(b" \t\r\n"):
             continue
         try:
-            yield Record(number, len(line), _object_in(line))
-        except _RefusedError as refused:
+            yield Record(number, len(line), _parse_object(line))
+        except _RowError as refused:
             yield Record(number, len(line), None, without_break(line), str(refused))
 
 
-def schema_of(
+def infer_schema(
     records: Iterable[Record], path: Path, texts: Collection[str]
 ) -> tuple[pa.Schema, int]:
-    """Return the schema that fits every value, and the number of rows.
+    """Return the schema that fits all values, and the number of rows.
 
-    The columns stand as they first appear. Those of `texts` that have other values beside texts
-    are marked, see `without_marks`.
+    Columns are in the order of first appearance. Those of `texts` with other values too are
+    marked in their metadata; see `remove_marks`.
 
     Raises:
-        DataError: If there are more than `MOST_COLUMNS` different keys.
+        DataError: If there are more than `MAX_COLUMNS` different keys.
     """
-    columns: dict[str, ValueTypes] = {}
+    columns: dict[str, JsonTypeInference] = {}
     rows = 0
     for record in records:
         rows += 1
         for key, value in (record.value or {}).items():
             if key not in columns:
-                columns[key] = ValueTypes()
+                columns[key] = JsonTypeInference()
             columns[key].add(value)
-        if len(columns) > MOST_COLUMNS:
-            raise DataError(f"{path}: more than {MOST_COLUMNS} different keys; expected columns")
+        if len(columns) > MAX_COLUMNS:
+            raise DataError(f"{path}: more than {MAX_COLUMNS} different keys; expected columns")
     kinds = {name: types.type for name, types in columns.items()}
     if mixed := sum(kind is None for kind in kinds.values()):
         logger.info("%s: %d columns without a common type travel as text", path, mixed)
@@ -73,14 +73,14 @@ def schema_of(
     return pa.schema(fields), rows
 
 
-def without_marks(schema: pa.Schema) -> pa.Schema:
-    """Return a schema without the marks of `schema_of`."""
+def remove_marks(schema: pa.Schema) -> pa.Schema:
+    """Return a schema without the marks of `infer_schema`."""
     fields = [field.remove_metadata() if _is_marked(field) else field for field in schema]
     return pa.schema(fields, metadata=schema.metadata)
 
 
-def with_texts_checked(records: Iterable[Record], schema: pa.Schema) -> Iterator[Record]:
-    """Reject the rows that have another value than a string or null in a marked column."""
+def reject_non_text(records: Iterable[Record], schema: pa.Schema) -> Iterator[Record]:
+    """Yield the records; those with neither string nor null in a marked column are rejected."""
     texts = [field.name for field in schema if _is_marked(field)]
     for record in records:
         values = (record.value.get(name) for name in texts) if record.value else ()
@@ -92,46 +92,46 @@ def with_texts_checked(records: Iterable[Record], schema: pa.Schema) -> Iterator
             yield record._replace(reason=f"not text but {kind}")
 
 
-def arrays_of(block: Sequence[Record], schema: pa.Schema) -> list[pa.Array]:
-    """Return the columns of some rows in the types of `schema`, nulls in malformed rows.
+def to_arrow_columns(block: Sequence[Record], schema: pa.Schema) -> list[pa.Array]:
+    """Return the columns of some rows in the types of `schema`, with nulls for malformed rows.
 
     Raises:
         pa.ArrowException: If a value does not fit.
         OverflowError: If a number does not.
-        KeyError: If there is another key than those of `schema`.
+        KeyError: If a row has a key that is not in `schema`.
     """
     objects = [record.value or {} for record in block]
     if not set().union(*objects) <= set(schema.names):
         raise KeyError("a key that the schema lacks")
-    return [values_as([row.get(field.name) for row in objects], field.type) for field in schema]
+    return [cast_values([row.get(field.name) for row in objects], field.type) for field in schema]
 
 
 def _is_marked(field: pa.Field) -> bool:
     return field.metadata is not None and _MARK.items() <= field.metadata.items()
 
 
-def _object_in(line: bytes) -> dict[str, Any]:
+def _parse_object(line: bytes) -> dict[str, Any]:
     try:
         text = line.decode()
         value = _DECODER.decode(text)
     except UnicodeDecodeError:
-        raise _RefusedError("not UTF-8") from None
+        raise _RowError("not UTF-8") from None
     except json.JSONDecodeError:
-        raise _RefusedError("not JSON") from None
+        raise _RowError("not JSON") from None
     except RecursionError:
-        raise _RefusedError("nested too deeply") from None
+        raise _RowError("nested too deeply") from None
     if not isinstance(value, dict):
-        raise _RefusedError("not an object")
-    if text.count("[") + text.count("{") > _DEEPEST and _is_deep(value):
-        raise _RefusedError("nested too deeply")
+        raise _RowError("not an object")
+    if text.count("[") + text.count("{") > _MAX_DEPTH and _is_deep(value):
+        raise _RowError("nested too deeply")
     if _SURROGATE.search(text) and not _is_unicode(value):
-        raise _RefusedError("a lone surrogate")
+        raise _RowError("a lone surrogate")
     return value
 
 
 def _is_deep(value: Any) -> bool:
     level = [value]
-    for _ in range(_DEEPEST):
+    for _ in range(_MAX_DEPTH):
         level = [
             inner
             for outer in level
@@ -151,36 +151,36 @@ def _is_unicode(value: Any) -> bool:
     return True
 
 
-def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     # One of the values would be lost.
     result = dict(pairs)
     if len(result) < len(pairs):
-        raise _RefusedError("a key twice in one object")
+        raise _RowError("a key twice in one object")
     return result
 
 
-def _integer(digits: str) -> int:
+def _parse_integer(digits: str) -> int:
     try:
         return int(digits)
     except ValueError:
         # Python refuses to convert more than 4,300 digits.
-        raise _RefusedError("a number that is too large") from None
+        raise _RowError("a number that is too large") from None
 
 
-def _float(digits: str) -> float:
+def _parse_float(digits: str) -> float:
     number = float(digits)
     if isinf(number):
-        raise _RefusedError("a number that is too large")
+        raise _RowError("a number that is too large")
     return number
 
 
-def _constant(_name: str) -> None:
-    raise _RefusedError("not JSON")  # NaN, Infinity or -Infinity
+def _reject_constant(_name: str) -> None:
+    raise _RowError("not JSON")  # NaN, Infinity or -Infinity
 
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_object_of,
-    parse_int=_integer,
-    parse_float=_float,
-    parse_constant=_constant,
+    object_pairs_hook=_unique_keys,
+    parse_int=_parse_integer,
+    parse_float=_parse_float,
+    parse_constant=_reject_constant,
 )

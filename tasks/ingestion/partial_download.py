@@ -1,4 +1,4 @@
-"""The start of a download, kept when an attempt breaks so that the next one can go on with it.
+"""Resumable downloads: the bytes received so far, and a note of the remote file's version.
 
 target.part        the bytes received so far
 target.part.json   which version of the file on the server they are the start of
@@ -21,9 +21,9 @@ class RemoteVersion:
 
     Attributes:
         source: A digest of the URL, which itself may hold a token.
-        etag: Its ETag, if the server told one.
-        modified: Its Last-Modified, if the server told one.
-        size: Its length in bytes, as far as it is known.
+        etag: Its ETag, if any.
+        modified: Its Last-Modified, if any.
+        size: Its length in bytes, if known.
     """
 
     source: str
@@ -32,22 +32,22 @@ class RemoteVersion:
     size: int | None
 
     @classmethod
-    def of(cls, response: httpx.Response, source: str) -> "RemoteVersion":
-        """Return the version that a 200 answer from `source` begins."""
+    def from_response(cls, response: httpx.Response, source: str) -> "RemoteVersion":
+        """Return the version in the headers of a response with status 200."""
         get = response.headers.get
         size = get("Content-Length")
         return cls(source, get("ETag"), get("Last-Modified"), int(size) if size else None)
 
-    def condition(self) -> dict[str, str]:
-        """Return the header that makes a server send a changed file from its start."""
+    def if_range_header(self) -> dict[str, str]:
+        """Return the If-Range header, with which a server sends a changed file from its start."""
         strong = None if (self.etag or "").startswith("W/") else self.etag
         validator = strong or self.modified
         return {"If-Range": validator} if validator else {}
 
-    def continued_by(self, response: httpx.Response, offset: int) -> "RemoteVersion | None":
-        """Return the version if a 206 answer goes on with it at `offset`, else None.
+    def resumed_by(self, response: httpx.Response, offset: int) -> "RemoteVersion | None":
+        """Return the version if a 206 response continues it at `offset`, else None.
 
-        If-Range alone does not settle it: some servers ignore that header.
+        If-Range alone does not suffice: some servers ignore it.
         """
         found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if response.status_code != 206 or not found or int(found[1]) != offset:
@@ -60,11 +60,7 @@ class RemoteVersion:
 
 @dataclass(frozen=True)
 class PartialFile:
-    """The bytes received so far, beside a note of the version they belong to.
-
-    Attributes:
-        path: Where the bytes are.
-    """
+    """The bytes received so far, in `path`, and a note of the version they belong to."""
 
     path: Path
 
@@ -76,16 +72,16 @@ class PartialFile:
     def size(self) -> int:
         return self.path.stat().st_size
 
-    def version(self, source: str) -> RemoteVersion | None:
-        """Return the version that was begun from `source`, or None if nothing can be continued."""
+    def begun_version(self, source: str) -> RemoteVersion | None:
+        """Return the version begun from `source`, or None if there is nothing to resume."""
         with suppress(OSError, ValueError, TypeError):
             version = RemoteVersion(**json.loads(self.note.read_text()))
             if version.source == source and self.size > 0:
                 return version
         return None
 
-    def begin(self, version: RemoteVersion) -> RemoteVersion:
-        """Start over with no bytes of `version`."""
+    def restart(self, version: RemoteVersion) -> RemoteVersion:
+        """Start over, with no bytes and a note of `version`."""
         self.discard()
         self.note.write_text(json.dumps(asdict(version)))
         self.path.touch()

@@ -15,7 +15,7 @@ from tasks.common.arrow import python_values
 from tasks.common.errors import DataError
 from tasks.common.files import sha256_of
 from tasks.ingestion import csv_reader, jsonl_reader, parquet_reader
-from tasks.ingestion.compression import lines_of, opened
+from tasks.ingestion.compression import open_compressed, read_lines
 from tasks.ingestion.formats import (
     BLOCK_ROWS,
     EXPECTED,
@@ -146,12 +146,12 @@ def read_columns(path: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -
     if form.kind == "parquet":
         yield from _parquet_rows(path, form, chosen)
         return
-    with opened(path, form.compression) as stream:
-        lines, keys = lines_of(stream, path), list[Any](chosen)
+    with open_compressed(path, form.compression) as stream:
+        lines, keys = read_lines(stream, path), list[Any](chosen)
         if form.kind == "jsonl":
-            records = jsonl_reader.read(lines)
+            records = jsonl_reader.read_jsonl_rows(lines)
         else:
-            _, records = csv_reader.read(lines, _DELIMITERS[form.kind], path)
+            _, records = csv_reader.read_csv_rows(lines, _DELIMITERS[form.kind], path)
             keys = [names.index(name) for name in chosen]
         for number, record in enumerate(records, start=1):
             yield Row(number, record.line, _values(record, keys), record.reason)
@@ -159,19 +159,19 @@ def read_columns(path: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -
 
 def _column_names(path: Path, form: Format) -> list[str]:
     if form.kind == "parquet":
-        return list(parquet_reader.schema_of(path, form.compression)[0].names)
-    with opened(path, form.compression) as stream:
-        lines = lines_of(stream, path)
+        return list(parquet_reader.read_schema(path, form.compression)[0].names)
+    with open_compressed(path, form.compression) as stream:
+        lines = read_lines(stream, path)
         if form.kind != "jsonl":
-            return csv_reader.read(lines, _DELIMITERS[form.kind], path)[0]
-        records = jsonl_reader.read(lines)
+            return csv_reader.read_csv_rows(lines, _DELIMITERS[form.kind], path)[0]
+        records = jsonl_reader.read_jsonl_rows(lines)
         return list(dict.fromkeys(key for record in records for key in record.value or ()))
 
 
 def _parquet_rows(path: Path, form: Format, names: Sequence[str]) -> Iterator[Row]:
-    schema, _ = parquet_reader.schema_of(path, form.compression)
+    schema, _ = parquet_reader.read_schema(path, form.compression)
     number = 0
-    for batch in parquet_reader.read(path, form.compression, schema, BLOCK_ROWS):
+    for batch in parquet_reader.read_parquet_batches(path, form.compression, schema, BLOCK_ROWS):
         columns = (python_values(batch.column(name)) for name in names)
         for values in zip(*columns, strict=True):
             number += 1
@@ -195,13 +195,13 @@ def _format(path: Path) -> Format:
 
 def _schema_of(path: Path, form: Format, texts: Collection[str]) -> tuple[pa.Schema, int]:
     if form.kind == "parquet":
-        return parquet_reader.schema_of(path, form.compression)
-    with opened(path, form.compression) as stream:
-        lines = lines_of(stream, path)
+        return parquet_reader.read_schema(path, form.compression)
+    with open_compressed(path, form.compression) as stream:
+        lines = read_lines(stream, path)
         if form.kind == "jsonl":
-            return jsonl_reader.schema_of(jsonl_reader.read(lines), path, texts)
-        names, records = csv_reader.read(lines, _DELIMITERS[form.kind], path)
-        return csv_reader.schema_of(names, records, texts)
+            return jsonl_reader.infer_schema(jsonl_reader.read_jsonl_rows(lines), path, texts)
+        names, records = csv_reader.read_csv_rows(lines, _DELIMITERS[form.kind], path)
+        return csv_reader.infer_schema(names, records, texts)
 
 
 def _blocks(
@@ -210,10 +210,10 @@ def _blocks(
     """Yield the columns of a few rows at a time, and these rows' places."""
     form = _format(path)
     if form.kind == "parquet":
-        for batch in parquet_reader.read(path, form.compression, schema, rows):
+        for batch in parquet_reader.read_parquet_batches(path, form.compression, schema, rows):
             yield batch.columns, [Record(None, 0, None)] * batch.num_rows
         return
-    with opened(path, form.compression) as stream:
+    with open_compressed(path, form.compression) as stream:
         records, arrays_of = _records(stream, path, form, schema)
         for block in in_blocks(records, rows):
             try:
@@ -228,13 +228,13 @@ def _blocks(
 def _records(
     stream: BinaryIO, path: Path, form: Format, schema: pa.Schema
 ) -> tuple[Iterator[Record], _ArraysOf]:
-    lines = lines_of(stream, path)
+    lines = read_lines(stream, path)
     if form.kind == "jsonl":
-        records = jsonl_reader.read(lines)
-        return jsonl_reader.with_texts_checked(records, schema), jsonl_reader.arrays_of
-    names, records = csv_reader.read(lines, _DELIMITERS[form.kind], path)
+        records = jsonl_reader.read_jsonl_rows(lines)
+        return jsonl_reader.reject_non_text(records, schema), jsonl_reader.to_arrow_columns
+    names, records = csv_reader.read_csv_rows(lines, _DELIMITERS[form.kind], path)
     _check_fits(path, names == schema.names)
-    return records, csv_reader.arrays_of
+    return records, csv_reader.to_arrow_columns
 
 
 def _places(records: Sequence[Record], first: int) -> list[pa.Array]:
@@ -249,7 +249,7 @@ def _places(records: Sequence[Record], first: int) -> list[pa.Array]:
 
 
 def _block_schema(survey: Survey) -> pa.Schema:
-    schema = jsonl_reader.without_marks(survey.arrow_schema)
+    schema = jsonl_reader.remove_marks(survey.arrow_schema)
     return pa.schema([*schema, *PLACE], metadata=schema.metadata)
 
 

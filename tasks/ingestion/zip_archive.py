@@ -1,4 +1,4 @@
-"""Zip archives from strangers: unpacked whole and inside their folder, or refused by name."""
+"""Safe extraction of untrusted zip archives: limits, no path traversal or links, atomic."""
 
 import re
 import shutil
@@ -20,11 +20,11 @@ MAX_BYTES = 4 << 30  # unpacked
 MAX_ENTRIES = 200_000  # the IMDB reviews, one file each, are 100,000
 
 _CHUNK_BYTES = 1 << 16
-# zipfile bounds what it unpacks at a time for these two alone; of bzip2, the 4 KiB that it reads
-# at least can become 5 GB in memory before anything can be counted.
+# Only for these does zipfile bound the bytes it unpacks at a time; with bzip2, the 4 KiB that it
+# reads at least can become 5 GB in memory before they are counted.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_TWICE = "is there twice, expected each path once"
-# zipfile lets more through than BadZipFile when bytes are damaged.
+_DUPLICATE = "is there twice, expected each path once"
+# For damaged bytes zipfile raises more than BadZipFile.
 _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -37,42 +37,42 @@ _DAMAGE = (
 )
 
 
-def unpack(
+def unpack_archive(
     archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_entries: int = MAX_ENTRIES
 ) -> Path:
-    """Unpack a zip into a folder that appears whole or not at all.
+    """Unpack a zip into a folder, atomically.
 
-    A folder that is already there is used as it is, whatever it holds: name it after the digest
-    of the archive. Several processes may unpack into one folder at once. Permissions of the
-    entries are not taken over.
+    An existing folder is returned as it is, whatever it holds: name it after the archive's
+    digest. Several processes may unpack into one folder at once. Permissions of entries are
+    ignored.
 
     Args:
-        archive: The zip file; stored and deflated entries are read.
-        folder: The folder to make; `<folder>.lock` is left beside it, empty.
-        max_bytes: The most bytes that all entries may unpack to; what is really written
-            counts, not what the archive claims.
-        max_entries: The most files and folders in the archive.
+        archive: The zip file, with stored or deflated entries.
+        folder: The folder to create; `<folder>.lock` is left beside it, empty.
+        max_bytes: Limit of the unpacked bytes of all entries; written bytes are counted, too, not
+            only those that the archive declares.
+        max_entries: Limit of the number of files and folders.
 
     Returns:
         `folder`.
 
     Raises:
-        DataError: The archive is damaged, holds more than the limits allow, or holds an entry
-            that leaves the folder, is a link or a device, is encrypted or is there twice; or
-            the folder cannot be written.
+        DataError: The archive is damaged, exceeds a limit, or has an entry that leaves the
+            folder, is a link or a device, is encrypted or occurs twice; or the folder cannot be
+            written.
     """
-    with _as_data_errors(archive, folder):
+    with _archive_errors(archive, folder):
         if folder.is_dir():
             return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(folder.name + ".lock")):
             if not folder.is_dir():
-                _unpack_aside(archive, folder, max_bytes, max_entries)
+                _unpack_to_temporary(archive, folder, max_bytes, max_entries)
     return folder
 
 
 @contextmanager
-def _as_data_errors(archive: Path, folder: Path) -> Iterator[None]:
+def _archive_errors(archive: Path, folder: Path) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
@@ -82,22 +82,22 @@ def _as_data_errors(archive: Path, folder: Path) -> Iterator[None]:
         raise DataError(f"{archive}: cannot be unpacked into {folder} ({reason})") from error
 
 
-def _unpack_aside(archive: Path, folder: Path, max_bytes: int, max_entries: int) -> None:
-    # The lock makes one fixed name safe, so what a killed process left is found and removed.
+def _unpack_to_temporary(archive: Path, folder: Path, max_bytes: int, max_entries: int) -> None:
+    # The lock allows a fixed name, so that the rest of a killed process is found and removed.
     aside = folder.with_name(f".{folder.name}.unpacking")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     try:
-        with zipfile.ZipFile(archive) as opened:
-            entries = _checked_entries(archive, opened.infolist(), max_bytes, max_entries)
-            _write(archive, opened, entries, aside, max_bytes)
+        with zipfile.ZipFile(archive) as source_zip:
+            entries = _check_entries(archive, source_zip.infolist(), max_bytes, max_entries)
+            _extract_entries(archive, source_zip, entries, aside, max_bytes)
         aside.rename(folder)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
 
 
-def _checked_entries(
+def _check_entries(
     archive: Path, entries: list[zipfile.ZipInfo], max_bytes: int, max_entries: int
 ) -> dict[PurePosixPath, zipfile.ZipInfo]:
     if len(entries) > max_entries:
@@ -108,15 +108,15 @@ def _checked_entries(
     paths = [(PurePosixPath(entry.orig_filename), entry) for entry in entries]
     counts = Counter(path for path, _ in paths)
     for path, entry in paths:
-        fault = _fault(entry) or (_TWICE if counts[path] > 1 else None)
+        fault = _entry_fault(entry) or (_DUPLICATE if counts[path] > 1 else None)
         if fault:
             raise DataError(f"{archive}: entry {entry.orig_filename!r} {fault}")
     return dict(paths)
 
 
-def _fault(entry: zipfile.ZipInfo) -> str | None:
-    """Return what is wrong with an entry and what was expected, or None."""
-    # `filename` is already cut at a NUL, so the name as it was written is looked at.
+def _entry_fault(entry: zipfile.ZipInfo) -> str | None:
+    """Return why an entry is refused and what was expected, or None."""
+    # `filename` is cut at a NUL.
     name = entry.orig_filename
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if name.startswith("/") or re.match("[A-Za-z]:", name):
@@ -134,9 +134,9 @@ def _fault(entry: zipfile.ZipInfo) -> str | None:
     return None
 
 
-def _write(
+def _extract_entries(
     archive: Path,
-    opened: zipfile.ZipFile,
+    source_zip: zipfile.ZipFile,
     entries: dict[PurePosixPath, zipfile.ZipInfo],
     root: Path,
     max_bytes: int,
@@ -151,7 +151,7 @@ def _write(
                 target.mkdir(parents=True, exist_ok=True)
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
-            with opened.open(entry) as source, target.open("xb") as file:
+            with source_zip.open(entry) as source, target.open("xb") as file:
                 while chunk := source.read(_CHUNK_BYTES):
                     written += len(chunk)
                     if written > max_bytes:

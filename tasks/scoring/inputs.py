@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from tasks.common.errors import DataError, ParameterError
 from tasks.common.settings import get_settings
 from tasks.common.urls import is_url, redact_url, url_path
-from tasks.ingestion.download import fetch
+from tasks.ingestion.download import download_file
 from tasks.ingestion.formats import EXPECTED, format_of, stem_of
 from tasks.scoring.types import InputFile
 
@@ -77,7 +77,7 @@ def download(file: InputFile) -> None:
         DownloadError: If the transfer failed.
     """
     if file.url is not None:
-        fetch(file.url.get_secret_value(), file.path)
+        download_file(file.url.get_secret_value(), file.path)
 
 
 @contextmanager

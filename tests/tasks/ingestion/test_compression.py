@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tasks.common.errors import DataError
 from tasks.common.settings import get_settings
 from tasks.ingestion import compression
-from tasks.ingestion.compression import lines_of, opened, opened_for_seeking
+from tasks.ingestion.compression import open_compressed, open_seekable, read_lines
 from tasks.ingestion.formats import Compression
 
 SECRET = b"the-text-of-a-row"
@@ -42,10 +42,10 @@ def packed(tmp_path: Path, compression: Compression, *parts: bytes) -> Path:
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_content_comes_back_whole_and_by_lines(tmp_path: Path, compression: Compression) -> None:
     path = packed(tmp_path, compression, CONTENT)
-    with opened(path, compression) as stream:
+    with open_compressed(path, compression) as stream:
         assert stream.read() == CONTENT
-    with opened(path, compression) as stream:
-        assert list(lines_of(stream, path)) == CONTENT.splitlines(keepends=True)
+    with open_compressed(path, compression) as stream:
+        assert list(read_lines(stream, path)) == CONTENT.splitlines(keepends=True)
 
 
 @pytest.mark.parametrize("compression", COMPRESSED)
@@ -53,7 +53,7 @@ def test_members_one_after_another_are_read_as_one(
     tmp_path: Path, compression: Compression
 ) -> None:
     path = packed(tmp_path, compression, CONTENT, b"", b"next\n")
-    with opened(path, compression) as stream:
+    with open_compressed(path, compression) as stream:
         assert stream.read() == CONTENT + b"next\n"
 
 
@@ -64,7 +64,10 @@ def test_truncated_stream_is_an_error_that_names_the_file(
 ) -> None:
     path = packed(tmp_path, compression, CONTENT)
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(DataError, match=str(path)) as error, opened(path, compression) as stream:
+    with (
+        pytest.raises(DataError, match=str(path)) as error,
+        open_compressed(path, compression) as stream,
+    ):
         stream.read()
     assert SECRET.decode() not in str(error.value)
     assert "\n" not in str(error.value)
@@ -76,7 +79,7 @@ def test_second_member_that_is_truncated_is_an_error(
 ) -> None:
     path = packed(tmp_path, compression, b"first\n", CONTENT)
     path.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(DataError, match=str(path)), opened(path, compression) as stream:
+    with pytest.raises(DataError, match=str(path)), open_compressed(path, compression) as stream:
         stream.read()
 
 
@@ -87,7 +90,7 @@ def test_other_content_is_an_error(
 ) -> None:
     path = tmp_path / "file"
     path.write_bytes(damaged)
-    with pytest.raises(DataError, match=str(path)), opened(path, compression) as stream:
+    with pytest.raises(DataError, match=str(path)), open_compressed(path, compression) as stream:
         stream.read()
 
 
@@ -98,7 +101,7 @@ def test_damage_that_a_checksum_tells_is_an_error(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 200] = bytes(200)
     path.write_bytes(data)
-    with pytest.raises(DataError, match=str(path)), opened(path, "gzip") as stream:
+    with pytest.raises(DataError, match=str(path)), open_compressed(path, "gzip") as stream:
         stream.read()
 
 
@@ -106,21 +109,21 @@ def test_damage_that_a_checksum_tells_is_an_error(tmp_path: Path) -> None:
 def test_missing_file_stays_an_error_of_the_system(
     tmp_path: Path, compression: Compression
 ) -> None:
-    with pytest.raises(FileNotFoundError), opened(tmp_path / "none", compression):
+    with pytest.raises(FileNotFoundError), open_compressed(tmp_path / "none", compression):
         pass
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_other_errors_of_the_body_pass_through(tmp_path: Path, compression: Compression) -> None:
     path = packed(tmp_path, compression, CONTENT)
-    with pytest.raises(PermissionError), opened(path, compression):
+    with pytest.raises(PermissionError), open_compressed(path, compression):
         raise PermissionError(13, "no")
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
 def test_any_place_can_be_read(tmp_path: Path, home: Path, compression: Compression) -> None:
     path = packed(tmp_path, compression, CONTENT)
-    with opened_for_seeking(path, compression) as file:
+    with open_seekable(path, compression) as file:
         assert file.seek(0, os.SEEK_END) == len(CONTENT)
         file.seek(1_000)
         assert file.read(50) == CONTENT[1_000:1_050]
@@ -133,7 +136,7 @@ def test_decompressed_bytes_lie_under_home_and_leave_nothing(
     content = os.urandom(2**22)
     path = packed(tmp_path, compression, content)
     home.mkdir()
-    with opened_for_seeking(path, compression) as file:
+    with open_seekable(path, compression) as file:
         target = Path(f"/proc/self/fd/{file.fileno()}").readlink()
         assert target.is_relative_to(get_settings().root)
         assert list(home.iterdir()) == []
@@ -149,7 +152,7 @@ def test_truncated_file_cannot_be_opened_for_seeking(
     path.write_bytes(path.read_bytes()[:-5])
     with (
         pytest.raises(DataError, match=str(path)),
-        opened_for_seeking(path, compression),
+        open_seekable(path, compression),
     ):
         pass
     assert list(home.iterdir()) == []
@@ -158,23 +161,23 @@ def test_truncated_file_cannot_be_opened_for_seeking(
 def test_byte_order_mark_is_dropped_at_the_start_alone() -> None:
     mark = "\ufeff".encode()
     stream = io.BytesIO(mark + b"a\n" + mark + b"b\n" + mark)
-    assert list(lines_of(stream, Path("x"))) == [b"a\n", mark + b"b\n", mark]
+    assert list(read_lines(stream, Path("x"))) == [b"a\n", mark + b"b\n", mark]
 
 
 @given(st.lists(st.sampled_from([b"a", b"\r", b"\n", b"\r\n", "\u2028".encode(), b"\x0b"])))
 def test_lines_end_at_line_feeds_alone(parts: list[bytes]) -> None:
     content = b"".join(parts)
-    lines = list(lines_of(io.BytesIO(content), Path("x")))
+    lines = list(read_lines(io.BytesIO(content), Path("x")))
     assert b"".join(lines) == content
     assert all(line.endswith(b"\n") for line in lines[:-1])
     assert all(line.count(b"\n") <= 1 for line in lines)
 
 
 def test_line_that_would_fill_the_memory_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compression, "LONGEST_LINE", 10)
-    assert list(lines_of(io.BytesIO(b"a\n" + b"b" * 9 + b"\n"), Path("x"))) == [
+    monkeypatch.setattr(compression, "MAX_LINE_BYTES", 10)
+    assert list(read_lines(io.BytesIO(b"a\n" + b"b" * 9 + b"\n"), Path("x"))) == [
         b"a\n",
         b"b" * 9 + b"\n",
     ]
     with pytest.raises(DataError, match="x: line 2 is longer than 10 bytes"):
-        list(lines_of(io.BytesIO(b"a\n" + b"b" * 10 + b"\n"), Path("x")))
+        list(read_lines(io.BytesIO(b"a\n" + b"b" * 10 + b"\n"), Path("x")))

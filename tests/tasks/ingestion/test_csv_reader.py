@@ -283,8 +283,8 @@ def test_unclosed_quote_in_a_large_file_loses_its_line_alone(tmp_path: Path) -> 
 def test_file_of_unclosed_quotes_is_refused_in_bounded_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(csv_reader, "LONGEST_RECORD", 2**16)
-    monkeypatch.setattr(csv_reader, "_READ_AGAIN", 2**20)
+    monkeypatch.setattr(csv_reader, "MAX_RECORD_BYTES", 2**16)
+    monkeypatch.setattr(csv_reader, "_FREE_REREAD_BYTES", 2**20)
     path = tmp_path / "rows.csv"
     path.write_bytes(b"x,y\n" + b'x","y\n' * 100_000)
     with pytest.raises(DataError, match="too many quotes that are never closed") as error:
@@ -295,8 +295,8 @@ def test_file_of_unclosed_quotes_is_refused_in_bounded_time(
 def test_unclosed_quotes_far_apart_are_read_past(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(csv_reader, "LONGEST_RECORD", 2**10)
-    monkeypatch.setattr(csv_reader, "_READ_AGAIN", 2**10)
+    monkeypatch.setattr(csv_reader, "MAX_RECORD_BYTES", 2**10)
+    monkeypatch.setattr(csv_reader, "_FREE_REREAD_BYTES", 2**10)
     path = tmp_path / "rows.csv"
     path.write_bytes(b"x,y\n" + (b'"x,y\n' + b"x,y\n" * 300) * 100)
     assert survey(path, (), ()).rows == 301 * 100

@@ -195,7 +195,7 @@ def test_deep_values_travel_as_text_and_deeper_ones_are_rejected() -> None:
 def test_too_many_different_keys_are_no_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jsonl_reader, "MOST_COLUMNS", 5)
+    monkeypatch.setattr(jsonl_reader, "MAX_COLUMNS", 5)
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(f'{{"{SECRET} {number}": 1}}' for number in range(6)))
     with pytest.raises(DataError, match="more than 5 different keys") as error:

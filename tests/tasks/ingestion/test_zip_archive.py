@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tasks.common.errors import DataError
 from tasks.common.settings import REPOSITORY
 from tasks.ingestion import zip_archive as archive_module
-from tasks.ingestion.zip_archive import unpack
+from tasks.ingestion.zip_archive import unpack_archive
 
 FILES = {
     "imdb/train.csv": b"review,sentiment\n" + bytes(range(256)) * 40,
@@ -67,7 +67,7 @@ def found_in(folder: Path) -> dict[str, bytes]:
 def refusal(archive: Path, folder: Path, **limits: int) -> str:
     """Return the message, having seen that it is one line and that nothing was left."""
     with pytest.raises(DataError) as raised:
-        unpack(archive, folder, **limits)
+        unpack_archive(archive, folder, **limits)
     left = {path.name for path in folder.parent.iterdir()} if folder.parent.exists() else set()
     assert left <= {folder.name + ".lock"}
     message = str(raised.value)
@@ -82,27 +82,27 @@ def refusal(archive: Path, folder: Path, **limits: int) -> str:
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_files_are_unpacked(archive: Path, folder: Path, method: int) -> None:
     archive.write_bytes(packed(FILES, method))
-    assert unpack(archive, folder) == folder
+    assert unpack_archive(archive, folder) == folder
     assert found_in(folder) == FILES
     assert {path.name for path in folder.parent.iterdir()} == {"imdb", "imdb.lock"}
 
 
 def test_folders_are_unpacked(archive: Path, folder: Path) -> None:
     archive.write_bytes(packed({"./": b"", "a/": b"", "a/b/": b"", "./c": b"1"}))
-    unpack(archive, folder)
+    unpack_archive(archive, folder)
     assert (folder / "a" / "b").is_dir()
     assert found_in(folder) == {"c": b"1"}
 
 
 def test_empty_archive_is_an_empty_folder(archive: Path, folder: Path) -> None:
     archive.write_bytes(packed({}))
-    assert list(unpack(archive, folder).iterdir()) == []
+    assert list(unpack_archive(archive, folder).iterdir()) == []
 
 
 def test_folder_that_is_there_is_used_as_it_is(archive: Path, folder: Path) -> None:
-    unpack(archive, folder)
+    unpack_archive(archive, folder)
     archive.unlink()
-    assert unpack(archive, folder) == folder
+    assert unpack_archive(archive, folder) == folder
 
 
 def test_mode_of_an_entry_is_not_taken_over(archive: Path, folder: Path) -> None:
@@ -110,7 +110,7 @@ def test_mode_of_an_entry_is_not_taken_over(archive: Path, folder: Path) -> None
         entry.external_attr = (stat.S_IFREG | 0o6777) << 16
 
     archive.write_bytes(packed({"run": b"#!"}, change=setuid))
-    unpack(archive, folder)
+    unpack_archive(archive, folder)
     assert (folder / "run").stat().st_mode & 0o6111 == 0
 
 
@@ -207,7 +207,7 @@ def test_bomb_is_refused_before_it_goes_off(archive: Path, folder: Path) -> None
     assert archive.stat().st_size < 20_000
     message = refusal(archive, folder, max_bytes=9_999_999)
     assert message == f"{archive}: unpacks to 10000000 bytes, expected at most 9999999"
-    unpack(archive, folder, max_bytes=10_000_000)
+    unpack_archive(archive, folder, max_bytes=10_000_000)
 
 
 def lying(entry_bytes: int, claimed: int) -> bytes:
@@ -232,7 +232,7 @@ def test_what_is_written_counts_whatever_the_headers_claim(
     ) -> dict[Path, zipfile.ZipInfo]:
         return {Path(entry.filename): entry for entry in entries}
 
-    monkeypatch.setattr(archive_module, "_checked_entries", believe)
+    monkeypatch.setattr(archive_module, "_check_entries", believe)
     message = refusal(archive, folder, max_bytes=1_000)
     assert message.startswith(f"{archive}: entry 'bomb' goes past 1000 unpacked bytes in all")
 
@@ -260,7 +260,7 @@ def test_folder_that_is_a_file_is_refused(archive: Path, folder: Path) -> None:
     folder.parent.mkdir()
     folder.touch()
     with pytest.raises(DataError, match=f"{archive}: cannot be unpacked into {folder}"):
-        unpack(archive, folder)
+        unpack_archive(archive, folder)
 
 
 @settings(max_examples=150, deadline=None)
@@ -280,7 +280,7 @@ def test_damaged_archive_is_unpacked_or_refused(
         folder = Path(name, "there", "folder")
         message, left = "one line", {"folder", "folder.lock"}
         try:
-            unpack(archive, folder, max_bytes=10_000)
+            unpack_archive(archive, folder, max_bytes=10_000)
         except DataError as error:
             message, left = str(error), {"folder.lock"}
         assert len(message.splitlines()) == 1
@@ -306,7 +306,7 @@ def test_no_name_leaves_the_folder(names: list[str]) -> None:
         archive.write_bytes(packed(dict.fromkeys(names, b"")))
         folder = Path(name, "there", "folder")
         with suppress(DataError):
-            unpack(archive, folder)
+            unpack_archive(archive, folder)
         assert {path.name for path in Path(name).iterdir()} == {"named.zip", "there"}
         assert {path.name for path in folder.parent.iterdir()} <= {"folder", "folder.lock"}
 
@@ -316,8 +316,8 @@ def test_no_name_leaves_the_folder(names: list[str]) -> None:
 UNPACK = """
 import sys
 from pathlib import Path
-from tasks.ingestion.zip_archive import unpack
-unpack(Path(sys.argv[1]), Path(sys.argv[2]))
+from tasks.ingestion.zip_archive import unpack_archive
+unpack_archive(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
@@ -343,7 +343,7 @@ def test_killed_process_leaves_nothing_that_matters(large_archive: Path, folder:
         process.send_signal(signal.SIGKILL)
     assert aside.exists()
     assert not folder.exists()
-    unpack(large_archive, folder)
+    unpack_archive(large_archive, folder)
     assert len(found_in(folder)) == 1500
     assert not aside.exists()
 

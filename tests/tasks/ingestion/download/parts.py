@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.common.errors import TransientDownloadError
-from tasks.ingestion.download import fetch
+from tasks.ingestion.download import download_file
 from tests.support.http_server import FileServer, Reply
 
 BODY = random.Random(7).randbytes(20_000)
@@ -28,6 +28,6 @@ def left_by(target: Path) -> set[str]:
 def break_once(server: FileServer, target: Path, reply: Reply, **options: Any) -> str:
     server.will(reply)
     with pytest.raises(TransientDownloadError) as raised:
-        fetch(server.url, target, **options)
+        download_file(server.url, target, **options)
     assert not target.exists()
     return str(raised.value)

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.common.errors import DownloadError, ParameterError
 from tasks.common.settings import get_settings
-from tasks.ingestion.download import fetch
+from tasks.ingestion.download import download_file
 from tests.support.http_server import FileServer, Reply, serving
 from tests.tasks.ingestion.download.parts import BODY, break_once, part_of
 
@@ -34,7 +34,7 @@ def test_what_is_no_address_is_refused_without_its_secrets(
     url: str, shown: str, target: Path
 ) -> None:
     with pytest.raises(DownloadError) as raised:
-        fetch(url, target)
+        download_file(url, target)
     assert str(raised.value).startswith(f"{shown}: ")
     assert "hunter2" not in "".join(traceback.format_exception(raised.value))
 
@@ -62,10 +62,10 @@ def test_secrets_reach_the_server_and_no_message_or_log(
     for reply in (Reply(status=404), Reply(status=503), Reply(cut_after=5)):
         server.will(reply)
         with pytest.raises(DownloadError) as raised:
-            fetch(url, target)
+            download_file(url, target)
         texts += traceback.format_exception(raised.value)
     notes = part_of(target).with_suffix(".part.json").read_text()
-    fetch(url, target)
+    download_file(url, target)
     assert server.requests[0].path == "/reviews.csv?token=hidden"
     assert {request.headers["Authorization"] for request in server.requests} == {LOGIN}
     everything = "".join([*texts, notes, caplog.text])
@@ -78,14 +78,14 @@ def test_a_login_is_not_sent_to_where_a_host_redirects(
 ) -> None:
     with serving(BODY) as other:
         server.will(Reply(status=302, headers={"Location": other.url}))
-        fetch(server.url, target)
+        download_file(server.url, target)
         assert server.requests[0].headers["Authorization"] == LOGIN
         assert "Authorization" not in other.requests[0].headers
 
 
 def test_a_host_without_a_login_gets_none(server: FileServer, target: Path, netrc: Path) -> None:
     netrc.write_text("machine example.org login me password hunter2\n")
-    fetch(server.url, target)
+    download_file(server.url, target)
     assert "Authorization" not in server.requests[0].headers
 
 
@@ -94,7 +94,7 @@ def test_logins_that_cannot_be_read_are_named_and_not_quoted(
 ) -> None:
     netrc.write_text("machine 127.0.0.1\nlogin me hunter2\n")
     with pytest.raises(ParameterError, match=f"^{netrc}: line 3 cannot be read") as raised:
-        fetch(server.url, target)
+        download_file(server.url, target)
     assert "hunter2" not in str(raised.value)
     assert server.requests == []
 
@@ -105,13 +105,13 @@ def test_logins_that_others_may_read_are_refused(
     monkeypatch.delenv("NETRC")
     monkeypatch.setenv("HOME", str(netrc.parent))
     get_settings.cache_clear()
-    fetch(server.url, target.with_name("other"))  # there is no such file
+    download_file(server.url, target.with_name("other"))  # there is no such file
     usual = netrc.rename(netrc.with_name(".netrc"))
     usual.chmod(0o644)
     with pytest.raises(ParameterError, match=f"^{usual}: others may read it, expected .* mode 600"):
-        fetch(server.url, target)
+        download_file(server.url, target)
     usual.chmod(0o600)
-    fetch(server.url, target)
+    download_file(server.url, target)
     assert server.requests[-1].headers["Authorization"] == LOGIN
 
 
@@ -121,7 +121,7 @@ def test_redirect_to_no_address_is_not_quoted(
 ) -> None:
     server.will(Reply(status=302, headers={"Location": location}))
     with pytest.raises(DownloadError, match="expected a plain http") as raised:
-        fetch(server.url, target)
+        download_file(server.url, target)
     assert "hunter2" not in "".join(traceback.format_exception(raised.value))
 
 
@@ -133,7 +133,7 @@ def test_note_beside_a_part_holds_no_address(server: FileServer, target: Path) -
 
 
 def test_log_of_requests_is_hidden_during_a_download_only(server: FileServer, target: Path) -> None:
-    fetch(server.url, target)
+    download_file(server.url, target)
     assert logging.getLogger("httpx").filters == []
 
 
@@ -142,9 +142,9 @@ def test_redirect_is_followed_and_the_given_address_named(server: FileServer, ta
         Reply(status=302, headers={"Location": "/elsewhere?token=hidden"}), Reply(status=404)
     )
     with pytest.raises(DownloadError, match=f"^{server.url}: HTTP 404, expected 200$"):
-        fetch(server.url, target)
+        download_file(server.url, target)
     server.will(Reply(status=302, headers={"Location": "/elsewhere"}))
-    assert fetch(server.url, target).read_bytes() == BODY
+    assert download_file(server.url, target).read_bytes() == BODY
 
 
 @pytest.mark.parametrize("location", ["ftp://example.org/a.csv", "/reviews.csv"])
@@ -153,7 +153,7 @@ def test_redirect_that_leads_nowhere_is_final(
 ) -> None:
     server.will(*[Reply(status=302, headers={"Location": location})] * 30)
     with pytest.raises(DownloadError, match="expected a plain http") as raised:
-        fetch(server.url, target)
+        download_file(server.url, target)
     assert type(raised.value) is DownloadError
 
 
@@ -161,4 +161,4 @@ def test_folder_that_cannot_be_made_is_named(server: FileServer, tmp_path: Path)
     (tmp_path / "file").touch()
     target = tmp_path / "file" / "reviews.csv"
     with pytest.raises(DownloadError, match=f"{target}: cannot be written"):
-        fetch(server.url, target)
+        download_file(server.url, target)

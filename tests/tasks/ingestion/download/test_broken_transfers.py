@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.common.errors import DownloadError, TransientDownloadError
-from tasks.ingestion.download import fetch
+from tasks.ingestion.download import download_file
 from tests.support.http_server import FileServer, Reply, serving
 from tests.tasks.ingestion.download.parts import BODY, OTHER, SHA256, break_once, left_by, part_of
 
@@ -42,7 +42,7 @@ def test_broken_transfer_goes_on_where_it_broke(
     assert part_of(target).read_bytes() == BODY[:kept]
 
     server.body_bytes_sent = 0
-    assert fetch(server.url, target, sha256=SHA256).read_bytes() == BODY
+    assert download_file(server.url, target, sha256=SHA256).read_bytes() == BODY
     assert server.ranges == [None, f"bytes={kept}-"]
     assert server.requests[1].headers["If-Range"] == '"one"'
     assert server.body_bytes_sent == len(BODY) - kept
@@ -65,7 +65,7 @@ def test_any_sequence_of_cuts_gives_the_source(body: bytes, cuts: list[int]) -> 
         target = Path(folder, "file")
         for _ in range(len(cuts) + 1):
             try:
-                fetch(server.url, target)
+                download_file(server.url, target)
             except TransientDownloadError:
                 assert not target.exists()
                 kept = part_of(target).read_bytes()
@@ -81,7 +81,7 @@ def test_server_that_sends_less_than_asked_for_is_asked_again(
     break_once(server, target, Reply(cut_after=5_000))
     message = break_once(server, target, Reply(last=8_999))
     assert message == f"{server.url}: 9000 bytes, expected 20000"
-    assert fetch(server.url, target).read_bytes() == BODY
+    assert download_file(server.url, target).read_bytes() == BODY
     assert server.ranges == [None, "bytes=5000-", "bytes=9000-"]
 
 
@@ -90,13 +90,13 @@ def test_length_told_by_the_second_answer_alone_is_checked(
 ) -> None:
     break_once(server, target, Reply(cut_after=5_000, chunked=True))
     break_once(server, target, Reply(last=8_999))
-    assert fetch(server.url, target).read_bytes() == BODY
+    assert download_file(server.url, target).read_bytes() == BODY
 
 
 def test_server_that_ignores_ranges_sends_it_all_again(server: FileServer, target: Path) -> None:
     break_once(server, target, Reply(cut_after=12_000))
     server.will(Reply(ignore_range=True))
-    assert fetch(server.url, target).read_bytes() == BODY
+    assert download_file(server.url, target).read_bytes() == BODY
     assert len(server.requests) == 2
 
 
@@ -105,14 +105,14 @@ def test_range_that_is_refused_is_followed_by_a_fresh_start(
 ) -> None:
     break_once(server, target, Reply(cut_after=12_000))
     server.will(Reply(status=416))
-    assert fetch(server.url, target).read_bytes() == BODY
+    assert download_file(server.url, target).read_bytes() == BODY
     assert server.ranges == [None, "bytes=12000-", None]
 
 
 def test_bytes_are_kept_while_the_server_is_away(server: FileServer, target: Path) -> None:
     break_once(server, target, Reply(cut_after=12_000))
     break_once(server, target, Reply(status=503))
-    fetch(server.url, target)
+    download_file(server.url, target)
     assert server.ranges == [None, "bytes=12000-", "bytes=12000-"]
 
 
@@ -143,12 +143,12 @@ def test_two_versions_are_never_glued_together(
     for name, value in {"body": OTHER, **after}.items():
         setattr(server, name, value)
     server.will(Reply(ignore_if_range=ignore_if_range))
-    assert fetch(server.url, target).read_bytes() == server.body
+    assert download_file(server.url, target).read_bytes() == server.body
 
 
 def test_part_of_another_address_is_not_continued(server: FileServer, target: Path) -> None:
     break_once(server, target, Reply(cut_after=12_000))
-    fetch(server.url + "?version=2", target)
+    download_file(server.url + "?version=2", target)
     assert server.ranges == [None, None]
 
 
@@ -158,7 +158,7 @@ def test_part_with_an_unreadable_note_is_not_continued(
 ) -> None:
     break_once(server, target, Reply(cut_after=12_000))
     part_of(target).with_suffix(".part.json").write_bytes(note.encode(errors="surrogateescape"))
-    assert fetch(server.url, target).read_bytes() == BODY
+    assert download_file(server.url, target).read_bytes() == BODY
     assert server.ranges == [None, None]
 
 
@@ -177,7 +177,7 @@ def test_busy_server_is_worth_another_attempt(
 def test_refusal_is_final(server: FileServer, target: Path, status: int) -> None:
     server.will(Reply(status=status))
     with pytest.raises(DownloadError, match=f"HTTP {status}, expected 200") as raised:
-        fetch(server.url, target)
+        download_file(server.url, target)
     assert type(raised.value) is DownloadError
     assert left_by(target) == set()
 
@@ -185,7 +185,7 @@ def test_refusal_is_final(server: FileServer, target: Path, status: int) -> None
 def wish_to_wait(server: FileServer, target: Path, value: str) -> float | None:
     server.will(Reply(status=503, headers={"Retry-After": value}))
     with pytest.raises(TransientDownloadError) as raised:
-        fetch(server.url, target)
+        download_file(server.url, target)
     again: TransientDownloadError = pickle.loads(pickle.dumps(raised.value))
     assert again.retry_after_s == raised.value.retry_after_s
     return raised.value.retry_after_s
@@ -210,7 +210,7 @@ def test_refused_connection_is_worth_another_attempt(target: Path) -> None:
     with serving(BODY) as gone:
         url = gone.url
     with pytest.raises(TransientDownloadError, match=f"{url}: ConnectError"):
-        fetch(url, target)
+        download_file(url, target)
 
 
 @pytest.mark.parametrize("first", [[], [Reply(cut_after=12_000)]], ids=["whole", "range"])
@@ -219,5 +219,5 @@ def test_packed_body_is_refused(server: FileServer, target: Path, first: list[Re
         break_once(server, target, reply)
     server.will(Reply(headers={"Content-Encoding": "gzip"}))
     with pytest.raises(DownloadError, match="content encoding 'gzip', expected the plain file"):
-        fetch(server.url, target)
+        download_file(server.url, target)
     assert not target.exists()

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.common.errors import DownloadError, ParameterError, TransientDownloadError
 from tasks.common.settings import REPOSITORY
-from tasks.ingestion.download import fetch
+from tasks.ingestion.download import download_file
 from tests.support.http_server import FileServer, Reply
 from tests.tasks.ingestion.download.parts import BODY, OTHER, SHA256, break_once, left_by, part_of
 
@@ -18,7 +18,7 @@ from tests.tasks.ingestion.download.parts import BODY, OTHER, SHA256, break_once
 
 
 def test_file_arrives_and_nothing_else_is_left(server: FileServer, target: Path) -> None:
-    assert fetch(server.url, target, sha256=SHA256.upper()) == target
+    assert download_file(server.url, target, sha256=SHA256.upper()) == target
     assert target.read_bytes() == BODY
     assert left_by(target) == {"reviews.csv"}
 
@@ -26,18 +26,18 @@ def test_file_arrives_and_nothing_else_is_left(server: FileServer, target: Path)
 def test_file_without_length_or_validator_arrives(server: FileServer, target: Path) -> None:
     server.etag = None
     server.will(Reply(chunked=True))
-    assert fetch(server.url, target).read_bytes() == BODY
+    assert download_file(server.url, target).read_bytes() == BODY
 
 
 def test_empty_file_arrives(server: FileServer, target: Path) -> None:
     server.body = b""
-    assert fetch(server.url, target).read_bytes() == b""
+    assert download_file(server.url, target).read_bytes() == b""
 
 
 def test_progress_bar_stays_off_what_is_no_terminal(
     server: FileServer, target: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fetch(server.url, target)
+    download_file(server.url, target)
     assert capsys.readouterr() == ("", "")
 
 
@@ -45,7 +45,7 @@ def test_nothing_half_written_is_ever_seen(server: FileServer, target: Path) -> 
     seen: list[bytes | None] = []
     server.on_chunk = lambda: seen.append(target.read_bytes() if target.exists() else None)
     break_once(server, target, Reply(cut_after=12_000))
-    fetch(server.url, target)
+    download_file(server.url, target)
     assert len(seen) >= 20
     assert set(seen) == {None}
 
@@ -54,8 +54,8 @@ def test_nothing_half_written_is_ever_seen(server: FileServer, target: Path) -> 
 def test_file_that_is_there_is_used_without_a_request(
     server: FileServer, target: Path, digest: str | None
 ) -> None:
-    fetch(server.url, target, sha256=digest)
-    fetch(server.url, target, sha256=digest)
+    download_file(server.url, target, sha256=digest)
+    download_file(server.url, target, sha256=digest)
     assert len(server.requests) == 1
 
 
@@ -66,8 +66,8 @@ def test_other_file_that_is_there_is_replaced_at_the_end(server: FileServer, tar
     server.on_chunk = lambda: seen.add(target.read_bytes())
     server.will(Reply(cut_after=12_000))
     with pytest.raises(TransientDownloadError):
-        fetch(server.url, target, sha256=SHA256)
-    fetch(server.url, target, sha256=SHA256)
+        download_file(server.url, target, sha256=SHA256)
+    download_file(server.url, target, sha256=SHA256)
     assert seen == {b"old"}
     assert target.read_bytes() == BODY
 
@@ -78,7 +78,7 @@ def test_other_file_that_is_there_is_replaced_at_the_end(server: FileServer, tar
 def test_other_digest_leaves_nothing_and_is_final(server: FileServer, target: Path) -> None:
     wrong = "0" * 64
     with pytest.raises(DownloadError) as raised:
-        fetch(server.url, target, sha256=wrong)
+        download_file(server.url, target, sha256=wrong)
     assert type(raised.value) is DownloadError
     assert str(raised.value) == f"{server.url}: sha256 {SHA256}, expected {wrong}"
     assert left_by(target) == set()
@@ -93,14 +93,14 @@ def test_other_digest_of_bytes_of_two_attempts_is_worth_a_fresh_one(
     server.body = BODY
     break_once(server, target, Reply(), sha256=SHA256)
     assert left_by(target) == set()
-    assert fetch(server.url, target, sha256=SHA256).read_bytes() == BODY
+    assert download_file(server.url, target, sha256=SHA256).read_bytes() == BODY
     assert server.ranges == [None, "bytes=12000-", None]
 
 
 @pytest.mark.parametrize("digest", ["", "abc", "g" * 64, SHA256 + "0"])
 def test_what_is_no_digest_is_refused(server: FileServer, target: Path, digest: str) -> None:
     with pytest.raises(ParameterError, match="expected 64 hexadecimal digits"):
-        fetch(server.url, target, sha256=digest)
+        download_file(server.url, target, sha256=digest)
     assert server.requests == []
 
 
@@ -109,8 +109,8 @@ def test_what_is_no_digest_is_refused(server: FileServer, target: Path, digest: 
 FETCH = """
 import sys
 from pathlib import Path
-from tasks.ingestion.download import fetch
-fetch(sys.argv[1], Path(sys.argv[2]))
+from tasks.ingestion.download import download_file
+download_file(sys.argv[1], Path(sys.argv[2]))
 """
 
 
@@ -136,5 +136,5 @@ def test_killed_process_is_continued(server: FileServer, target: Path) -> None:
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     assert not target.exists()
-    assert fetch(server.url, target, sha256=SHA256).read_bytes() == BODY
+    assert download_file(server.url, target, sha256=SHA256).read_bytes() == BODY
     assert (server.ranges[1] or "").startswith("bytes=")
