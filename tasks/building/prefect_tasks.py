@@ -36,10 +36,10 @@ def check_pipeline(logged: LoggedPipeline) -> None:
 def register_pipeline(logged: LoggedPipeline) -> RegisteredModel:
     """Register the logged pipeline as `inference_pipeline_model`, once."""
     from tasks.building.packaging import version_tags
-    from tasks.tracking.registry import register_model
+    from tasks.tracking.registry import register_version
 
     tags = version_tags(logged)
-    return register_model(PIPELINE_MODEL, logged.model_uri, run_id=logged.run_id, tags=tags)
+    return register_version(PIPELINE_MODEL, logged.model_uri, run_id=logged.run_id, tags=tags)
 
 
 @task(name="choose champion", **RETRY_ONCE)

@@ -60,7 +60,7 @@ class Progress:
         """Close the bar."""
         self._bar.close()
 
-    def show(self, artifact: UUID) -> None:
+    def update_artifact(self, artifact: UUID) -> None:
         """Update the artifact; if the server cannot be reached, log one warning."""
         try:
             update_progress_artifact(artifact, self.percent, description=str(self))
@@ -103,7 +103,7 @@ def _progress_artifact(key: str, progress: Progress) -> Iterator[None]:
 
     def update() -> None:
         while not ended.wait(_UPDATE_INTERVAL_S):
-            progress.show(artifact)
+            progress.update_artifact(artifact)
 
     # Prefect keeps the URL of its server in the context.
     thread = threading.Thread(target=copy_context().run, args=(update,), daemon=True)
@@ -113,7 +113,7 @@ def _progress_artifact(key: str, progress: Progress) -> Iterator[None]:
     finally:
         ended.set()
         thread.join(_UPDATE_INTERVAL_S)  # its update must not come after the last one
-        progress.show(artifact)
+        progress.update_artifact(artifact)
 
 
 @contextmanager

@@ -27,9 +27,9 @@ _MANIFEST = "manifest.json"
 def clean_outputs(limits: Limits) -> CleanupResult:
     """Return the stale output folders; remove their files if `limits.apply`.
 
-    Searched are `scored/` and `limits.output_dirs`. Only files that Millstream wrote are removed. A
-    folder that a run holds stays. No other output depends on these files: scoring rejects them as
-    input, since they have the contract's columns.
+    Searched are `scored/` and `limits.output_dirs`. Only files that Millstream wrote are removed,
+    and folders that become empty. A folder that a run holds stays. No other output depends on
+    these files: scoring rejects them as input, since they have the contract's columns.
     """
     leftovers = []
     kept: Counter[str] = Counter()

@@ -14,7 +14,7 @@ from tasks.tracking.names import PREVIOUS_TAG, RegisteredModel, parse_pipeline_r
 logger = logging.getLogger(__name__)
 
 
-def register_model(
+def register_version(
     name: str, model_uri: str, *, run_id: str, tags: dict[str, str] | None = None
 ) -> RegisteredModel:
     """Register a logged model under `name`, unless one of its versions is that model already.

@@ -52,6 +52,6 @@ def evaluate_model(fine_tuned: FineTuned) -> dict[str, float]:
 @task(name="register model", **RETRY_MLFLOW)
 def register_model(fine_tuned: FineTuned) -> RegisteredModel:
     """Register the logged model as `dl_finetuned_model`, once."""
-    from tasks.tracking.registry import register_model
+    from tasks.tracking.registry import register_version
 
-    return register_model(FINETUNED_MODEL, fine_tuned.model_uri, run_id=fine_tuned.run_id)
+    return register_version(FINETUNED_MODEL, fine_tuned.model_uri, run_id=fine_tuned.run_id)

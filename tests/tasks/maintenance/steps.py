@@ -35,7 +35,7 @@ def build(finetuned: str, max_tokens: int = 0) -> RegisteredModel:
     parameters = PipelineParameters(engine="torch", precision="f32", max_tokens=max_tokens)
     logged = packaging.log_pipeline(RegisteredModel(name=FINETUNED, version=number), parameters)
     tags = packaging.version_tags(logged)
-    return registry.register_model(PIPELINE, logged.model_uri, run_id=logged.run_id, tags=tags)
+    return registry.register_version(PIPELINE, logged.model_uri, run_id=logged.run_id, tags=tags)
 
 
 def score(output: Path, text: str = "a great film", **parameters: Any) -> Path:
