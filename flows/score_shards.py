@@ -11,7 +11,7 @@ from flows.parameters import described, record_from
 from flows.requests import ScoringRequest
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from tasks.common.errors import OutputInUseError
-from tasks.output.folder import resolve_output_folder, locked_folder
+from tasks.output.folder import locked_folder, resolve_output_folder
 from tasks.output.language_policy import LanguagePolicy, Languages, LanguageThreshold, PolicyName
 from tasks.output.records import InputLabelColumn, InputTextColumn, RowParameters
 from tasks.reports.prefect_tasks import link_scoring_report, log_to_mlflow, logged_run
