@@ -32,8 +32,8 @@ from tasks.tracking.mlflow_client import (
     pip_requirements,
 )
 from tasks.tracking.names import BUILDING_EXPERIMENT, PIPELINE_MODEL, RegisteredModel
-from tasks.training.finetuned_model import classifier_folder, max_tokens_of
-from tasks.training.logged_rows import check_rows
+from tasks.training.finetuned_model import downloaded_classifier, max_tokens_of
+from tasks.training.logged_rows import load_check_rows
 
 logger = logging.getLogger(__name__)
 
@@ -84,13 +84,13 @@ def log_pipeline(
     variants = candidates(parameters.engine, parameters.precision)
     client = connect()
     training_run_id = str(client.get_model_version(finetuned.name, str(finetuned.version)).run_id)
-    with classifier_folder(finetuned.uri) as classifier, tempfile.TemporaryDirectory() as name:
+    with downloaded_classifier(finetuned.uri) as classifier, tempfile.TemporaryDirectory() as name:
         key = _build_key(finetuned, parameters, package, classifier)
         if earlier := _find_logged(key):
             return earlier
         folder = _stage(Path(name) / "pipeline", package, classifier)
         max_tokens = parameters.max_tokens or max_tokens_of(classifier)
-        gates = Gatekeeper(folder, max_tokens, check_rows(training_run_id)).measure(variants)
+        gates = Gatekeeper(folder, max_tokens, load_check_rows(training_run_id)).measure(variants)
         spec = PipelineSpec(
             kind=parameters.pipeline,
             finetuned_model_uri=finetuned.uri,

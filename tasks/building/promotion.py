@@ -22,8 +22,8 @@ from tasks.tracking.names import (
     PREVIOUS_TAG,
     RegisteredModel,
 )
-from tasks.tracking.pipeline_loader import load_pipeline, predict_documents
-from tasks.training.logged_rows import test_rows
+from tasks.tracking.pipeline_loader import predict_documents, load_pipeline
+from tasks.training.logged_rows import load_test_rows
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ def _compare(candidate: ModelVersion, current: int | None) -> PromotionDecision:
             f"against {_labels(champion)}"
         )
         return PromotionDecision(alias=CHALLENGER, reason=reason)
-    rows = test_rows(candidate.tags["training_run_id"])
+    rows = load_test_rows(candidate.tags["training_run_id"])
     accuracy, accuracy_now = _accuracy(candidate, rows), _accuracy(champion, rows)
     metrics = {"accuracy": accuracy, "champion_accuracy": accuracy_now}
     for name, value in (metrics | {"champion_version": current, "test_rows": len(rows)}).items():

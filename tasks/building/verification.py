@@ -17,7 +17,7 @@ from tasks.common.errors import ModelError
 from tasks.common.settings import get_settings
 from tasks.tracking.mlflow_client import connect
 from tasks.training.finetuned_model import quiet_transformers
-from tasks.training.logged_rows import test_rows
+from tasks.training.logged_rows import load_test_rows
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def check(logged: LoggedPipeline) -> None:
         ModelError: If the process fails or an answer differs.
     """
     connect()
-    texts = [*EXAMPLES, *test_rows(logged.training_run_id)["text"].head(_CHECKED_ROWS)]
+    texts = [*EXAMPLES, *load_test_rows(logged.training_run_id)["text"].head(_CHECKED_ROWS)]
     with tqdm(total=2, desc="check", unit="models", disable=None) as bar:
         answers = _ask_fresh_process(logged.model_uri, texts)
         bar.update()

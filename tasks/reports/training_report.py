@@ -169,7 +169,7 @@ def _how_well(training: TrainingRun) -> Section:
         cells = counts.to_numpy()
         text = f"Rows by true and predicted label; {cells.trace()} of {cells.sum()} are right."
         picture = draw(
-            "confusion", "Confusion", text, lambda: evaluation_plots.confusion_matrix(counts)
+            "confusion", "Confusion", text, lambda: evaluation_plots.plot_confusion_matrix(counts)
         )
         pictures.append(picture)
     if training.curves:
@@ -177,7 +177,7 @@ def _how_well(training: TrainingRun) -> Section:
         text = f"True against false positive rate for each label; the mean area is {area}."
         title = "ROC, each label against the rest"
         pictures.append(
-            draw("roc", title, text, lambda: evaluation_plots.roc_curves(training.curves))
+            draw("roc", title, text, lambda: evaluation_plots.plot_roc_curves(training.curves))
         )
     if training.losses:
         lasts = "; ".join(
@@ -186,7 +186,7 @@ def _how_well(training: TrainingRun) -> Section:
         )
         text = f"Cross-entropy by step. At the end: {lasts}."
         pictures.append(
-            draw("loss", "Loss", text, lambda: evaluation_plots.loss_curve(training.losses))
+            draw("loss", "Loss", text, lambda: evaluation_plots.plot_loss_curve(training.losses))
         )
     return Section("How well", [*blocks, Pictures(pictures)] if pictures else blocks)
 

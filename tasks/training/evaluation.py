@@ -1,4 +1,4 @@
-"""How well a fine-tuned model does on its test part."""
+"""Evaluate a fine-tuned model on test rows: accuracy, F1, ROC AUC, calibration, plots."""
 
 import logging
 from collections import Counter
@@ -8,21 +8,15 @@ import mlflow
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.metrics import (
-    accuracy_score,
-    confusion_matrix,
-    f1_score,
-    roc_auc_score,
-    roc_curve,
-)
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, roc_auc_score, roc_curve
 from tqdm import tqdm
 
 from pyfunc.classifier import Classifier
 from tasks.common.counting import score_histogram
 from tasks.tracking.mlflow_client import connect
 from tasks.training import evaluation_plots
-from tasks.training.finetuned_model import classifier_folder, load_classifier
-from tasks.training.logged_rows import test_rows
+from tasks.training.finetuned_model import downloaded_classifier, load_classifier
+from tasks.training.logged_rows import load_test_rows
 from tasks.training.types import (
     CONFUSION_FILE,
     DISTRIBUTION_FILE,
@@ -36,15 +30,13 @@ logger = logging.getLogger(__name__)
 Probabilities = npt.NDArray[np.float64]
 LabelIds = npt.NDArray[np.int64]
 
-_ROWS_A_TICK = 128
+_ROWS_PER_PROGRESS_UPDATE = 128
 _CALIBRATION_BINS = 15
-_CURVE_POINTS = 200  # at most; a picture has no more
+_MAX_CURVE_POINTS = 200  # more would not show in a plot
 
 
-def evaluate(fine_tuned: FineTuned) -> dict[str, float]:
-    """Measure a model on the test rows that its run holds; log figures and pictures there.
-
-    A model that was measured before is not measured again.
+def measure_model(fine_tuned: FineTuned) -> dict[str, float]:
+    """Evaluate a model on the test rows of its run, once; log metrics and plots there.
 
     Returns:
         `test_accuracy`, `test_f1` (macro), `test_roc_auc` (one against the rest, averaged)
@@ -54,14 +46,14 @@ def evaluate(fine_tuned: FineTuned) -> dict[str, float]:
     known = client.get_run(fine_tuned.run_id).data.metrics
     if fine_tuned.reused and "test_accuracy" in known:
         return {name: value for name, value in known.items() if name.startswith("test_")}
-    rows = test_rows(fine_tuned.run_id)
-    with classifier_folder(fine_tuned.model_uri) as folder:
+    rows = load_test_rows(fine_tuned.run_id)
+    with downloaded_classifier(fine_tuned.model_uri) as folder:
         classifier = load_classifier(folder)
-    probabilities = _probabilities(classifier, rows["text"].tolist())
+    probabilities = _predict_probabilities(classifier, rows["text"].tolist())
     truth = np.array([classifier.labels.index(label) for label in rows["label"]])
-    metrics = measure(truth, probabilities)
-    confusion = _confusion(truth, probabilities, classifier.labels)
-    curves = _roc(truth, probabilities, classifier.labels)
+    metrics = classification_metrics(truth, probabilities)
+    confusion = _confusion_counts(truth, probabilities, classifier.labels)
+    curves = _roc_curves(truth, probabilities, classifier.labels)
     documents = {
         CONFUSION_FILE: confusion.to_dict(orient="split"),
         DISTRIBUTION_FILE: _distribution(truth, probabilities, classifier.labels).model_dump(),
@@ -69,19 +61,19 @@ def evaluate(fine_tuned: FineTuned) -> dict[str, float]:
     }
     for path, document in documents.items():
         client.log_dict(fine_tuned.run_id, document, path)
-    _log_pictures(fine_tuned.run_id, confusion, curves)
-    # Last: they tell that the evaluation is whole.
+    _log_plots(fine_tuned.run_id, confusion, curves)
+    # Last: a run with metrics has a complete evaluation.
     with mlflow.start_run(run_id=fine_tuned.run_id):
         mlflow.log_metrics(metrics, model_id=fine_tuned.model_uri.removeprefix("models:/"))
     logger.info("test rows: %d, %s", len(rows), metrics)
     return metrics
 
 
-def measure(truth: LabelIds, probabilities: Probabilities) -> dict[str, float]:
-    """Return the test figures.
+def classification_metrics(truth: LabelIds, probabilities: Probabilities) -> dict[str, float]:
+    """Return accuracy, macro F1, ROC AUC and calibration error, by their names in MLflow.
 
     Args:
-        truth: Ids of the right labels, of shape (rows,).
+        truth: Ids of the true labels, of shape (rows,).
         probabilities: Softmax outputs, of shape (rows, labels).
     """
     predicted = probabilities.argmax(axis=1)
@@ -102,36 +94,41 @@ def calibration_error(
     al. 2017, "On Calibration of Modern Neural Networks", section 2).
     """
     confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == truth
-    which = np.minimum((confidence * bins).astype(int), bins - 1)
+    correct = probabilities.argmax(axis=1) == truth
+    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = [
-        abs(right[which == number].mean() - confidence[which == number].mean())
-        * (which == number).mean()
-        for number in np.unique(which)
+        abs(correct[bin_of == number].mean() - confidence[bin_of == number].mean())
+        * (bin_of == number).mean()
+        for number in np.unique(bin_of)
     ]
     return float(sum(gaps))
 
 
 def _roc_auc(truth: LabelIds, probabilities: Probabilities) -> float:
-    """Average over the labels that some test rows have and others do not."""
     areas = [
         roc_auc_score(truth == label, probabilities[:, label])
-        for label in range(probabilities.shape[1])
-        if 0 < (truth == label).sum() < len(truth)
+        for label in _labels_with_roc(truth, probabilities)
     ]
     return float(np.mean(areas)) if areas else float("nan")
 
 
-def _probabilities(classifier: Classifier, texts: list[str]) -> Probabilities:
+def _labels_with_roc(truth: LabelIds, probabilities: Probabilities) -> list[int]:
+    """Return the labels that some test rows have and others do not; others have no ROC curve."""
+    labels = range(probabilities.shape[1])
+    return [label for label in labels if 0 < (truth == label).sum() < len(truth)]
+
+
+def _predict_probabilities(classifier: Classifier, texts: list[str]) -> Probabilities:
     rows: list[list[float]] = []
     with tqdm(total=len(texts), desc="evaluate", unit="rows", disable=None) as bar:
-        for start in range(0, len(texts), _ROWS_A_TICK):
-            rows += classifier.probabilities(texts[start : start + _ROWS_A_TICK]).tolist()
-            bar.update(len(rows) - bar.n)
+        for start in range(0, len(texts), _ROWS_PER_PROGRESS_UPDATE):
+            part = texts[start : start + _ROWS_PER_PROGRESS_UPDATE]
+            rows += classifier.probabilities(part).tolist()
+            bar.update(len(part))
     return np.array(rows)
 
 
-def _confusion(
+def _confusion_counts(
     truth: LabelIds, probabilities: Probabilities, labels: Sequence[str]
 ) -> pd.DataFrame:
     counts = confusion_matrix(truth, probabilities.argmax(axis=1), labels=range(len(labels)))
@@ -142,30 +139,28 @@ def _distribution(
     truth: LabelIds, probabilities: Probabilities, labels: Sequence[str]
 ) -> Distribution:
     return Distribution(
-        labels=_by_name(probabilities.argmax(axis=1), labels),
-        true_labels=_by_name(truth, labels),
+        labels=_count_labels(probabilities.argmax(axis=1), labels),
+        true_labels=_count_labels(truth, labels),
         scores=score_histogram(probabilities.max(axis=1).tolist()),
     )
 
 
-def _by_name(ids: LabelIds, labels: Sequence[str]) -> dict[str, int]:
+def _count_labels(ids: LabelIds, labels: Sequence[str]) -> dict[str, int]:
     return {labels[number]: count for number, count in Counter(ids.tolist()).most_common()}
 
 
-def _roc(
+def _roc_curves(
     truth: LabelIds, probabilities: Probabilities, labels: Sequence[str]
 ) -> dict[str, evaluation_plots.Curve]:
-    """Return the points of a curve for each label that some test rows have and others do not."""
     curves: dict[str, evaluation_plots.Curve] = {}
-    for number, label in enumerate(labels):
-        if 0 < (truth == number).sum() < len(truth):
-            wrong, right, _ = roc_curve(truth == number, probabilities[:, number])
-            kept = np.unique(np.linspace(0, len(wrong) - 1, _CURVE_POINTS).astype(int))
-            curves[label] = (wrong[kept].tolist(), right[kept].tolist())
+    for label in _labels_with_roc(truth, probabilities):
+        fpr, tpr, _ = roc_curve(truth == label, probabilities[:, label])
+        kept = np.unique(np.linspace(0, len(fpr) - 1, _MAX_CURVE_POINTS).astype(int))
+        curves[labels[label]] = (fpr[kept].tolist(), tpr[kept].tolist())
     return curves
 
 
-def _log_pictures(
+def _log_plots(
     run_id: str, confusion: pd.DataFrame, curves: Mapping[str, evaluation_plots.Curve]
 ) -> None:
     client = connect()
@@ -173,10 +168,10 @@ def _log_pictures(
         name: [(point.step, point.value) for point in client.get_metric_history(run_id, name)]
         for name in ("train_loss", "validation_loss")
     }
-    pictures = {
-        "confusion_matrix": evaluation_plots.confusion_matrix(confusion),
-        "roc_curve": evaluation_plots.roc_curves(curves),
-        "loss_curve": evaluation_plots.loss_curve(history),
+    plots = {
+        "confusion_matrix": evaluation_plots.plot_confusion_matrix(confusion),
+        "roc_curve": evaluation_plots.plot_roc_curves(curves),
+        "loss_curve": evaluation_plots.plot_loss_curve(history),
     }
-    for name, picture in pictures.items():
-        client.log_figure(run_id, picture, f"evaluation/{name}.png")
+    for name, figure in plots.items():
+        client.log_figure(run_id, figure, f"evaluation/{name}.png")

@@ -1,9 +1,8 @@
-"""Fine-tuning: the base model, the checkpoints that a kill leaves, and the training itself."""
+"""Fine-tune a base model as a text classifier, resuming from the last checkpoint."""
 
 import json
 import logging
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 import mlflow
@@ -23,8 +22,8 @@ from tasks.common.progress import show_progress
 from tasks.dataset.splitting import sample
 from tasks.dataset.types import Split
 from tasks.training.finetuned_model import quiet_transformers
-from tasks.training.mlflow_run import log_model, log_origin, open_run
-from tasks.training.trainer import ClassifierTrainer, CountedSteps, LabelledTokens
+from tasks.training.mlflow_run import log_model, log_training_inputs, open_run
+from tasks.training.trainer import ClassifierTrainer, RowProgressCallback, TokenisedRows
 from tasks.training.types import FineTuned, FineTuneParameters
 
 logger = logging.getLogger(__name__)
@@ -39,49 +38,45 @@ def fine_tune(
         split: The labelled rows.
         parameters: All that shapes the result.
         base: Folder of the base model.
-        key: Digest of the above; equal trainings are found by it.
-        checkpoints: Folder of the checkpoints; what a killed process left there is continued,
-            and it is removed at the end.
+        key: Digest of the above, by which equal trainings are found.
+        checkpoints: Folder of the checkpoints. The training resumes from the last of them, and
+            removes the folder at the end.
 
     Raises:
         ModelError: If the base model cannot be trained as a classifier.
     """
     rows = sample(pd.read_parquet(split.part("train")), parameters.sample_size, parameters.seed)
     validation = pd.read_parquet(split.part("validation"))
-    model, tokenizer = _load_base(base, split, parameters)
+    model, tokenizer = _load_base_model(base, split, parameters)
     with open_run(checkpoints, key, parameters) as run:
         trainer = ClassifierTrainer(
             model,
             tokenizer,
             parameters,
-            train=LabelledTokens(rows, split.labels, tokenizer),
-            validation=LabelledTokens(validation, split.labels, tokenizer),
+            train=TokenisedRows(rows, split.labels, tokenizer),
+            validation=TokenisedRows(validation, split.labels, tokenizer),
             checkpoints=checkpoints,
-            run_id=run.info.run_id,
         )
-        log_origin(split, parameters, rows, bf16=trainer.args.bf16)
-        checkpoint = _last_whole_checkpoint(checkpoints)
+        log_training_inputs(split, parameters, rows, bf16=trainer.args.bf16)
+        checkpoint = _last_complete_checkpoint(checkpoints)
         done = int(checkpoint.rpartition("-")[2]) * parameters.batch_size if checkpoint else 0
         with show_progress("training", parameters.epochs * len(rows) - done) as progress:
-            trainer.add_callback(CountedSteps(progress))
+            trainer.add_callback(RowProgressCallback(progress))
             trained = trainer.train(resume_from_checkpoint=checkpoint)
-        if checkpoint is None:  # else it was measured for a part
-            mlflow.log_metrics(_speed(trained.metrics))
+        if checkpoint is None:  # a resumed training measures only its last part
+            speed = {
+                "train_seconds": trained.metrics["train_runtime"],
+                "train_rows_per_second": trained.metrics["train_samples_per_second"],
+            }
+            mlflow.log_metrics(speed)
         model_uri = log_model(model, tokenizer, split, parameters)
         mlflow.set_tag("model_uri", model_uri)
     shutil.rmtree(checkpoints)
     return FineTuned(run_id=run.info.run_id, model_uri=model_uri)
 
 
-def _speed(measured: Mapping[str, float]) -> dict[str, float]:
-    return {
-        "train_seconds": measured["train_runtime"],
-        "train_rows_per_second": measured["train_samples_per_second"],
-    }
-
-
-def _last_whole_checkpoint(checkpoints: Path) -> str | None:
-    """Return the last checkpoint after dropping those that a kill left half-written.
+def _last_complete_checkpoint(checkpoints: Path) -> str | None:
+    """Remove checkpoints that a kill left incomplete, and return the last of the others.
 
     The Trainer writes `trainer_state.json` last.
     """
@@ -98,11 +93,11 @@ def _last_whole_checkpoint(checkpoints: Path) -> str | None:
     return last
 
 
-def _load_base(
+def _load_base_model(
     base: Path, split: Split, parameters: FineTuneParameters
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     quiet_transformers()
-    # The head draws its weights when it is made.
+    # The weights of the new head are random.
     set_seed(parameters.seed)
     try:
         tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
@@ -119,7 +114,7 @@ def _load_base(
         raise ModelError(f"base_model: {base}: expected a transformer ({reason})") from error
     if tokenizer.pad_token_id is None:
         raise ModelError(f"base_model: {base}: its tokenizer has no padding token; expected one")
-    # Some models count positions that no token can take, so the tokenizer's word counts as well.
+    # RoBERTa's position ids start at 2, so its tokenizer's limit is below the model's.
     positions = getattr(model.config, "max_position_embeddings", None)
     longest = min(positions or tokenizer.model_max_length, tokenizer.model_max_length)
     if parameters.max_tokens > longest:

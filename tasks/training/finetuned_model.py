@@ -1,4 +1,4 @@
-"""Fine-tuned models brought from MLflow into one folder that the pipeline can load."""
+"""Download a fine-tuned model from MLflow into a folder and load it as a classifier."""
 
 import shutil
 import tempfile
@@ -17,30 +17,30 @@ from tasks.common.errors import ModelError
 
 
 def quiet_transformers() -> None:
-    """Keep transformers from reporting each weight that it loads or makes."""
+    """Switch off the progress bars and warnings of transformers."""
     transformers.logging.disable_progress_bar()
     transformers.logging.set_verbosity_error()
 
 
 def load_classifier(folder: Path) -> Classifier:
-    """Load a fine-tuned model in float32, reading as many tokens as it was trained to."""
+    """Load a fine-tuned model with torch in float32."""
     return Classifier(folder, TorchEngine(folder, "f32"), max_tokens=max_tokens_of(folder))
 
 
 def max_tokens_of(folder: Path) -> int:
-    """Return the number of tokens that a fine-tuned model in `folder` was trained to read."""
+    """Return the number of tokens at which texts were cut in training."""
     return int(AutoTokenizer.from_pretrained(folder, local_files_only=True).model_max_length)
 
 
 @contextmanager
-def classifier_folder(model_uri: str) -> Iterator[Path]:
+def downloaded_classifier(model_uri: str) -> Iterator[Path]:
     """Yield a temporary folder with a fine-tuned model's weights, configuration and tokenizer.
 
     Args:
-        model_uri: A model that was logged in MLflow's transformers flavour.
+        model_uri: A model in MLflow's transformers flavour.
 
     Raises:
-        ModelError: If there is no such model, or it is of another kind.
+        ModelError: If there is no such model, or it has another flavour.
     """
     with tempfile.TemporaryDirectory(prefix="millstream-") as name:
         try:

@@ -1,4 +1,4 @@
-"""A training's run in MLflow: opened, continued after a kill, found again, and its model logged."""
+"""MLflow run of a training: start or resume it, find it again, log its inputs and its model."""
 
 import json
 import logging
@@ -34,14 +34,14 @@ logger = logging.getLogger(__name__)
 RUN_FILE = "mlflow-run-id"
 
 
-def find_finished(key: str) -> FineTuned | None:
+def find_equal_training(key: str) -> FineTuned | None:
     """Return the model that an earlier run trained from equal data and parameters."""
     runs = connect().search_runs(
         [ensure_experiment(TRAINING_EXPERIMENT)],
         filter_string=f"tags.training_key = '{key}' and tags.model_uri LIKE 'models:/%'",
     )
     for run in runs:
-        # A run outlives its model, which `clean_up` frees.
+        # `clean_up` deletes models and keeps their runs.
         if is_usable(model_uri := run.data.tags["model_uri"]):
             run_id = run.info.run_id
             logger.info("reusing the model of run %s: equal data, base and parameters", run_id)
@@ -72,14 +72,13 @@ def find_run(run_id: str) -> FineTuned:
 
 
 def open_run(checkpoints: Path, key: str, parameters: FineTuneParameters) -> mlflow.ActiveRun:
-    """Start a run, or go on with the one that a killed process left with its checkpoints."""
+    """Start a run, or resume the one whose id a killed process left beside its checkpoints."""
     record = checkpoints / RUN_FILE
-    experiment = ensure_experiment(TRAINING_EXPERIMENT)
-    if record.is_file() and (run_id := _known_run(record.read_text(encoding="utf-8"))):
+    if record.is_file() and (run_id := _existing_run(record.read_text(encoding="utf-8"))):
         logger.info("continuing run %s", run_id)
         return mlflow.start_run(run_id=run_id)
     run = mlflow.start_run(
-        experiment_id=experiment,
+        experiment_id=experiment_id(TRAINING_EXPERIMENT),
         run_name=f"{Path(parameters.base_model).name}-{key[:8]}",
         tags={"training_key": key, "git_commit": git_commit()},
     )
@@ -88,7 +87,7 @@ def open_run(checkpoints: Path, key: str, parameters: FineTuneParameters) -> mlf
     return run
 
 
-def _known_run(run_id: str) -> str | None:
+def _existing_run(run_id: str) -> str | None:
     try:
         connect().get_run(run_id)
     except MlflowException:
@@ -97,20 +96,20 @@ def _known_run(run_id: str) -> str | None:
     return run_id
 
 
-def log_origin(
+def log_training_inputs(
     split: Split, parameters: FineTuneParameters, rows: pd.DataFrame, *, bf16: bool
 ) -> None:
-    """Log what a training starts from: parameters, data with its digest, packages.
+    """Log the parameters, the data set with its digest, and the versions of packages.
 
     Args:
-        split: The split that the rows come from.
-        parameters: All that shapes the result.
-        rows: The drawn training rows.
+        split: The labelled rows.
+        parameters: Those of the training.
+        rows: The sample of its train part that the model is trained on.
         bf16: Whether matrix products run in bfloat16.
     """
     mlflow.log_params(parameters.model_dump() | {"source": split.source, "bf16": bf16})
     mlflow.set_tags({"data_digest": split.digest, "labels": json.dumps(split.labels)})
-    # MLflow keeps 36 characters of a digest; the whole one is a tag.
+    # MLflow allows a digest of 36 characters; the tag has all of it.
     source = CodeDatasetSource({"source": split.source, "split": str(split.folder)})
     dataset = from_pandas(
         rows, source=source, targets="label", name="train", digest=split.digest[:36]
@@ -134,7 +133,7 @@ def log_model(
         f"Base model: {parameters.base_model}. Data: {split.source}, SHA-256 {split.digest}.\n"
     )
     info = mlflow.transformers.log_model(
-        # Without a card of our own MLflow asks the Hugging Face Hub for one.
+        # Without a card MLflow downloads one from the Hugging Face Hub.
         model_card=card,
         transformers_model={"model": model.cpu().eval(), "tokenizer": tokenizer},
         task="text-classification",

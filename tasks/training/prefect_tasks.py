@@ -28,7 +28,7 @@ def fine_tune_model(split: Split, parameters: FineTuneParameters, *, reuse: bool
     from pyfunc.fingerprint import digest_folder
     from tasks.training.base_models import base_model_folder
     from tasks.training.fine_tuning import fine_tune
-    from tasks.training.mlflow_run import find_finished
+    from tasks.training.mlflow_run import find_equal_training
 
     base = base_model_folder(parameters.base_model)
     key = parameters.key(split, digest_folder(base))
@@ -36,7 +36,7 @@ def fine_tune_model(split: Split, parameters: FineTuneParameters, *, reuse: bool
     checkpoints.parent.mkdir(parents=True, exist_ok=True)
     # An equal training that runs at the same time is waited for, and its model taken.
     with FileLock(checkpoints.with_suffix(".lock")):
-        if reuse and (finished := find_finished(key)):
+        if reuse and (finished := find_equal_training(key)):
             return finished
         return fine_tune(split, parameters, base, key, checkpoints)
 
@@ -44,9 +44,9 @@ def fine_tune_model(split: Split, parameters: FineTuneParameters, *, reuse: bool
 @task(name="evaluate model", **RETRY_ONCE)
 def evaluate_model(fine_tuned: FineTuned) -> dict[str, float]:
     """Measure the model on its test part, log figures and pictures, and return the figures."""
-    from tasks.training.evaluation import evaluate
+    from tasks.training.evaluation import measure_model
 
-    return evaluate(fine_tuned)
+    return measure_model(fine_tuned)
 
 
 @task(name="register model", **RETRY_MLFLOW)

@@ -8,12 +8,12 @@ import pytest
 
 from tasks.dataset.types import Split
 from tasks.tracking.mlflow_client import connect
-from tasks.training import logged_rows
 from tasks.training.logged_rows import (
     CALIBRATION_ROWS,
     UNSEEN_ROWS,
     CheckRows,
-    check_rows,
+    load_check_rows,
+    load_test_rows,
     log_rows,
 )
 
@@ -42,7 +42,7 @@ def logged(split: Split, drawn: pd.DataFrame) -> tuple[str, CheckRows]:
     with mlflow.start_run() as run:
         log_rows(split, drawn)
     run_id: str = run.info.run_id
-    return run_id, check_rows(run_id)
+    return run_id, load_check_rows(run_id)
 
 
 def test_unseen_rows_are_the_test_part_then_what_was_not_drawn_then_validation(
@@ -53,7 +53,7 @@ def test_unseen_rows_are_the_test_part_then_what_was_not_drawn_then_validation(
     run_id, found = logged(split, train.iloc[10:30])
     expected = [rows("test", 6), train.iloc[:10], train.iloc[30:], rows("validation", 4)]
     pd.testing.assert_frame_equal(found.unseen, pd.concat(expected, ignore_index=True))
-    pd.testing.assert_frame_equal(logged_rows.test_rows(run_id), rows("test", 6))
+    pd.testing.assert_frame_equal(load_test_rows(run_id), rows("test", 6))
 
 
 def test_a_text_that_was_drawn_is_not_unseen_where_it_is_repeated(tmp_path: Path) -> None:
@@ -105,6 +105,6 @@ def test_an_older_run_has_its_test_part(tmp_path: Path) -> None:
     test.to_parquet(tmp_path / "test.parquet", index=False)
     with mlflow.start_run() as run:
         mlflow.log_artifact(str(tmp_path / "test.parquet"), "data")
-    found = check_rows(run.info.run_id)
+    found = load_check_rows(run.info.run_id)
     pd.testing.assert_frame_equal(found.unseen, test)
     assert list(found.calibration) == test["text"].head(CALIBRATION_ROWS).tolist()
