@@ -6,7 +6,7 @@ from prefect import flow
 from pydantic import Field
 
 from flows.parameters import described
-from tasks.building.prefect_tasks import promote
+from tasks.building.prefect_tasks import promote_version
 from tasks.common.console import print_table
 
 Version = Annotated[
@@ -27,7 +27,7 @@ def promote_pipeline(version: Version = "challenger", reason: Reason = "by hand"
     Returns:
         The report: the version that is champion now.
     """
-    promoted = promote(version, reason)
+    promoted = promote_version(version, reason)
     report = {"champion": promoted.uri, "reason": reason}
     print_table("Promoted pipeline", report)
     return report

@@ -99,9 +99,9 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_ir(tmp_path_factory: pytest.TempPathFactory, tiny_classifier: Path) -> Path:
     """`tiny_classifier` in OpenVINO's form, in f32 and in int8."""
     folder = tmp_path_factory.mktemp("tiny-ir")
-    openvino_conversion.convert(tiny_classifier, folder)
+    openvino_conversion.convert_to_openvino(tiny_classifier, folder)
     encoder = Encoder(tiny_classifier, max_tokens=16)
-    openvino_conversion.quantise(folder, encoder, TEXTS, spared=None)
+    openvino_conversion.quantise_to_int8(folder, encoder, TEXTS, unquantised_products=None)
     return folder
 
 

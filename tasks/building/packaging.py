@@ -1,4 +1,4 @@
-"""The inference pipeline as one MLflow model: wrapped with the engines that passed, and logged."""
+"""Package the inference pipeline as one MLflow model, with the engines that pass their gates."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ from pyfunc.classifier import labels_of
 from pyfunc.engines.selection import has_cuda, open_fastest
 from pyfunc.fingerprint import digest_code, digest_folder, fingerprint_pipeline
 from pyfunc.spec import PipelineSpec, Variant
-from tasks.building.quality_gates import Gatekeeper, candidates
+from tasks.building.quality_gates import Gatekeeper, candidate_variants
 from tasks.building.types import Gate, LoggedPipeline, PipelineParameters
 from tasks.common.errors import ModelError
 from tasks.common.settings import REPOSITORY
@@ -67,9 +67,7 @@ EXAMPLES = ("what a disappointing movie", "Great movie", "Great movie", "很好�
 def log_pipeline(
     finetuned: RegisteredModel, parameters: PipelineParameters, package: Path = PACKAGE
 ) -> LoggedPipeline:
-    """Wrap a fine-tuned version and log it; an equal pipeline is logged once.
-
-    The engines and precisions that pass their gates are inside; see `tasks.building.quality_gates`.
+    """Wrap a fine-tuned version as a pipeline and log it, or return an equal one logged before.
 
     Args:
         finetuned: A version of `dl_finetuned_model`.
@@ -77,25 +75,28 @@ def log_pipeline(
         package: Folder of the code to ship.
 
     Raises:
-        ModelError: If the version is gone or of another kind, or no engine that `parameters`
-            allow passed its gate.
+        ModelError: If the version is gone or no transformers model, or if none of the engines that
+            `parameters` allow passes its gate.
         ParameterError: If the engine has no such precision.
     """
-    variants = candidates(parameters.engine, parameters.precision)
+    variants = candidate_variants(parameters.engine, parameters.precision)
     client = connect()
     training_run_id = str(client.get_model_version(finetuned.name, str(finetuned.version)).run_id)
     with downloaded_classifier(finetuned.uri) as classifier, tempfile.TemporaryDirectory() as name:
         key = _build_key(finetuned, parameters, package, classifier)
-        if earlier := _find_logged(key):
+        if earlier := _find_equal_pipeline(key):
             return earlier
-        folder = _stage(Path(name) / "pipeline", package, classifier)
+        folder = Path(name) / "pipeline"
+        shutil.copytree(package, folder / "pyfunc", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(classifier, folder / "classifier")
         max_tokens = parameters.max_tokens or max_tokens_of(classifier)
-        gates = Gatekeeper(folder, max_tokens, load_check_rows(training_run_id)).measure(variants)
+        gatekeeper = Gatekeeper(folder, max_tokens, load_check_rows(training_run_id))
+        gates = gatekeeper.measure_variants(variants)
         spec = PipelineSpec(
             kind=parameters.pipeline,
             finetuned_model_uri=finetuned.uri,
             max_tokens=max_tokens,
-            variants=_passed(gates, finetuned),
+            variants=_passed_variants(gates, finetuned),
         )
         spec.write(folder)
         engine, _ = open_fastest(folder, spec.variants)
@@ -110,7 +111,7 @@ def log_pipeline(
             "precision": engine.variant.precision,
             "gates": gates,
         }
-        return _log_folder(folder, key, fields)
+        return _log_artifact(folder, key, fields)
 
 
 def version_tags(logged: LoggedPipeline) -> dict[str, str]:
@@ -125,7 +126,7 @@ def version_tags(logged: LoggedPipeline) -> dict[str, str]:
 def _build_key(
     finetuned: RegisteredModel, parameters: PipelineParameters, package: Path, classifier: Path
 ) -> str:
-    """Return the digest of all that a pipeline is made from."""
+    """Return the digest by which equal pipelines are found."""
     parts = {
         "finetuned_model_uri": finetuned.uri,
         "parameters": parameters.model_dump(),
@@ -137,14 +138,7 @@ def _build_key(
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _stage(folder: Path, package: Path, classifier: Path) -> Path:
-    ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(package, folder / "pyfunc", ignore=ignore)
-    shutil.copytree(classifier, folder / "classifier")
-    return folder
-
-
-def _passed(gates: Sequence[Gate], finetuned: RegisteredModel) -> tuple[Variant, ...]:
+def _passed_variants(gates: Sequence[Gate], finetuned: RegisteredModel) -> tuple[Variant, ...]:
     passed = tuple(Variant(gate.engine, gate.precision) for gate in gates if not gate.reason)
     if not passed:
         reasons = "; ".join(f"{gate.engine} {gate.precision}: {gate.reason}" for gate in gates)
@@ -152,21 +146,21 @@ def _passed(gates: Sequence[Gate], finetuned: RegisteredModel) -> tuple[Variant,
     return passed
 
 
-def _find_logged(key: str) -> LoggedPipeline | None:
+def _find_equal_pipeline(key: str) -> LoggedPipeline | None:
     runs = connect().search_runs(
         [ensure_experiment(BUILDING_EXPERIMENT)],
         filter_string=f"tags.build_key = '{key}' and tags.pipeline LIKE '{{%'",
     )
     for run in runs:
         earlier = LoggedPipeline.model_validate_json(run.data.tags["pipeline"])
-        # A run outlives its model, which `clean_up` frees.
+        # `clean_up` deletes models and keeps their runs.
         if is_usable(earlier.model_uri):
             logger.info("reusing %s: equal code, weights and parameters", earlier.model_uri)
             return earlier.model_copy(update={"reused": True})
     return None
 
 
-def _log_folder(folder: Path, key: str, fields: dict[str, Any]) -> LoggedPipeline:
+def _log_artifact(folder: Path, key: str, fields: dict[str, Any]) -> LoggedPipeline:
     names = ("fingerprint", "finetuned_model_uri", "kind")
     tags = {name: fields[name] for name in names} | {"build_key": key}
     with mlflow.start_run(
@@ -175,7 +169,7 @@ def _log_folder(folder: Path, key: str, fields: dict[str, Any]) -> LoggedPipelin
         tags=tags | {"git_commit": git_commit()},
     ) as run:
         mlflow.log_params({name: fields[name] for name in ("max_tokens", "engine", "precision")})
-        mlflow.log_metrics(dict(_figures(fields["gates"])))
+        mlflow.log_metrics(dict(_gate_metrics(fields["gates"])))
         mlflow.log_dict(package_versions(), "packages.json")
         info = mlflow.pyfunc.log_model(
             name=PIPELINE_MODEL,
@@ -183,19 +177,19 @@ def _log_folder(folder: Path, key: str, fields: dict[str, Any]) -> LoggedPipelin
             artifacts={"pipeline": str(folder)},
             signature=SIGNATURE,
             input_example=pd.DataFrame({"text": EXAMPLES}),
-            # Only keys that are logged can be set when the model is loaded.
+            # MLflow overrides only keys that were logged when it loads a model.
             model_config={"cache_dir": "", "cache_size_limit": ""},
             pip_requirements=pip_requirements(*REQUIREMENTS),
         )
         logged = LoggedPipeline(
             run_id=run.info.run_id, model_uri=f"models:/{info.model_id}", **fields
         )
-        # Last: it tells that the model is whole.
+        # Last: a run with this tag has a complete model.
         mlflow.set_tag("pipeline", logged.model_dump_json())
     return logged
 
 
-def _figures(gates: Sequence[Gate]) -> Iterator[tuple[str, float]]:
+def _gate_metrics(gates: Sequence[Gate]) -> Iterator[tuple[str, float]]:
     for gate in gates:
         for name in ("agreement", "accuracy"):
             if (value := getattr(gate, name)) is not None:

@@ -1,4 +1,4 @@
-"""Building, checking, registering and promoting the inference pipeline, as Prefect tasks."""
+"""Prefect tasks that build, verify, register and promote the inference pipeline."""
 
 from prefect import task
 
@@ -9,7 +9,7 @@ from tasks.tracking.names import FINETUNED_MODEL, PIPELINE_MODEL, RegisteredMode
 
 @task(name="find fine-tuned model", **RETRY_MLFLOW)
 def find_finetuned_model(reference: str) -> RegisteredModel:
-    """Return the version of `dl_finetuned_model` that a number, alias or URI means."""
+    """Return the version of `dl_finetuned_model` with that number, alias or URI."""
     from tasks.tracking.registry import find_version
 
     version = find_version(FINETUNED_MODEL, reference, parameter="finetuned_model")
@@ -26,10 +26,10 @@ def log_pipeline(finetuned: RegisteredModel, parameters: PipelineParameters) -> 
 
 @task(name="check pipeline", **RETRY_ONCE)
 def check_pipeline(logged: LoggedPipeline) -> None:
-    """Compare a fresh process's answers with the fine-tuned model's own."""
-    from tasks.building.verification import check
+    """Compare the predictions of a fresh process with those of the fine-tuned model."""
+    from tasks.building.verification import verify_pipeline
 
-    check(logged)
+    verify_pipeline(logged)
 
 
 @task(name="register pipeline", **RETRY_MLFLOW)
@@ -52,7 +52,7 @@ def choose_champion(registered: RegisteredModel) -> PromotionDecision:
 
 @task(name="make champion", **RETRY_MLFLOW)
 def make_champion(registered: RegisteredModel) -> PromotionDecision:
-    """Make a new version champion, whatever its figures."""
+    """Make a new version champion without a comparison."""
     from tasks.building.promotion import promote_by_hand
 
     reason = "promoted as it was built, without a comparison"
@@ -61,8 +61,8 @@ def make_champion(registered: RegisteredModel) -> PromotionDecision:
 
 
 @task(name="promote pipeline", **RETRY_MLFLOW)
-def promote(reference: str, reason: str) -> RegisteredModel:
-    """Make the version that `reference` means champion; `previous` goes back."""
+def promote_version(reference: str, reason: str) -> RegisteredModel:
+    """Make a version champion; the reference `previous` restores the champion before."""
     from tasks.building.promotion import promote_by_hand
 
     return promote_by_hand(reference, reason)

@@ -1,4 +1,4 @@
-"""Promotion: which version is champion, by comparison on test rows or by hand, and its aliases."""
+"""Promote a pipeline version to champion, by its accuracy on test rows or by hand."""
 
 import json
 import logging
@@ -27,24 +27,24 @@ from tasks.training.logged_rows import load_test_rows
 
 logger = logging.getLogger(__name__)
 
-# On a version whose promotion is under way: the champion before it, or nothing if there was none.
+# Marks a version whose promotion is incomplete; its value is the champion before it, or empty.
 _PENDING_TAG = "promotion_pending"
 
-_ROWS_A_TICK = 128
+_ROWS_PER_PROGRESS_UPDATE = 128
 
 
 def decide_promotion(registered: RegisteredModel) -> PromotionDecision:
-    """Give a new version its alias by rule, and write the metrics and the reason on it.
+    """Make a new version champion or challenger; write the metrics and the reason on it as tags.
 
-    The first full pipeline becomes champion. A later one does if, on its own test rows, scored
-    again by both, its accuracy is no lower; else, or if it answers with other labels, it becomes
-    challenger. A plain pipeline answers in another form and gets no alias.
+    The first full pipeline becomes champion. A later one does if its accuracy on its own test rows
+    is no lower than the champion's on the same rows, and challenger if it is lower or if its labels
+    differ. A plain pipeline returns bare labels and gets no alias.
     """
     candidate = registry.find_version(registered.name, str(registered.version))
     reason = candidate.tags.get("promotion_reason", "")
     aliases = registry.get_aliases(registered.name)
     if aliases.get(CHAMPION) == registered.version:
-        set_champion(registered.name, candidate, reason)  # in case that was interrupted
+        set_champion(registered.name, candidate, reason)  # completes an interrupted promotion
         return PromotionDecision(alias=CHAMPION, reason=reason)
     if aliases.get(CHALLENGER) == registered.version:
         return PromotionDecision(alias=CHALLENGER, reason=reason)
@@ -52,7 +52,7 @@ def decide_promotion(registered: RegisteredModel) -> PromotionDecision:
         return PromotionDecision(alias=None, reason="a plain pipeline answers with bare labels")
     champion = aliases.get(CHAMPION)
     decision = _compare(candidate, champion)
-    # The comparison takes minutes, in which somebody may have chosen another by hand.
+    # Another version may have been promoted by hand during the minutes of a comparison.
     while (current := registry.get_aliases(registered.name).get(CHAMPION)) != champion:
         champion = current
         decision = _compare(candidate, champion)
@@ -68,7 +68,7 @@ def promote_by_hand(reference: str, reason: str) -> RegisteredModel:
 
     Args:
         reference: A version, an alias, a URI, or `previous` for the champion before this one.
-        reason: Written on the version.
+        reason: Written on the version as a tag.
 
     Raises:
         ModelError: If there is no such version, or it is a plain pipeline.
@@ -87,11 +87,10 @@ def promote_by_hand(reference: str, reason: str) -> RegisteredModel:
 
 
 def set_champion(name: str, version: ModelVersion, reason: str) -> None:
-    """Give `version` the alias champion; remember the one before it; write why on the version.
+    """Give `version` the alias champion and record the champion before it.
 
-    If it was not champion before, an event is emitted (`announce_champion`). Whatever ends this
-    early, calling it again does the rest; the event is emitted twice only if it ended between the
-    event and the note of it.
+    Emits an event unless it was champion already. A call that was interrupted can be repeated, and
+    does the rest. Only an interruption right after the event emits it twice.
     """
     client = connect()
     number = int(version.version)
@@ -103,7 +102,7 @@ def set_champion(name: str, version: ModelVersion, reason: str) -> None:
     client.set_model_version_tag(name, str(number), "promotion_reason", reason)
     _set_alias(client, version, CHAMPION)
     logger.info("%s version %s is champion: %s", name, number, reason)
-    # `previous` and `challenger` mean the same version until all else is done.
+    # Last, so that `previous` and `challenger` resolve to the same versions in a repeated call.
     if replaced is not None:
         announce_champion(name, number, reason)
         if replaced:
@@ -115,7 +114,7 @@ def set_champion(name: str, version: ModelVersion, reason: str) -> None:
 
 
 def set_challenger(name: str, version: ModelVersion, reason: str) -> None:
-    """Give `version` the alias challenger and write why on it."""
+    """Give `version` the alias challenger and write the reason on it as a tag."""
     client = connect()
     client.set_model_version_tag(name, version.version, "promotion_reason", reason)
     _set_alias(client, version, CHALLENGER)
@@ -123,7 +122,7 @@ def set_challenger(name: str, version: ModelVersion, reason: str) -> None:
 
 
 def announce_champion(name: str, version: int, reason: str) -> None:
-    """Tell that another version of the registered model `name` is champion."""
+    """Emit the Prefect event that another version of the registered model is champion."""
     emit_event(event=PROMOTED, resource=champion_resource(name, version, reason))
 
 
@@ -131,7 +130,7 @@ def previous_champion(name: str) -> ModelVersion:
     """Return the version that was champion before the present one.
 
     Raises:
-        ModelError: If there has been none.
+        ModelError: If there was none.
     """
     number = registry.previous_champion_number(name)
     if number is None:
@@ -166,19 +165,19 @@ def _compare(candidate: ModelVersion, current: int | None) -> PromotionDecision:
 
 def _accuracy(version: ModelVersion, rows: pd.DataFrame) -> float:
     model = load_pipeline(f"models:/{version.name}/{version.version}")
-    right = 0
+    correct = 0
     with tqdm(total=len(rows), desc=f"version {version.version}", disable=None) as bar:
-        for start in range(0, len(rows), _ROWS_A_TICK):
-            part = rows.iloc[start : start + _ROWS_A_TICK]
+        for start in range(0, len(rows), _ROWS_PER_PROGRESS_UPDATE):
+            part = rows.iloc[start : start + _ROWS_PER_PROGRESS_UPDATE]
             answers = predict_documents(
                 model, part["text"].tolist(), use_cache=False, batch_tokens=DEFAULT_BATCH_TOKENS
             )
-            right += sum(
+            correct += sum(
                 answer["response"]["prediction_label"] == label
                 for answer, label in zip(answers, part["label"], strict=True)
             )
             bar.update(len(part))
-    return right / len(rows)
+    return correct / len(rows)
 
 
 def _labels(version: ModelVersion) -> list[str]:
@@ -187,7 +186,7 @@ def _labels(version: ModelVersion) -> list[str]:
 
 
 def _set_alias(client: MlflowClient, version: ModelVersion, alias: str) -> None:
-    """Move `alias` to the fine-tuned version inside a pipeline version, and then to that."""
+    """Move `alias` to the fine-tuned version inside a pipeline version, then to the latter."""
     inside = RegisteredModel.from_uri(version.tags["finetuned_model_uri"])
     client.set_registered_model_alias(inside.name, alias, str(inside.version))
     client.set_registered_model_alias(version.name, alias, version.version)

@@ -1,4 +1,4 @@
-"""Which engines and precisions answer as the fine-tuned model does, measured when it is wrapped."""
+"""Quality gates: do an engine and a precision predict the same labels as torch in f32?"""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from tqdm import tqdm
 from pyfunc.classifier import Classifier
 from pyfunc.engines.openvino import model_path
 from pyfunc.engines.selection import open_engine, unsupported_reason
-from pyfunc.spec import Precision, Variant
+from pyfunc.spec import Variant
 from pyfunc.tokens import Encoder
 from tasks.building import openvino_conversion
 from tasks.building.types import EngineChoice, Gate, PrecisionChoice
@@ -18,13 +18,13 @@ from tasks.training.logged_rows import UNSEEN_ROWS, CheckRows
 
 logger = logging.getLogger(__name__)
 
-LEAST_ROWS = UNSEEN_ROWS
-LEAST_AGREEMENT = {"f32": 0.998, "bf16": 0.998, "int8": 0.985}
-MOST_ACCURACY_LOST = 0.005
+MIN_ROWS = UNSEEN_ROWS
+MIN_AGREEMENT = {"f32": 0.998, "bf16": 0.998, "int8": 0.985}
+MAX_ACCURACY_LOSS = 0.005
 
 REFERENCE = Variant("torch", "f32")
 
-# As CPUs do them, the fastest first; measured by `make bench`.
+# The fastest on a CPU first, as measured by `make bench`.
 _BY_SPEED = (
     Variant("openvino", "int8"),
     Variant("openvino", "bf16"),
@@ -33,11 +33,11 @@ _BY_SPEED = (
     REFERENCE,
 )
 
-# How many products int8 spares, tried in this order: the fewer, the faster.
-_SPARED = (1, None)
+# Attempts at int8, in this order: fewer unquantised products are faster.
+_UNQUANTISED_PRODUCTS = (1, None)
 
 
-def candidates(engine: EngineChoice, precision: PrecisionChoice) -> list[Variant]:
+def candidate_variants(engine: EngineChoice, precision: PrecisionChoice) -> list[Variant]:
     """Return the variants that a choice allows, the fastest first; f32 is always among them."""
     allowed = {"f32", "bf16"} if precision == "auto" else {"f32", precision}
     if precision == "int8":
@@ -49,11 +49,7 @@ def candidates(engine: EngineChoice, precision: PrecisionChoice) -> list[Variant
     ]
 
 
-def _ships_a_model(gate: Gate) -> bool:
-    return gate.engine == "openvino" and not gate.reason
-
-
-def _log(gate: Gate) -> None:
+def _log_gate(gate: Gate) -> None:
     if gate.reason:
         logger.warning("%s %s is left out: %s", gate.engine, gate.precision, gate.reason)
         return
@@ -68,45 +64,44 @@ def _log(gate: Gate) -> None:
 
 
 class Gatekeeper:
-    """Converts a fine-tuned model for the engines and measures what they answer."""
+    """Converts a fine-tuned model for each engine and compares the labels that they predict."""
 
     def __init__(self, artifact: Path, max_tokens: int, rows: CheckRows) -> None:
-        """Ask the reference for its answers.
+        """Predict the labels of the reference, torch in f32.
 
         Args:
-            artifact: Folder with `classifier/`; gets `openvino/`.
+            artifact: Folder of the pipeline with `classifier/`; conversion adds `openvino/`.
             max_tokens: Longer texts are cut to this many tokens.
-            rows: What to measure on.
+            rows: Rows to predict, and texts to calibrate int8 with.
         """
         self._artifact = artifact
+        self._classifier, self._openvino = artifact / "classifier", artifact / "openvino"
         self._max_tokens = max_tokens
         self._rows = rows
-        self._expected = self._labels(REFERENCE)
-        self._accuracy = self._share_of_equal(self._expected, rows.unseen["label"])
-        self._converted = ""
+        self._expected = self._predict_labels(REFERENCE)
+        self._accuracy = _share_of_equal(self._expected, rows.unseen["label"])
+        self._conversion_error = ""
 
-    def measure(self, variants: Sequence[Variant]) -> tuple[Gate, ...]:
-        """Return a gate for each variant, in their order; what failed is logged."""
-        # int8 is made from f32, which has to be there first.
+    def measure_variants(self, variants: Sequence[Variant]) -> tuple[Gate, ...]:
+        """Return and log a gate for each variant, in their order."""
+        # int8 is quantised from the f32 model.
         if any(variant.engine == "openvino" for variant in variants):
-            self._converted = self._convert()
+            self._conversion_error = self._convert()
         with tqdm(variants, desc="gates", unit="variants", disable=None) as bar:
             gates = tuple(self._gate(variant) for variant in bar)
         for gate in gates:
-            _log(gate)
-        self._remove_unused({gate.precision for gate in gates if _ships_a_model(gate)})
-        return gates
-
-    def _remove_unused(self, precisions: set[Precision]) -> None:
-        folder = self._artifact / "openvino"
-        used = {model_path(folder, precision).stem for precision in precisions}
-        for path in folder.glob("*.*"):
+            _log_gate(gate)
+        passed = [gate for gate in gates if gate.engine == "openvino" and not gate.reason]
+        used = {model_path(self._openvino, gate.precision).stem for gate in passed}
+        for path in self._openvino.glob("*.*"):
             if path.stem not in used:
                 path.unlink()
+        return gates
 
     def _convert(self) -> str:
+        """Convert to f32 and return why that failed, or an empty string."""
         try:
-            openvino_conversion.convert(self._artifact / "classifier", self._artifact / "openvino")
+            openvino_conversion.convert_to_openvino(self._classifier, self._openvino)
         except (OSError, MemoryError):
             raise
         except Exception as error:
@@ -116,58 +111,55 @@ class Gatekeeper:
         return ""
 
     def _gate(self, variant: Variant) -> Gate:
-        reason = self._hindrance(variant)
+        reason = self._exclusion_reason(variant)
         if not reason:
             try:
-                return self._first_to_pass(variant)
-            except (OSError, MemoryError):  # of the machine, not of the variant
+                for _ in self._quantisation_attempts(variant):
+                    gate = self._measure_variant(variant)
+                    if not gate.reason:
+                        break
+                return gate
+            except (OSError, MemoryError):  # the machine's fault, not the variant's
                 raise
             except Exception as error:
-                # nncf and the engines run what the model brings; a gate that fails is a result.
+                # NNCF and the engines run the model's code; its errors fail the gate.
                 logger.debug("%s failed", variant, exc_info=True)
                 reason = f"failed ({type(error).__name__})"
         return Gate(engine=variant.engine, precision=variant.precision, reason=reason)
 
-    def _first_to_pass(self, variant: Variant) -> Gate:
-        for _ in self._makings(variant):
-            gate = self._measured(variant)
-            if not gate.reason:
-                break
-        return gate
-
-    def _hindrance(self, variant: Variant) -> str:
+    def _exclusion_reason(self, variant: Variant) -> str:
         rows = len(self._rows.unseen)
-        if variant.engine == "openvino" and self._converted:
-            return self._converted
-        if variant.precision != "f32" and rows < LEAST_ROWS:
-            return f"only {rows} labelled rows that the training did not see; expected {LEAST_ROWS}"
+        if variant.engine == "openvino" and self._conversion_error:
+            return self._conversion_error
+        if variant.precision != "f32" and rows < MIN_ROWS:
+            return f"only {rows} labelled rows that the training did not see; expected {MIN_ROWS}"
         return unsupported_reason(variant)
 
-    def _makings(self, variant: Variant) -> Iterator[None]:
-        """Yield each time that the variant is there, made in another way."""
+    def _quantisation_attempts(self, variant: Variant) -> Iterator[None]:
+        """Yield after each quantisation to int8, or once for another precision."""
         if variant.precision != "int8":
             yield
             return
-        encoder = Encoder(self._artifact / "classifier", max_tokens=self._max_tokens)
-        for spared in _SPARED:
-            openvino_conversion.quantise(
-                self._artifact / "openvino", encoder, self._rows.calibration, spared=spared
+        encoder = Encoder(self._classifier, max_tokens=self._max_tokens)
+        for count in _UNQUANTISED_PRODUCTS:
+            openvino_conversion.quantise_to_int8(
+                self._openvino, encoder, self._rows.calibration, unquantised_products=count
             )
             yield
 
-    def _measured(self, variant: Variant) -> Gate:
-        labels = self._expected if variant == REFERENCE else self._labels(variant)
-        agreement = self._share_of_equal(labels, self._expected)
-        accuracy = self._share_of_equal(labels, self._rows.unseen["label"])
-        least = LEAST_AGREEMENT[variant.precision]
+    def _measure_variant(self, variant: Variant) -> Gate:
+        labels = self._expected if variant == REFERENCE else self._predict_labels(variant)
+        agreement = _share_of_equal(labels, self._expected)
+        accuracy = _share_of_equal(labels, self._rows.unseen["label"])
+        minimum = MIN_AGREEMENT[variant.precision]
         reason = ""
         # Not `<`, which a NaN would pass.
-        if not agreement >= least:
-            reason = f"{agreement:.4f} of the labels are those of f32; expected {least}"
-        elif variant.precision == "int8" and not accuracy >= self._accuracy - MOST_ACCURACY_LOST:
+        if not agreement >= minimum:
+            reason = f"{agreement:.4f} of the labels are those of f32; expected {minimum}"
+        elif variant.precision == "int8" and not accuracy >= self._accuracy - MAX_ACCURACY_LOSS:
             reason = (
                 f"accuracy {accuracy:.4f}; expected {self._accuracy:.4f}, that of f32, "
-                f"less {MOST_ACCURACY_LOST} at most"
+                f"less {MAX_ACCURACY_LOSS} at most"
             )
         return Gate(
             engine=variant.engine,
@@ -178,12 +170,13 @@ class Gatekeeper:
             reason=reason,
         )
 
-    def _labels(self, variant: Variant) -> pd.Series:
+    def _predict_labels(self, variant: Variant) -> pd.Series:
         engine = open_engine(self._artifact, variant)
-        classifier = Classifier(self._artifact / "classifier", engine, max_tokens=self._max_tokens)
+        classifier = Classifier(self._classifier, engine, max_tokens=self._max_tokens)
         predictions = classifier.predict(self._rows.unseen["text"].tolist())
         return pd.Series([prediction.label for prediction in predictions])
 
-    def _share_of_equal(self, labels: pd.Series, others: pd.Series) -> float:
-        equal = labels.to_numpy() == others.to_numpy()
-        return float(equal.mean()) if len(equal) else float("nan")
+
+def _share_of_equal(labels: pd.Series, others: pd.Series) -> float:
+    equal = labels.to_numpy() == others.to_numpy()
+    return float(equal.mean()) if len(equal) else float("nan")

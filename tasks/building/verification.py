@@ -1,4 +1,4 @@
-"""A logged pipeline's answers, where it is alone, beside the fine-tuned model's own."""
+"""Verify a logged pipeline: compare its predictions with those of its fine-tuned model."""
 
 import json
 import logging
@@ -22,37 +22,37 @@ from tasks.training.logged_rows import load_test_rows
 logger = logging.getLogger(__name__)
 
 _CHECKED_ROWS = 32
-# Softmax scores of one text move this far with the company in its batch; those of int8 with the
-# rounding, of which its gate says more.
+# Absolute difference of softmax scores: those of a text depend on the others in its batch, and in
+# int8 on rounding, which its quality gate limits further.
 TOLERANCE = {"f32": 1e-5, "bf16": 1e-2, "int8": 0.3}
 _CHECK_TIMEOUT_S = 300
 
 
-def check(logged: LoggedPipeline) -> None:
-    """Load a pipeline in a process that has nothing but the artifact, and compare its answers.
+def verify_pipeline(logged: LoggedPipeline) -> None:
+    """Load a pipeline without the project's code and compare it with its fine-tuned model.
 
-    They must be the fine-tuned model's own, as transformers computes them from the registered
-    version, within the tolerance of the precision.
+    A new process imports nothing but the artifact and predicts example texts. transformers predicts
+    them with the registered fine-tuned model.
 
     Raises:
-        ModelError: If the process fails or an answer differs.
+        ModelError: If the process fails, or a score differs by more than `TOLERANCE`.
     """
     connect()
     texts = [*EXAMPLES, *load_test_rows(logged.training_run_id)["text"].head(_CHECKED_ROWS)]
     with tqdm(total=2, desc="check", unit="models", disable=None) as bar:
-        answers = _ask_fresh_process(logged.model_uri, texts)
+        answers = _predict_in_fresh_process(logged.model_uri, texts)
         bar.update()
-        own_answers = _own_answers(logged, texts)
+        references = _reference_answers(logged, texts)
         bar.update()
     gaps = [
-        _score_gap(logged, row, answer, own)
-        for row, (answer, own) in enumerate(zip(answers, own_answers, strict=True))
+        _score_gap(logged, row, answer, reference)
+        for row, (answer, reference) in enumerate(zip(answers, references, strict=True))
     ]
     connect().log_metric(logged.run_id, "check_max_score_difference", max(gaps))
     logger.info("%d answers of a fresh process agree, scores within %.1e", len(texts), max(gaps))
 
 
-def _ask_fresh_process(model_uri: str, texts: list[str]) -> list[str]:
+def _predict_in_fresh_process(model_uri: str, texts: list[str]) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="millstream-") as name:
         folder = Path(name)
         question, answer = folder / "question.json", folder / "answer.json"
@@ -78,32 +78,32 @@ def _ask_fresh_process(model_uri: str, texts: list[str]) -> list[str]:
         return answers
 
 
-def _own_answers(logged: LoggedPipeline, texts: list[str]) -> list[dict[str, float]]:
-    """Return the probability of each label, text by text."""
+def _reference_answers(logged: LoggedPipeline, texts: list[str]) -> list[dict[str, float]]:
+    """Return the probability of each label by the fine-tuned model, text by text."""
     quiet_transformers()
-    own = mlflow.transformers.load_model(logged.finetuned_model_uri)
+    classify = mlflow.transformers.load_model(logged.finetuned_model_uri)
     return [
         {
             found["label"]: float(found["score"])
-            for found in own(text, truncation=True, max_length=logged.max_tokens, top_k=None)
+            for found in classify(text, truncation=True, max_length=logged.max_tokens, top_k=None)
         }
         for text in texts
     ]
 
 
-def _score_gap(logged: LoggedPipeline, row: int, answer: str, own: dict[str, float]) -> float:
-    likeliest = max(own, key=lambda label: own[label])
+def _score_gap(logged: LoggedPipeline, row: int, answer: str, reference: dict[str, float]) -> float:
+    expected = max(reference, key=lambda label: reference[label])
     if logged.kind == "plain":  # a bare label
-        label, score = answer, own[likeliest]
+        label, score = answer, reference[expected]
     else:
         response = json.loads(answer)["response"]
         label, score = response["prediction_label"], float(response["prediction_score"])
-    # Two labels may be as good as equal; of any other, the fine-tuned model's score is far off.
-    gap = abs(score - own.get(label, 0.0))
+    # Not compared by label: the scores of two labels may be equal within the tolerance.
+    gap = abs(score - reference.get(label, 0.0))
     # Not `gap > …`, which a NaN would pass.
     if not gap <= TOLERANCE[logged.precision]:
         raise ModelError(
             f"{logged.model_uri}: row {row} of the check: {label} {score:.6f}; expected what "
-            f"{logged.finetuned_model_uri} says: {likeliest} {own[likeliest]:.6f}"
+            f"{logged.finetuned_model_uri} says: {expected} {reference[expected]:.6f}"
         )
     return gap

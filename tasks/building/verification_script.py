@@ -1,9 +1,9 @@
-"""Load a logged model in a process that has nothing else of the project, and predict with it.
+"""Load a logged model without the project's code, and predict with it.
 
     python -I verification_script.py MODEL_URI QUESTION.json ANSWER.json
 
-`tasks/building/verification.py` runs it. `-I` keeps the repository, the working folder and
-PYTHONPATH off `sys.path`, so that only what the artifact carries can answer.
+Run by `tasks/building/verification.py`. `-I` keeps the repository, the working folder and
+PYTHONPATH off `sys.path`, so that code missing in the artifact fails the import.
 """
 
 import json
@@ -20,7 +20,7 @@ def main(model_uri: str, question: Path, answer: Path) -> None:
     model = mlflow.pyfunc.load_model(model_uri)
     try:
         rows = model.predict(pd.DataFrame({"text": texts}), params={"use_cache": False})
-    except Exception as error:  # noqa: BLE001 -- whatever it is, its words may quote a text
+    except Exception as error:  # noqa: BLE001 -- any message may quote a text
         sys.exit(f"{type(error).__name__} while predicting")
     answer.write_text(json.dumps(rows["text"].tolist()), encoding="utf-8")
 

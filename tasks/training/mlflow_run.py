@@ -78,7 +78,7 @@ def open_run(checkpoints: Path, key: str, parameters: FineTuneParameters) -> mlf
         logger.info("continuing run %s", run_id)
         return mlflow.start_run(run_id=run_id)
     run = mlflow.start_run(
-        experiment_id=experiment_id(TRAINING_EXPERIMENT),
+        experiment_id=ensure_experiment(TRAINING_EXPERIMENT),
         run_name=f"{Path(parameters.base_model).name}-{key[:8]}",
         tags={"training_key": key, "git_commit": git_commit()},
     )

@@ -112,9 +112,10 @@ sys.addaudithook(note)
 from pyfunc.engines.openvino import OpenVinoEngine
 from pyfunc.tokens import Encoder
 from tasks.building import openvino_conversion as conversion
-conversion.convert(classifier, folder)
+conversion.convert_to_openvino(classifier, folder)
 texts = ["a good film", "a bad film"] * 4
-conversion.quantise(folder, Encoder(classifier, max_tokens=16), texts, spared=1)
+encoder = Encoder(classifier, max_tokens=16)
+conversion.quantise_to_int8(folder, encoder, texts, unquantised_products=1)
 OpenVinoEngine(folder, "int8")
 socket.getaddrinfo("localhost", 9)
 """

@@ -44,7 +44,7 @@ def other(request: pytest.FixtureRequest, tiny_classifier: Path, tmp_path: Path)
 
 
 def test_a_model_with_other_inputs_than_bert_is_converted(other: Path, tmp_path: Path) -> None:
-    openvino_conversion.convert(other, tmp_path / "ir")
+    openvino_conversion.convert_to_openvino(other, tmp_path / "ir")
     classifier = Classifier(other, OpenVinoEngine(tmp_path / "ir", "f32"), max_tokens=16)
     expected = [Reference(other).probabilities(text) for text in TEXTS]
     assert classifier.probabilities(TEXTS).tolist() == close(expected)
@@ -62,8 +62,10 @@ def test_fewer_products_are_quantised_the_more_are_spared(
     (tmp_path / "f32.bin").write_bytes((tiny_ir / "f32.bin").read_bytes())
     encoder = Encoder(tiny_classifier, max_tokens=16)
     quantised = []
-    for spared in (0, 1, None):
-        openvino_conversion.quantise(tmp_path, encoder, TEXTS[:2], spared=spared)
+    for count in (0, 1, None):
+        openvino_conversion.quantise_to_int8(
+            tmp_path, encoder, TEXTS[:2], unquantised_products=count
+        )
         quantised.append(node_types(model_path(tmp_path, "int8"))["FakeQuantize"])
     assert quantised[0] > quantised[1] > quantised[2] > 0
     assert node_types(model_path(tmp_path, "f32"))["FakeQuantize"] == 0

@@ -15,7 +15,7 @@ from pyfunc.engines.selection import open_engine, unsupported_reason
 from pyfunc.spec import Variant
 from pyfunc.tokens import Encoder
 from tasks.building import openvino_conversion, quality_gates
-from tasks.building.quality_gates import LEAST_ROWS, REFERENCE, Gatekeeper, candidates
+from tasks.building.quality_gates import MIN_ROWS, REFERENCE, Gatekeeper, candidate_variants
 from tasks.building.types import EngineChoice, Gate, PipelineParameters, PrecisionChoice
 from tasks.common.errors import ParameterError
 from tasks.training.logged_rows import CheckRows
@@ -39,7 +39,7 @@ needs_int8 = pytest.mark.skipif(bool(unsupported_reason(OPENVINO_INT8)), reason=
 
 
 def names(engine: EngineChoice, precision: PrecisionChoice) -> list[str]:
-    return [str(variant) for variant in candidates(engine, precision)]
+    return [str(variant) for variant in candidate_variants(engine, precision)]
 
 
 @pytest.mark.parametrize(
@@ -100,13 +100,13 @@ def check_rows(
     texts: Sequence[str], labels: Sequence[str], calibration: Sequence[str] = NARROW
 ) -> CheckRows:
     """Repeat labelled texts until there are enough of them."""
-    count = -(-LEAST_ROWS // len(texts))
+    count = -(-MIN_ROWS // len(texts))
     unseen = pd.DataFrame({"text": [*texts] * count, "label": [*labels] * count})
-    return CheckRows(unseen.head(LEAST_ROWS), calibration)
+    return CheckRows(unseen.head(MIN_ROWS), calibration)
 
 
 def measured(artifact: Path, rows: CheckRows, *variants: Variant) -> tuple[Gate, ...]:
-    return Gatekeeper(artifact, 16, rows).measure(variants)
+    return Gatekeeper(artifact, 16, rows).measure_variants(variants)
 
 
 def test_what_answers_alike_passes_with_its_figures(artifact: Path) -> None:
@@ -114,11 +114,13 @@ def test_what_answers_alike_passes_with_its_figures(artifact: Path) -> None:
     labels = labels_of(artifact, REFERENCE, texts)
     labels[0] = other(labels[0])
     rows = check_rows(texts, labels, TEXTS)
-    variants = [found for found in candidates("auto", "int8") if not unsupported_reason(found)]
+    variants = [
+        found for found in candidate_variants("auto", "int8") if not unsupported_reason(found)
+    ]
     gates = measured(artifact, rows, *variants)
     assert [Variant(gate.engine, gate.precision) for gate in gates] == variants
     for gate in gates:
-        assert (gate.rows, gate.agreement, gate.reason) == (LEAST_ROWS, 1.0, "")
+        assert (gate.rows, gate.agreement, gate.reason) == (MIN_ROWS, 1.0, "")
         assert gate.accuracy == pytest.approx(0.9)
     assert {path.name for path in (artifact / "openvino").glob("f32.*")} == {"f32.xml", "f32.bin"}
 
@@ -127,8 +129,8 @@ def test_too_few_rows_leave_the_coarser_formats_out_and_say_so(
     artifact: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = check_rows(TEXTS, labels_of(artifact, REFERENCE, TEXTS))
-    few = CheckRows(rows.unseen.head(LEAST_ROWS - 1), NARROW)
-    gates = measured(artifact, few, *candidates("auto", "int8"))
+    few = CheckRows(rows.unseen.head(MIN_ROWS - 1), NARROW)
+    gates = measured(artifact, few, *candidate_variants("auto", "int8"))
     reason = "only 1999 labelled rows that the training did not see; expected 2000"
     assert {f"{gate.engine} {gate.precision}": gate.reason for gate in gates} == {
         "openvino int8": reason,
@@ -158,10 +160,10 @@ def test_bf16_that_gives_other_labels_fails_its_gate(artifact: Path, tiny_ir: Pa
     assert flipped
     # 4 of 2,000 is the most that it may.
     for count, passes in ((4, True), (5, False)):
-        chosen = (flipped * count)[:count] + kept[: LEAST_ROWS - count]
+        chosen = (flipped * count)[:count] + kept[: MIN_ROWS - count]
         rows = check_rows(*zip(*chosen, strict=True))
         (gate,) = measured(artifact, rows, OPENVINO_BF16)
-        assert gate.agreement == pytest.approx(1 - count / LEAST_ROWS)
+        assert gate.agreement == pytest.approx(1 - count / MIN_ROWS)
         assert gate.reason == (
             "" if passes else "0.9975 of the labels are those of f32; expected 0.998"
         )
@@ -181,15 +183,17 @@ def test_int8_that_is_less_often_right_fails_its_gate(artifact: Path, tiny_ir: P
     shutil.copytree(tiny_ir, artifact / "openvino")
     expected = labels_of(artifact, REFERENCE, TEXTS)
     given = []
-    for spared in (1, None):  # both ways in which it is made
+    for count in (1, None):  # both ways in which it is made
         encoder = Encoder(artifact / "classifier", max_tokens=16)
-        openvino_conversion.quantise(artifact / "openvino", encoder, NARROW, spared=spared)
+        openvino_conversion.quantise_to_int8(
+            artifact / "openvino", encoder, NARROW, unquantised_products=count
+        )
         given.append(labels_of(artifact, OPENVINO_INT8, TEXTS))
     pairs = list(zip(TEXTS, expected, *given, strict=True))
     flipped = [(text, label) for text, label, *others in pairs if set(others) == {other(label)}]
     kept = [(text, label) for text, label, *others in pairs if set(others) == {label}]
     # It agrees in 99 of 100 labels, and of the others f32 has right what the test says.
-    many = [*flipped * 20][:20] + [*kept * LEAST_ROWS][: LEAST_ROWS - 20]
+    many = [*flipped * 20][:20] + [*kept * MIN_ROWS][: MIN_ROWS - 20]
     for right, passes in ((16, False), (14, True)):
         truth = [
             label if row < right or row >= 20 else other(label)
@@ -198,11 +202,11 @@ def test_int8_that_is_less_often_right_fails_its_gate(artifact: Path, tiny_ir: P
         rows = check_rows([text for text, _ in many], truth)
         (gate,) = measured(artifact, rows, OPENVINO_INT8)
         assert gate.agreement == pytest.approx(0.99)
-        assert gate.accuracy == pytest.approx(1 - right / LEAST_ROWS)
+        assert gate.accuracy == pytest.approx(1 - right / MIN_ROWS)
         if not passes:
-            accuracy = 1 - (20 - right) / LEAST_ROWS
+            accuracy = 1 - (20 - right) / MIN_ROWS
             assert gate.reason == (
-                f"accuracy {1 - right / LEAST_ROWS:.4f}; expected {accuracy:.4f}, "
+                f"accuracy {1 - right / MIN_ROWS:.4f}; expected {accuracy:.4f}, "
                 "that of f32, less 0.005 at most"
             )
         assert bool(gate.reason) is not passes
@@ -219,8 +223,8 @@ def test_f32_that_gives_other_labels_fails_its_gate(
         model.save_pretrained(stranger)
         real(stranger, folder)
 
-    real = openvino_conversion.convert
-    monkeypatch.setattr(openvino_conversion, "convert", convert_another)
+    real = openvino_conversion.convert_to_openvino
+    monkeypatch.setattr(openvino_conversion, "convert_to_openvino", convert_another)
     rows = check_rows(TEXTS, labels_of(artifact, REFERENCE, TEXTS))
     openvino, reference = measured(artifact, rows, OPENVINO_F32, REFERENCE)
     assert openvino.agreement is not None
@@ -240,7 +244,7 @@ def test_what_the_machine_lacks_is_not_measured(
     rows = check_rows(TEXTS, labels_of(artifact, REFERENCE, TEXTS))
     coarse, exact = measured(artifact, rows, OPENVINO_BF16, OPENVINO_F32)
     assert (coarse.reason, coarse.rows, coarse.agreement) == ("not here", 0, None)
-    assert (exact.reason, exact.rows) == ("", LEAST_ROWS)
+    assert (exact.reason, exact.rows) == ("", MIN_ROWS)
 
 
 def test_a_model_that_cannot_be_converted_leaves_openvino_out_and_not_torch(
@@ -270,7 +274,7 @@ def test_a_variant_that_fails_altogether_is_left_out_and_its_model_is_not_shippe
         (folder / "int8.xml").write_text("begun")
         raise ValueError
 
-    monkeypatch.setattr(openvino_conversion, "quantise", fail)
+    monkeypatch.setattr(openvino_conversion, "quantise_to_int8", fail)
     monkeypatch.setattr(quality_gates, "unsupported_reason", lambda _: "")
     rows = check_rows(TEXTS, labels_of(artifact, REFERENCE, TEXTS))
     coarse, exact = measured(artifact, rows, OPENVINO_INT8, OPENVINO_F32)
@@ -282,7 +286,7 @@ def test_a_full_disk_is_no_failed_gate(artifact: Path, monkeypatch: pytest.Monke
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(openvino_conversion, "quantise", fail)
+    monkeypatch.setattr(openvino_conversion, "quantise_to_int8", fail)
     monkeypatch.setattr(quality_gates, "unsupported_reason", lambda _: "")
     rows = check_rows(TEXTS, labels_of(artifact, REFERENCE, TEXTS))
     with pytest.raises(OSError, match="No space left"):

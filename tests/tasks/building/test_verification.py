@@ -12,7 +12,7 @@ from mlflow.pyfunc.utils import pyfunc
 
 from tasks.building import packaging, verification_script
 from tasks.building.types import LoggedPipeline, PipelineParameters
-from tasks.building.verification import _score_gap, check
+from tasks.building.verification import _score_gap, verify_pipeline
 from tasks.common.errors import ModelError
 from tasks.common.settings import REPOSITORY
 from tasks.tracking.mlflow_client import connect
@@ -37,7 +37,7 @@ def test_the_check_finds_a_pipeline_that_answers_otherwise(
     classifier.write_text(source.replace("rows.max(", "rows.min("))
     logged = packaging.log_pipeline(finetuned_of(trained), TORCH, package=changed)
     with pytest.raises(ModelError, match=r"row 0 of the check: .* expected what models:/dl_fine"):
-        check(logged)
+        verify_pipeline(logged)
 
 
 def test_the_check_finds_a_pipeline_that_needs_the_repository(
@@ -48,7 +48,7 @@ def test_the_check_finds_a_pipeline_that_needs_the_repository(
         file.write("\nimport tasks.common.errors\n")
     logged = packaging.log_pipeline(finetuned_of(trained), TORCH, package=changed)
     with pytest.raises(ModelError, match=r"fresh process: .*No module named 'tasks'"):
-        check(logged)
+        verify_pipeline(logged)
 
 
 def test_the_gap_that_the_check_found_is_on_the_run(trained: Trained) -> None:
