@@ -166,7 +166,7 @@ def _is_tokenwise(node: Node) -> bool:
 
 
 def _is_attention(node: Node) -> bool:
-    return node.get_type_name() == "ScaledDotProductAttention"
+    return bool(node.get_type_name() == "ScaledDotProductAttention")
 
 
 def _ports_to_slice(node: Node, names: list[str]) -> Iterator[int]:
