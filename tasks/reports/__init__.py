@@ -1,1 +1,1 @@
-"""What people look at: HTML reports, Markdown summaries, tables, lineage of a row."""
+"""HTML reports, Markdown summaries, tables, and the lineage of a row."""

@@ -1,4 +1,4 @@
-"""What a scoring run is compared with: the run before it, and the test rows of its model."""
+"""Read runs to compare with from MLflow: previous scoring runs, trainings, test predictions."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,14 +26,14 @@ _LOSSES = ("train_loss", "validation_loss")
 
 
 def previous_run(output_dir: Path) -> RunStatistics | None:
-    """Return what the last finished run into a folder did, or None if there was none.
+    """Return the statistics of the last finished run into a folder, or None if there was none.
 
-    Of a run that left no figures for comparison, what MLflow has is taken.
+    A run that logged no `STATISTICS_FILE` has the metrics and tags of its MLflow run.
 
     Raises:
         MlflowException: If MLflow cannot be reached.
     """
-    run = _last_run(str(output_dir))
+    run = _last_scoring_run(str(output_dir))
     if run is None:
         return None
     statistics = read_logged_json(run.info.run_id, STATISTICS_FILE)
@@ -49,25 +49,25 @@ def previous_run(output_dir: Path) -> RunStatistics | None:
         )
 
 
-def trained_distribution(model_uri: str) -> Distribution | None:
-    """Return what a pipeline's model predicted for the test rows of its training.
+def training_distribution(model_uri: str) -> Distribution | None:
+    """Return the predictions of a pipeline's model for the test rows of its training.
 
     Args:
         model_uri: `models:/<name>/<number>`.
 
     Returns:
-        None if that training left none, as those before version 0.1 did.
+        None if that training logged none, as before version 0.1.
 
     Raises:
         MlflowException: If MLflow cannot be reached.
     """
     version = RegisteredModel.from_uri(model_uri)
     run_id = find_version(version.name, str(version.version)).tags.get("training_run_id", "")
-    return distribution_of(run_id) if run_id else None
+    return test_distribution(run_id) if run_id else None
 
 
-def _last_run(output_dir: str) -> Run | None:
-    # Quotes cannot be escaped in a filter, so a wildcard stands for them; Python compares.
+def _last_scoring_run(output_dir: str) -> Run | None:
+    # MLflow filters cannot escape quotes: wildcards match them, and Python compares the names.
     pattern = output_dir.replace("'", "_").replace('"', "_")
     runs = connect().search_runs(
         [ensure_experiment(SCORING_EXPERIMENT)],
@@ -80,23 +80,23 @@ def _last_run(output_dir: str) -> Run | None:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """What is known of a training; an older one lacks some of it.
+    """What MLflow holds of a training; older ones logged less.
 
     Attributes:
         run: The MLflow run.
-        split: The data.
-        drawn: Rows that it was trained on.
-        distribution: What the model predicted for the test rows.
-        confusion: Counts as pandas has them split, by true and predicted label.
-        curves: The ROC curve of each label.
+        split: The data set and its parts.
+        train_rows: Number of rows that it was trained on.
+        distribution: Predictions for the test rows.
+        confusion: Counts by true and predicted label, as `DataFrame.to_dict(orient="split")`.
+        curves: ROC curve by label.
         losses: Steps and losses by name.
-        previous: The run before it.
-        previous_distribution: What that one's model predicted for its test rows.
+        previous: The training before it.
+        previous_distribution: Predictions of that one's model for its own test rows.
     """
 
     run: Run
     split: Split | None
-    drawn: int | None
+    train_rows: int | None
     distribution: Distribution | None
     confusion: Mapping[str, Any] | None
     curves: Mapping[str, Curve]
@@ -106,20 +106,20 @@ class TrainingRun:
 
 
 def read_training(run_id: str) -> TrainingRun:
-    """Return what MLflow holds of a training run.
+    """Read a training run from MLflow.
 
     Raises:
         MlflowException: If there is no such run, or MLflow cannot be reached.
     """
     client = connect()
     run = client.get_run(run_id)
-    previous = _run_before(run)
+    previous = _previous_training(run)
     histories = {name: client.get_metric_history(run_id, name) for name in _LOSSES}
     return TrainingRun(
         run=run,
         split=_split(run_id),
-        drawn=_drawn(run),
-        distribution=distribution_of(run_id),
+        train_rows=_count_train_rows(run),
+        distribution=test_distribution(run_id),
         confusion=read_logged_json(run_id, CONFUSION_FILE),
         curves=read_logged_json(run_id, ROC_FILE) or {},
         losses={
@@ -128,12 +128,12 @@ def read_training(run_id: str) -> TrainingRun:
             if points
         },
         previous=previous,
-        previous_distribution=distribution_of(previous.info.run_id) if previous else None,
+        previous_distribution=test_distribution(previous.info.run_id) if previous else None,
     )
 
 
-def distribution_of(run_id: str) -> Distribution | None:
-    """Return what the model of a training run predicted for its test rows, if that is known."""
+def test_distribution(run_id: str) -> Distribution | None:
+    """Return the predictions that a training run logged for its test rows, if it did."""
     try:
         return Distribution.model_validate(read_logged_json(run_id, DISTRIBUTION_FILE))
     except ValidationError:
@@ -147,7 +147,7 @@ def _split(run_id: str) -> Split | None:
         return None
 
 
-def _drawn(run: Run) -> int | None:
+def _count_train_rows(run: Run) -> int | None:
     datasets = run.inputs.dataset_inputs if run.inputs else []
     for dataset in datasets:
         rows = json.loads(dataset.dataset.profile or "{}").get("num_rows")
@@ -156,8 +156,8 @@ def _drawn(run: Run) -> int | None:
     return None
 
 
-def _run_before(run: Run) -> Run | None:
-    """Return the last training that ended with test figures before this one began."""
+def _previous_training(run: Run) -> Run | None:
+    """Return the last evaluated training that started before this one."""
     runs = connect().search_runs(
         [run.info.experiment_id],
         filter_string=(

@@ -1,4 +1,4 @@
-"""One row of an output, traced back to the code, weights and data that made its answer."""
+"""Lineage of an output row: its prediction, model versions, code commits, training and data."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,23 +29,23 @@ _ROW_CONTENT = ("text", "raw")
 
 
 def trace_row(output_dir: Path, shard_id: str, row: int, *, verify: bool) -> dict[str, Any]:
-    """Print and return the chain behind a row: its answer, versions, training and data.
+    """Print and return the lineage of a row: its prediction, model versions, training and data.
 
-    A deployment logs it, without the row's text and bytes.
+    In a deployment, whose output is logged, the row's text and bytes are not printed.
 
     Args:
         output_dir: Folder of an output.
-        shard_id: A shard of it.
+        shard_id: Name of a shard.
         row: Number of the row in its file, counted from 1.
-        verify: Whether to predict the row again and compare.
+        verify: Whether to predict the row again and compare the results.
 
     Raises:
         ParameterError: If there is no such shard or row.
         DataError: If the shard's record is damaged.
-        ModelError: If the row's version is gone, or predicts something else now.
+        ModelError: If the row's version is gone, or its prediction differs now.
     """
-    record = _record_of(output_dir, shard_id)
-    folder, values = _row_of(output_dir, record, row)
+    record = _load_record(output_dir, shard_id)
+    folder, values = _load_row(output_dir, record, row)
     chain = {
         "shard": shard_id,
         "row": row,
@@ -57,10 +57,10 @@ def trace_row(output_dir: Path, shard_id: str, row: int, *, verify: bool) -> dic
         chain |= {"rejected_by": values["step"], "reason": values["reason"]}
         raw = values["raw"]
         chain |= {"line": values["line"], "raw": raw and raw.decode(errors="backslashreplace")}
-        chain |= _asked(record)
+        chain |= _scoring_fields(record)
     else:
         chain |= {name: values[name] for name in PREDICTION_COLUMNS}
-        chain |= _asked(record) | _versions(values)
+        chain |= _scoring_fields(record) | _model_lineage(values)
         if verify:
             chain |= _verify_row(chain)
     print_table("One row", _without_content(chain) if deployment.id else chain)
@@ -71,9 +71,9 @@ def _without_content(chain: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in chain.items() if name not in _ROW_CONTENT}
 
 
-def _record_of(output_dir: Path, shard_id: str) -> ShardRecord:
+def _load_record(output_dir: Path, shard_id: str) -> ShardRecord:
     try:
-        # A name with a path in it is no shard's.
+        # A shard's name is never a path.
         record = read_record(output_dir, shard_id) if Path(shard_id).name == shard_id else None
     except ValueError as error:
         raise DataError(str(error)) from error
@@ -84,22 +84,22 @@ def _record_of(output_dir: Path, shard_id: str) -> ShardRecord:
     return record
 
 
-def _row_of(output_dir: Path, record: ShardRecord, row: int) -> tuple[str, dict[str, Any]]:
+def _load_row(output_dir: Path, record: ShardRecord, row: int) -> tuple[str, dict[str, Any]]:
     for folder in FOLDERS:
         path = table_path(output_dir, folder, record.shard.id)
-        # Not read_table, whose data sets have columns of their own.
+        # Not `read_table`, which adds columns for folders that are named like `key=value`.
         table = pyarrow.parquet.ParquetFile(path).read()
         place = table["row"].index(row).as_py()
         if place >= 0:
-            return folder, _values(table.slice(place, 1), record.parameters.text_column)
+            return folder, _contract_fields(table.slice(place, 1), record.parameters.text_column)
     last = record.shard.first_row + record.shard.rows - 1
     raise ParameterError(
         f"row: {row} is not in {record.shard.id}; expected {record.shard.first_row} to {last}"
     )
 
 
-def _values(row: pa.Table, text_column: str) -> dict[str, Any]:
-    """Return the text and the columns of the contract of one row."""
+def _contract_fields(row: pa.Table, text_column: str) -> dict[str, Any]:
+    """Return the text of a row and the columns that every output has."""
     names = [*PREDICTION_COLUMNS, *REJECTED_COLUMNS]
     own = row.select([name for name in row.column_names if name in names])
     text = extract_texts(row, text_column)[0] if text_column in row.column_names else None
@@ -107,7 +107,7 @@ def _values(row: pa.Table, text_column: str) -> dict[str, Any]:
     return {text_column: shown, **own.to_pylist()[0]}
 
 
-def _asked(record: ShardRecord) -> dict[str, Any]:
+def _scoring_fields(record: ShardRecord) -> dict[str, Any]:
     return {
         "asked_version": record.model_uri,
         "pipeline_fingerprint": record.fingerprint,
@@ -119,8 +119,8 @@ def _asked(record: ShardRecord) -> dict[str, Any]:
     }
 
 
-def _versions(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what computed an answer, and what that was made from."""
+def _model_lineage(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the pipeline version of a prediction, its training run and its data."""
     logged = values["inference_pipeline_model_uri"]
     pipeline = find_registered_version(PIPELINE_MODEL, logged)
     if pipeline is None:
@@ -146,7 +146,7 @@ def _verify_row(chain: Mapping[str, Any]) -> dict[str, Any]:
     response = answer["response"] or {"prediction_label": None, "prediction_score": 0.0}
     label, score = response["prediction_label"], response["prediction_score"]
     difference = abs(score - chain["prediction_score"])
-    # This machine may have another engine than the one that scored the row.
+    # The row may have been scored with another engine on another machine.
     allowed = max(
         TOLERANCE[precision]
         for precision in (chain["precision"], load_typed_pipeline(version).variant.precision)

@@ -1,4 +1,4 @@
-"""A report as one HTML page: no script, nothing that it loads, every text escaped."""
+"""Render a report as one HTML page by a Jinja template: no script, nothing external, escaped."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _TEMPLATES = Path(__file__).with_name("templates")
 
 @dataclass(frozen=True)
 class KeyMetric:
-    """One of the large numbers at the top, with a note below it."""
+    """A metric in large type at the top of a page, with a note below it."""
 
     name: str
     value: str
@@ -21,7 +21,7 @@ class KeyMetric:
 
 @dataclass(frozen=True)
 class Facts:
-    """Names and what they are."""
+    """A list of names with their values."""
 
     kind: ClassVar[str] = "facts"
     rows: Sequence[tuple[str, str]]
@@ -29,46 +29,46 @@ class Facts:
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose columns are numbers, but for the first few.
+    """A table whose first columns are text and whose others are numbers.
 
     Attributes:
         header: Names of the columns.
         rows: Their cells.
-        words: How many columns hold words, from the left.
+        text_columns: How many columns are text.
     """
 
     kind: ClassVar[str] = "table"
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
-    words: int = 1
+    text_columns: int = 1
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Pictures side by side, where there is room; see `tasks.reports.plots.Picture`."""
-
-    kind: ClassVar[str] = "pictures"
-    pictures: Sequence["Picture"]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture.
+class Plot:
+    """A plot; see `tasks.reports.plots.draw_plot`.
 
     Attributes:
-        title: Its name.
-        svg: An `<svg>` element, the one thing on a page that is not escaped.
-        text: What it shows, for those who cannot see it.
+        title: Shown above it.
+        svg: An `<svg>` element, which alone is not escaped on a page.
+        alt_text: Describes it to screen readers.
     """
 
     title: str
     svg: str
-    text: str
+    alt_text: str
+
+
+@dataclass(frozen=True)
+class Plots:
+    """Plots side by side on a wide screen."""
+
+    kind: ClassVar[str] = "plots"
+    plots: Sequence[Plot]
 
 
 @dataclass(frozen=True)
 class Note:
-    """A sentence; `warning` sets it off."""
+    """A sentence, highlighted as a warning or not."""
 
     kind: ClassVar[str] = "note"
     text: str
@@ -77,19 +77,19 @@ class Note:
 
 @dataclass(frozen=True)
 class Quotes:
-    """Texts of rows under a heading: where each is from, and what it says."""
+    """Texts of rows under a heading, each with the place of its row."""
 
     kind: ClassVar[str] = "quotes"
     heading: str
     rows: Sequence[tuple[str, str]]
 
 
-Block = Facts | Table | Pictures | Note | Quotes
+Block = Facts | Table | Plots | Note | Quotes
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page."""
+    """A titled part of a page."""
 
     title: str
     blocks: Sequence[Block]
@@ -100,11 +100,11 @@ class Page:
     """A page, from top to bottom.
 
     Attributes:
-        kind: What sort of report it is.
-        title: What ran.
-        subtitle: When, with what.
-        key_metrics: The most important metrics.
-        sections: All else.
+        kind: `Scoring report` or `Training report`.
+        title: Name of the run.
+        subtitle: Its time, model and engine or data.
+        key_metrics: Those at the top.
+        sections: The rest of the page.
     """
 
     kind: str
@@ -114,7 +114,7 @@ class Page:
     sections: Sequence[Section]
 
 
-def render(page: Page) -> str:
+def render_page(page: Page) -> str:
     """Return a page as HTML."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),

@@ -1,9 +1,9 @@
-"""Plots inside a report: SVG that takes its colours from the page, in light and in dark."""
+"""Plots of HTML reports: inline SVG by matplotlib, with colours from the page's CSS variables."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import StringIO
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -11,31 +11,30 @@ from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 
 from tasks.common.counting import SCORE_BINS
-from tasks.reports.formatting import percent, things
-from tasks.reports.page import Picture
+from tasks.reports.formatting import format_count_of, percent
+from tasks.reports.page import Plot
+
+Data = TypeVar("Data")
 
 _SIZE = (5.6, 3.1)  # inches
-_MOST_BARS = 10
+_MAX_BARS = 10
 
-# Matplotlib knows no variables of CSS, so these colours stand for them.
+# matplotlib cannot write CSS variables, so `_inline_svg` replaces these colours with them.
 _INK, _LINE = "#010101", "#020202"
 _SERIES = ("#030303", "#040404", "#050505", "#060606")
 _CSS = {
     _INK: "currentColor",
     _LINE: "var(--line)",
-    **dict(
-        zip(
-            _SERIES,
-            ("var(--now)", "var(--before)", "var(--trained)", "var(--more)"),
-            strict=True,
-        )
-    ),
+    _SERIES[0]: "var(--now)",
+    _SERIES[1]: "var(--before)",
+    _SERIES[2]: "var(--trained)",
+    _SERIES[3]: "var(--more)",
 }
 _STYLES = ("-", "--", ":", "-.")
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
-    "text.parse_math": False,  # a label may hold a dollar sign
+    "text.parse_math": False,  # a label may contain dollar signs
     "font.size": 9.5,
     "text.color": _INK,
     "axes.labelcolor": _INK,
@@ -52,33 +51,33 @@ _STYLE: dict[Any, Any] = {
     "axes.prop_cycle": cycler(color=_SERIES) + cycler(linestyle=_STYLES),
 }
 
-# All that a page may hold of a run: rows by label or language, one for each run that is shown.
-Series = Mapping[str, Mapping[str, int]]
 
-
-def draw(name: str, title: str, text: str, figure: Callable[[], Figure]) -> Picture:
-    """Return a figure as a picture for a page.
+def draw_plot(
+    name: str, title: str, alt_text: str, plot: Callable[[Data], Figure], data: Data
+) -> Plot:
+    """Draw data as a plot of a page: `draw_plot("roc", "ROC", "…", plot_roc_curves, curves)`.
 
     Args:
-        name: Unique on the page: the ids inside are made from it.
-        title: Shown above the picture.
-        text: What it shows, for those who cannot see it.
-        figure: Makes it; what it takes from matplotlib's defaults suits the page.
+        name: Unique on the page, as a prefix of the ids in the SVG.
+        title: Shown above the plot, in place of the titles in the figure.
+        alt_text: Describes the plot to screen readers.
+        plot: Plots `data` as a figure, with matplotlib's defaults set to the style of the page.
+        data: The data.
     """
     with mpl.rc_context(_STYLE | {"svg.hashsalt": name}):
-        drawn = figure()
-        for axes in drawn.axes:
+        figure = plot(data)
+        for axes in figure.axes:
             axes.set_title("")
         target = StringIO()
-        drawn.savefig(target, format="svg", metadata={"Date": None})
-    return Picture(title, _inlined(target.getvalue(), name), text)
+        figure.savefig(target, format="svg", metadata={"Date": None})
+    return Plot(title, _inline_svg(target.getvalue(), name), alt_text)
 
 
-def score_distribution(series: Mapping[str, Sequence[int]]) -> Figure:
-    """Return a picture of the share of rows by score: bars for the first, lines for the others.
+def plot_score_distribution(series: Mapping[str, Sequence[int]]) -> Figure:
+    """Plot the share of rows by score: bars for the first series, lines for the others.
 
     Args:
-        series: Rows in bins of equal width, by what they are of.
+        series: Rows in bins of equal width, by the name of a run or data set.
     """
     figure = Figure(_SIZE, layout="constrained")
     axes = figure.subplots()
@@ -90,32 +89,32 @@ def score_distribution(series: Mapping[str, Sequence[int]]) -> Figure:
             axes.stairs(shares, edges, fill=True, color=color, alpha=0.55, label=name)
         else:
             axes.stairs(shares, edges, color=color, lw=1.8, ls=_STYLES[number], label=name)
-    axes.set_xlim(_first_score(series.values()), 1)
-    axes.set(xlabel="prediction score")
+    axes.set(xlim=(_lowest_score(series.values()), 1), xlabel="prediction score")
     axes.yaxis.set_major_formatter(lambda value, _place: f"{value:.3g} %")
     axes.grid(axis="y", color=_LINE, lw=0.8)
     axes.set_axisbelow(True)
-    _finish(axes, names=len(series))
+    _add_legend(axes, names=len(series))
     return figure
 
 
-def scores_as_text(series: Mapping[str, Sequence[int]]) -> str:
-    """Return in words what `score_distribution` shows."""
+def describe_scores(series: Mapping[str, Sequence[int]]) -> str:
+    """Return the alternative text of `plot_score_distribution`."""
     parts = []
     for name, bins in series.items():
         total = max(1, sum(bins))
         high = percent(sum(bins[-SCORE_BINS // 10 :]) / total)
-        parts.append(f"{name}: {high} of {things(total, 'row')} score 0.9 or more")
+        parts.append(f"{name}: {high} of {format_count_of(total, 'row')} score 0.9 or more")
     return f"Share of rows by prediction score. {'; '.join(parts)}."
 
 
-def shares_by_name(series: Series) -> Figure:
-    """Return a picture of shares of rows, a group of bars for each name.
+def plot_shares(series: Mapping[str, Mapping[str, int]]) -> Figure:
+    """Plot shares of rows as a group of bars for each label or language.
 
     Args:
-        series: Rows by label or language, by what they are of; the first decides the order.
+        series: Rows by label or language, by the name of a run or data set; the first one has the
+            order of the bars.
     """
-    names = names_shown(series)
+    names = list(dict.fromkeys(name for rows in series.values() for name in rows))[:_MAX_BARS]
     height = max(1.7, 0.6 + len(names) * (0.2 + 0.17 * len(series)))
     figure = Figure((_SIZE[0], height), layout="constrained")
     axes = figure.subplots()
@@ -127,40 +126,35 @@ def shares_by_name(series: Series) -> Figure:
         ]
         bars = axes.barh(places, shares, height=thickness * 0.88, color=_SERIES[number], label=name)
         axes.bar_label(bars, [percent(value) for value in shares], padding=3, fontsize=8)
-    axes.set_yticks(range(len(names)), [_shortened(name) for name in names])
+    axes.set_yticks(range(len(names)), [_truncated(name) for name in names])
     axes.invert_yaxis()
     axes.margins(x=0.14)
-    axes.set_xticks([])  # each bar says its number
-    _finish(axes, names=len(series))
+    axes.set_xticks([])  # each bar has a label
+    _add_legend(axes, names=len(series))
     return figure
 
 
-def names_shown(series: Series) -> list[str]:
-    """Return the labels or languages that most rows have, in the first series or any other."""
-    return list(dict.fromkeys(name for rows in series.values() for name in rows))[:_MOST_BARS]
-
-
-def _finish(axes: Axes, *, names: int) -> None:
+def _add_legend(axes: Axes, *, names: int) -> None:
     axes.tick_params(length=0)
     if names > 1:
         axes.figure.legend(loc="outside upper left", ncols=names, fontsize=9, handlelength=1.6)
 
 
-def _first_score(series: Iterable[Sequence[int]]) -> float:
-    """Return where scores begin: with two labels there are none below a half."""
+def _lowest_score(series: Iterable[Sequence[int]]) -> float:
+    """Return the lower edge of the first bin with rows; with two labels no score is below 0.5."""
     used = [next((place for place, rows in enumerate(bins) if rows), 0) for bins in series]
     return min(used, default=0) / SCORE_BINS
 
 
-def _shortened(name: str, most: int = 24) -> str:
+def _truncated(name: str, most: int = 24) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
-def _inlined(svg: str, name: str) -> str:
-    """Return the bare `<svg>` element of a file, its ids unlike those of other pictures."""
+def _inline_svg(svg: str, name: str) -> str:
+    """Return the `<svg>` element of a file, with ids that are unique on the page."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    # The page sets the size; what is inside HTML needs no names of name spaces.
+    # The page's CSS sets the size, and SVG inside HTML needs no namespaces.
     svg = re.sub(r'\s(xmlns(:xlink)?|width|height|version)="[^"]*"', "", svg, count=5)
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'(url\(|href=")#', rf"\1#{name}-", svg)

@@ -1,4 +1,4 @@
-"""Reports of runs and the lineage of a row, as Prefect tasks."""
+"""Prefect tasks that log reports, link them as artifacts and explain a row."""
 
 from datetime import datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ def log_to_mlflow(
 
 
 def logged_run(state: State[Any]) -> LoggedRun | None:
-    """Return the record that `log_to_mlflow` made, or None if it failed."""
+    """Return the result of `log_to_mlflow`, or None if it failed."""
     result = state.result(raise_on_failure=False)
     return result if isinstance(result, LoggedRun) else None
 
@@ -40,8 +40,8 @@ def link_scoring_report(summary: dict[str, Any], logged: LoggedRun | None) -> No
     """Create Prefect artifacts: a link to the report in MLflow, and a short summary.
 
     Args:
-        summary: What `tasks.scoring.summary.publish_summary` returned.
-        logged: The run's record in MLflow, if it has one.
+        summary: Summary by `tasks.scoring.summary.publish_summary`.
+        logged: The run in MLflow, if it was logged.
     """
     from tasks.reports.summaries import scoring_markdown
 
@@ -59,7 +59,7 @@ def report_training(fine_tuned: FineTuned) -> str:
     """Log a report to the training run, once; create Prefect artifacts: its link and a summary.
 
     Returns:
-        Where the report opens, or an empty string if it could not be made.
+        URL of the report, or an empty string if there is none.
     """
     from tasks.reports.summaries import training_markdown
     from tasks.reports.training_report import log_training_report

@@ -1,4 +1,4 @@
-"""A few rejected rows for each reason, shortened, as a report quotes them."""
+"""Find a few rejected rows for each reason and shorten them for the report."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from tasks.output.records import table_path
 from tasks.output.tables import extract_texts
 from tasks.scoring.types import ScoringParameters, ShardOutcome
 
-_CHARACTERS = 120
-_ROWS_AT_ONCE = 64  # a row may be large
+_MAX_CHARACTERS = 120
+_BATCH_ROWS = 64  # rows may be large
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,7 @@ class Example:
     Attributes:
         shard: Its shard.
         row: Its number in the file, counted from 1.
-        text: Its text, or the line that could not be read, shortened; control characters are
-            replaced.
+        text: Its text, or the line that could not be parsed, shortened, without control characters.
     """
 
     shard: str
@@ -32,7 +31,7 @@ class Example:
     text: str
 
 
-def rejected_examples(
+def find_rejected_examples(
     parameters: ScoringParameters,
     outcomes: Sequence[ShardOutcome],
     reasons: Collection[str],
@@ -40,13 +39,13 @@ def rejected_examples(
 ) -> dict[str, list[Example]]:
     """Return rejected rows by step and reason.
 
-    Only files that may hold a row that is still looked for are read, a few rows at once.
+    Reads only shards whose record counts a reason with too few rows so far, in small batches.
 
     Args:
         parameters: What the shards were scored with.
         outcomes: One for each shard.
-        reasons: Those to find rows for.
-        most: Rows for each reason, at most; with 0 nothing is read.
+        reasons: Reasons to find rows for.
+        most: Maximum of rows for each reason; 0 reads nothing.
 
     Raises:
         DataError: If a file of rejected rows cannot be read.
@@ -59,7 +58,7 @@ def rejected_examples(
         if outcome.record is None or not wanted & outcome.record.reasons.keys():
             continue
         path = table_path(parameters.output_dir, "rejected", outcome.id)
-        for reason, example in _read(path, parameters.rows.text_column):
+        for reason, example in _read_examples(path, parameters.rows.text_column):
             if reason in found and len(found[reason]) < most:
                 found[reason].append(example)
             if all(len(found[name]) >= most for name in wanted & outcome.record.reasons.keys()):
@@ -67,12 +66,12 @@ def rejected_examples(
     return found
 
 
-def _read(path: Path, text_column: str) -> Iterator[tuple[str, Example]]:
+def _read_examples(path: Path, text_column: str) -> Iterator[tuple[str, Example]]:
     try:
         with pq.ParquetFile(path) as file:
             own = [text_column] if text_column in file.schema_arrow.names else []
             columns = ["shard", "row", "raw", "step", "reason", *own]
-            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=columns):
+            for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
                 yield from _examples(pa.Table.from_batches([batch]), own)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read; expected a table of rejected rows") from error
@@ -82,18 +81,19 @@ def _examples(rows: pa.Table, own: Sequence[str]) -> Iterator[tuple[str, Example
     texts = extract_texts(rows, own[0]) if own else [None] * rows.num_rows
     plain = rows.select(["shard", "row", "raw", "step", "reason"]).to_pylist()
     for row, text in zip(plain, texts, strict=True):
-        said = text if row["raw"] is None else row["raw"]
-        reason = f"{row['step']}: {row['reason']}"
-        yield reason, Example(row["shard"], row["row"], _quoted(said))
+        quoted = _shorten(text if row["raw"] is None else row["raw"])
+        yield f"{row['step']}: {row['reason']}", Example(row["shard"], row["row"], quoted)
 
 
-def _quoted(value: object) -> str:
+def _shorten(value: object) -> str:
     if value is None:
         return "(null)"
-    text = value[: 4 * _CHARACTERS].decode(errors="replace") if isinstance(value, bytes) else None
+    text = (
+        value[: 4 * _MAX_CHARACTERS].decode(errors="replace") if isinstance(value, bytes) else None
+    )
     text = str(value) if text is None else text
     if not text.strip():
         return "(empty)" if not text else f"({len(text)} blank characters)"
-    short = text if len(text) <= _CHARACTERS else f"{text[: _CHARACTERS - 1]}…"
-    # Control characters, lone surrogates, and those that turn the direction of writing.
+    short = text if len(text) <= _MAX_CHARACTERS else f"{text[: _MAX_CHARACTERS - 1]}…"
+    # Replaces control characters, lone surrogates and marks of the writing direction.
     return "".join(character if character.isprintable() else "·" for character in short)

@@ -8,11 +8,11 @@ from typing import Any
 import mlflow
 
 from tasks.common.errors import DataError
-from tasks.reports.history import previous_run, trained_distribution
-from tasks.reports.page import render
-from tasks.reports.rejected_examples import Example, rejected_examples
+from tasks.reports.history import previous_run, training_distribution
+from tasks.reports.page import render_page
+from tasks.reports.rejected_examples import Example, find_rejected_examples
 from tasks.reports.scoring_report import ScoringRun, scoring_page
-from tasks.reports.tables import reasons_shown
+from tasks.reports.tables import top_reasons
 from tasks.reports.types import REPORT, STATISTICS_FILE, LoggedRun, RunStatistics
 from tasks.scoring.types import ScoringParameters, ShardOutcome
 from tasks.tracking.mlflow_client import (
@@ -37,14 +37,14 @@ def log_scoring_run(
 ) -> LoggedRun:
     """Log a run with its parameters, metrics, manifest and report.
 
-    A run without a report is still a record; the tag `report_error` says why.
+    A run whose report fails is logged without it, with the error in the tag `report_error`.
 
     Args:
         parameters: What the shards were scored with.
-        summary: What `tasks.scoring.summary.summarise` returned.
+        summary: Summary by `tasks.scoring.summary.summarise`.
         outcomes: One for each shard.
         started: When the run began.
-        examples: Rejected rows that the report quotes for each reason.
+        examples: Number of rejected rows that the report quotes for each reason.
 
     Raises:
         MlflowException: If MLflow cannot be reached or its database is locked.
@@ -52,7 +52,7 @@ def log_scoring_run(
     connect()
     experiment, commit = ensure_experiment(SCORING_EXPERIMENT), git_commit()
     statistics = _statistics(parameters, summary, outcomes, started)
-    # What fails inside leaves a run that is marked as failed, which no other is compared with.
+    # MLflow marks the run as failed if this raises; such runs are not compared with.
     with mlflow.start_run(
         experiment_id=experiment,
         run_name=parameters.output_dir.name,
@@ -71,17 +71,17 @@ def log_scoring_run(
         mlflow.log_artifact(str(parameters.output_dir / "manifest.json"))
         mlflow.log_dict(statistics.model_dump(mode="json"), STATISTICS_FILE)
         previous = previous_run(parameters.output_dir)
-        page, trouble = _report(parameters, outcomes, statistics, previous, commit, examples)
+        page, error = _render_report(parameters, outcomes, statistics, previous, commit, examples)
         if page:
             mlflow.log_text(page, REPORT)
-        if trouble:
-            logger.warning("%s", trouble)
-            mlflow.set_tag("report_error", trouble)
+        if error:
+            logger.warning("%s", error)
+            mlflow.set_tag("report_error", error)
     run_id = str(run.info.run_id)
     return LoggedRun(
         run_id=run_id,
         report_url=report_url(experiment, run_id, REPORT) if page else "",
-        report_error=trouble,
+        report_error=error,
         statistics=statistics,
         previous=previous,
     )
@@ -125,7 +125,7 @@ def _parameters(parameters: ScoringParameters) -> dict[str, Any]:
     )
 
 
-def _report(
+def _render_report(
     parameters: ScoringParameters,
     outcomes: Sequence[ShardOutcome],
     statistics: RunStatistics,
@@ -133,33 +133,33 @@ def _report(
     commit: str,
     examples: int,
 ) -> tuple[str, str]:
-    """Return the page, or an empty string, and what went wrong with it, in one line."""
+    """Return the page, or an empty string, and the error that made it incomplete or missing."""
     try:
-        quoted, trouble = _examples(parameters, outcomes, statistics, examples)
+        quoted, error = _quoted_examples(parameters, outcomes, statistics, examples)
         page = scoring_page(
             ScoringRun(
                 parameters=parameters,
                 outcomes=outcomes,
                 statistics=statistics,
                 previous=previous,
-                trained=trained_distribution(parameters.model.uri),
+                training_distribution=training_distribution(parameters.model.uri),
                 git_commit=commit,
                 examples=quoted,
-                trouble=trouble,
+                examples_error=error,
             )
         )
-        return render(page), f"report: {trouble}" if trouble else ""
-    except Exception as error:  # noqa: BLE001 -- whatever stops the page must not cost the record
-        return "", missing_report_reason(error)
+        return render_page(page), f"report: {error}" if error else ""
+    except Exception as caught:  # noqa: BLE001 -- the run is logged even if its page fails
+        return "", missing_report_reason(caught)
 
 
-def _examples(
+def _quoted_examples(
     parameters: ScoringParameters,
     outcomes: Sequence[ShardOutcome],
     statistics: RunStatistics,
     examples: int,
 ) -> tuple[dict[str, list[Example]], str]:
     try:
-        return rejected_examples(parameters, outcomes, reasons_shown(statistics), examples), ""
+        return find_rejected_examples(parameters, outcomes, top_reasons(statistics), examples), ""
     except DataError as error:
         return {}, str(error)

@@ -7,7 +7,7 @@ from typing import Any
 from tasks.common.console import print_table
 from tasks.common.markdown import markdown_table
 from tasks.common.settings import REPOSITORY, get_settings
-from tasks.reports import formatting as words
+from tasks.reports.formatting import format_or_dash
 from tasks.reports.types import TEST_METRICS, LoggedReport, LoggedRun, Metric, scoring_metrics
 from tasks.tracking.names import FINETUNED_MODEL, PIPELINE_MODEL
 
@@ -39,10 +39,10 @@ _OVERVIEW = {
 
 
 def scoring_markdown(summary: dict[str, Any], logged: LoggedRun | None) -> str:
-    """Return the key metrics of a run beside those of the run before it, as Markdown."""
+    """Return the key metrics of a scoring run and the run before it, as Markdown."""
     before = logged.previous.metrics if logged and logged.previous else {}
     rows = [
-        (metric.label, *_compared(metric, summary, before))
+        (metric.label, *_format_values(metric, summary, before))
         for metric in _KEY_METRICS
         if metric.key in summary
     ]
@@ -52,7 +52,7 @@ def scoring_markdown(summary: dict[str, Any], logged: LoggedRun | None) -> str:
         lines += [f"Another engine answers: {summary['engine_fallback']}", ""]
     for shard, error in list(summary["failures"].items())[:1]:
         lines += [f"The first failure: {shard}: {error}", ""]
-    for fact in _left_out(summary):
+    for fact in _unscored_notes(summary):
         lines += [fact, ""]
     if logged is None:
         lines.append("MLflow has no record of this run.")
@@ -63,8 +63,8 @@ def scoring_markdown(summary: dict[str, Any], logged: LoggedRun | None) -> str:
     return "\n".join(lines)
 
 
-def _left_out(summary: dict[str, Any]) -> Iterator[str]:
-    """Yield what a run did not score, and why."""
+def _unscored_notes(summary: dict[str, Any]) -> Iterator[str]:
+    """Yield sentences on input that was not scored."""
     if left := summary["left_because"]:
         counts = ", ".join(f"{reason}: {count}" for reason, count in left.items())
         yield f"{summary['shards_left']} shards were left out ({counts})."
@@ -75,44 +75,43 @@ def _left_out(summary: dict[str, Any]) -> Iterator[str]:
 
 
 def training_markdown(logged: LoggedReport, *, reused: bool) -> str:
-    """Return the test metrics of a model beside those of the training before it, as Markdown."""
+    """Return the test metrics of a training and the one before it, as Markdown."""
     rows = [
-        (metric.name, *_compared(metric, logged.metrics, logged.previous))
+        (metric.name, *_format_values(metric, logged.metrics, logged.previous))
         for metric in TEST_METRICS
     ]
     lines = ["# Trained classifier", "", f"MLflow run {logged.run_id}", ""]
     lines += ["The model of an earlier run was taken: all is equal.", ""] if reused else []
     lines += [markdown_table(("", "this run", "previous run"), rows, numbers=True), ""]
-    lines += [logged.trouble, ""] if logged.trouble else []
+    lines += [logged.error, ""] if logged.error else []
     lines += [f"[Report in MLflow]({logged.url})"] if logged.url else []
     return "\n".join(lines)
 
 
-def _compared(
+def _format_values(
     metric: Metric, now: Mapping[str, Any], before: Mapping[str, float]
 ) -> tuple[str, str]:
-    return words.shown(now.get(metric.key), metric.form), words.shown(
-        before.get(metric.key), metric.form
-    )
+    new, old = (format_or_dash(run.get(metric.key), metric.formatter) for run in (now, before))
+    return new, old
 
 
 def print_overview(report: dict[str, Any]) -> None:
     """Print the metrics of an end-to-end run and the commands that open the user interfaces.
 
     Args:
-        report: What `end_to_end` returns; parts may be missing.
+        report: Report of `end_to_end`, whole or in part.
     """
     from tasks.tracking.registry import describe_aliases
 
-    shown = {label: report[name] for name, label in _OVERVIEW.items() if name in report}
+    rows = {label: report[name] for name, label in _OVERVIEW.items() if name in report}
     for name in (FINETUNED_MODEL, PIPELINE_MODEL):
-        if name in shown:
-            shown[name] = f"{shown[name]} {describe_aliases(shown[name])}"
-    shown |= {
+        if name in rows:
+            rows[name] = f"{rows[name]} {describe_aliases(rows[name])}"
+    rows |= {
         "look at the models": f"{_home_prefix()}make mlflow-ui",
         "look at the runs": f"{_home_prefix()}make prefect-ui",
     }
-    print_table("End to end", shown)
+    print_table("End to end", rows)
 
 
 def _home_prefix() -> str:

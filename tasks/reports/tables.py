@@ -1,13 +1,14 @@
-"""Tables of a report: metrics beside those of other runs, shares, files, failures, rejects."""
+"""Tables of a report: metrics of two runs, label shares, files, failures, rejection reasons."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from tasks.reports import formatting as words
+from tasks.reports import formatting
+from tasks.reports.formatting import format_change, format_or_dash
 from tasks.reports.page import KeyMetric, Table
 from tasks.reports.types import Metric, RunStatistics
 from tasks.scoring.types import ShardOutcome
 
-_MOST_ROWS = 20
+_MAX_ROWS = 20
 
 
 def comparison_table(
@@ -16,30 +17,29 @@ def comparison_table(
     """Return a table of metrics beside those of the previous run, with the change.
 
     Args:
-        now: The values of the run.
-        before: Those of the one before it, if there was one.
-        metrics: What to show of them.
+        now: Values of the run.
+        before: Values of the run before it, if there was one.
+        metrics: The rows of the table.
     """
     rows = []
-    for name, key, form in metrics:
+    for name, key, formatter in metrics:
         new, old = now.get(key), (before or {}).get(key)
-        rows.append(
-            (name, words.shown(new, form), words.shown(old, form), words.changed(new, old, form))
-        )
+        values = (format_or_dash(value, formatter) for value in (new, old))
+        rows.append((name, *values, format_change(new, old, formatter)))
     return Table(("", "this run", "previous run", "change"), rows)
 
 
 def key_metric(metric: Metric, now: Mapping[str, float], before: Mapping[str, float]) -> KeyMetric:
-    """Return a metric for the top of a page, with its value of the run before, if there was one."""
-    note = f"before: {words.shown(before.get(metric.key), metric.form)}" if before else ""
-    return KeyMetric(metric.name, words.shown(now.get(metric.key), metric.form), note)
+    """Return a metric for the top of a page, with its previous value if there is one."""
+    note = f"before: {format_or_dash(before.get(metric.key), metric.formatter)}" if before else ""
+    return KeyMetric(metric.name, format_or_dash(now.get(metric.key), metric.formatter), note)
 
 
 def shares_table(what: str, series: Mapping[str, Mapping[str, int]]) -> Table:
-    """Return a table of labels or languages: rows and their share, beside those of other rows.
+    """Return a table of labels or languages: their rows and shares, and shares in other runs.
 
     Args:
-        what: What is counted.
+        what: Title of the first column.
         series: Rows by label or language; the first series is this run.
     """
     (this, now), *others = series.items()
@@ -48,32 +48,32 @@ def shares_table(what: str, series: Mapping[str, Mapping[str, int]]) -> Table:
     for other, _ in others:
         header += [f"share, {other}", "difference"]
     rows = []
-    for name in names[:_MOST_ROWS]:
-        part = words.share(now.get(name, 0), sum(now.values()))
-        cells = [name, words.count(now.get(name, 0)), words.shown(part, words.percent)]
+    for name in names[:_MAX_ROWS]:
+        part = formatting.share(now.get(name, 0), sum(now.values()))
+        cells = [name, formatting.count(now.get(name, 0)), format_or_dash(part, formatting.percent)]
         for _, counts in others:
-            before = words.share(counts.get(name, 0), sum(counts.values()))
+            before = formatting.share(counts.get(name, 0), sum(counts.values()))
             cells += [
-                words.shown(before, words.percent),
-                words.changed(part, before, words.percent),
+                format_or_dash(before, formatting.percent),
+                format_change(part, before, formatting.percent),
             ]
         rows.append(cells)
-    if (more := len(names) - _MOST_ROWS) > 0:
-        rows.append([f"and {words.count(more)} more", *[""] * (len(header) - 1)])
+    if (more := len(names) - _MAX_ROWS) > 0:
+        rows.append([f"and {formatting.count(more)} more", *[""] * (len(header) - 1)])
     return Table(header, rows)
 
 
 def files_table(outcomes: Sequence[ShardOutcome]) -> Table:
-    """Return a table of the files: their shards, rows, and what became of them."""
+    """Return a table of the input files: their rows and shards by outcome."""
     files: dict[str, list[ShardOutcome]] = {}
     for outcome in outcomes:
         files.setdefault(outcome.file_id, []).append(outcome)
-    rows = [_file_row(shards[0].source, shards) for shards in list(files.values())[:_MOST_ROWS]]
-    if (more := len(files) - _MOST_ROWS) > 0:
-        rest = [shard for shards in list(files.values())[_MOST_ROWS:] for shard in shards]
-        rows.append(_file_row(f"and {words.count(more)} more", rest))
+    rows = [_file_row(shards[0].source, shards) for shards in list(files.values())[:_MAX_ROWS]]
+    if (more := len(files) - _MAX_ROWS) > 0:
+        rest = [shard for shards in list(files.values())[_MAX_ROWS:] for shard in shards]
+        rows.append(_file_row(f"and {formatting.count(more)} more", rest))
     if len(files) > 1:
-        rows.append(_file_row(f"all {words.count(len(files))} files", outcomes))
+        rows.append(_file_row(f"all {formatting.count(len(files))} files", outcomes))
     return Table(("File", "rows", "scored", "rejected", "shards", "done before", "failed"), rows)
 
 
@@ -87,33 +87,33 @@ def _file_row(name: str, outcomes: Sequence[ShardOutcome]) -> tuple[str, ...]:
         sum(outcome.skipped for outcome in outcomes),
         sum(bool(outcome.error) for outcome in outcomes),
     )
-    return (name, *map(words.count, numbers))
+    return (name, *map(formatting.count, numbers))
 
 
 def failures_table(failed: Sequence[ShardOutcome]) -> Table:
-    """Return a table of the shards that failed, and why."""
-    rows = [(outcome.id, outcome.error) for outcome in failed[:_MOST_ROWS]]
-    if (more := len(failed) - _MOST_ROWS) > 0:
-        rows.append((f"and {words.count(more)} more", "the manifest has them all"))
-    return Table(("Shard", "why"), rows, words=2)
+    """Return a table of the failed shards with their errors."""
+    rows = [(outcome.id, outcome.error) for outcome in failed[:_MAX_ROWS]]
+    if (more := len(failed) - _MAX_ROWS) > 0:
+        rows.append((f"and {formatting.count(more)} more", "the manifest has them all"))
+    return Table(("Shard", "why"), rows, text_columns=2)
 
 
-def reasons_shown(statistics: RunStatistics) -> list[str]:
-    """Return the reasons that most rows were rejected for."""
-    return list(statistics.reasons)[:_MOST_ROWS]
+def top_reasons(statistics: RunStatistics) -> list[str]:
+    """Return the most frequent reasons of rejection."""
+    return list(statistics.reasons)[:_MAX_ROWS]
 
 
 def reasons_table(now: RunStatistics, before: RunStatistics | None) -> Table:
     """Return a table of rejected rows by step and reason."""
     earlier = before.reasons if before else {}
-    names = list(dict.fromkeys([*reasons_shown(now), *list(earlier)[:_MOST_ROWS]]))
+    names = list(dict.fromkeys([*top_reasons(now), *list(earlier)[:_MAX_ROWS]]))
     rows = []
     for name in names:
         step, _, reason = name.partition(": ")
-        old = words.count(earlier.get(name, 0)) if before else words.NONE
-        part = words.share(now.reasons.get(name, 0), now.metrics["rows_in"])
-        new = words.count(now.reasons.get(name, 0))
-        rows.append((step, reason, new, words.shown(part, words.percent), old))
-    if (more := len(now.reasons) - _MOST_ROWS) > 0:
-        rows.append(("", f"and {words.count(more)} more reasons", "", "", ""))
-    return Table(("Step", "reason", "rows", "of all rows", "previous run"), rows, words=2)
+        old = formatting.count(earlier.get(name, 0)) if before else formatting.DASH
+        part = formatting.share(now.reasons.get(name, 0), now.metrics["rows_in"])
+        new = formatting.count(now.reasons.get(name, 0))
+        rows.append((step, reason, new, format_or_dash(part, formatting.percent), old))
+    if (more := len(now.reasons) - _MAX_ROWS) > 0:
+        rows.append(("", f"and {formatting.count(more)} more reasons", "", "", ""))
+    return Table(("Step", "reason", "rows", "of all rows", "previous run"), rows, text_columns=2)

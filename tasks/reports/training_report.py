@@ -1,13 +1,14 @@
-"""The page of a training run: what ran, on what, how well, how fast."""
+"""HTML report of a training run: parameters, data, test metrics, plots, speed."""
 
 import logging
 
 import pandas as pd
 
-from tasks.reports import formatting as words
+from tasks.reports import formatting
+from tasks.reports.formatting import format_count_of, format_or_dash, format_time
 from tasks.reports.history import TrainingRun, read_training
-from tasks.reports.page import Block, Facts, KeyMetric, Note, Page, Pictures, Section, render
-from tasks.reports.plots import draw, score_distribution, scores_as_text
+from tasks.reports.page import Block, Facts, KeyMetric, Note, Page, Plots, Section, render_page
+from tasks.reports.plots import describe_scores, draw_plot, plot_score_distribution
 from tasks.reports.tables import comparison_table, key_metric, shares_table
 from tasks.reports.types import REPORT, TEST_METRICS, LoggedReport, Metric
 from tasks.tracking.mlflow_client import (
@@ -17,13 +18,17 @@ from tasks.tracking.mlflow_client import (
     report_url,
     run_start_time,
 )
-from tasks.training import evaluation_plots
+from tasks.training.evaluation_plots import (
+    plot_confusion_matrix,
+    plot_loss_curve,
+    plot_roc_curves,
+)
 
 logger = logging.getLogger(__name__)
 
 _SPEED = (
-    Metric("Duration of fine-tuning", "train_seconds", words.seconds),
-    Metric("Rows a second, each epoch's counted", "train_rows_per_second", words.speed),
+    Metric("Duration of fine-tuning", "train_seconds", formatting.seconds),
+    Metric("Rows a second, each epoch's counted", "train_rows_per_second", formatting.speed),
 )
 
 _PARAMETERS = (
@@ -40,25 +45,25 @@ _PARAMETERS = (
 
 
 def log_training_report(run_id: str) -> LoggedReport:
-    """Log a report to a training run that has none yet.
+    """Log the report of a training run, once.
 
     Raises:
         MlflowException: If MLflow cannot be reached.
     """
     training = read_training(run_id)
-    trouble = ""
+    error = ""
     if not has_artifact(run_id, REPORT):
         try:
-            connect().log_text(run_id, render(training_page(training)), REPORT)
-        except Exception as error:  # noqa: BLE001 -- the page must not cost the model
-            trouble = missing_report_reason(error)
-            logger.warning("%s", trouble)
+            connect().log_text(run_id, render_page(training_page(training)), REPORT)
+        except Exception as caught:  # noqa: BLE001 -- the training goes on without its page
+            error = missing_report_reason(caught)
+            logger.warning("%s", error)
     return LoggedReport(
         run_id=run_id,
-        url="" if trouble else report_url(training.run.info.experiment_id, run_id, REPORT),
-        trouble=trouble,
+        url="" if error else report_url(training.run.info.experiment_id, run_id, REPORT),
+        error=error,
         metrics=training.run.data.metrics,
-        previous=_earlier(training),
+        previous=_previous_metrics(training),
     )
 
 
@@ -67,17 +72,17 @@ def training_page(training: TrainingRun) -> Page:
     run = training.run
     parameters = run.data.params
     sections = (
-        _what_ran(training),
-        _data(training),
-        _how_well(training),
-        _test_rows(training),
-        Section("How fast", _how_fast(training)),
+        _run_section(training),
+        _data_section(training),
+        _quality_section(training),
+        _predictions_section(training),
+        _speed_section(training),
     )
     return Page(
         kind="Training report",
         title=run.info.run_name or run.info.run_id,
         subtitle=(
-            f"{words.moment(run_start_time(run))} · {parameters.get('base_model', '')} · "
+            f"{format_time(run_start_time(run))} · {parameters.get('base_model', '')} · "
             f"{parameters.get('source', '')}"
         ),
         key_metrics=_key_metrics(training),
@@ -85,40 +90,40 @@ def training_page(training: TrainingRun) -> Page:
     )
 
 
-def _earlier(training: TrainingRun) -> dict[str, float]:
+def _previous_metrics(training: TrainingRun) -> dict[str, float]:
     return dict(training.previous.data.metrics) if training.previous else {}
 
 
 def _key_metrics(training: TrainingRun) -> list[KeyMetric]:
-    before, now = _earlier(training), training.run.data.metrics
-    shown = [key_metric(metric, now, before) for metric in TEST_METRICS]
-    if training.drawn is not None:
-        shown.append(KeyMetric("Rows trained on", words.count(training.drawn)))
-    return shown
+    before, now = _previous_metrics(training), training.run.data.metrics
+    metrics = [key_metric(metric, now, before) for metric in TEST_METRICS]
+    if training.train_rows is not None:
+        metrics.append(KeyMetric("Rows trained on", formatting.count(training.train_rows)))
+    return metrics
 
 
-def _what_ran(training: TrainingRun) -> Section:
+def _run_section(training: TrainingRun) -> Section:
     run = training.run
     facts = [
         ("MLflow run", run.info.run_id),
-        ("Started", words.moment(run_start_time(run))),
-        ("Code", run.data.tags.get("git_commit", words.NONE)),
-        ("Model", run.data.tags.get("model_uri", words.NONE)),
+        ("Started", format_time(run_start_time(run))),
+        ("Code", run.data.tags.get("git_commit", formatting.DASH)),
+        ("Model", run.data.tags.get("model_uri", formatting.DASH)),
     ]
     facts += [
         (name.replace("_", " ").capitalize(), run.data.params[name])
         for name in _PARAMETERS
         if name in run.data.params
     ]
-    return Section("What ran", [Facts(facts), Note(_what_changed(training))])
+    return Section("What ran", [Facts(facts), Note(_describe_changes(training))])
 
 
-def _what_changed(training: TrainingRun) -> str:
+def _describe_changes(training: TrainingRun) -> str:
     before, now = training.previous, training.run
     if before is None:
         return "No earlier training is known, so there is nothing to compare."
     parts = [
-        f"The training before, {before.info.run_name}, began {words.moment(run_start_time(before))}"
+        f"The training before, {before.info.run_name}, began {format_time(run_start_time(before))}"
     ]
     parts += [
         f"{name.replace('_', ' ')} {before.data.params[name]}, now {now.data.params.get(name)}"
@@ -131,67 +136,54 @@ def _what_changed(training: TrainingRun) -> str:
     return "; ".join(parts) + "."
 
 
-def _data(training: TrainingRun) -> Section:
+def _data_section(training: TrainingRun) -> Section:
     split, tags = training.split, training.run.data.tags
     facts = [
-        ("Source", training.run.data.params.get("source", words.NONE)),
-        ("SHA-256 of the rows", tags.get("data_digest", words.NONE)),
+        ("Source", training.run.data.params.get("source", formatting.DASH)),
+        ("SHA-256 of the rows", tags.get("data_digest", formatting.DASH)),
     ]
     if split is None:
         return Section("Data", [Facts(facts)])
     found = split.distributions
     quantiles = ", ".join(f"{name} {value:g}" for name, value in found.get("words", {}).items())
-    facts.append(("Words in a row", quantiles or words.NONE))
-    parts = ", ".join(f"{name} {words.count(rows)}" for name, rows in split.rows.items())
+    facts.append(("Words in a row", quantiles or formatting.DASH))
+    parts = ", ".join(f"{name} {formatting.count(rows)}" for name, rows in split.rows.items())
     facts.append(("Rows", parts))
-    if training.drawn is not None:
-        facts.append(("Trained on", f"{words.things(training.drawn, 'row')} of train"))
+    if training.train_rows is not None:
+        facts.append(("Trained on", f"{format_count_of(training.train_rows, 'row')} of train"))
     labels = {"all rows": found["labels"]}
     if training.distribution is not None:
         labels["test rows"] = training.distribution.true_labels
-    return Section(
-        "Data",
-        [
-            Facts(facts),
-            shares_table("Label", labels),
-            shares_table("Language", {"all rows": found["languages"]}),
-        ],
-    )
+    languages = {"all rows": found["languages"]}
+    tables = [shares_table("Label", labels), shares_table("Language", languages)]
+    return Section("Data", [Facts(facts), *tables])
 
 
-def _how_well(training: TrainingRun) -> Section:
-    blocks: list[Block] = [
-        comparison_table(training.run.data.metrics, _earlier(training), TEST_METRICS),
-    ]
-    pictures = []
+def _quality_section(training: TrainingRun) -> Section:
+    metrics = training.run.data.metrics
+    table = comparison_table(metrics, _previous_metrics(training), TEST_METRICS)
+    plots = []
     if training.confusion is not None:
         counts = pd.DataFrame(**training.confusion)
         cells = counts.to_numpy()
         text = f"Rows by true and predicted label; {cells.trace()} of {cells.sum()} are right."
-        picture = draw(
-            "confusion", "Confusion", text, lambda: evaluation_plots.plot_confusion_matrix(counts)
-        )
-        pictures.append(picture)
+        plots.append(draw_plot("confusion", "Confusion", text, plot_confusion_matrix, counts))
     if training.curves:
-        area = words.shown(training.run.data.metrics.get("test_roc_auc"), words.decimal)
+        area = format_or_dash(metrics.get("test_roc_auc"), formatting.decimal)
         text = f"True against false positive rate for each label; the mean area is {area}."
         title = "ROC, each label against the rest"
-        pictures.append(
-            draw("roc", title, text, lambda: evaluation_plots.plot_roc_curves(training.curves))
-        )
+        plots.append(draw_plot("roc", title, text, plot_roc_curves, training.curves))
     if training.losses:
         lasts = "; ".join(
             f"{name.replace('_', ' ')} {points[-1][1]:.3f} at step {points[-1][0]}"
             for name, points in training.losses.items()
         )
         text = f"Cross-entropy by step. At the end: {lasts}."
-        pictures.append(
-            draw("loss", "Loss", text, lambda: evaluation_plots.plot_loss_curve(training.losses))
-        )
-    return Section("How well", [*blocks, Pictures(pictures)] if pictures else blocks)
+        plots.append(draw_plot("loss", "Loss", text, plot_loss_curve, training.losses))
+    return Section("How well", [table, Plots(plots)] if plots else [table])
 
 
-def _test_rows(training: TrainingRun) -> Section:
+def _predictions_section(training: TrainingRun) -> Section:
     found = training.distribution
     title = "Predictions for the test rows"
     if found is None:
@@ -201,17 +193,13 @@ def _test_rows(training: TrainingRun) -> Section:
     if (before := training.previous_distribution) is not None:
         scores["previous run"] = before.scores
         labels["predicted by the previous run"] = before.labels
-    text = scores_as_text(scores)
-    return Section(
-        title,
-        [
-            Pictures([draw("scores", "Scores", text, lambda: score_distribution(scores))]),
-            shares_table("Label", labels),
-        ],
-    )
+    plot = draw_plot("scores", "Scores", describe_scores(scores), plot_score_distribution, scores)
+    return Section(title, [Plots([plot]), shares_table("Label", labels)])
 
 
-def _how_fast(training: TrainingRun) -> list[Block]:
-    if "train_seconds" not in training.run.data.metrics:
-        return [Note("It was not measured, as for a training that was resumed.")]
-    return [comparison_table(training.run.data.metrics, _earlier(training), _SPEED)]
+def _speed_section(training: TrainingRun) -> Section:
+    now = training.run.data.metrics
+    block: Block = comparison_table(now, _previous_metrics(training), _SPEED)
+    if "train_seconds" not in now:
+        block = Note("It was not measured, as for a training that was resumed.")
+    return Section("How fast", [block])

@@ -1,4 +1,4 @@
-"""Records of reports: the metrics that they show, and what a scoring run left in MLflow."""
+"""Types of reports: metrics with their formats, statistics of a scoring run, logged reports."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.reports import formatting as words
+from tasks.reports.formatting import Formatter, count, decimal, percent, seconds, speed
 
 REPORT = "report.html"
 STATISTICS_FILE = "report.json"
@@ -17,55 +17,53 @@ class Metric(NamedTuple):
     """A metric that reports show.
 
     Attributes:
-        name: What it is called on a page.
+        name: Its name on a page.
         key: Its name in MLflow and in the summary of a run.
-        form: How its value is written.
+        formatter: Formats its value.
     """
 
     name: str
     key: str
-    form: words.Format
+    formatter: Formatter
 
     @property
     def label(self) -> str:
-        """Its name within a line, as in the Markdown summary."""
+        """Its name within a sentence or a Markdown table."""
         return self.name[0].lower() + self.name[1:]
 
 
 SCORING_METRICS = {
     metric.key: metric
     for metric in (
-        Metric("Rows in", "rows_in", words.count),
-        Metric("Scored", "scored", words.count),
-        Metric("Rejected", "rejected", words.count),
-        Metric("Accuracy", "accuracy", words.percent),
-        Metric("Rows with a label", "labelled", words.count),
-        Metric("Labels that the model does not know", "unknown_labels", words.count),
-        Metric("Texts through the model", "model_calls", words.count),
-        Metric("Texts tried again", "retried", words.count),
-        Metric("Served from the cache", "cache_hits", words.count),
-        Metric("Shards done before", "shards_skipped", words.count),
-        Metric("Shards failed", "shards_failed", words.count),
-        Metric("Rows a second", "rows_per_second", words.speed),
-        Metric("Duration", "seconds", words.seconds),
-        Metric(
-            "Calls avoided by deduplication", "model_calls_avoided_by_deduplication", words.count
-        ),
-        Metric("Calls avoided by the cache", "model_calls_avoided_by_cache", words.count),
+        Metric("Rows in", "rows_in", count),
+        Metric("Scored", "scored", count),
+        Metric("Rejected", "rejected", count),
+        Metric("Accuracy", "accuracy", percent),
+        Metric("Rows with a label", "labelled", count),
+        Metric("Labels that the model does not know", "unknown_labels", count),
+        Metric("Texts through the model", "model_calls", count),
+        Metric("Texts tried again", "retried", count),
+        Metric("Served from the cache", "cache_hits", count),
+        Metric("Shards done before", "shards_skipped", count),
+        Metric("Shards failed", "shards_failed", count),
+        Metric("Rows a second", "rows_per_second", speed),
+        Metric("Duration", "seconds", seconds),
+        Metric("Calls avoided by deduplication", "model_calls_avoided_by_deduplication", count),
+        Metric("Calls avoided by the cache", "model_calls_avoided_by_cache", count),
         Metric(
             "Calls avoided by skipping shards that were done",
             "model_calls_avoided_by_resume",
-            words.count,
+            count,
         ),
-        Metric("Time saved", "seconds_saved", words.seconds),
+        Metric("Time saved", "seconds_saved", seconds),
     )
 }
 
 TEST_METRICS = (
-    Metric("Test accuracy", "test_accuracy", words.percent),
-    Metric("F1, mean of the labels", "test_f1", words.decimal),
-    Metric("ROC AUC", "test_roc_auc", words.decimal),
-    Metric("Calibration error", "test_calibration_error", words.decimal),
+    Metric("Test accuracy", "test_accuracy", percent),
+    Metric("F1, mean of the labels", "test_f1", decimal),
+    Metric("ROC AUC", "test_roc_auc", decimal),
+    Metric("Calibration error", "test_calibration_error", decimal),
 )
 
 
@@ -75,22 +73,20 @@ def scoring_metrics(*keys: str) -> tuple[Metric, ...]:
 
 
 class RunStatistics(BaseModel):
-    """What a scoring run did, in numbers that the next run into the folder is compared with.
-
-    No text of a row is in it.
+    """Statistics of a scoring run, which reports of later runs compare; no text of a row.
 
     Attributes:
         started: When the run began.
-        model_uri: The pipeline version that answered.
-        engine: What computed the transformer.
-        metrics: The numbers of the summary, as MLflow has them.
+        model_uri: The pipeline version.
+        engine: Engine, precision and device of the transformer.
+        metrics: Numbers of the summary, under their names in MLflow.
         labels: Rows by predicted label.
         languages: Rows by detected language.
         reasons: Rejected rows by step and reason.
         scores: Rows by score, in `SCORE_BINS` bins of equal width.
     """
 
-    model_config = ConfigDict(frozen=True)  # what a later version adds is ignored
+    model_config = ConfigDict(frozen=True)  # ignores fields of later versions
 
     started: datetime
     model_uri: str
@@ -107,10 +103,10 @@ class LoggedRun(BaseModel):
 
     Attributes:
         run_id: The MLflow run.
-        report_url: Where its report opens in MLflow's UI; empty if it could not be made.
-        report_error: Why there is no report, or not all of it; empty if there is.
-        statistics: What the run did.
-        previous: What the run before it into the same folder did, if there was one.
+        report_url: The report in MLflow's UI; empty if there is none.
+        report_error: Why the report is missing or incomplete; empty if it is not.
+        statistics: Those of the run.
+        previous: Those of the run before it into the same folder, if there was one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -128,14 +124,14 @@ class LoggedReport:
 
     Attributes:
         run_id: The MLflow run.
-        url: Where the report opens in MLflow's UI; empty if it could not be made.
-        trouble: Why it could not.
-        metrics: The figures of the run.
+        url: The report in MLflow's UI; empty if there is none.
+        error: Why there is no report; empty if there is.
+        metrics: Those of the run.
         previous: Those of the run before it; empty if there was none.
     """
 
     run_id: str
     url: str
-    trouble: str
+    error: str
     metrics: Mapping[str, float]
     previous: Mapping[str, float]

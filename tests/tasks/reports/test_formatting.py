@@ -3,20 +3,20 @@ from collections.abc import Callable
 import pytest
 
 from tasks.reports.formatting import (
-    Format,
-    changed,
+    Formatter,
     count,
     decimal,
+    format_change,
+    format_count_of,
+    format_or_dash,
     percent,
     seconds,
-    shown,
     speed,
-    things,
 )
 
 
 @pytest.mark.parametrize(
-    ("form", "value", "text"),
+    ("formatter", "value", "text"),
     [
         (count, 1234567.0, "1,234,567"),
         (percent, 0.481, "48.1 %"),
@@ -32,13 +32,13 @@ from tasks.reports.formatting import (
     ],
 )
 def test_numbers_read_as_people_write_them(
-    form: Callable[[float], str], value: float, text: str
+    formatter: Callable[[float], str], value: float, text: str
 ) -> None:
-    assert form(value) == text
+    assert formatter(value) == text
 
 
 @pytest.mark.parametrize(
-    ("now", "before", "form", "text"),
+    ("now", "before", "formatter", "text"),
     [
         (0.55, 0.481, percent, "+6.9 points"),
         (0.481, 0.55, percent, "−6.9 points"),
@@ -56,15 +56,19 @@ def test_numbers_read_as_people_write_them(
     ],
 )
 def test_change_is_told_as_the_figure_asks_for(
-    now: float | None, before: float | None, form: Format, text: str
+    now: float | None, before: float | None, formatter: Formatter, text: str
 ) -> None:
-    assert changed(now, before, form) == text
+    assert format_change(now, before, formatter) == text
 
 
 def test_what_is_not_known_is_a_dash() -> None:
-    assert shown(None, count) == shown(float("nan"), count) == "–"
-    assert shown(0.0, count) == "0"
+    assert format_or_dash(None, count) == format_or_dash(float("nan"), count) == "–"
+    assert format_or_dash(0.0, count) == "0"
 
 
 def test_one_thing_is_not_many() -> None:
-    assert [things(number, "row") for number in (0, 1, 2000)] == ["0 rows", "1 row", "2,000 rows"]
+    assert [format_count_of(number, "row") for number in (0, 1, 2000)] == [
+        "0 rows",
+        "1 row",
+        "2,000 rows",
+    ]

@@ -127,7 +127,7 @@ def test_training_that_left_less_has_a_page_of_what_there_is(
     report.unlink()
     path.unlink()
     try:
-        assert log_training_report(run_id).trouble == ""
+        assert log_training_report(run_id).error == ""
         assert said in page_of(run_id).text
     finally:
         report.write_bytes(kept)
