@@ -30,30 +30,32 @@ ALL_WRITES = 7  # of a promotion
 
 
 class Interrupted(BaseException):
-    """The end of the process, as far as the code that is under way can tell."""
+    """The end of the process, as the running code sees it."""
 
 
 @pytest.fixture
 def announced(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """What is announced from now on, of a registry with a champion 1 and a challenger 2."""
-    told: list[int] = []
-    monkeypatch.setattr(promotion, "announce_champion", lambda _, version, __: told.append(version))
+    announced: list[int] = []
+    monkeypatch.setattr(
+        promotion, "announce_champion", lambda _, version, __: announced.append(version)
+    )
     client = connect()
     for name in (NAME, FINETUNED):
         client.create_registered_model(name)
         for number in (1, 2):
             tags = {"kind": "full", "finetuned_model_uri": f"models:/{FINETUNED}/{number}"}
             client.create_model_version(name, source=str(home / name / str(number)), tags=tags)
-    begin_again(told)
-    return told
+    begin_again(announced)
+    return announced
 
 
-def begin_again(told: list[int]) -> None:
+def begin_again(announced: list[int]) -> None:
     """Make 1 champion and 2 challenger, as if nothing had been before."""
     promotion.set_champion(NAME, registry.find_version(NAME, "1"), "the first version")
     promotion.set_challenger(NAME, registry.find_version(NAME, "2"), "a little worse")
     connect().delete_registered_model_tag(NAME, PREVIOUS_TAG)
-    told.clear()
+    announced.clear()
 
 
 @contextmanager

@@ -109,7 +109,7 @@ def measured(artifact: Path, rows: CheckRows, *variants: Variant) -> tuple[Gate,
     return Gatekeeper(artifact, 16, rows).measure_variants(variants)
 
 
-def test_what_answers_alike_passes_with_its_figures(artifact: Path) -> None:
+def test_what_answers_alike_passes_with_its_metrics(artifact: Path) -> None:
     texts = TEXTS[1:]  # both are as good for the first
     labels = labels_of(artifact, REFERENCE, texts)
     labels[0] = other(labels[0])

@@ -55,7 +55,7 @@ def test_numbers_read_as_people_write_them(
         (float("nan"), 0.5, decimal, "–"),
     ],
 )
-def test_change_is_told_as_the_figure_asks_for(
+def test_change_is_formatted_as_its_metric_is(
     now: float | None, before: float | None, formatter: Formatter, text: str
 ) -> None:
     assert format_change(now, before, formatter) == text

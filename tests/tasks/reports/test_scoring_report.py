@@ -94,7 +94,7 @@ def log_again(output: Path, examples: int = 3) -> LoggedRun:
 # The page
 
 
-def test_page_holds_the_figures_of_the_run_and_loads_nothing(
+def test_page_holds_the_metrics_of_the_run_and_loads_nothing(
     trained: Trained, inputs: Path, output: Path
 ) -> None:
     summary = scored(inputs, output)
@@ -106,8 +106,8 @@ def test_page_holds_the_figures_of_the_run_and_loads_nothing(
     assert page.references <= set(page.ids)
 
     assert summary["model_uri"] in page.text
-    for figure in (str(output), "openvino f32 on cpu", str(runs_of(output)[0].info.run_name)):
-        assert figure in page.text
+    for value in (str(output), "openvino f32 on cpu", str(runs_of(output)[0].info.run_name)):
+        assert value in page.text
     assert page.row(str(inputs / "a.parquet")) == ["13", "9", "4", "1", "0", "0"]
     assert page.row(str(inputs / "b.csv")) == ["6", "3", "3", "1", "0", "0"]
     assert page.row("all 2 files") == ["19", "12", "7", "2", "0", "0"]
@@ -134,7 +134,7 @@ def test_labels_and_scores_are_beside_those_of_the_test_rows_of_the_training(
     for label, rows in known["labels"].items():
         share = rows / sum(known["labels"].values())
         assert page.row(label)[2] == f"{share:.1%}".replace("%", " %")
-    # Of all that is in the picture of the scores, its legend names the series.
+    # Of all that is in the plot of the scores, its legend names the series.
     assert page.text.count("test rows of training") >= 3
 
 
@@ -162,7 +162,7 @@ def test_second_run_stands_beside_the_first(trained: Trained, inputs: Path, outp
     assert "| rows in | 13 | 19 |" in str(markdown.data)
 
 
-def test_run_before_it_that_left_no_figures_is_compared_by_its_metrics(
+def test_run_before_it_that_left_no_statistics_is_compared_by_its_metrics(
     trained: Trained, inputs: Path, output: Path
 ) -> None:
     first = scored(inputs, output)
@@ -239,24 +239,24 @@ def _first(key: str) -> list[Artifact]:
     return [next(prefect_artifacts(key))]
 
 
-def test_figures_for_the_next_run_are_those_of_this_one(
+def test_statistics_for_the_next_run_are_those_of_this_one(
     trained: Trained, inputs: Path, output: Path
 ) -> None:
     summary = scored(inputs, output)
     (run,) = runs_of(output)
-    figures = json.loads(artifact(run, "report.json").read_text())
-    assert figures["metrics"] == run.data.metrics
-    assert figures["labels"] == summary["labels"]
-    assert figures["reasons"] == summary["rejected_because"]
+    statistics = json.loads(artifact(run, "report.json").read_text())
+    assert statistics["metrics"] == run.data.metrics
+    assert statistics["labels"] == summary["labels"]
+    assert statistics["reasons"] == summary["rejected_because"]
     predictions = pd.read_parquet(output / "predictions")["prediction_score"]
     bins = pd.cut(predictions, [place / 20 for place in range(21)], right=False)
-    assert figures["scores"] == bins.value_counts(sort=False).tolist()
+    assert statistics["scores"] == bins.value_counts(sort=False).tolist()
 
 
 # Links
 
 
-def test_prefect_links_to_the_report_and_tells_the_key_figures(
+def test_prefect_links_to_the_report_and_shows_the_key_metrics(
     trained: Trained, inputs: Path, output: Path
 ) -> None:
     scored(inputs, output)

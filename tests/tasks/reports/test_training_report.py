@@ -44,11 +44,11 @@ def test_page_holds_what_mlflow_holds_and_loads_nothing(trained: Trained) -> Non
     assert len(page.ids) == len(set(page.ids)) > 0
     assert page.references <= set(page.ids)
 
-    figures = run.data.metrics
-    assert page.row("Test accuracy")[0] == percent(figures["test_accuracy"])
-    assert page.row("F1, mean of the labels")[0] == f"{figures['test_f1']:.4f}"
-    assert page.row("ROC AUC")[0] == f"{figures['test_roc_auc']:.4f}"
-    assert page.row("Calibration error")[0] == f"{figures['test_calibration_error']:.4f}"
+    metrics = run.data.metrics
+    assert page.row("Test accuracy")[0] == percent(metrics["test_accuracy"])
+    assert page.row("F1, mean of the labels")[0] == f"{metrics['test_f1']:.4f}"
+    assert page.row("ROC AUC")[0] == f"{metrics['test_roc_auc']:.4f}"
+    assert page.row("Calibration error")[0] == f"{metrics['test_calibration_error']:.4f}"
     assert page.row("Duration of fine-tuning")[0].endswith(" s")
     for name in ("base_model", "strategy", "epochs", "batch_size", "seed", "source"):
         assert run.data.params[name] in page.text

@@ -1,4 +1,4 @@
-"""The test figures, against values worked out by hand."""
+"""Test metrics, against values worked out by hand."""
 
 import math
 
@@ -8,7 +8,7 @@ import pytest
 from tasks.training.evaluation import calibration_error, classification_metrics
 
 
-def test_figures_of_four_rows_are_those_worked_out_by_hand() -> None:
+def test_metrics_of_four_rows_are_those_worked_out_by_hand() -> None:
     truth = np.array([0, 0, 1, 1])
     probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7], [0.2, 0.8]])
     metrics = classification_metrics(truth, probabilities)
