@@ -22,7 +22,7 @@ from tasks.tracking.names import (
     PREVIOUS_TAG,
     RegisteredModel,
 )
-from tasks.tracking.pipeline_loader import predict_documents, load_pipeline
+from tasks.tracking.pipeline_loader import load_pipeline, predict_documents
 from tasks.training.logged_rows import load_test_rows
 
 logger = logging.getLogger(__name__)

@@ -63,7 +63,7 @@ def training_distribution(model_uri: str) -> Distribution | None:
     """
     version = RegisteredModel.from_uri(model_uri)
     run_id = find_version(version.name, str(version.version)).tags.get("training_run_id", "")
-    return test_distribution(run_id) if run_id else None
+    return logged_distribution(run_id) if run_id else None
 
 
 def _last_scoring_run(output_dir: str) -> Run | None:
@@ -119,7 +119,7 @@ def read_training(run_id: str) -> TrainingRun:
         run=run,
         split=_split(run_id),
         train_rows=_count_train_rows(run),
-        distribution=test_distribution(run_id),
+        distribution=logged_distribution(run_id),
         confusion=read_logged_json(run_id, CONFUSION_FILE),
         curves=read_logged_json(run_id, ROC_FILE) or {},
         losses={
@@ -128,11 +128,11 @@ def read_training(run_id: str) -> TrainingRun:
             if points
         },
         previous=previous,
-        previous_distribution=test_distribution(previous.info.run_id) if previous else None,
+        previous_distribution=logged_distribution(previous.info.run_id) if previous else None,
     )
 
 
-def test_distribution(run_id: str) -> Distribution | None:
+def logged_distribution(run_id: str) -> Distribution | None:
     """Return the predictions that a training run logged for its test rows, if it did."""
     try:
         return Distribution.model_validate(read_logged_json(run_id, DISTRIBUTION_FILE))

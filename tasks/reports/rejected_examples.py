@@ -88,10 +88,9 @@ def _examples(rows: pa.Table, own: Sequence[str]) -> Iterator[tuple[str, Example
 def _shorten(value: object) -> str:
     if value is None:
         return "(null)"
-    text = (
-        value[: 4 * _MAX_CHARACTERS].decode(errors="replace") if isinstance(value, bytes) else None
-    )
-    text = str(value) if text is None else text
+    if isinstance(value, bytes):
+        value = value[: 4 * _MAX_CHARACTERS].decode(errors="replace")
+    text = str(value)
     if not text.strip():
         return "(empty)" if not text else f"({len(text)} blank characters)"
     short = text if len(text) <= _MAX_CHARACTERS else f"{text[: _MAX_CHARACTERS - 1]}…"
