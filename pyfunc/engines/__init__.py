@@ -1,1 +1,1 @@
-"""The engines that compute the transformer, and which of them this machine takes."""
+"""Inference engines for the transformer (OpenVINO, torch), and the choice between them."""

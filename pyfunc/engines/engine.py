@@ -1,4 +1,4 @@
-"""What a transformer is computed by: the protocol of an engine."""
+"""The protocol of an inference engine: token batch in, logits out."""
 
 from typing import Protocol
 
@@ -15,9 +15,9 @@ class Engine(Protocol):
     """A transformer with its weights, ready to compute.
 
     Attributes:
-        variant: What it is.
+        variant: Library and precision.
         device: `cpu` or `cuda`.
-        callers: Threads that keep it busy by calling it at the same time.
+        callers: Threads that have to call it at the same time to keep it busy.
     """
 
     variant: Variant
@@ -25,4 +25,4 @@ class Engine(Protocol):
     callers: int
 
     def logits(self, batch: TokenBatch) -> Logits:
-        """Return the scores before the softmax, of shape (rows, labels)."""
+        """Return the logits, of shape (rows, labels)."""

@@ -1,4 +1,4 @@
-"""The transformer on CPUs with OpenVINO."""
+"""OpenVINO inference engine: the transformer on CPUs, in f32, bf16 or int8."""
 
 import sys
 import threading
@@ -13,16 +13,16 @@ from ..spec import Precision, Variant
 from ..tokens import TokenBatch
 from .engine import Logits
 
-# Two threads that are the first of the process to compute would wait for each other for ever: its
-# tables of types are made at the first use, by code that lets go of the interpreter's lock half
-# way (the trap is described in https://github.com/pybind/pybind11/pull/4877).
-_one_at_a_time = threading.Lock()
+# If the first inferences of a process run in two threads, they deadlock: the code that makes its
+# type tables at the first use releases the GIL half way
+# (https://github.com/pybind/pybind11/pull/4877 describes the trap).
+_first_inference_lock = threading.Lock()
 
 
 class OpenVinoEngine:
-    """A converted model, with as many streams as there are cores to use.
+    """A converted model with one stream a usable core.
 
-    Two streams of one thread each finish more batches than one of two: nothing has to wait for
+    Two streams of one thread finish more batches than one stream of two threads: none waits for
     the slower half of a product.
     """
 
@@ -32,8 +32,8 @@ class OpenVinoEngine:
         """Read and compile the model.
 
         Args:
-            folder: With `f32.xml` and `f32.bin`, and those of `int8` where that is the precision.
-            precision: `bf16` computes the model in f32 with products in bfloat16.
+            folder: Holds `f32.xml` and `f32.bin`, for int8 `int8.xml` and `int8.bin`.
+            precision: `bf16` computes the f32 model with matrix products in bfloat16.
 
         Raises:
             ArtifactError: If the model is missing or damaged.
@@ -44,70 +44,70 @@ class OpenVinoEngine:
             raise ArtifactError(f"{path}: missing; expected a converted model")
         self.variant = Variant("openvino", precision)
         self.streams = usable_cores()
-        # Twice: a stream finds its next batch there, and need not wait until Python has time.
+        # Two calls a stream: the next batch is queued before the stream is idle.
         self.callers = 2 * self.streams
         core = import_openvino().Core()
         settings = {
             "NUM_STREAMS": self.streams,
             "INFERENCE_NUM_THREADS": self.streams,
-            "INFERENCE_PRECISION_HINT": _unquantised(precision),
-            # It keeps what it prepares for each shape, 5,000 entries by default: no faster than
-            # 256, and 64 answer 4 % fewer snippets a second in int8.
+            "INFERENCE_PRECISION_HINT": _float_precision(precision),
+            # Kernels cached by shape. The default of 5,000 is no faster; 64 answer 4 % fewer
+            # snippets a second in int8.
             "CPU_RUNTIME_CACHE_CAPACITY": 256,
-            # Several processes would be pinned to the same cores.
+            # Pinning would put several processes on the same cores.
             "ENABLE_CPU_PINNING": False,
         }
-        self._of_thread = threading.local()
+        self._thread_local = threading.local()
         try:
             model = core.read_model(path)
         except RuntimeError as error:
             raise ArtifactError(
-                f"{path}: expected a converted model ({_in_one_line(error)})"
+                f"{path}: expected a converted model ({_single_line(error)})"
             ) from error
         try:
             self._model = core.compile_model(model, "CPU", settings)
             self._names = [port.get_any_name() for port in self._model.inputs]
-            with _one_at_a_time:
+            with _first_inference_lock:
                 self.logits(TokenBatch(*np.ones((3, 1, 1), np.int64)))
         except RuntimeError as error:
-            raise UnsupportedError(f"it does not compile here ({_in_one_line(error)})") from error
+            raise UnsupportedError(f"it does not compile here ({_single_line(error)})") from error
 
     def logits(self, batch: TokenBatch) -> Logits:
-        """Return the scores before the softmax, of shape (rows, labels)."""
+        """Return the logits, of shape (rows, labels)."""
         request = self._request
         request.start_async(batch.inputs(self._names), share_inputs=True)
         request.wait()
-        # A copy: the request overwrites its own with the next batch.
+        # A copy: the next batch overwrites the tensor of the request.
         logits: Logits = request.get_output_tensor().data.astype("float32")
         return logits
 
     @property
     def _request(self) -> Any:
-        if not hasattr(self._of_thread, "request"):
-            self._of_thread.request = self._model.create_infer_request()
-        return self._of_thread.request
+        if not hasattr(self._thread_local, "request"):
+            self._thread_local.request = self._model.create_infer_request()
+        return self._thread_local.request
 
 
-def _in_one_line(error: RuntimeError) -> str:
+def _single_line(error: RuntimeError) -> str:
     return " ".join(str(error).split())
 
 
 def model_path(folder: Path, precision: Precision) -> Path:
-    """Return where the model of a precision is; bf16 is computed from the f32 one."""
+    """Return the path of the model for a precision; bf16 uses the f32 model."""
     return folder / ("int8.xml" if precision == "int8" else "f32.xml")
 
 
-def _unquantised(precision: Precision) -> Precision:
-    """Return the format of the products that are not in int8."""
+def _float_precision(precision: Precision) -> Precision:
+    """Return the number format of the matrix products that are not quantised."""
     if precision == "f32" or "bf16" not in supported_precisions():
         return "f32"
-    # With AMX, OpenVINO 2026.4 computes some batches of an int8 model wrong where the rest is in
-    # bf16: scores off by up to 0.59, instead of 0.09.
+    # With AMX, OpenVINO 2026.4 computes some batches of an int8 model with bf16 wrong: scores are
+    # off by up to 0.59 instead of 0.09.
     return "f32" if precision == "int8" and _has_amx() else "bf16"
 
 
 def _has_amx() -> bool:
-    """Return whether the CPU multiplies tiles of int8; OpenVINO's properties do not tell."""
+    """Return whether the CPU has AMX for int8; OpenVINO has no property for it."""
     try:
         return "amx_int8" in Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
     except OSError:
@@ -115,16 +115,16 @@ def _has_amx() -> bool:
 
 
 def supported_precisions() -> set[Precision]:
-    """Return the precisions for which this CPU has instructions."""
+    """Return the precisions that this CPU has instructions for."""
     found = import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     names: dict[str, Precision] = {"FP32": "f32", "BF16": "bf16", "INT8": "int8"}
     return {names[name] for name in found if name in names}
 
 
 def import_openvino() -> Any:
-    """Import OpenVINO without its telemetry, which reports every import to its makers.
+    """Import OpenVINO without its telemetry, which reports every import.
 
-    It has no variable to turn that off; where the package for it is missing, it goes without
+    No variable turns that off; OpenVINO skips it where the package `openvino_telemetry` is missing
     (https://github.com/openvinotoolkit/openvino/blob/master/tools/ovc/openvino/tools/ovc/telemetry_utils.py).
     """
     if "openvino_telemetry" not in sys.modules:

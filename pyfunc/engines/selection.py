@@ -1,4 +1,4 @@
-"""The engines that compute the transformer, and which of them this machine takes."""
+"""Engine selection: open the fastest engine and precision that this machine supports."""
 
 import ctypes
 import importlib.util
@@ -10,18 +10,18 @@ from ..errors import ArtifactError, UnsupportedError
 from ..spec import Variant
 from .engine import Engine
 
-_NONE: Mapping[Variant, str] = MappingProxyType({})
+_NO_FAILURES: Mapping[Variant, str] = MappingProxyType({})
 
 
 def open_fastest(artifact: Path, variants: Sequence[Variant]) -> tuple[Engine, str]:
-    """Open the engine of `choose_variant`, or the next if this machine cannot compute it.
+    """Open the engine of `choose_variant`, or the next one if it does not compile here.
 
     Args:
-        artifact: Folder with `classifier/`, and `openvino/` where that is among the engines.
+        artifact: Folder with `classifier/`, and `openvino/` if a variant needs it.
         variants: As for `choose_variant`.
 
     Returns:
-        The engine, and why none of those before it, or an empty string.
+        The engine, and why the variants before it were skipped, or an empty string.
 
     Raises:
         ArtifactError: If a file is missing or damaged, or the machine supports none.
@@ -39,14 +39,14 @@ def open_engine(artifact: Path, variant: Variant) -> Engine:
     """Load an engine's code and weights.
 
     Args:
-        artifact: Folder with `classifier/`, and `openvino/` where that is the engine.
+        artifact: Folder with `classifier/` or `openvino/`.
         variant: One for which `unsupported_reason` is empty.
 
     Raises:
         ArtifactError: If a file is missing or damaged.
-        UnsupportedError: If this machine cannot compute it after all.
+        UnsupportedError: If the model does not compile on this machine.
     """
-    # Each engine brings a library of hundreds of megabytes, of which one is enough.
+    # Import one library only: each has hundreds of megabytes.
     if variant.engine == "openvino":
         from .openvino import OpenVinoEngine
 
@@ -57,23 +57,23 @@ def open_engine(artifact: Path, variant: Variant) -> Engine:
 
 
 def choose_variant(
-    variants: Sequence[Variant], failed: Mapping[Variant, str] = _NONE
+    variants: Sequence[Variant], failed: Mapping[Variant, str] = _NO_FAILURES
 ) -> tuple[Variant, str]:
-    """Return the variant that this machine computes fastest, and why not the first if so.
+    """Return the fastest variant for this machine, and why the ones before it were skipped.
 
     Args:
-        variants: Those that passed their checks, those that CPUs do fastest first. With a GPU
-            those of torch come before the others.
-        failed: Why some of them are out of the question.
+        variants: Those that passed their quality gates, fastest on CPUs first. With a GPU those
+            of torch come first.
+        failed: Variants that did not compile, with the error.
 
     Raises:
         ArtifactError: If the machine supports none.
     """
     reasons: list[str] = []
     if has_cuda() and any(variant.engine == "torch" for variant in variants):
-        # It is among them only where it was asked for.
-        asked = [variant for variant in variants if variant.precision == "int8"]
-        reasons = [f"{variant}: for CPUs alone, and there is a GPU" for variant in asked]
+        # int8 is among them only if the user chose it, so that its loss needs a reason.
+        chosen = [variant for variant in variants if variant.precision == "int8"]
+        reasons = [f"{variant}: for CPUs alone, and there is a GPU" for variant in chosen]
         variants = sorted(variants, key=lambda variant: variant.engine != "torch")
     for variant in variants:
         reason = failed.get(variant) or unsupported_reason(variant)
@@ -84,7 +84,7 @@ def choose_variant(
 
 
 def unsupported_reason(variant: Variant) -> str:
-    """Return why this machine cannot compute a variant, or slowly; an empty string if it can."""
+    """Return why this machine does not support a variant, or an empty string."""
     if importlib.util.find_spec(variant.engine) is None:
         return f"{variant.engine} is not installed"
     if variant.engine == "openvino":
@@ -101,7 +101,7 @@ def unsupported_reason(variant: Variant) -> str:
 def has_cuda() -> bool:
     """Return whether torch can compute on a GPU here."""
     try:
-        # The driver's library. Where it is missing, torch, which takes seconds, is not asked.
+        # Without the driver's library, the import of torch, which takes seconds, is saved.
         ctypes.CDLL("libcuda.so.1")
     except OSError:
         return False

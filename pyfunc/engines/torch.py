@@ -1,4 +1,4 @@
-"""The transformer with torch, on a GPU if there is one."""
+"""PyTorch inference engine: the transformer on a GPU, or else on CPUs, in f32 or bf16."""
 
 import inspect
 from collections.abc import Iterator
@@ -19,21 +19,21 @@ from .engine import Logits
 
 
 class TorchEngine:
-    """A fine-tuned model as transformers loads it; one batch at a time, on all cores."""
+    """A fine-tuned model of transformers; one batch at a time, on all cores."""
 
     callers = 1
 
     def __init__(self, folder: Path, precision: Precision) -> None:
-        """Load the weights; nothing is downloaded.
+        """Load the weights, without a download.
 
         Args:
             folder: Written by `save_pretrained` of the model.
-            precision: `bf16` runs the matrix products in bfloat16, under autocast.
+            precision: `bf16` computes under autocast.
 
         Raises:
             ArtifactError: If a file is missing or cannot be used.
         """
-        # torch counts the cores, but not the share of them that a container may use.
+        # torch ignores the CPU quota of a container.
         torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
         self.variant = Variant("torch", precision)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -41,30 +41,30 @@ class TorchEngine:
 
     @torch.inference_mode()
     def logits(self, batch: TokenBatch) -> Logits:
-        """Return the scores before the softmax, of shape (rows, labels)."""
+        """Return the logits, of shape (rows, labels)."""
         inputs = {
             name: torch.from_numpy(array).to(self.device)
             for name, array in batch.inputs(input_names(self._model)).items()
         }
-        with self._number_format():
+        with self._autocast():
             logits = self._model(**inputs).logits
         result: Logits = logits.float().cpu().numpy()
         return result
 
-    def _number_format(self) -> AbstractContextManager[object]:
+    def _autocast(self) -> AbstractContextManager[object]:
         if self.variant.precision == "bf16":
             return torch.autocast(self.device, dtype=torch.bfloat16)
         return nullcontext()
 
 
 def load_model(folder: Path) -> Any:
-    """Return a fine-tuned sequence classifier of transformers, ready to predict, on the CPU.
+    """Load a fine-tuned sequence classifier of transformers on the CPU, in evaluation mode.
 
     Raises:
         ArtifactError: If a file is missing or cannot be used.
     """
     try:
-        with _quiet():
+        with _silence_transformers():
             model, report = AutoModelForSequenceClassification.from_pretrained(
                 folder, local_files_only=True, output_loading_info=True
             )
@@ -73,15 +73,15 @@ def load_model(folder: Path) -> Any:
         raise ArtifactError(
             f"{folder}: expected a classifier and its tokenizer: {reason}"
         ) from error
-    # transformers draws weights that it misses at random, and would answer at random.
+    # transformers initialises missing weights at random.
     if missing := sorted(report["missing_keys"]):
         raise ArtifactError(f"{folder}: expected the weights of a classifier, without {missing}")
     return model.eval()
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from reporting each weight that it loads."""
+def _silence_transformers() -> Iterator[None]:
+    """Turn off progress bars and warnings of transformers for the block."""
     verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -94,13 +94,13 @@ def _quiet() -> Iterator[None]:
 
 
 def input_names(model: Any) -> list[str]:
-    """Return the arrays of a `TokenBatch` that a model of transformers takes, by its names."""
+    """Return the names of the `TokenBatch` arrays that a model of transformers takes."""
     names = inspect.signature(model.forward).parameters
     return [name for name in INPUT_NAMES if name in names]
 
 
 def supported_precisions() -> set[Precision]:
-    """Return the precisions for which the GPU, or else the CPU, has instructions."""
+    """Return the precisions that the GPU, or else the CPU, has instructions for."""
     if torch.cuda.is_available():
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
