@@ -15,7 +15,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from pyfunc.batching import batches
+from pyfunc.batching import split_into_batches
 from tasks.training.finetuned_model import quiet_transformers
 
 Family = Literal["original", "transformers", "torch", "engine", "pyfunc"]
@@ -148,7 +148,7 @@ def ordered_by_length(
     def run(texts: list[str]) -> list[str]:
         ids = tokenizer(texts, truncation=True, max_length=max_tokens)["input_ids"]
         labels = [""] * len(texts)
-        for rows in batches([len(row) for row in ids], batch_tokens):
+        for rows in split_into_batches([len(row) for row in ids], batch_tokens):
             batch = tokenizer.pad({"input_ids": [ids[row] for row in rows]}, return_tensors="pt")
             with autocast:
                 best = model(**batch.to(model.device)).logits.argmax(dim=-1).tolist()

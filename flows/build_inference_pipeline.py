@@ -16,7 +16,7 @@ from tasks.building.prefect_tasks import (
 )
 from tasks.building.types import (
     EngineChoice,
-    PipelineKind,
+    KindChoice,
     PipelineParameters,
     PipelineTokenLimit,
     PrecisionChoice,
@@ -36,7 +36,7 @@ PIPELINE = PipelineParameters()
 @described
 def build_inference_pipeline(
     finetuned_model: FinetunedModel = "latest",
-    pipeline: PipelineKind = PIPELINE.pipeline,
+    pipeline: KindChoice = PIPELINE.pipeline,
     max_tokens: PipelineTokenLimit = PIPELINE.max_tokens,
     engine: EngineChoice = PIPELINE.engine,
     precision: PrecisionChoice = PIPELINE.precision,

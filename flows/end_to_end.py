@@ -15,7 +15,7 @@ from flows.requests import (
 )
 from flows.score_shards import score_shards
 from flows.train_classifier import DATA, TUNING, train_classifier
-from tasks.building.types import EngineChoice, PipelineKind, PrecisionChoice
+from tasks.building.types import EngineChoice, KindChoice, PrecisionChoice
 from tasks.common.errors import OutputInUseError
 from tasks.common.settings import get_settings
 from tasks.dataset.prefect_tasks import read_split, write_held_out_rows
@@ -75,7 +75,7 @@ def end_to_end(
     max_tokens: TokenLimit = TUNING.max_tokens,
     sample_size: SampleSize = TUNING.sample_size,
     seed: Seed = TUNING.seed,
-    pipeline: PipelineKind = PIPELINE.pipeline,
+    pipeline: KindChoice = PIPELINE.pipeline,
     engine: EngineChoice = PIPELINE.engine,
     precision: PrecisionChoice = PIPELINE.precision,
     inputs: InputsOrHeldOut = (),

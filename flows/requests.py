@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from flows.step_selection import Need, choose_steps
-from tasks.building.types import EngineChoice, PipelineKind, PipelineParameters, PrecisionChoice
+from tasks.building.types import EngineChoice, KindChoice, PipelineParameters, PrecisionChoice
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import Source
 from tasks.dataset.types import DataFiles
@@ -111,7 +111,7 @@ class EndToEndRequest(BaseModel):
     finetuned_model: FinetunedModelToStartFrom = ""
     inputs: InputsOrHeldOut = ()
     model_uri: ModelUri = CHAMPION_URI
-    pipeline: PipelineKind = "full"
+    pipeline: KindChoice = "full"
     engine: EngineChoice = "auto"
     precision: PrecisionChoice = "auto"
 

@@ -1,4 +1,4 @@
-"""Keeps an item that makes the work raise from taking the others with it."""
+"""Isolate the items of a failing batch by bisection."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The work raised on this item alone; `error` names the exception's class.
-
-    The message is left out: it may quote the item.
-    """
+    """The work raised on this item; `error` is the exception's class, as a message may quote it."""
 
     error: str
 
@@ -21,13 +18,13 @@ class Failure:
 def bisect_failures(
     work: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item]
 ) -> list[Result | Failure]:
-    """Do `work` on all items, and where it raises on halves, down to the items that cause it.
+    """Do `work` on all items; if it raises, on each half, down to single items.
 
-    If it raises on all n items, it is called 2n - 1 times, on n (1 + log2 n) items in total.
+    If it raises on each of n items, it is called 2n - 1 times, on n (1 + log2 n) items in total.
 
     Args:
-        work: Returns a result an item, in order; what it raises depends on the items.
-        items: What to work on.
+        work: Returns a result an item, in order; its errors depend on the items.
+        items: Its input.
     """
     if not items:
         return []
@@ -43,7 +40,7 @@ def bisect_failures(
 
 
 def is_failure(error: BaseException) -> bool:
-    """Return whether work failed, and was not told to stop."""
+    """Return whether an exception is a failure, not an interrupt or exit."""
     # A panic of the tokenizers library is no Exception, and its class cannot be imported
     # (https://github.com/PyO3/pyo3/issues/3918).
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"

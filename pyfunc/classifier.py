@@ -1,4 +1,4 @@
-"""Batched prediction with a fine-tuned transformer."""
+"""Text classification with a fine-tuned transformer: tokenise, batch, softmax, label."""
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from .batching import DEFAULT_BATCH_TOKENS, batches, padded_length
+from .batching import DEFAULT_BATCH_TOKENS, padded_length, split_into_batches
 from .contract import Prediction
 from .engines.engine import Engine, Logits
 from .tokens import Encoder, Tokens, read_config
@@ -18,20 +18,20 @@ Row = TypeVar("Row")
 
 
 class Batch:
-    """Texts on their way through the engine together.
+    """Texts that the engine computes together.
 
     Attributes:
-        places: Where they stand among those that were submitted.
+        indices: Their indices among the submitted texts.
     """
 
     def __init__(
         self,
-        places: Sequence[int],
+        indices: Sequence[int],
         truncated: Sequence[bool],
         labels: Sequence[str],
         logits: Future[Logits],
     ) -> None:
-        self.places = places
+        self.indices = indices
         self._truncated = truncated
         self._labels = labels
         self._logits = logits
@@ -62,18 +62,16 @@ class Batch:
         ]
 
     def cancel(self) -> None:
-        """Compute it no more, unless that has begun."""
+        """Cancel the computation, unless it has started."""
         self._logits.cancel()
 
 
 class Classifier:
-    """A sequence classifier that answers batches of texts of any length, in any order.
-
-    Threads may call it at the same time: their batches share the engine.
+    """A sequence classifier for texts of any length; thread-safe.
 
     Attributes:
-        engine: What computes.
-        labels: The labels that it answers with, in the order of the engine's outputs.
+        engine: The engine that computes the logits.
+        labels: The labels, in the order of the engine's outputs.
     """
 
     def __init__(self, folder: Path, engine: Engine, *, max_tokens: int) -> None:
@@ -81,18 +79,18 @@ class Classifier:
 
         Args:
             folder: Written by `save_pretrained` of the model and of its tokenizer.
-            engine: The model.
-            max_tokens: Longer texts are cut to this many tokens.
+            engine: The engine with the same model.
+            max_tokens: Longer texts are truncated to this many tokens.
 
         Raises:
             ArtifactError: If a file is missing or cannot be used, or the model cannot read
                 `max_tokens`.
         """
         self.engine = engine
-        self.labels = labels_of(folder)
+        self.labels = read_labels(folder)
         self._encoder = Encoder(folder, max_tokens=max_tokens)
         self._max_tokens = max_tokens
-        self._callers = ThreadPoolExecutor(engine.callers, thread_name_prefix="engine")
+        self._executor = ThreadPoolExecutor(engine.callers, thread_name_prefix="engine")
 
     def predict(
         self, texts: Sequence[str], batch_tokens: int = DEFAULT_BATCH_TOKENS
@@ -103,7 +101,7 @@ class Classifier:
             texts: Texts that UTF-8 can encode.
             batch_tokens: Padded tokens in a batch at most; a longer text is a batch alone.
         """
-        return self._gather(texts, batch_tokens, Batch.predictions)
+        return self._predict_rows(texts, batch_tokens, Batch.predictions)
 
     def probabilities(
         self, texts: Sequence[str], batch_tokens: int = DEFAULT_BATCH_TOKENS
@@ -114,60 +112,60 @@ class Classifier:
             texts: Texts that UTF-8 can encode.
             batch_tokens: Padded tokens in a batch at most; a longer text is a batch alone.
         """
-        rows = self._gather(texts, batch_tokens, Batch.probabilities)
+        rows = self._predict_rows(texts, batch_tokens, Batch.probabilities)
         return np.array(rows, np.float32).reshape(-1, len(self.labels))
 
     def submit(self, texts: Sequence[str], batch_tokens: int) -> list[Batch]:
-        """Tokenise texts and hand them to the engine, those of like length together.
+        """Tokenise texts and submit them to the engine in batches of similar length.
 
         Args:
             texts: Texts that UTF-8 can encode.
             batch_tokens: Padded tokens in a batch at most; a longer text is a batch alone.
 
         Returns:
-            The batches in the order in which they are computed; each text is in one of them.
+            The batches in the order of their computation; each text is in one of them.
         """
         tokens = self._encoder.encode(texts)
         lengths = [min(padded_length(len(row.ids)), self._max_tokens) for row in tokens]
         return [
-            self._submit(places, [tokens[place] for place in places], lengths[places[0]])
-            for places in batches(lengths, batch_tokens)
+            self._submit(indices, [tokens[index] for index in indices], lengths[indices[0]])
+            for indices in split_into_batches(lengths, batch_tokens)
         ]
 
-    def _submit(self, places: Sequence[int], rows: Sequence[Tokens], length: int) -> Batch:
-        logits = self._callers.submit(self._logits, rows, length)
-        return Batch(places, [row.truncated for row in rows], self.labels, logits)
+    def _submit(self, indices: Sequence[int], rows: Sequence[Tokens], length: int) -> Batch:
+        logits = self._executor.submit(self._logits, rows, length)
+        return Batch(indices, [row.truncated for row in rows], self.labels, logits)
 
-    def _gather(
+    def _predict_rows(
         self, texts: Sequence[str], batch_tokens: int, rows_of: Callable[[Batch], Iterable[Row]]
     ) -> list[Row]:
         found: dict[int, Row] = {}
         submitted = self.submit(texts, batch_tokens)
         try:
             for batch in submitted:
-                found.update(zip(batch.places, rows_of(batch), strict=True))
+                found.update(zip(batch.indices, rows_of(batch), strict=True))
         finally:
             for batch in submitted:
                 batch.cancel()
-        return [found[place] for place in range(len(texts))]
+        return [found[index] for index in range(len(texts))]
 
     def _logits(self, rows: Sequence[Tokens], length: int) -> Logits:
         return self.engine.logits(self._encoder.pad(rows, length))
 
 
 def _softmax(logits: Logits) -> Probabilities:
-    with np.errstate(invalid="ignore"):  # NaN, of a model that is none, is refused row by row
+    with np.errstate(invalid="ignore"):  # NaN is refused row by row
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True, initial=-np.inf))
         probabilities: Probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
     return probabilities
 
 
-def labels_of(folder: Path) -> list[str]:
+def read_labels(folder: Path) -> list[str]:
     """Return the labels of a fine-tuned model, in the order of its outputs.
 
     Raises:
         ArtifactError: If its `config.json` is missing or no JSON object.
     """
-    # transformers leaves out the names that it would give to two labels without any.
+    # transformers does not write the default names of two labels.
     names = read_config(folder, "config.json").get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
     return [str(name) for _, name in sorted(names.items(), key=lambda item: int(item[0]))]

@@ -1,11 +1,11 @@
-"""What the pipeline answers: one JSON document a row."""
+"""The output format of the pipeline: answers and refusals, one JSON document a row."""
 
 import json
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self, TypeVar
 
-# What a program relies on that loads a version and calls `InferencePipeline.answer`. The version
-# ships the code of its day: raise this with every change, and older ones are refused by name.
+# Version of the API of a loaded pipeline (`InferencePipeline.answer` and its types). A model ships
+# its own copy of this code: raise the number with every change, and callers reject older models.
 CONTRACT = 3
 
 Source = Literal["computed", "repeated", "cached", "refused"]
@@ -15,7 +15,7 @@ Part = TypeVar("Part", "Prediction", "Language", "Provenance")
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """A detected language: `code` is BCP-47 as gcld3 reports it, or `und` (undetermined)."""
+    """A detected language: `code` is gcld3's BCP-47 code, or `und` (undetermined)."""
 
     code: str
     reliable: bool
@@ -24,7 +24,7 @@ class Language:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A label and its softmax probability; `truncated` if the text was cut to be read."""
+    """A label and its softmax probability; `truncated` if the text was too long for the model."""
 
     label: str
     score: float
@@ -33,7 +33,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """The MLflow URIs of what computed an answer; both load that model again."""
+    """The MLflow URIs of the models that computed an answer."""
 
     finetuned_model_uri: str
     inference_pipeline_model_uri: str
@@ -47,7 +47,7 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answered row. `provenance` names the version that computed it, cached or not."""
+    """The answer to a row; `provenance` names the version that computed it, cached or not."""
 
     prediction: Prediction
     language: Language
@@ -71,15 +71,15 @@ class Answer:
         try:
             parts = json.loads(record)
             return cls(
-                prediction=_read(Prediction, parts["prediction"]),
-                language=_read(Language, parts["language"]),
-                provenance=_read(Provenance, parts["provenance"]),
+                prediction=_parse(Prediction, parts["prediction"]),
+                language=_parse(Language, parts["language"]),
+                provenance=_parse(Provenance, parts["provenance"]),
             )
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError("a record is not that of an answer") from error
 
     def to_document(self, *, cached: bool) -> str:
-        """Return the row's JSON document; `cached` if this call did not compute it."""
+        """Return the row's JSON document; `cached` means that this call did not compute it."""
         return _to_json(
             response={
                 "prediction_label": self.prediction.label,
@@ -96,7 +96,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A row that is not answered: the step that refused it, why, and its language if detected."""
+    """A row without an answer: the refusing step, its reason, and the language if detected."""
 
     step: str
     reason: str
@@ -119,14 +119,14 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a row: an answer or a refusal.
+    """The result of a row: an answer or a refusal.
 
     Attributes:
         answer: The answer, or None.
         refusal: The refusal, or None.
-        source: `computed` if this row paid for the transformer; `repeated` if an equal row of
-            the call did, or another thread at the same time; `cached` if the prediction cache
-            knew the answer; `refused`.
+        source: `computed` by the transformer for this row; `repeated`: computed for an equal row
+            of the call, or by another thread at the same time; `cached`: read from the prediction
+            cache; `refused`.
     """
 
     answer: Answer | None
@@ -141,7 +141,7 @@ class Outcome:
 
     @classmethod
     def of(cls, result: Answer | Refusal, source: Source) -> Self:
-        """Wrap an answer with its source; a refusal's is always `refused`."""
+        """Return the outcome of an answer with this source, or of a refusal."""
         if isinstance(result, Refusal):
             return cls(None, result, "refused")
         return cls(result, None, source)
@@ -151,8 +151,8 @@ class Outcome:
         """The language of the text, if it was detected."""
         return (self.answer or self._refused).language
 
-    def again(self) -> Self:
-        """Return the outcome of an equal row, which did not pay."""
+    def as_repeated(self) -> Self:
+        """Return the outcome of an equal row, for which nothing was computed."""
         return replace(self, source="repeated") if self.source == "computed" else self
 
     def to_document(self) -> str:
@@ -169,14 +169,14 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What one call answered.
+    """The outcomes of one call, with its statistics.
 
     Attributes:
         outcomes: One a text, in the order of the texts.
         model_calls: Texts that the transformer answered in this call.
-        model_seconds: Time spent on detecting their languages and predicting them.
-        cache_failures: How often the prediction cache failed during this call.
-        retried: Texts that were tried again because a batch of them failed.
+        model_seconds: Time of language detection and prediction.
+        cache_failures: Failures of the prediction cache during this call.
+        retried: Texts that were retried because their batch failed.
     """
 
     outcomes: list[Outcome]
@@ -195,11 +195,11 @@ def _language_fields(language: Language | None) -> dict[str, Any]:
 
 
 def _fields_of(part: Prediction | Language | Provenance) -> dict[str, Any]:
-    # dataclasses.asdict copies each value, which takes longer than all that is done with a row.
+    # dataclasses.asdict copies each value, and takes longer than the rest of a row.
     return {name: getattr(part, name) for name in _TYPES[type(part)]}
 
 
-def _read(kind: type[Part], values: dict[str, Any]) -> Part:
+def _parse(kind: type[Part], values: dict[str, Any]) -> Part:
     part = kind(**values)
     for name, expected in _TYPES[kind].items():
         if type(values[name]) is not expected:

@@ -1,4 +1,4 @@
-"""How many cores this process may use."""
+"""CPU affinity and cgroup CPU quota: how many cores this process may use."""
 
 import math
 import os
@@ -8,13 +8,12 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def usable_cores(cgroup: Path = _CGROUP) -> int:
-    """Return the cores that the process may keep busy: its affinity, within its quota.
+    """Return the cores of the process: its CPU affinity, limited by its quota.
 
-    `os.cpu_count()` knows neither, so that a container with two of 64 cores would start 64
-    threads on them.
+    `os.cpu_count()` ignores both: a container with two of 64 cores would start 64 threads.
 
     Args:
-        cgroup: Where the control group of the process, or of its container, is mounted.
+        cgroup: Mount point of the control group of the process or its container.
     """
     allowed = len(os.sched_getaffinity(0))
     quota = _quota(cgroup)
@@ -22,17 +21,17 @@ def usable_cores(cgroup: Path = _CGROUP) -> int:
 
 
 def _quota(cgroup: Path) -> float | None:
-    """Return the cores' worth of time that the kernel grants, or None if that is unlimited."""
+    """Return the quota of CPU time in cores, or None if there is no limit."""
     for quota_file, period_file in (
         ("cpu.max", None),  # https://docs.kernel.org/admin-guide/cgroup-v2.html
         ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"),  # version 1; -1 is unlimited
     ):
         try:
-            words = (cgroup / quota_file).read_text().split()
+            fields = (cgroup / quota_file).read_text().split()
             if period_file is not None:
-                words += (cgroup / period_file).read_text().split()
+                fields += (cgroup / period_file).read_text().split()
         except OSError:
             continue
-        if len(words) == 2 and all(word.isdecimal() and int(word) > 0 for word in words):
-            return int(words[0]) / int(words[1])
+        if len(fields) == 2 and all(field.isdecimal() and int(field) > 0 for field in fields):
+            return int(fields[0]) / int(fields[1])
     return None

@@ -1,4 +1,4 @@
-"""The errors of the shipped package; their messages never quote a row's text."""
+"""Exceptions of the shipped package; their messages never quote a row's text."""
 
 
 class PipelineError(Exception):
@@ -6,11 +6,11 @@ class PipelineError(Exception):
 
 
 class ArtifactError(PipelineError):
-    """The model's folder lacks a file, or holds one that cannot be used."""
+    """A file of the model's folder is missing or cannot be used."""
 
 
 class UnsupportedError(ArtifactError):
-    """This machine cannot compute the model, whose files are whole."""
+    """The model's files are intact, but this machine cannot compute it."""
 
 
 class PredictParameterError(PipelineError):
@@ -18,7 +18,7 @@ class PredictParameterError(PipelineError):
 
 
 class SettingError(PipelineError):
-    """A setting of the load, or a variable in its place, is out of bounds."""
+    """A setting given at load time, or its environment variable, is out of bounds."""
 
 
 class CacheError(PipelineError):

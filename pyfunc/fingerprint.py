@@ -1,4 +1,4 @@
-"""Digests of what can change an answer."""
+"""SHA-256 fingerprint of a pipeline: code, weights, tokenizer, engine and library versions."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 from .engines.engine import Engine
 from .engines.openvino import model_path
 
-# They tokenise, detect and compute; another version may answer otherwise.
+# Another version of these may give another answer.
 _LIBRARIES = ("gcld3", "tokenizers")
 _LIBRARIES_OF = {"openvino": ("openvino",), "torch": ("torch", "transformers")}
 
@@ -27,14 +27,13 @@ def digest_folder(folder: Path) -> str:
 def fingerprint_pipeline(artifact: Path, max_tokens: int, engine: Engine) -> str:
     """Return the SHA-256 of everything that can change an answer of the pipeline.
 
-    It is taken from the files themselves, so that no record can claim otherwise. The URIs of
-    the versions are left out: versions that must answer alike share their cache entries.
+    Model URIs are left out: equivalent versions share their cache entries.
 
     Args:
-        artifact: Folder with the shipped code (`pyfunc/`), with weights, configuration (and so
-            the labels) and tokenizer (`classifier/`), and with the converted model (`openvino/`).
-        max_tokens: Longer texts are cut to this many tokens.
-        engine: What computes.
+        artifact: Folder with the shipped code (`pyfunc/`), weights, configuration and tokenizer
+            (`classifier/`), and the converted model (`openvino/`).
+        max_tokens: Longer texts are truncated to this many tokens.
+        engine: The engine that computes the transformer.
     """
     name, precision = engine.variant.engine, engine.variant.precision
     parts = {

@@ -1,4 +1,4 @@
-"""Language and prediction: what a row costs that no cache answers."""
+"""Language detection and prediction for texts without a cached answer, in overlapping windows."""
 
 import logging
 import math
@@ -13,33 +13,33 @@ from .classifier import Batch, Classifier
 from .contract import Answer, Language, Prediction, Provenance, Refusal
 from .language import LanguageDetector
 
-logger = logging.getLogger("pyfunc.computing")
+logger = logging.getLogger("pyfunc.inference")
 
 Rule = Callable[[Language], str]
 Progress = Callable[[int], None]
 Result = Answer | Refusal
 
-_PROBE = "."  # a text that any model can read
+_PROBE = "."  # a text that any model can predict
 
-# Texts that are taken on together: enough that their order by length leaves little to pad, and
-# few enough that memory does not grow with the call.
-_WINDOW = 2_048
+# Texts submitted together: enough that batches of equal length need little padding, few enough
+# that memory does not grow with the call.
+_WINDOW_TEXTS = 2_048
 
-# Results that are handed on together: enough for one transaction, and few enough that little is
-# left to store when the engine is done.
-_RESULTS = 256
+# Results yielded together: enough for one transaction of the cache, few enough that little remains
+# to store when the engine is done.
+_YIELDED_RESULTS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """Texts that are taken on together.
+    """Texts that are submitted to the engine together.
 
     Attributes:
-        start: How many texts of the call come before.
+        start: Index of the first text in the call.
         texts: The texts.
-        languages: Their languages, or why they are refused.
-        accepted: Places of those that the engine has, in the order in which it got them.
-        batches: Those, on their way.
+        languages: Their languages or refusals.
+        accepted: Positions of the submitted texts.
+        batches: The submitted batches.
     """
 
     start: int
@@ -50,12 +50,12 @@ class _Window:
 
 
 class Computation:
-    """The language detector and the transformer at work for one call.
+    """Language detection and prediction of one call.
 
     Attributes:
         model_calls: Texts that the transformer answered so far.
-        model_seconds: Time spent on them, the detection included.
-        retried: Texts that were tried again because a batch of them failed.
+        model_seconds: Time spent on them, language detection included.
+        retried: Texts that were retried because their batch failed.
     """
 
     def __init__(
@@ -79,15 +79,15 @@ class Computation:
         self.retried = 0
 
     def answer(self, texts: Sequence[str]) -> Generator[dict[int, Result], None, None]:
-        """Answer or refuse each text; one that makes the model raise is refused alone.
+        """Answer or refuse each text; a text that makes the model raise is refused alone.
 
         Yields:
-            Some results at a time, by their places in `texts`, as the engine is done with them.
+            Results by index in `texts`, as they are computed.
 
         Raises:
-            Exception: What the model raises if it does on any text.
+            Exception: If the model raises on every text.
         """
-        with closing(self._windows(texts)) as windows:
+        with closing(self._run_windows(texts)) as windows:
             while True:
                 started = time.perf_counter()
                 results = next(windows, None)
@@ -102,75 +102,75 @@ class Computation:
         reason = self._rule(language) if self._rule else ""
         return Refusal("language", reason, self._provenance, language) if reason else None
 
-    def _windows(self, texts: Sequence[str]) -> Generator[dict[int, Result], None, None]:
-        """Take on a window while the engine has the one before."""
-        waiting: deque[_Window] = deque()
+    def _run_windows(self, texts: Sequence[str]) -> Generator[dict[int, Result], None, None]:
+        """Submit each window before the results of the previous one are collected."""
+        pending: deque[_Window] = deque()
         try:
-            for start in range(0, len(texts), _WINDOW):
-                waiting.append(self._start_window(start, texts[start : start + _WINDOW]))
-                if len(waiting) == 2:
-                    yield from self._collect_window(waiting[0])
-                    waiting.popleft()
-            for window in waiting:
+            for start in range(0, len(texts), _WINDOW_TEXTS):
+                pending.append(self._start_window(start, texts[start : start + _WINDOW_TEXTS]))
+                if len(pending) == 2:
+                    yield from self._collect_window(pending[0])
+                    pending.popleft()
+            for window in pending:
                 yield from self._collect_window(window)
         finally:
-            for window in waiting:
+            for window in pending:
                 for batch in window.batches:
                     batch.cancel()
 
     def _start_window(self, start: int, texts: Sequence[str]) -> _Window:
-        if self._rule is None:  # no text has to wait for its language
+        if self._rule is None:  # the engine computes during language detection
             batches = self._submit(texts)
-            return _Window(start, texts, self._languages(texts), range(len(texts)), batches)
-        languages = self._languages(texts)
-        accepted = [place for place, found in enumerate(languages) if isinstance(found, Language)]
-        batches = self._submit([texts[place] for place in accepted])
+            return _Window(start, texts, self._detect_languages(texts), range(len(texts)), batches)
+        languages = self._detect_languages(texts)
+        accepted = [index for index, found in enumerate(languages) if isinstance(found, Language)]
+        batches = self._submit([texts[index] for index in accepted])
         return _Window(start, texts, languages, accepted, batches)
 
     def _collect_window(self, window: _Window) -> Iterator[dict[int, Result]]:
         results: dict[int, Result] = {
-            window.start + place: found
-            for place, found in enumerate(window.languages)
+            window.start + index: found
+            for index, found in enumerate(window.languages)
             if isinstance(found, Refusal)
         }
-        for places, predictions in self._predictions(window):
-            for place, prediction in zip(places, predictions, strict=True):
-                language = window.languages[place]
+        for indices, predictions in self._collect_predictions(window):
+            for index, prediction in zip(indices, predictions, strict=True):
+                language = window.languages[index]
                 if isinstance(language, Language):
-                    results[window.start + place] = self._respond(prediction, language)
-            if len(results) >= _RESULTS:
+                    results[window.start + index] = self._build_result(prediction, language)
+            if len(results) >= _YIELDED_RESULTS:
                 yield results
                 results = {}
         yield results
 
-    def _predictions(
+    def _collect_predictions(
         self, window: _Window
     ) -> Iterator[tuple[list[int], Sequence[Prediction | Failure]]]:
-        """Yield what becomes of the accepted texts, with their places in the window."""
-        left = set(window.accepted)
+        """Yield indices in the window with their predictions or failures."""
+        unanswered = set(window.accepted)
         for batch in window.batches:
-            places = [window.accepted[place] for place in batch.places]
+            indices = [window.accepted[index] for index in batch.indices]
             try:
                 predictions = batch.predictions()
             except BaseException as error:
                 if not is_failure(error):
                     raise
             else:
-                left.difference_update(places)
-                yield places, predictions
+                unanswered.difference_update(indices)
+                yield indices, predictions
                 if self._progress:
-                    self._progress(len(places))
-        if left:
-            self.retried += len(left)
-            logger.warning("%d texts are tried again: a batch of them failed", len(left))
-            # What ails the whole process, as a lack of memory, must not be held against a text:
-            # either the probe raises as well, or the texts get another chance.
+                    self._progress(len(indices))
+        if unanswered:
+            self.retried += len(unanswered)
+            logger.warning("%d texts are tried again: a batch of them failed", len(unanswered))
+            # A failure of the whole process, as a lack of memory, must not refuse texts: then the
+            # probe raises.
             self._predict([_PROBE])
-            places = sorted(left)
-            yield places, bisect_failures(self._predict, [window.texts[place] for place in places])
+            indices = sorted(unanswered)
+            yield indices, bisect_failures(self._predict, [window.texts[i] for i in indices])
 
     def _submit(self, texts: Sequence[str]) -> list[Batch]:
-        """Hand texts to the engine; none if the tokenizer raises on one of them."""
+        """Submit texts to the engine, or none of them if the tokenizer raises on one."""
         try:
             return self._classifier.submit(texts, self._batch_tokens)
         except BaseException as error:
@@ -178,27 +178,27 @@ class Computation:
                 raise
             return []
 
-    def _languages(self, texts: Sequence[str]) -> list[Language | Refusal]:
-        return [self._accept(found) for found in bisect_failures(self._detect, texts)]
+    def _detect_languages(self, texts: Sequence[str]) -> list[Language | Refusal]:
+        return [self._apply_rule(found) for found in bisect_failures(self._detect_all, texts)]
 
-    def _detect(self, texts: Sequence[str]) -> list[Language]:
+    def _detect_all(self, texts: Sequence[str]) -> list[Language]:
         return [self._detector.detect(text) for text in texts]
 
     def _predict(self, texts: Sequence[str]) -> list[Prediction]:
         return self._classifier.predict(texts, self._batch_tokens)
 
-    def _accept(self, found: Language | Failure) -> Language | Refusal:
+    def _apply_rule(self, found: Language | Failure) -> Language | Refusal:
         if isinstance(found, Failure):
-            return Refusal("language", _failed(found), self._provenance)
+            return Refusal("language", _failure_reason(found), self._provenance)
         return self.refuse(found) or found
 
-    def _respond(self, prediction: Prediction | Failure, language: Language) -> Result:
+    def _build_result(self, prediction: Prediction | Failure, language: Language) -> Result:
         if isinstance(prediction, Failure):
-            return Refusal("predict", _failed(prediction), self._provenance, language)
+            return Refusal("predict", _failure_reason(prediction), self._provenance, language)
         if not math.isfinite(prediction.score):
             return Refusal("predict", "the model's score is no number", self._provenance, language)
         return Answer(prediction, language, self._provenance)
 
 
-def _failed(failure: Failure) -> str:
+def _failure_reason(failure: Failure) -> str:
     return f"the model failed ({failure.error})"

@@ -1,9 +1,8 @@
 """The models-from-code script: MLflow runs it to load the model.
 
-MLflow loads it under a generated name, where relative imports cannot work, and its
-`code_paths` would let two versions collide in one process. So the script carries the package
-as an artifact and loads it under a name made from its digest: each version answers with the
-code that it was shipped with, whatever the process has imported before.
+MLflow loads it under a generated name, so relative imports fail, and with `code_paths` two
+versions would collide in one process. The package is therefore an artifact, imported under a name
+made from its digest: each version runs the code that it was shipped with.
 """
 
 import hashlib
@@ -34,12 +33,12 @@ def load_shipped_package(folder: Path) -> ModuleType:
     name = f"millstream_pyfunc_{digest.hexdigest()[:16]}"
     with _import_lock:
         if name not in sys.modules:
-            sys.modules[name] = _import_from(folder, name)
-        _look_in(folder, name)
+            sys.modules[name] = _import_package(folder, name)
+        _redirect_imports(folder, name)
         return importlib.import_module(f"{name}.pipeline")
 
 
-def _import_from(folder: Path, name: str) -> ModuleType:
+def _import_package(folder: Path, name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(
         name, folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
@@ -50,10 +49,10 @@ def _import_from(folder: Path, name: str) -> ModuleType:
     return module
 
 
-def _look_in(folder: Path, name: str) -> None:
-    """Have a package that was imported before, and its own packages, import from `folder`.
+def _redirect_imports(folder: Path, name: str) -> None:
+    """Let the imported package and its sub-packages find their modules in `folder`.
 
-    An engine is imported when it is first needed; the folder of the time before may be gone.
+    Engines are imported late, and the folder of the first load may be deleted by then.
     """
     for found, module in list(sys.modules.items()):
         if found.partition(".")[0] == name and hasattr(module, "__path__"):
@@ -61,15 +60,15 @@ def _look_in(folder: Path, name: str) -> None:
 
 
 class PipelineModel(PythonModel):
-    """Hands MLflow's frames to the shipped pipeline and its answers back."""
+    """Adapter between MLflow's data frames and the shipped pipeline."""
 
     @property
     def pipeline(self) -> Any:
-        """The shipped pipeline, once it is loaded."""
+        """The loaded pipeline."""
         return self._pipeline
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the shipped code and weights; called once, by `mlflow.pyfunc.load_model`."""
+        """Load the shipped code and weights; `mlflow.pyfunc.load_model` calls it once."""
         folder = Path(context.artifacts["pipeline"])
         package = load_shipped_package(folder / "pyfunc")
         model_id = Model.load(folder.parents[1]).model_id
@@ -83,7 +82,7 @@ class PipelineModel(PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """Answer a frame with the column `text` by one with the column `text`, a row a row."""
+        """Return the answers to the column `text` in a column `text`, row by row."""
         answers = self._pipeline.predict(model_input["text"].tolist(), **(params or {}))
         return pd.DataFrame({"text": answers}, index=model_input.index)
 

@@ -1,4 +1,4 @@
-"""The two pipelines that a model can hold, and how they are opened."""
+"""Inference pipelines of a model: the full one with cache and language, and the plain one."""
 
 import logging
 import math
@@ -12,11 +12,11 @@ import pandas as pd
 
 from .batching import DEFAULT_BATCH_TOKENS
 from .cache.cache import PredictionCache
-from .cache.contents import stored_keys
+from .cache.contents import count_stored_texts
 from .cache.settings import prediction_cache_folder, prediction_cache_size_limit
 from .cache.single_flight import Claims, InFlight
 from .classifier import Classifier
-from .contract import CONTRACT, Answer, Answers, Outcome, Provenance, Refusal
+from .contract import CONTRACT, Answers, Outcome, Provenance, Refusal
 from .engines.selection import open_fastest
 from .errors import PredictParameterError
 from .fingerprint import fingerprint_pipeline
@@ -26,22 +26,22 @@ from .spec import PipelineSpec
 
 logger = logging.getLogger("pyfunc.pipeline")
 
-# A tokenizer needs 430 bytes a character; a field this long is a file with a quote unclosed.
+# A tokenizer needs 430 bytes a character; a longer field comes from an unclosed quote in a file.
 MAX_CHARACTERS = 1_000_000
 
-_BLANK = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})  # Unicode categories: nothing to see
+_BLANK = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})  # Unicode categories
 
 
 class InferencePipeline:
-    """Cache look-up, language, prediction, response, cache store: in that order.
+    """Cache look-up, language detection, prediction, response, cache store: in that order.
 
     Attributes:
-        contract: The version of what a program may rely on that calls `answer`.
+        contract: Version of this API.
         fingerprint: Digest of all that can change an answer.
-        labels: The labels that it answers with, in the order of the classifier's outputs.
-        variant: How the transformer is computed.
-        device: Where: `cpu` or `cuda`.
-        fallback: Why not by the variant that it was built for, or an empty string.
+        labels: The labels, in the order of the classifier's outputs.
+        variant: Engine and precision.
+        device: `cpu` or `cuda`.
+        fallback: Why another variant than the first is used, or an empty string.
     """
 
     contract = CONTRACT
@@ -67,7 +67,7 @@ class InferencePipeline:
         self.fallback = fallback
 
     def predict(self, texts: Sequence[object], *, use_cache: bool, batch_tokens: int) -> list[str]:
-        """Return one JSON document a row: those of `answer`, which says what they depend on."""
+        """Return one JSON document a row; the arguments are those of `answer`."""
         answers = self.answer(texts, use_cache=use_cache, batch_tokens=batch_tokens)
         return [outcome.to_document() for outcome in answers.outcomes]
 
@@ -83,22 +83,20 @@ class InferencePipeline:
         """Answer or refuse each row, in the order given; no row makes another fail.
 
         Args:
-            texts: Anything; what is not text, empty, or not UTF-8 is refused by name.
-            use_cache: Whether answers are looked up, shared by equal rows and by threads that
-                ask at the same time, and stored.
-            batch_tokens: Padded tokens that go through the transformer at once, at most.
-            refuse: Returns why texts of a language are to be refused, or an empty string. Such
-                a text is neither predicted nor, if its answer is cached, answered.
-            progress: Called after each batch with the number of texts that it held, in the
-                thread that asks; what it raises ends the call.
+            texts: Rows of any type; each one that is no text, empty, or not UTF-8 is refused.
+            use_cache: Whether answers are looked up, shared by equal rows and by concurrent
+                threads, and stored.
+            batch_tokens: Padded tokens in a batch at most.
+            refuse: Returns the reason to refuse texts of a language, or an empty string. Such a
+                text is neither predicted nor answered from the cache.
+            progress: Called after each batch with its number of texts, in the calling thread.
 
         Raises:
             PredictParameterError: If `batch_tokens` is below 1.
-            Exception: What the model raises if it fails on any text, as without memory, and
-                what `progress` raises.
+            Exception: If the model raises on every text, as without memory, or `progress` raises.
         """
         _check_batch_tokens(batch_tokens)
-        reasons = [reason_to_refuse(text) for text in texts]
+        reasons = [refusal_reason(text) for text in texts]
         valid = [str(text) for text, reason in zip(texts, reasons, strict=True) if not reason]
         work = Computation(
             self._classifier,
@@ -109,7 +107,8 @@ class InferencePipeline:
             progress=progress,
         )
         failures = self._cache.failures_of_thread
-        found = iter(self._share(valid, work) if use_cache else _compute(valid, work))
+        answer = self._answer_with_cache if use_cache else _answer_without_cache
+        found = iter(answer(valid, work))
         outcomes = [
             Outcome.of(Refusal("validate", reason, self._provenance), "refused")
             if reason
@@ -126,48 +125,45 @@ class InferencePipeline:
         )
 
     def count_stored(self, texts: Iterable[str]) -> int:
-        """Return how many of the texts the prediction cache has an entry for."""
-        return stored_keys(self._cache.folder, self.fingerprint, texts)
+        """Return how many of the texts have an entry in the prediction cache."""
+        return count_stored_texts(self._cache.folder, self.fingerprint, texts)
 
-    def _share(self, texts: list[str], work: Computation) -> list[Outcome]:
+    def _answer_with_cache(self, texts: list[str], work: Computation) -> list[Outcome]:
         """Return an outcome a text; each distinct text is looked up or computed once."""
         outcomes: dict[str, Outcome] = {}
-        # A second round is for what another thread had claimed and then refused or given up.
+        # Another round for texts that another thread had claimed, and then refused or abandoned.
         while rest := [text for text in dict.fromkeys(texts) if text not in outcomes]:
             with self._in_flight.claim(rest) as claims:
-                outcomes |= self._settle(claims, work)
+                outcomes |= self._resolve_claims(claims, work)
             outcomes |= {
-                text: _judge(outcome.again(), work) for text, outcome in claims.wait().items()
+                text: _apply_rule(found.as_repeated(), work)
+                for text, found in claims.wait().items()
             }
         rows = []
         for text in texts:
             rows.append(outcomes[text])
-            outcomes[text] = outcomes[text].again()
+            outcomes[text] = outcomes[text].as_repeated()
         return rows
 
-    def _settle(self, claims: Claims[Outcome], work: Computation) -> dict[str, Outcome]:
+    def _resolve_claims(self, claims: Claims[Outcome], work: Computation) -> dict[str, Outcome]:
         cached = {
             text: Outcome.of(answer, "cached")
-            for text, answer in self._cache.get_many(claims.mine).items()
+            for text, answer in self._cache.get_many(claims.owned).items()
         }
-        claims.settle(cached)
-        outcomes = {text: _judge(outcome, work) for text, outcome in cached.items()}
-        rest = [text for text in claims.mine if text not in cached]
+        claims.resolve(cached)
+        outcomes = {text: _apply_rule(outcome, work) for text, outcome in cached.items()}
+        rest = [text for text in claims.owned if text not in cached]
         for results in work.answer(rest):
-            answers = {
-                rest[place]: found for place, found in results.items() if isinstance(found, Answer)
-            }
+            computed = {rest[i]: Outcome.of(found, "computed") for i, found in results.items()}
+            answers = {text: found.answer for text, found in computed.items() if found.answer}
             self._cache.store_many(answers)
-            computed = {
-                rest[place]: Outcome.of(found, "computed") for place, found in results.items()
-            }
-            claims.settle({text: computed[text] for text in answers})
+            claims.resolve({text: computed[text] for text in answers})
             outcomes |= computed
         return outcomes
 
 
 class PlainPipeline:
-    """The classifier alone: a text in, its label out."""
+    """The classifier alone: texts in, labels out."""
 
     def __init__(self, classifier: Classifier) -> None:
         self._classifier = classifier
@@ -183,16 +179,15 @@ class PlainPipeline:
 
         Args:
             texts: Texts.
-            use_cache: Ignored; both pipelines are called alike, this one has no cache.
-            batch_tokens: Padded tokens that go through the transformer at once, at most.
+            use_cache: Ignored; for the interface of both pipelines.
+            batch_tokens: Padded tokens in a batch at most.
 
         Raises:
-            PredictParameterError: If a row is not a text that can be predicted, or
-                `batch_tokens` is below 1.
+            PredictParameterError: If a row is no valid text, or `batch_tokens` is below 1.
         """
         _check_batch_tokens(batch_tokens)
         for row, text in enumerate(texts):
-            if reason := reason_to_refuse(text):
+            if reason := refusal_reason(text):
                 raise PredictParameterError(f"row {row}: expected a text, got: {reason}")
         predictions = self._classifier.predict([str(text) for text in texts], batch_tokens)
         return [prediction.label for prediction in predictions]
@@ -201,12 +196,12 @@ class PlainPipeline:
 def open_pipeline(
     folder: Path, *, model_uri: str, model_config: Mapping[str, Any] | None = None
 ) -> InferencePipeline | PlainPipeline:
-    """Load the pipeline that `folder` holds.
+    """Load the pipeline in `folder`.
 
     Args:
         folder: The artifact: `pipeline.json`, `classifier/` and `pyfunc/` (this code).
         model_uri: The MLflow URI of the model that the artifact belongs to.
-        model_config: Settings of this load: `cache_dir`, `cache_size_limit` (bytes).
+        model_config: May hold `cache_dir` and `cache_size_limit` (bytes).
 
     Raises:
         ArtifactError: If a file is missing or cannot be used.
@@ -228,8 +223,8 @@ def open_pipeline(
     return InferencePipeline(classifier, LanguageDetector(), cache, provenance, fallback=fallback)
 
 
-def reason_to_refuse(text: object) -> str:
-    """Return why `text` cannot be answered, or an empty string."""
+def refusal_reason(text: object) -> str:
+    """Return why the pipeline refuses `text`, or an empty string."""
     if text is None or text is pd.NA or (isinstance(text, float) and math.isnan(text)):
         return "null"
     if not isinstance(text, str):
@@ -244,13 +239,13 @@ def reason_to_refuse(text: object) -> str:
     return "empty" if blank else ""
 
 
-def _compute(texts: list[str], work: Computation) -> list[Outcome]:
+def _answer_without_cache(texts: list[str], work: Computation) -> list[Outcome]:
     found = dict(chain.from_iterable(results.items() for results in work.answer(texts)))
-    return [Outcome.of(found[place], "computed") for place in range(len(texts))]
+    return [Outcome.of(found[index], "computed") for index in range(len(texts))]
 
 
-def _judge(outcome: Outcome, work: Computation) -> Outcome:
-    """Refuse an answer that the caller's rule does not let pass."""
+def _apply_rule(outcome: Outcome, work: Computation) -> Outcome:
+    """Replace an answer by a refusal if the caller's rule refuses its language."""
     if outcome.answer and (refusal := work.refuse(outcome.answer.language)):
         return Outcome.of(refusal, "refused")
     return outcome

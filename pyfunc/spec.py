@@ -1,4 +1,4 @@
-"""`pipeline.json`: what a pipeline was built from and how it computes."""
+"""`pipeline.json`: the settings of a built pipeline, and the variants of its engine."""
 
 import json
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ from .errors import ArtifactError
 
 FILE_NAME = "pipeline.json"
 
-Kind = Literal["full", "plain"]
+PipelineKind = Literal["full", "plain"]
 EngineName = Literal["openvino", "torch"]
 Precision = Literal["f32", "bf16", "int8"]
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A way to compute the transformer: an engine and the number format of its matrix products."""
+    """An engine, and the number format of its matrix products."""
 
     engine: EngineName
     precision: Precision
@@ -28,16 +28,16 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class PipelineSpec:
-    """Settings that were fixed when the pipeline was built.
+    """The settings of a built pipeline.
 
     Attributes:
         kind: `full` for the five steps, `plain` for the classifier alone.
         finetuned_model_uri: The registered version whose weights are inside.
-        max_tokens: Longer texts are cut to this many tokens, special tokens included.
-        variants: The ways to compute that passed their checks, those that CPUs do fastest first.
+        max_tokens: Longer texts are truncated to this many tokens, special tokens included.
+        variants: Those that passed their quality gates, fastest on CPUs first.
     """
 
-    kind: Kind
+    kind: PipelineKind
     finetuned_model_uri: str
     max_tokens: int
     variants: tuple[Variant, ...]
@@ -52,7 +52,7 @@ class PipelineSpec:
         """Read `pipeline.json` from `folder`.
 
         Raises:
-            ArtifactError: If it is missing, or has other fields or values.
+            ArtifactError: If it is missing or invalid.
         """
         path = folder / FILE_NAME
         try:
@@ -63,7 +63,7 @@ class PipelineSpec:
             raise ArtifactError(f"{path}: expected the settings of a pipeline ({error})") from error
 
     def _checked(self) -> Self:
-        if self.kind not in get_args(Kind):
+        if self.kind not in get_args(PipelineKind):
             raise ValueError(f"kind: {self.kind!r}")
         if type(self.max_tokens) is not int:
             raise ValueError(f"max_tokens: {self.max_tokens!r}")

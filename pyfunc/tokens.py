@@ -1,4 +1,4 @@
-"""Texts as a transformer reads them: token ids, alone and in padded batches."""
+"""Tokenisation: texts to token ids, truncated and padded into batches."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,18 +16,18 @@ Ids = npt.NDArray[np.int64]
 
 INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
 
-# The tokenizer holds all of a text, up to 430 bytes a character, until it is cut.
+# The tokenizer needs up to 430 bytes a character until the text is truncated.
 _TOKENIZED_CHARACTERS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """A text as the transformer reads it.
+    """The tokens of a text.
 
     Attributes:
-        ids: Its token ids.
-        types: Their segment ids, or None if all are 0.
-        truncated: Whether the text was cut.
+        ids: Token ids.
+        types: Segment ids, or None if all are 0.
+        truncated: Whether the text was truncated.
     """
 
     ids: npt.NDArray[np.int32]
@@ -50,27 +50,27 @@ class TokenBatch:
     types: Ids
 
     def inputs(self, names: Iterable[str]) -> dict[str, Ids]:
-        """Return those arrays that a model takes, by the names that transformers gives them."""
+        """Return the arrays that a model takes, by their names in transformers."""
         arrays = dict(zip(INPUT_NAMES, (self.ids, self.mask, self.types), strict=True))
         return {name: arrays[name] for name in names}
 
 
 class Encoder:
-    """Turns texts into tokens, with the tokenizer of a fine-tuned model."""
+    """The tokenizer of a fine-tuned model."""
 
     def __init__(self, folder: Path, *, max_tokens: int) -> None:
-        """Read the tokenizer; nothing is downloaded.
+        """Read the tokenizer, without a download.
 
         Args:
             folder: Written by `save_pretrained` of the model and of its tokenizer.
-            max_tokens: Longer texts are cut to this many tokens.
+            max_tokens: Longer texts are truncated to this many tokens.
 
         Raises:
             ArtifactError: If a file is missing or cannot be used, or the model cannot read
                 `max_tokens`.
         """
         config = read_config(folder, "config.json")
-        self._tokenizer = _tokenizer(folder)
+        self._tokenizer = _load_tokenizer(folder)
         _check_max_tokens(folder, max_tokens, self._tokenizer, config)
         side = read_config(folder, "tokenizer_config.json").get("truncation_side", "right")
         self._tokenizer.enable_truncation(max_tokens, direction=side)
@@ -89,37 +89,37 @@ class Encoder:
                 np.array(encoding.type_ids, np.int32) if any(encoding.type_ids) else None,
                 bool(encoding.overflowing),
             )
-            for part in parts(texts, _TOKENIZED_CHARACTERS)
+            for part in chunk_texts(texts, _TOKENIZED_CHARACTERS)
             for encoding in self._tokenizer.encode_batch_fast(part)  # without offsets
         ]
 
     def pad(self, rows: Sequence[Tokens], length: int = 0) -> TokenBatch:
-        """Return a batch of these rows, at least one.
+        """Return a padded batch.
 
         Args:
-            rows: What `encode` returned.
-            length: Tokens that all are padded to; the longest row's if that is more.
+            rows: At least one row of `encode`.
+            length: Padded length in tokens, if no row is longer.
 
         Raises:
             IndexError: If the model has no embedding for a token.
         """
         shape = len(rows), max(length, *(len(row.ids) for row in rows))
         ids, mask, types = (np.full(shape, filler, np.int64) for filler in (self._pad_id, 0, 0))
-        for place, row in enumerate(rows):
+        for index, row in enumerate(rows):
             tokens = len(row.ids)
-            ids[place, :tokens] = row.ids
-            mask[place, :tokens] = 1
+            ids[index, :tokens] = row.ids
+            mask[index, :tokens] = 1
             if row.types is not None:
-                types[place, :tokens] = row.types
-        # On CUDA such an id ends the context: from then on every call of the process fails.
-        # OpenVINO would answer, with whatever it finds there.
+                types[index, :tokens] = row.types
+        # On CUDA such an id breaks the context for the rest of the process; OpenVINO would read
+        # memory beyond the table.
         if ids.max(initial=0) >= self._vocabulary:
             raise IndexError(f"a token id: expected less than {self._vocabulary}")
         return TokenBatch(ids, mask, types)
 
 
 def read_config(folder: Path, name: str) -> dict[str, Any]:
-    """Return what a JSON file of a fine-tuned model says.
+    """Read a JSON file of a fine-tuned model.
 
     Raises:
         ArtifactError: If it is missing or no JSON object.
@@ -135,14 +135,13 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
     return config
 
 
-def _tokenizer(folder: Path) -> Tokenizer:
-    # Not through transformers, whose wrapper sets truncation on every call, which fails with
-    # "Already borrowed" when two threads do it
+def _load_tokenizer(folder: Path) -> Tokenizer:
+    # Not through transformers: its wrapper sets truncation on every call, which raises "Already
+    # borrowed" in two threads at once
     # (https://github.com/huggingface/tokenizers/issues/537).
     try:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    except Exception as error:
-        # The library raises no narrower class.
+    except Exception as error:  # the library raises no narrower class
         raise ArtifactError(
             f"{folder}: expected tokenizer.json, of the tokenizers library ({error})"
         ) from error
@@ -159,7 +158,7 @@ def _check_max_tokens(
         raise ArtifactError(f"{folder}: max_tokens: {max_tokens}; expected {least} to {most}")
 
 
-def parts(texts: Sequence[str], characters: int) -> Iterator[list[str]]:
+def chunk_texts(texts: Sequence[str], characters: int) -> Iterator[list[str]]:
     """Yield `texts` in order, in lists of at most `characters`; a longer text comes alone."""
     part: list[str] = []
     total = 0

@@ -1,1 +1,1 @@
-"""The persistent prediction cache, and texts that are computed once though threads share them."""
+"""The persistent prediction cache, and single-flight deduplication between threads."""

@@ -1,4 +1,4 @@
-"""The persistent prediction cache: a diskcache of JSON records, keyed by pipeline and text."""
+"""Persistent prediction cache on disk (diskcache, SQLite): JSON records by pipeline and text."""
 
 import hashlib
 import logging
@@ -22,16 +22,16 @@ _MAX_RECORD_BYTES = 2**20
 
 _CACHED_PAGES = 512  # of 4 KiB each
 
-# Seconds to wait for the write lock, which others hold for milliseconds. diskcache's own
-# `retry=True` waits for ever: it takes a file that turned read-only for a lock as well.
+# Seconds to wait for the write lock, which is held for milliseconds. diskcache's own `retry=True`
+# would wait for ever on a file that turned read-only.
 LOCK_TIMEOUT = 10.0
 
-# From these SQLite does not recover, and each further try could make it worse: noise in the
-# index beside the database makes SQLite map memory until the last connection to it is closed.
+# SQLite does not recover from these, and a retry can make it worse: after a damaged -shm index it
+# maps memory until the last connection is closed.
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_PROTOCOL})
 
 # SQLite took at most 999 variables a statement until 3.32.
-KEYS_A_STATEMENT = 500
+_KEYS_PER_STATEMENT = 500
 
 # Values come as bytes: text that is not UTF-8 would fail the whole statement.
 _SELECT = (
@@ -40,40 +40,40 @@ _SELECT = (
 )
 
 
-def key_of(fingerprint: str, text: str) -> str:
+def cache_key(fingerprint: str, text: str) -> str:
     """Return the key of a pipeline's answer to a text."""
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
     return f"{fingerprint}:{digest}"
 
 
-def in_chunks(keys: Iterable[str]) -> Iterator[tuple[list[str], str]]:
-    """Yield the keys in chunks that one statement takes, with its placeholders."""
+def chunk_keys(keys: Iterable[str]) -> Iterator[tuple[list[str], str]]:
+    """Yield the keys in chunks for one SQL statement each, with its placeholders."""
     rest = iter(keys)
-    while chunk := list(islice(rest, KEYS_A_STATEMENT)):
+    while chunk := list(islice(rest, _KEYS_PER_STATEMENT)):
         yield chunk, ",".join("?" * len(chunk))
 
 
 class TextDisk(diskcache.Disk):  # type: ignore[misc]
-    """Stores text inside SQLite and nothing else.
+    """Stores text inside SQLite and nothing else: no pickles, no files.
 
-    diskcache's own disks, JSONDisk too, unpickle any row that is marked as a pickle, which
-    whoever can write the file can do (CVE-2025-69872).
+    diskcache's own disks, JSONDisk too, unpickle any row that is marked as a pickle
+    (CVE-2025-69872).
     """
 
     def get(self, key: Any, raw: bool) -> str:
-        """Return a key as it is; refuse a pickled one."""
+        """Return a key; raise ValueError if it is pickled."""
         if not raw or not isinstance(key, str):
             self._refuse("key")
         return key
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> str:
-        """Return a value as it is; refuse a pickled one or one in a file."""
+        """Return a value; raise ValueError if it is pickled or in a file."""
         if mode != MODE_RAW or not isinstance(value, str):
             self._refuse("value")
         return value
 
     def remove(self, file_path: str) -> None:
-        """Keep a file that a row names: no record is in one, and the name may lead anywhere."""
+        """Delete nothing: no record is in a file, and the path of a row may be forged."""
 
     def _refuse(self, what: str) -> Never:
         raise ValueError(f"a {what} is not text")
@@ -82,14 +82,14 @@ class TextDisk(diskcache.Disk):  # type: ignore[misc]
 class PredictionCache:
     """Answers of one pipeline, shared by every process that opens the same folder.
 
-    A cache that cannot be opened, read or written costs speed, never the answer: the first
-    failure is logged, all are counted. One that cannot be opened, or is damaged, is given up for
-    the life of the process; each look-up in it counts as a failure.
+    Errors of the cache never reach the caller: answers are computed instead. The first failure is
+    logged, all are counted. A cache that cannot be opened, or is damaged, is disabled for the life
+    of the process; each look-up in it counts as a failure.
 
     Attributes:
-        folder: Where the cache lives.
+        folder: The cache's folder.
         fingerprint: Digest of all that can change an answer.
-        failures: How often it failed, in all threads of this process.
+        failures: Failures in all threads of this process.
     """
 
     def __init__(
@@ -100,19 +100,19 @@ class PredictionCache:
         size_limit: int = DEFAULT_SIZE_LIMIT,
         lock_timeout: float = LOCK_TIMEOUT,
     ) -> None:
-        """Open the cache, or go on without one.
+        """Open the cache; disable it if that fails.
 
         Args:
-            folder: Where the cache lives; made if missing.
+            folder: The cache's folder; created if missing.
             fingerprint: Digest of all that can change an answer; part of every key.
-            size_limit: Bytes on disk above which the entries stored first are dropped.
+            size_limit: Bytes on disk above which the oldest entries are dropped.
             lock_timeout: Seconds to wait for the write lock.
         """
         self.folder = folder
         self._cache: diskcache.Cache | None = None
         self._damaged = False
         self._lock = threading.Lock()
-        self._of_thread = threading.local()
+        self._thread_state = threading.local()
         self.fingerprint = fingerprint
         self.failures = 0
         try:
@@ -124,50 +124,50 @@ class PredictionCache:
                 # The other policies that evict write on every read.
                 eviction_policy="least-recently-stored",
                 size_limit=size_limit,
-                # Each thread has a connection; diskcache gives each 32 MiB of cached pages and
-                # maps 64 MiB of the file, which the system caches for all of them anyway.
+                # diskcache's defaults for each thread's connection are 32 MiB of cached pages
+                # and 64 MiB of mapped file, which the system caches for all of them anyway.
                 sqlite_cache_size=_CACHED_PAGES,
                 sqlite_mmap_size=0,
-                # Inside a transaction the file does not shrink, so that each row stored over
-                # the limit would drop ten more, those of the same transaction included.
+                # The file does not shrink inside a transaction: with culling, each row stored
+                # above the limit would drop ten others, those just stored included.
                 cull_limit=0,
             )
-        except Exception as error:  # noqa: BLE001 -- what a damaged file raises is diskcache's
-            self._report(error)
+        except Exception as error:  # noqa: BLE001 -- a damaged file raises anything
+            self._report_failure(error)
 
     @property
     def failures_of_thread(self) -> int:
-        """How often it failed in the calling thread."""
-        return getattr(self._of_thread, "failures", 0)
+        """Failures in the calling thread."""
+        return getattr(self._thread_state, "failures", 0)
 
     def get_many(self, texts: Iterable[str]) -> dict[str, Answer]:
         """Return the stored answers of those `texts` that have one."""
-        if self._is_given_up():
-            self._count()
+        if self._is_disabled():
+            self._count_failure()
             return {}
-        texts_by_key = {key_of(self.fingerprint, text): text for text in texts}
+        texts_by_key = {cache_key(self.fingerprint, text): text for text in texts}
         found = {}
         try:
-            for key, is_text, value in self._rows(texts_by_key):
-                if answer := self._read(is_text, value):
+            for key, is_text, value in self._select(texts_by_key):
+                if answer := self._decode_record(is_text, value):
                     found[texts_by_key[key]] = answer
         except Exception as error:  # noqa: BLE001 -- as above
-            self._report(error)
+            self._report_failure(error)
         return found
 
     def store_many(self, answers: Mapping[str, Answer]) -> None:
         """Store answers by text, in one transaction; drop the oldest above the size limit."""
-        if self._is_given_up() or not answers:
+        if self._is_disabled() or not answers:
             return
         try:
-            cache = self._opened
+            cache = self._open_cache
             with cache.transact():
                 for text, answer in answers.items():
-                    key = key_of(self.fingerprint, text)
+                    key = cache_key(self.fingerprint, text)
                     cache.set(key, answer.to_record(), tag=self.fingerprint)
             cache.cull()
         except Exception as error:  # noqa: BLE001 -- as above
-            self._report(error)
+            self._report_failure(error)
 
     def close(self) -> None:
         """Close the files of this process; the next call opens them again."""
@@ -175,41 +175,41 @@ class PredictionCache:
             self._cache.close()
 
     @property
-    def _opened(self) -> diskcache.Cache:
-        assert self._cache is not None  # noqa: S101 -- else it is given up
+    def _open_cache(self) -> diskcache.Cache:
+        assert self._cache is not None  # noqa: S101 -- else it is disabled
         return self._cache
 
-    def _is_given_up(self) -> bool:
+    def _is_disabled(self) -> bool:
         if self._damaged:
-            self.close()  # each thread has a connection of its own
+            self.close()  # the connection of this thread
         return self._damaged or self._cache is None
 
-    def _rows(self, keys: Iterable[str]) -> Iterator[tuple[str, bool, bytes]]:
-        for chunk, placeholders in in_chunks(keys):
-            # diskcache gets one at a time (https://github.com/grantjenks/python-diskcache/issues/45);
-            # this is the connection that it keeps for each thread.
-            yield from self._opened._sql(_SELECT.format(placeholders), chunk).fetchall()
+    def _select(self, keys: Iterable[str]) -> Iterator[tuple[str, bool, bytes]]:
+        for chunk, placeholders in chunk_keys(keys):
+            # diskcache's own `get` reads one key at a time
+            # (https://github.com/grantjenks/python-diskcache/issues/45).
+            yield from self._open_cache._sql(_SELECT.format(placeholders), chunk).fetchall()
 
-    def _read(self, is_text: bool, value: bytes) -> Answer | None:
+    def _decode_record(self, is_text: bool, value: bytes) -> Answer | None:
         try:
             if not is_text:
                 raise ValueError("a value is not text")
             return Answer.from_record(value.decode())
-        except ValueError as error:  # this record alone
-            self._report(error)
+        except ValueError as error:
+            self._report_failure(error)
             return None
 
-    def _count(self) -> int:
-        self._of_thread.failures = self.failures_of_thread + 1
+    def _count_failure(self) -> int:
+        self._thread_state.failures = self.failures_of_thread + 1
         with self._lock:
             self.failures += 1
             return self.failures
 
-    def _report(self, error: Exception) -> None:
-        # The extended codes have the plain one in their lowest byte.
+    def _report_failure(self, error: Exception) -> None:
+        # Extended error codes have the primary one in their lowest byte.
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
             self._damaged = True
-        if self._count() == 1:
+        if self._count_failure() == 1:
             logger.warning(
                 "prediction cache %s fails (%s: %s); answers are computed instead; delete the "
                 "folder to start a new one",

@@ -1,4 +1,4 @@
-"""Where a loaded or served model keeps its cache, and how much of it."""
+"""Settings of the prediction cache: its folder and its size limit."""
 
 import os
 from collections.abc import Mapping
@@ -19,8 +19,7 @@ def prediction_cache_folder(model_config: Mapping[str, Any] | None) -> Path:
     """Return the cache's folder: from `model_config`, `MILLSTREAM_HOME`, or the user's cache.
 
     Args:
-        model_config: What `mlflow.pyfunc.load_model(model_config=…)` was given; the key
-            `cache_dir` is read.
+        model_config: The argument of `mlflow.pyfunc.load_model`; its key `cache_dir` is read.
     """
     if model_config and model_config.get("cache_dir"):
         return Path(model_config["cache_dir"]).expanduser()
@@ -33,8 +32,8 @@ def prediction_cache_size_limit(model_config: Mapping[str, Any] | None) -> int:
     """Return the bytes on disk above which the cache drops its oldest entries.
 
     Args:
-        model_config: As above; the key `cache_size_limit` is read, then the variable
-            `MILLSTREAM_CACHE_SIZE_LIMIT`, of which None and the empty string count as not set.
+        model_config: As above; its key `cache_size_limit` is read, then the variable
+            `MILLSTREAM_CACHE_SIZE_LIMIT`. None and the empty string count as not set.
 
     Raises:
         SettingError: If the value is no whole number of at least 1 MiB.
@@ -48,7 +47,7 @@ def prediction_cache_size_limit(model_config: Mapping[str, Any] | None) -> int:
 
 
 def _size_limit(name: str, value: object) -> int:
-    digits = str(value).strip()  # of a float or a bool they are none
+    digits = str(value).strip()
     fits = digits.isdecimal() and len(digits) <= _MOST_DIGITS
     if not fits or int(digits) < _LEAST_SIZE_LIMIT:
         raise SettingError(

@@ -1,4 +1,4 @@
-"""What the threads of a process are computing right now, so that each text is computed once."""
+"""Single-flight deduplication: threads of a process compute each distinct text once."""
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,7 +9,7 @@ Value = TypeVar("Value")
 
 
 class Claims(Generic[Value]):
-    """What one thread claimed: texts to settle itself, and those that others have claimed."""
+    """The texts of one claim: those this thread owns, and those it awaits from other threads."""
 
     def __init__(
         self,
@@ -19,67 +19,66 @@ class Claims(Generic[Value]):
     ) -> None:
         self._changed = changed
         self._claimed = claimed
-        self._mine = dict.fromkeys(texts)
-        self._theirs: dict[str, Claims[Value]] = {}
-        self._settled: dict[str, Value] = {}
+        self._owned = dict.fromkeys(texts)
+        self._awaited: dict[str, Claims[Value]] = {}
+        self._resolved: dict[str, Value] = {}
         self._ended = False
 
     @property
-    def mine(self) -> list[str]:
-        """The texts that this thread must settle, in the order claimed."""
-        return list(self._mine)
+    def owned(self) -> list[str]:
+        """The texts that this thread must resolve, in the order given."""
+        return list(self._owned)
 
-    def take(self) -> None:
-        """Claim what nobody has claimed; remember whose the rest is."""
+    def acquire(self) -> None:
+        """Become the owner of texts without one; await the others from their owners."""
         with self._changed:
-            for text in self._mine:
+            for text in self._owned:
                 owner = self._claimed.setdefault(text, self)
                 if owner is not self:
-                    self._theirs[text] = owner
-            for text in self._theirs:
-                del self._mine[text]
+                    self._awaited[text] = owner
+            for text in self._awaited:
+                del self._owned[text]
 
-    def settle(self, values: Mapping[str, Value]) -> None:
-        """Hand the values of texts of mine to whoever waits for them."""
+    def resolve(self, values: Mapping[str, Value]) -> None:
+        """Publish the values of owned texts to the threads that await them."""
         with self._changed:
-            self._settled |= values
+            self._resolved |= values
             self._release(values)
             self._changed.notify_all()
 
-    def give_up(self) -> None:
-        """Let those who wait for what is not settled do it themselves."""
+    def abandon(self) -> None:
+        """Release the owned texts that have no value; threads that await them claim them anew."""
         with self._changed:
-            self._release(self._mine)
+            self._release(self._owned)
             self._ended = True
             self._changed.notify_all()
 
     def wait(self) -> dict[str, Value]:
-        """Return what others settled; a text that its owner gave up is left out.
+        """Return the values of awaited texts, without those that their owners abandoned.
 
-        Call it only after all of one's own claims have ended, or two threads may wait for
-        each other.
+        Call it after the end of all claims of this thread, or two threads may deadlock.
         """
         values = {}
         with self._changed:
-            for text, owner in self._theirs.items():
+            for text, owner in self._awaited.items():
                 while not owner._has_ended(text):
                     self._changed.wait()
-                if text in owner._settled:
-                    values[text] = owner._settled[text]
+                if text in owner._resolved:
+                    values[text] = owner._resolved[text]
         return values
 
     def _has_ended(self, text: str) -> bool:
-        return self._ended or text in self._settled
+        return self._ended or text in self._resolved
 
     def _release(self, texts: Iterable[str]) -> None:
         for text in texts:
-            # Once settled, the text may have been claimed anew.
+            # A resolved text may have another owner by now.
             if self._claimed.get(text) is self:
                 del self._claimed[text]
 
 
 class InFlight(Generic[Value]):
-    """The texts that threads of this process have claimed and not yet settled."""
+    """The texts that threads of this process have claimed and not yet resolved."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -87,14 +86,14 @@ class InFlight(Generic[Value]):
 
     @contextmanager
     def claim(self, texts: Iterable[str]) -> Iterator[Claims[Value]]:
-        """Claim texts all at once; at the end of the block, what is not settled is given up.
+        """Claim texts for the block, all at once; texts without a value at its end are abandoned.
 
         Args:
             texts: Distinct texts.
         """
         claims = Claims(self._changed, self._claimed, texts)
         try:
-            claims.take()
+            claims.acquire()
             yield claims
         finally:
-            claims.give_up()
+            claims.abandon()

@@ -15,7 +15,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
-from pyfunc.classifier import labels_of
+from pyfunc.classifier import read_labels
 from pyfunc.engines.selection import has_cuda, open_fastest
 from pyfunc.fingerprint import digest_code, digest_folder, fingerprint_pipeline
 from pyfunc.spec import PipelineSpec, Variant
@@ -105,7 +105,7 @@ def log_pipeline(
             "fingerprint": fingerprint_pipeline(folder, max_tokens, engine),
             "finetuned_model_uri": finetuned.uri,
             "training_run_id": training_run_id,
-            "labels": tuple(labels_of(classifier)),
+            "labels": tuple(read_labels(classifier)),
             "max_tokens": max_tokens,
             "engine": engine.variant.engine,
             "precision": engine.variant.precision,

@@ -4,11 +4,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pyfunc.spec import EngineName, Kind, Precision
+from pyfunc.spec import EngineName, PipelineKind, Precision
 from tasks.common.errors import ParameterError
 
-PipelineKind = Annotated[
-    Kind,
+KindChoice = Annotated[
+    PipelineKind,
     Field(
         description="full has all five steps, plain is the classifier without what is around it."
     ),
@@ -56,7 +56,7 @@ class PipelineParameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    pipeline: PipelineKind = "full"
+    pipeline: KindChoice = "full"
     max_tokens: PipelineTokenLimit = 0
     engine: EngineChoice = "auto"
     precision: PrecisionChoice = "auto"
@@ -114,7 +114,7 @@ class LoggedPipeline(BaseModel):
 
     run_id: str
     model_uri: str
-    kind: Kind
+    kind: PipelineKind
     fingerprint: str
     finetuned_model_uri: str
     training_run_id: str

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from pyfunc.language import LanguageDetector
-from pyfunc.pipeline import reason_to_refuse
+from pyfunc.pipeline import refusal_reason
 from tasks.common.console import print_table
 from tasks.output.records import read_records
 from tasks.output.tables import extract_texts, select_readable
@@ -90,7 +90,7 @@ class _Texts:
         """Count the rows of a shard."""
         readable = select_readable(rows)
         values = extract_texts(readable, self._parameters.rows.text_column)
-        texts = [str(value) for value in values if not reason_to_refuse(value)]
+        texts = [str(value) for value in values if not refusal_reason(value)]
         if self._parameters.rows.language.policy == "reject":
             texts = [text for text in texts if not self._refuse(self._detector.detect(text))]
         new = self._distinct.add(texts)

@@ -1,14 +1,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyfunc.batching import batches, padded_length
+from pyfunc.batching import padded_length, split_into_batches
 
 
 @given(st.lists(st.integers(1, 40)), st.integers(1, 100))
 def test_a_batch_fits_or_is_one_row_and_no_row_is_lost(
     lengths: list[int], batch_tokens: int
 ) -> None:
-    found = list(batches(lengths, batch_tokens))
+    found = list(split_into_batches(lengths, batch_tokens))
     assert sorted(row for batch in found for row in batch) == list(range(len(lengths)))
     for batch in found:
         padded = len(batch) * max(lengths[row] for row in batch)
@@ -19,7 +19,7 @@ def test_a_batch_fits_or_is_one_row_and_no_row_is_lost(
 def test_longer_rows_come_first_and_equal_ones_in_order(
     lengths: list[int], batch_tokens: int
 ) -> None:
-    order = [row for batch in batches(lengths, batch_tokens) for row in batch]
+    order = [row for batch in split_into_batches(lengths, batch_tokens) for row in batch]
     assert order == sorted(order, key=lambda row: (-lengths[row], row))
 
 
@@ -27,17 +27,17 @@ def test_longer_rows_come_first_and_equal_ones_in_order(
 def test_a_batch_ends_only_where_another_row_would_not_fit(
     lengths: list[int], batch_tokens: int
 ) -> None:
-    found = list(batches(lengths, batch_tokens))
+    found = list(split_into_batches(lengths, batch_tokens))
     for batch in found[:-1]:
         assert (len(batch) + 1) * lengths[batch[0]] > batch_tokens
 
 
 def test_rows_of_equal_length_fill_their_batches() -> None:
-    assert [len(batch) for batch in batches([8] * 10, 32)] == [4, 4, 2]
+    assert [len(batch) for batch in split_into_batches([8] * 10, 32)] == [4, 4, 2]
 
 
 def test_no_rows_are_no_batches() -> None:
-    assert list(batches([], 32)) == []
+    assert list(split_into_batches([], 32)) == []
 
 
 @given(st.integers(1, 10_000))

@@ -7,7 +7,7 @@ from threading import Lock
 import pytest
 from transformers import AutoModelForSequenceClassification
 
-from pyfunc.classifier import Classifier, labels_of
+from pyfunc.classifier import Classifier, read_labels
 from pyfunc.engines.engine import Logits
 from pyfunc.engines.torch import TorchEngine
 from pyfunc.errors import ArtifactError
@@ -188,10 +188,10 @@ def test_labels_without_names_get_those_of_transformers(
     del config["id2label"], config["label2id"]
     (folder / "config.json").write_text(json.dumps(config))
     model = AutoModelForSequenceClassification.from_pretrained(folder)
-    assert labels_of(folder) == [model.config.id2label[label] for label in (0, 1)]
+    assert read_labels(folder) == [model.config.id2label[label] for label in (0, 1)]
 
 
 def test_labels_come_in_the_order_of_the_outputs_and_not_of_the_file(tmp_path: Path) -> None:
     names = {str(label): f"label {label}" for label in (10, 2, 1, 0)}
     (tmp_path / "config.json").write_text(json.dumps({"id2label": names}))
-    assert labels_of(tmp_path) == ["label 0", "label 1", "label 2", "label 10"]
+    assert read_labels(tmp_path) == ["label 0", "label 1", "label 2", "label 10"]

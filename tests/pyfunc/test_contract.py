@@ -93,9 +93,9 @@ def test_a_row_has_an_answer_or_a_refusal_and_a_source_that_fits(
 
 def test_an_equal_row_repeats_what_was_computed_and_nothing_else() -> None:
     sources: list[Source] = ["computed", "repeated", "cached"]
-    again = [Outcome(ANSWER, None, source).again().source for source in sources]
+    again = [Outcome(ANSWER, None, source).as_repeated().source for source in sources]
     assert again == ["repeated", "repeated", "cached"]
-    assert Outcome(None, REFUSAL, "refused").again().source == "refused"
+    assert Outcome(None, REFUSAL, "refused").as_repeated().source == "refused"
 
 
 @pytest.mark.parametrize("cached", [True, False])

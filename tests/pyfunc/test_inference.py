@@ -34,8 +34,8 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(autouse=True, scope="module")
 def _small_windows() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inference, "_WINDOW", WINDOW)
-        patch.setattr(inference, "_RESULTS", 2)
+        patch.setattr(inference, "_WINDOW_TEXTS", WINDOW)
+        patch.setattr(inference, "_YIELDED_RESULTS", 2)
         yield
 
 

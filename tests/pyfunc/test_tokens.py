@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from pyfunc.errors import ArtifactError
-from pyfunc.tokens import INPUT_NAMES, Encoder, TokenBatch, Tokens, parts
+from pyfunc.tokens import INPUT_NAMES, Encoder, TokenBatch, Tokens, chunk_texts
 from tasks.common.settings import REPOSITORY
 from tests.support.references import TEXTS, Reference
 
@@ -89,7 +89,7 @@ def test_threads_may_encode_at_once(encoder: Encoder) -> None:
 def test_texts_are_tokenized_in_parts_of_limited_size_and_in_order(
     texts: list[str], characters: int
 ) -> None:
-    found = list(parts(texts, characters))
+    found = list(chunk_texts(texts, characters))
     assert [text for part in found for text in part] == texts
     assert all(sum(map(len, part)) <= characters or len(part) == 1 for part in found)
 

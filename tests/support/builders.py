@@ -15,7 +15,7 @@ from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from pyfunc.classifier import Classifier
 from pyfunc.engines.torch import TorchEngine
 from pyfunc.pipeline import InferencePipeline
-from pyfunc.spec import Kind, PipelineSpec, Precision, Variant
+from pyfunc.spec import PipelineKind, PipelineSpec, Precision, Variant
 from tasks.common.settings import REPOSITORY, get_settings
 from tasks.tracking.names import RegisteredModel
 
@@ -93,7 +93,7 @@ def build_artifact(
     folder: Path,
     classifier: Path,
     *,
-    kind: Kind = "full",
+    kind: PipelineKind = "full",
     max_tokens: int = 16,
     variants: tuple[Variant, ...] = (Variant("torch", "f32"),),
     converted: Path | None = None,

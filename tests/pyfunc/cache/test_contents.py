@@ -14,7 +14,13 @@ from pathlib import Path
 import pytest
 
 from pyfunc.cache.cache import PredictionCache
-from pyfunc.cache.contents import Entries, _read, drop_entries, entries_by_fingerprint, stored_keys
+from pyfunc.cache.contents import (
+    Entries,
+    _query,
+    count_stored_texts,
+    drop_entries,
+    entries_by_fingerprint,
+)
 from pyfunc.contract import Answer, Language, Prediction, Provenance
 from pyfunc.errors import CacheError
 from tasks.common.settings import REPOSITORY
@@ -66,12 +72,12 @@ def state(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def test_the_texts_that_have_an_entry_are_counted_as_often_as_they_come(filled: Path) -> None:
-    assert stored_keys(filled, "ours", iter(TEXTS)) == len(TEXTS)
-    assert stored_keys(filled, "theirs", TEXTS) == 7
-    assert stored_keys(filled, "nobody's", TEXTS) == 0
-    assert stored_keys(filled, "ours", []) == 0
-    assert stored_keys(filled, "ours", ["Text 1", "text 1 ", "", "\ud800"]) == 0
-    assert stored_keys(filled, "theirs", ["text 1", "text 8", "text 1"]) == 2
+    assert count_stored_texts(filled, "ours", iter(TEXTS)) == len(TEXTS)
+    assert count_stored_texts(filled, "theirs", TEXTS) == 7
+    assert count_stored_texts(filled, "nobody's", TEXTS) == 0
+    assert count_stored_texts(filled, "ours", []) == 0
+    assert count_stored_texts(filled, "ours", ["Text 1", "text 1 ", "", "\ud800"]) == 0
+    assert count_stored_texts(filled, "theirs", ["text 1", "text 8", "text 1"]) == 2
 
 
 def test_what_each_pipeline_has_is_told_by_count_and_bytes(filled: Path) -> None:
@@ -85,7 +91,7 @@ def test_what_each_pipeline_has_is_told_by_count_and_bytes(filled: Path) -> None
 def test_looking_at_a_closed_cache_creates_and_changes_no_file(filled: Path) -> None:
     before = state(filled)
     assert set(before) == {"cache.db"}
-    stored_keys(filled, "ours", TEXTS)
+    count_stored_texts(filled, "ours", TEXTS)
     entries_by_fingerprint(filled)
     assert state(filled) == before
 
@@ -97,9 +103,9 @@ def test_looking_at_a_cache_in_use_sees_the_latest_and_changes_no_file(folder: P
 import sys
 sys.path.insert(0, {str(REPOSITORY)!r})
 from pathlib import Path
-from pyfunc.cache.contents import entries_by_fingerprint, stored_keys
+from pyfunc.cache.contents import entries_by_fingerprint, count_stored_texts
 folder = Path(sys.argv[1])
-print(stored_keys(folder, "ours", ["text 1", "text 4", "text 5"]))
+print(count_stored_texts(folder, "ours", ["text 1", "text 4", "text 5"]))
 print(entries_by_fingerprint(folder)["ours"].count)
 """
     before = sorted((path.name, path.stat().st_mtime_ns) for path in folder.iterdir())
@@ -133,7 +139,7 @@ sys.stdin.readline()
     assert child.stdout
     assert child.stdout.readline() == "open\n"
     with ThreadPoolExecutor(1) as thread:
-        looking = thread.submit(_read, filled, slow)
+        looking = thread.submit(_query, filled, slow)
         time.sleep(0.05)
         cache = PredictionCache(filled, "ours")
         cache.store_many({"another": ANSWER})
@@ -152,9 +158,9 @@ def test_what_fails_because_someone_began_to_write_is_read_again(filled: Path) -
         ) FROM numbers
     """
     with pytest.raises(sqlite3.OperationalError, match="integer overflow"):
-        _read(filled, fails)
+        _query(filled, fails)
     with ThreadPoolExecutor(1) as thread:
-        looking = thread.submit(_read, filled, fails)
+        looking = thread.submit(_query, filled, fails)
         time.sleep(0.05)
         PredictionCache(filled, "ours").store_many({"another": ANSWER})
         assert not looking.done()
@@ -176,18 +182,18 @@ os._exit(0)
 """
     subprocess.run([sys.executable, "-c", script, folder], check=True)
     before = {path.name for path in folder.iterdir()}
-    assert stored_keys(folder, "ours", ["a text"]) == 1
+    assert count_stored_texts(folder, "ours", ["a text"]) == 1
     assert entries_by_fingerprint(folder)["ours"].count == 1
     assert {path.name for path in folder.iterdir()} == before
 
 
 def test_a_missing_cache_holds_nothing_and_is_not_made(folder: Path) -> None:
-    assert stored_keys(folder, "ours", TEXTS) == 0
+    assert count_stored_texts(folder, "ours", TEXTS) == 0
     assert entries_by_fingerprint(folder) == {}
     assert drop_entries(folder, ["ours"]) == 0
     assert not folder.exists()
     folder.mkdir()
-    assert stored_keys(folder, "ours", TEXTS) == 0
+    assert count_stored_texts(folder, "ours", TEXTS) == 0
     assert entries_by_fingerprint(folder) == {}
     assert drop_entries(folder, ["ours"]) == 0
     assert list(folder.iterdir()) == []
@@ -224,7 +230,7 @@ def test_a_damaged_cache_counts_nothing_and_is_an_error_that_names_the_folder(
     filled: Path, spoil: Callable[[Path], None]
 ) -> None:
     spoil(filled)
-    assert stored_keys(filled, "ours", TEXTS) == 0
+    assert count_stored_texts(filled, "ours", TEXTS) == 0
     with pytest.raises(CacheError) as error:
         entries_by_fingerprint(filled)
     assert str(error.value).startswith(f"{filled}: expected a prediction cache (")
@@ -237,7 +243,7 @@ def test_a_write_lock_keeps_nobody_from_looking(filled: Path) -> None:
     with database(filled) as other:
         other.execute("BEGIN EXCLUSIVE")
         started = time.monotonic()
-        assert stored_keys(filled, "ours", TEXTS) == len(TEXTS)
+        assert count_stored_texts(filled, "ours", TEXTS) == len(TEXTS)
         assert time.monotonic() - started < 5
 
 
@@ -247,7 +253,7 @@ def test_a_cache_that_is_locked_for_reading_too_counts_nothing(filled: Path) -> 
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
         other.execute("BEGIN IMMEDIATE")
         other.execute("DELETE FROM Cache WHERE rowid = 1")
-        assert stored_keys(filled, "ours", TEXTS) == 0
+        assert count_stored_texts(filled, "ours", TEXTS) == 0
         with pytest.raises(CacheError, match="database is locked"):
             entries_by_fingerprint(filled)
 

@@ -10,19 +10,19 @@ from pyfunc.cache.single_flight import Claims, InFlight
 def test_the_first_to_claim_owns_and_the_second_gets_its_value() -> None:
     in_flight: InFlight[str] = InFlight()
     with in_flight.claim(["a", "b"]) as first, in_flight.claim(["b", "c"]) as second:
-        assert (first.mine, second.mine) == (["a", "b"], ["c"])
-        second.settle({"c": "see"})
-        first.settle({"b": "bee"})
+        assert (first.owned, second.owned) == (["a", "b"], ["c"])
+        second.resolve({"c": "see"})
+        first.resolve({"b": "bee"})
         assert second.wait() == {"b": "bee"}
 
 
 def test_what_is_not_settled_is_given_up_at_the_end_of_the_block() -> None:
     in_flight: InFlight[str] = InFlight()
     with in_flight.claim(["a", "b"]) as first, in_flight.claim(["a", "b"]) as second:
-        first.settle({"a": "ay"})
+        first.resolve({"a": "ay"})
     assert second.wait() == {"a": "ay"}
     with in_flight.claim(["a", "b"]) as third:
-        assert third.mine == ["a", "b"]
+        assert third.owned == ["a", "b"]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
@@ -55,8 +55,8 @@ def test_an_error_of_the_texts_themselves_gives_up_what_was_claimed_until_then()
 def test_the_end_of_a_block_leaves_what_another_has_claimed_since() -> None:
     in_flight: InFlight[str] = InFlight()
     with in_flight.claim(["a"]) as first:
-        first.settle({"a": "ay"})
+        first.resolve({"a": "ay"})
         with in_flight.claim(["a"]) as second:
-            assert second.mine == ["a"]
-            first.give_up()
+            assert second.owned == ["a"]
+            first.abandon()
             assert in_flight._claimed.keys() == {"a"}
