@@ -1,3 +1,3 @@
-"""How flows are run elsewhere (work pools, clusters), never what they do."""
+"""Services, registration and configuration checks: how flows are deployed, never what they do."""
 
 import tasks  # noqa: F401 -- prepares the process, before a module here imports Prefect

@@ -1,7 +1,7 @@
-"""`python -m deployments.check_config`: refuse what Prefect would take in part from `prefect.yaml`.
+"""`python -m deployments.check_config`: validate `prefect.yaml` more strictly than Prefect does.
 
-Prefect ignores keys that it does not know, takes an entrypoint that does not load, and looks at the
-parameters when a run starts, which for a schedule is at night.
+Prefect ignores unknown keys, accepts an entrypoint that does not load, and validates parameters
+only when a run starts.
 """
 
 import sys
@@ -15,9 +15,13 @@ from prefect.exceptions import MissingFlowError, ScriptError
 from prefect.flows import load_flow_from_entrypoint
 from pydantic import ValidationError
 
-from deployments.command import run
-from deployments.project.flow_parameters import missing_parameters, wrong_parameters, wrong_together
-from deployments.project.placeholders import read, unfilled
+from deployments.command import run_command
+from deployments.project.flow_parameters import (
+    invalid_combinations,
+    invalid_parameters,
+    missing_parameters,
+)
+from deployments.project.placeholders import read_yaml, unresolved_placeholders
 from deployments.project.schema import Deployment, ProjectFile, validation_problems
 from deployments.project.triggers import Trigger
 from tasks.common.errors import ParameterError
@@ -26,25 +30,24 @@ from tasks.common.settings import REPOSITORY
 PROJECT_FILE = REPOSITORY / "prefect.yaml"
 
 
-def check(path: Path = PROJECT_FILE) -> None:
+def check_project_file(path: Path = PROJECT_FILE) -> None:
     """Check a `prefect.yaml` and the flows that it names.
 
     Raises:
-        ParameterError: With all that is wrong, in one line.
+        ParameterError: If it is invalid, with all problems in one line.
     """
-    found = list(problems(path))
-    if found:
+    if found := list(find_problems(path)):
         raise ParameterError(f"{path}: {'; '.join(found)}")
 
 
-def problems(path: Path) -> Iterator[str]:
-    """Yield what is wrong with a `prefect.yaml`, a line each."""
+def find_problems(path: Path) -> Iterator[str]:
+    """Yield each problem of a `prefect.yaml` in one line."""
     try:
-        content = read(path)
+        content = read_yaml(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         yield f"no YAML ({' '.join(str(error).split())})"
         return
-    yield from unfilled(content)
+    yield from unresolved_placeholders(content)
     try:
         project = ProjectFile.model_validate(content)
     except ValidationError as error:
@@ -52,14 +55,14 @@ def problems(path: Path) -> Iterator[str]:
         return
     seen = set()
     for deployment in project.deployments:
-        for problem in _problems_of(deployment):
+        for problem in _deployment_problems(deployment):
             yield f"{deployment.name}: {problem}"
         if (key := (deployment.entrypoint, deployment.name)) in seen:
             yield f"{deployment.name}: {deployment.entrypoint} has two deployments of this name"
         seen.add(key)
 
 
-def _problems_of(deployment: Deployment) -> Iterator[str]:
+def _deployment_problems(deployment: Deployment) -> Iterator[str]:
     triggers = []
     for spec in deployment.triggers:
         try:
@@ -69,31 +72,29 @@ def _problems_of(deployment: Deployment) -> Iterator[str]:
             continue
         yield from (f"triggers: {problem}" for problem in trigger.problems)
     try:
-        flow = _load(deployment.entrypoint)
+        # A worker loads it relative to the repository.
+        entrypoint = str(REPOSITORY / deployment.entrypoint)
+        flow = load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
     except (ImportError, MissingFlowError, ScriptError, ValueError) as error:
         yield f"entrypoint {deployment.entrypoint!r}: does not load ({_one_line(error)})"
         return
-    yield from _problems_of_runs(flow, deployment.parameters, "")
+    yield from _parameter_problems(flow, deployment.parameters, "")
     for schedule in deployment.schedules:
         given = deployment.parameters | schedule.parameters
-        yield from _problems_of_runs(flow, given, "a schedule")
+        yield from _parameter_problems(flow, given, "a schedule")
     for trigger in triggers:
-        yield from _problems_of_runs(flow, deployment.parameters | trigger.parameters, "a trigger")
+        given = deployment.parameters | trigger.parameters
+        yield from _parameter_problems(flow, given, "a trigger")
 
 
-def _problems_of_runs(flow: Flow[..., Any], given: Mapping[str, Any], what: str) -> Iterator[str]:
-    """Yield what is wrong with the parameters of runs that `what` starts, or else a form."""
-    wrong = list(wrong_parameters(flow, given))
+def _parameter_problems(flow: Flow[..., Any], given: Mapping[str, Any], what: str) -> Iterator[str]:
+    """Yield the problems of the parameters of runs started by `what`, or by a form if empty."""
+    wrong = list(invalid_parameters(flow, given))
     yield from wrong
     if what:
         yield from missing_parameters(flow, given, what)
     if not wrong:
-        yield from wrong_together(flow, given)
-
-
-def _load(entrypoint: str) -> Flow[..., Any]:
-    # Relative paths are those of the repository, from which a worker loads it.
-    return load_flow_from_entrypoint(str(REPOSITORY / entrypoint), use_placeholder_flow=False)
+        yield from invalid_combinations(flow, given)
 
 
 def _one_line(error: Exception) -> str:
@@ -102,4 +103,4 @@ def _one_line(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run(check))
+    sys.exit(run_command(check_project_file))

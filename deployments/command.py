@@ -1,4 +1,4 @@
-"""An error of a command as one line, with its exit code."""
+"""Run a command: print its error in one line, and return its exit code."""
 
 import sys
 from collections.abc import Callable
@@ -6,8 +6,8 @@ from collections.abc import Callable
 from tasks.common.errors import INTERRUPTED, MillstreamError
 
 
-def run(command: Callable[[], int | None]) -> int:
-    """Run a command and return its exit code, 0 if it has none; see `flows.command_line`."""
+def run_command(command: Callable[[], int | None]) -> int:
+    """Run a command and return its exit code, 0 for None; see `flows.command_line`."""
     try:
         return command() or 0
     except MillstreamError as error:

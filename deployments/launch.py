@@ -1,14 +1,13 @@
-"""`python -m deployments.launch NAME`: become a service, once nothing of it is left from before.
+"""`python -m deployments.launch NAME`: end leftover processes of a service, then exec it.
 
-The process manager starts services by this. A server that was killed may leave a child on its
-port, with which a new one could not start.
+The process manager runs this. A killed server may leave a child that still has its port.
 """
 
 import os
 import sys
 
 from deployments.services.definitions import WORKER, api_url, services_of
-from deployments.services.processes import MARK, end, leftovers, mark_of
+from deployments.services.processes import MARK, end_processes, leftover_processes, mark_of
 from tasks.common.environment import environment_with
 from tasks.common.settings import get_settings
 
@@ -17,8 +16,8 @@ def main() -> None:
     """Replace this process by the service that the command line names."""
     settings = get_settings()
     service = next(found for found in services_of(settings) if found.name == sys.argv[1])
-    if service.name != WORKER:  # the runs of a worker that was killed go on without it
-        end(list(leftovers(settings, service.name)))
+    if service.name != WORKER:  # runs survive a killed worker
+        end_processes(leftover_processes(settings, service.name))
     environment = service.environment | environment_with(
         {MARK: mark_of(settings, service.name), "PREFECT_API_URL": api_url(settings)}
     )

@@ -1,4 +1,4 @@
-"""`python -m deployments.reference`: write docs/reference.md from the code that it describes."""
+"""`python -m deployments.reference`: generate docs/reference.md from signatures and docstrings."""
 
 import inspect
 import re
@@ -23,9 +23,9 @@ Made by `make docs` from the code; a test compares the two.
 """
 
 
-def reference() -> str:
+def render_reference() -> str:
     """Return the page: flows and their parameters, deployments, variables, exit codes."""
-    deployments = _deployments()
+    deployments = _read_deployments()
     entrypoints = dict.fromkeys(deployment["entrypoint"] for deployment in deployments)
     loaded: list[Flow[..., Any]] = [
         load_flow_from_entrypoint(str(REPOSITORY / entry)) for entry in sorted(entrypoints)
@@ -33,7 +33,7 @@ def reference() -> str:
     parts = [
         _HEAD,
         "## Flows\n",
-        *(_flow(flow) for flow in loaded),
+        *(_flow_section(flow) for flow in loaded),
         "## Deployments\n",
         _table(("deployment", "schedule", "parameters"), _deployment_rows(deployments)),
         "## Variables of the environment\n",
@@ -44,14 +44,14 @@ def reference() -> str:
     return "\n".join(parts)
 
 
-def _flow(flow: Flow[..., Any]) -> str:
+def _flow_section(flow: Flow[..., Any]) -> str:
     head = (inspect.getdoc(flow.fn) or "").splitlines()[0]
     schema = parameter_schema(flow)
     rows = [
         (
             f"`{name}`",
-            _kind(field),
-            "*required*" if name in schema.required else f"`{_value(field.get('default'))}`",
+            _allowed_values(field),
+            "*required*" if name in schema.required else f"`{_show_value(field.get('default'))}`",
             " ".join(field.get("description", "").split()),
         )
         for name, field in schema.properties.items()
@@ -60,13 +60,13 @@ def _flow(flow: Flow[..., Any]) -> str:
     return f"### {flow.name}\n\n`python -m flows.{flow.fn.__name__}`. {head}\n\n{table}"
 
 
-def _kind(field: dict[str, Any]) -> str:
+def _allowed_values(field: dict[str, Any]) -> str:
     if "enum" in field:
         return ", ".join(f"`{choice}`" for choice in field["enum"])
     if "anyOf" in field:
-        return " or ".join(dict.fromkeys(_kind(kind) for kind in field["anyOf"]))
+        return " or ".join(dict.fromkeys(_allowed_values(kind) for kind in field["anyOf"]))
     if field.get("type") == "array":
-        return f"list of {_kind(field['items'])}"
+        return f"list of {_allowed_values(field['items'])}"
     bounds = [
         f"{sign} {field[key]}"
         for key, sign in (
@@ -94,16 +94,16 @@ def _deployment_rows(deployments: list[dict[str, Any]]) -> Iterator[tuple[str, .
         yield (
             f"`{name}/{deployment['name']}`",
             when or triggered,
-            ", ".join(f"`{key}={_value(value)}`" for key, value in given.items()),
+            ", ".join(f"`{key}={_show_value(value)}`" for key, value in given.items()),
         )
 
 
 def _variable_rows() -> Iterator[tuple[str, ...]]:
-    described = _attributes(inspect.getdoc(Settings) or "")
+    described = _parse_attributes(inspect.getdoc(Settings) or "")
     for name, field in Settings.model_fields.items():
         default = field.get_default()
         shown = "" if default is None else f"`{str(default).replace(f'{REPOSITORY}/', '')}`"
-        # The variable that a description names is that of the first column.
+        # The first column has the name of the variable.
         what = re.sub(r" \(`[A-Z_]+`[^)]*\)", "", described[name])
         yield f"`{field.validation_alias}`", shown, what
     limit = f"`{DEFAULT_SIZE_LIMIT}`"
@@ -111,8 +111,8 @@ def _variable_rows() -> Iterator[tuple[str, ...]]:
     yield "`PREFECT_HOME`", "`var/prefect`", "Prefect's own database and settings."
 
 
-def _attributes(docstring: str) -> dict[str, str]:
-    """Return what a Google-style docstring says of each attribute."""
+def _parse_attributes(docstring: str) -> dict[str, str]:
+    """Return the description of each attribute in a Google-style docstring."""
     _, _, section = docstring.partition("Attributes:\n")
     entries = re.split(r"^    (\w+): ", section, flags=re.MULTILINE)[1:]
     return {
@@ -121,21 +121,21 @@ def _attributes(docstring: str) -> dict[str, str]:
 
 
 def exit_codes() -> dict[int, str]:
-    """Return what each exit code of a command means, as the docstrings of the errors say."""
+    """Return the meaning of each exit code, from the docstrings of the errors."""
     meanings = {0: "the flow completed", INTERRUPTED: "interrupted (Ctrl-C, SIGINT)"}
     kinds = [MillstreamError]
-    for kind in kinds:  # it grows
+    for kind in kinds:  # the list grows
         kinds += kind.__subclasses__()
-        meanings.setdefault(kind.exit_code, _meaning(kind))
+        meanings.setdefault(kind.exit_code, _first_line(kind))
     return dict(sorted(meanings.items()))
 
 
-def _meaning(kind: type[MillstreamError]) -> str:
+def _first_line(kind: type[MillstreamError]) -> str:
     first = (inspect.getdoc(kind) or "").splitlines()[0].removesuffix(".")
     return first[0].lower() + first[1:]
 
 
-def _deployments() -> list[dict[str, Any]]:
+def _read_deployments() -> list[dict[str, Any]]:
     content = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text(encoding="utf-8"))
     return list(content["deployments"])
 
@@ -144,9 +144,9 @@ def _table(header: tuple[str, ...], rows: Iterable[Sequence[str]]) -> str:
     return f"{markdown_table(header, rows)}\n"
 
 
-def _value(value: Any) -> str:
+def _show_value(value: Any) -> str:
     return "none" if value is None else str(value).replace("{{ $MILLSTREAM_HOME }}", "var")
 
 
 if __name__ == "__main__":
-    PAGE.write_text(reference(), encoding="utf-8")
+    PAGE.write_text(render_reference(), encoding="utf-8")

@@ -1,14 +1,14 @@
-"""`python -m deployments.status`: what runs, where, since when, and whether it works."""
+"""`python -m deployments.status`: health, address and start time of each service."""
 
 import sys
 from datetime import UTC, datetime
 
-from deployments.command import run
-from deployments.services.health import answers
+from deployments.command import run_command
+from deployments.services.health import is_healthy
 from deployments.services.supervisor import ProcessState, Supervisor
 from tasks.common.settings import Settings, get_settings
 
-EXIT_CODE = 1  # if anything does not work
+EXIT_CODE = 1  # if a service is not healthy
 
 
 def status() -> int:
@@ -17,24 +17,23 @@ def status() -> int:
 
 
 def print_status(settings: Settings) -> bool:
-    """Print a line a service and return whether all of them work.
+    """Print a line a service and return whether all of them are healthy.
 
     Raises:
-        MillstreamError: If the process manager ends meanwhile.
+        MillstreamError: If the process manager stops meanwhile.
     """
     supervisor = Supervisor(settings)
-    condition = supervisor.condition
-    if condition != "up":
-        said = {"down": "nothing is up", "ending": "all is being ended"}
-        sys.stdout.write(f"{said[condition]}\n")
+    if (state := supervisor.state) != "up":
+        message = {"down": "nothing is up", "ending": "all is being ended"}[state]
+        sys.stdout.write(f"{message}\n")
         return False
     works = True
-    for service in supervisor.places:
-        process = supervisor.state_of(service.name)
-        healthy = answers(service, process, supervisor.api)
+    for service in supervisor.addresses:
+        process = supervisor.process_state(service.name)
+        healthy = is_healthy(service, process, supervisor.api)
         works &= healthy
-        state = "works" if healthy else f"{process.state.lower()}, does not answer"
-        sys.stdout.write(f"{service.name:9}{state:9}{service.address:24}{_age(process)}\n")
+        text = "works" if healthy else f"{process.state.lower()}, does not answer"
+        sys.stdout.write(f"{service.name:9}{text:9}{service.address:24}{_age(process)}\n")
     sys.stdout.write(f"logs are in {supervisor.logs}\n")
     return works
 
@@ -47,4 +46,4 @@ def _age(process: ProcessState) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run(status))
+    sys.exit(run_command(status))

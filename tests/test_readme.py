@@ -209,9 +209,9 @@ def test_the_output_of_the_demo_is_shown_by_line_40() -> None:
 
 
 def test_the_reference_is_what_the_code_says() -> None:
-    from deployments.reference import PAGE, reference
+    from deployments.reference import PAGE, render_reference
 
-    assert PAGE.read_text(encoding="utf-8") == reference(), "run make docs"
+    assert PAGE.read_text(encoding="utf-8") == render_reference(), "run make docs"
 
 
 def test_every_exit_code_that_is_named_is_one() -> None:

@@ -1,1 +1,1 @@
-"""`prefect.yaml`: its schema, placeholders, parameters and triggers, as Prefect would read them."""
+"""Validation of `prefect.yaml`: schema, placeholders, flow parameters and triggers."""

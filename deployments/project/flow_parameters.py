@@ -1,4 +1,4 @@
-"""The parameters that `prefect.yaml` gives to a flow, which Prefect looks at when a run starts."""
+"""Validate the flow parameters in `prefect.yaml`, which Prefect does only when a run starts."""
 
 import inspect
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from flows.requests import EndToEndRequest, ScoringRequest
 from tasks.building.types import PipelineParameters
 from tasks.common.errors import ParameterError
 
-# What the flows themselves check before anything else, by their names.
+# The records by which flows check combinations of parameters at their start, by flow name.
 _REQUESTS: dict[str, type[BaseModel]] = {
     "score-shards": ScoringRequest,
     "end-to-end": EndToEndRequest,
@@ -20,13 +20,13 @@ _REQUESTS: dict[str, type[BaseModel]] = {
 }
 
 
-def wrong_parameters(flow: Flow[..., Any], given: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what no run of the flow can be given, a line each."""
+def invalid_parameters(flow: Flow[..., Any], given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each unknown parameter and each value of a wrong type."""
     known = inspect.signature(flow.fn, eval_str=True).parameters
     for name, value in given.items():
         if name not in known:
             yield f"{name}: {flow.name} has no such parameter; expected one of {list(known)}"
-        elif not _is_open(value):
+        elif not _is_template(value):
             try:
                 TypeAdapter(known[name].annotation).validate_python(value)
             except ValidationError as error:
@@ -34,14 +34,14 @@ def wrong_parameters(flow: Flow[..., Any], given: Mapping[str, Any]) -> Iterator
 
 
 def missing_parameters(flow: Flow[..., Any], given: Mapping[str, Any], what: str) -> Iterator[str]:
-    """Yield what a run has to be given and is not; `what` starts it."""
+    """Yield a line for each required parameter without a value, in runs started by `what`."""
     for name, parameter in inspect.signature(flow.fn).parameters.items():
         if parameter.default is parameter.empty and name not in given:
             yield f"{name}: missing; {what} cannot ask for it"
 
 
-def wrong_together(flow: Flow[..., Any], given: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what the flow refuses as it begins, of parameters that are right one by one."""
+def invalid_combinations(flow: Flow[..., Any], given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the flow would refuse at its start, for parameters that are valid one by one."""
     request = _REQUESTS.get(flow.name)
     if request is None:
         return
@@ -52,13 +52,13 @@ def wrong_together(flow: Flow[..., Any], given: Mapping[str, Any]) -> Iterator[s
     }
     values = defaults | dict(given)
     names = request.model_fields.keys()
-    if names <= values.keys() and not any(_is_open(values[name]) for name in names):
+    if names <= values.keys() and not any(_is_template(values[name]) for name in names):
         try:
             request(**{name: values[name] for name in names})
         except ParameterError as error:
             yield str(error)
 
 
-def _is_open(value: Any) -> bool:
-    """Return whether an event has yet to fill it in."""
+def _is_template(value: Any) -> bool:
+    """Return whether a value is a template that an event fills in."""
     return "{{" in str(value)

@@ -1,7 +1,6 @@
-"""`prefect.yaml` as Prefect reads it, but for what Prefect ignores: here that is refused.
+"""Pydantic schema of `prefect.yaml` that rejects what Prefect would ignore.
 
-The fields are those of Prefect's own models, of which those here leave nothing to chance:
-`prefect/cli/deploy/_models.py`, 3.8.
+The fields are those of Prefect's own models in `prefect/cli/deploy/_models.py`, 3.8.
 """
 
 from collections import Counter
@@ -36,31 +35,31 @@ class _Strict(BaseModel):
 
 
 class Schedule(RawScheduleConfig):
-    """When a deployment runs, and with which parameters; Prefect's own is as strict about keys."""
+    """A schedule and its parameters; Prefect's own model rejects unknown keys."""
 
     cron: NotEmpty | None = None
     interval: Annotated[timedelta, Field(gt=timedelta(0))] | None = None
     rrule: NotEmpty | None = None
     timezone: NotEmpty | None = None
-    # Where the file does not say, Prefect leaves a schedule that was switched off as it is.
+    # Required: without it, Prefect leaves a schedule that was switched off as it is.
     active: StrictBool
     day_or: StrictBool | None = None
 
     @model_validator(mode="after")
-    def _means_a_time(self) -> "Schedule":
+    def _check_time(self) -> "Schedule":
         given: Any = self.model_dump(include={"timezone", "day_or", "anchor_date"})
         given = {name: value for name, value in given.items() if value is not None}
-        # Prefect ignores what belongs to another kind of schedule.
+        # Prefect ignores the fields of another kind of schedule.
         if "day_or" in given and not self.cron:
             raise ValueError("day_or: expected a cron line beside it")
         if "anchor_date" in given and not self.interval:
             raise ValueError("anchor_date: expected an interval beside it")
         if self.cron:
-            # A sixth field is one of seconds to Prefect, and the last, not the first.
+            # Prefect reads a sixth field as seconds, and as the last one, not the first.
             if not self.cron.startswith("@") and len(self.cron.split()) != len("mhdMw"):
                 raise ValueError("expected a cron line of five fields")
             CronSchedule(cron=self.cron, **given)
-            _next_of(self.cron)
+            _check_cron(self.cron)
         elif self.interval:
             IntervalSchedule(interval=self.interval, **given)
         elif self.rrule:
@@ -68,7 +67,7 @@ class Schedule(RawScheduleConfig):
         return self
 
 
-def _next_of(cron: str) -> None:
+def _check_cron(cron: str) -> None:
     try:
         croniter(cron).get_next()
     except CroniterBadDateError as error:
@@ -76,7 +75,7 @@ def _next_of(cron: str) -> None:
 
 
 class ConcurrencyLimit(_Strict):
-    """How many runs of a deployment there may be, and what becomes of one more."""
+    """How many runs of a deployment may be active, and what happens to another one."""
 
     limit: int = Field(ge=1)
     collision_strategy: Literal["ENQUEUE", "CANCEL_NEW"] = "ENQUEUE"
@@ -84,13 +83,13 @@ class ConcurrencyLimit(_Strict):
 
 
 class JobVariables(ProcessVariables):
-    """What a run's process is started with."""
+    """Settings of a run's process."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class WorkPool(_Strict):
-    """Where a deployment runs: the pool that `make up` makes."""
+    """The work pool of a deployment: the one that `make up` creates."""
 
     name: str
     work_queue_name: str | None = None
@@ -98,7 +97,7 @@ class WorkPool(_Strict):
 
     @field_validator("name")
     @classmethod
-    def _is_made(cls, name: str) -> str:
+    def _check_pool(cls, name: str) -> str:
         if name != POOL:
             raise ValueError(f"expected {POOL!r}, which make up makes")
         return name
@@ -126,8 +125,8 @@ class Deployment(_Strict):
 
     @field_validator("schedules")
     @classmethod
-    def _have_names_of_their_own(cls, schedules: list[Schedule]) -> list[Schedule]:
-        # The last of a name wins.
+    def _check_unique_slugs(cls, schedules: list[Schedule]) -> list[Schedule]:
+        # Prefect keeps the last one of a name.
         for slug, times in Counter(schedule.slug for schedule in schedules).items():
             if slug and times > 1:
                 raise ValueError(f"two have the slug {slug!r}")
@@ -146,10 +145,10 @@ class ProjectFile(_Strict):
 
 
 def validation_problems(error: ValidationError) -> Iterator[str]:
-    """Yield what pydantic finds wrong, a line each."""
+    """Yield each error of a pydantic validation in one line."""
     for found in error.errors():
-        place = ".".join(map(str, found["loc"]))
-        # A check of ours names the value itself; one of a process's environment may be a secret.
+        path = ".".join(map(str, found["loc"]))
+        # Our own messages name the value; a variable of a process may be a secret.
         quoted = found["type"] != "value_error" and "env" not in found["loc"]
         message = found["msg"].removeprefix("Value error, ")
-        yield f"{place}: " * bool(place) + message + f", got {found['input']!r}" * quoted
+        yield f"{path}: " * bool(path) + message + f", got {found['input']!r}" * quoted

@@ -1,4 +1,4 @@
-"""The triggers of `prefect.yaml`: what Prefect would ignore in them, or fill in with nothing."""
+"""Validate triggers in `prefect.yaml`: unknown keys, events, and templates of parameters."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -18,8 +18,8 @@ from tasks.building.types import PROMOTED, champion_resource
 
 _TYPES: TypeAdapter[Any] = TypeAdapter(DeploymentTriggerTypes)
 
-# What a template may name: `JinjaTemplateAction`, prefect/server/events/actions.py, 3.8.
-_NAMES = frozenset(
+# Variables of a template: `JinjaTemplateAction`, prefect/server/events/actions.py, 3.8.
+_TEMPLATE_NAMES = frozenset(
     {"automation", "event", "events", "firing", "firings", "labels", "variables", "range"}
     | {"deployment", "flow", "flow_run", "task_run"}
     | {"work_pool", "work_queue", "concurrency_limit"}
@@ -27,33 +27,33 @@ _NAMES = frozenset(
 
 
 class Trigger:
-    """A trigger that Prefect takes.
+    """A trigger that Prefect accepts.
 
     Attributes:
-        problems: What Prefect would not tell of.
-        parameters: Those of the run that it starts; if it waits for a new champion, filled in with
-            such an event.
+        problems: Errors that Prefect does not report, a line each.
+        parameters: Those of the run that it starts; for a trigger on a new champion, rendered
+            with an example event.
     """
 
     def __init__(self, spec: Mapping[str, Any]) -> None:
-        """Take the part of a file that describes one.
+        """Validate the entry of a trigger in the file.
 
         Raises:
             ValidationError: If Prefect refuses it.
         """
         trigger = _TYPES.validate_python(spec)
         promoted = getattr(trigger, "expect", None) == {PROMOTED}
-        self._event = _promotion() if promoted else None
+        self._event = _example_promotion() if promoted else None
         self.problems = [
             *_unknown_keys(spec, trigger),
-            *_wrong_job_variables(trigger.job_variables or {}),
-            *self._wrong_event(trigger),
+            *_job_variable_problems(trigger.job_variables or {}),
+            *self._event_problems(trigger),
         ]
         self.parameters = {
-            name: self._filled_in(value, name) for name, value in (trigger.parameters or {}).items()
+            name: self._render(value, name) for name, value in (trigger.parameters or {}).items()
         }
 
-    def _wrong_event(self, trigger: Any) -> Iterator[str]:
+    def _event_problems(self, trigger: Any) -> Iterator[str]:
         for name in sorted(getattr(trigger, "expect", ())):
             if name.startswith("millstream.") and not name.endswith("*") and name != PROMOTED:
                 yield f"expect: {name!r}; expected one of {[PROMOTED]}"
@@ -62,25 +62,26 @@ class Trigger:
             for label in sorted(trigger.match.root.keys() - set(labels)):
                 yield f"match: {label!r}; expected one of {labels}"
 
-    def _filled_in(self, value: Any, place: str) -> Any:
+    def _render(self, value: Any, path: str) -> Any:
         if isinstance(value, dict):
-            return {key: self._filled_in(item, f"{place}.{key}") for key, item in value.items()}
+            return {key: self._render(item, f"{path}.{key}") for key, item in value.items()}
         if isinstance(value, list):
-            return [self._filled_in(item, f"{place}.{n}") for n, item in enumerate(value)]
+            return [self._render(item, f"{path}.{n}") for n, item in enumerate(value)]
         if not isinstance(value, str) or not maybe_template(value):
             return value
         try:
-            return self._rendered(value)
-        except (TemplateError, TypeError) as error:  # the latter: no JSON, to Prefect either
-            self.problems.append(f"parameters.{place}: {value!r}; {' '.join(str(error).split())}")
+            return self._render_template(value)
+        except (TemplateError, TypeError) as error:  # TypeError: no JSON, as for Prefect
+            self.problems.append(f"parameters.{path}: {value!r}; {' '.join(str(error).split())}")
             return value
 
-    def _rendered(self, template: str) -> Any:
-        """Return what a template gives, or the template if that is known when the event comes."""
+    def _render_template(self, template: str) -> Any:
+        """Return the rendered template, or the template itself if it needs the real event."""
         environment = _environment()
         names = meta.find_undeclared_variables(environment.parse(template))
-        if unknown := sorted(names - _NAMES):
-            raise TemplateError(f"{unknown[0]!r} is undefined; expected one of {sorted(_NAMES)}")
+        if unknown := sorted(names - _TEMPLATE_NAMES):
+            known = sorted(_TEMPLATE_NAMES)
+            raise TemplateError(f"{unknown[0]!r} is undefined; expected one of {known}")
         if self._event is None or not names <= {"event"}:
             environment.from_string(template)
             return template
@@ -93,7 +94,7 @@ class Trigger:
 
 
 def _environment() -> UserTemplateEnvironment:
-    """Return Prefect's own, but for what is undefined: that it renders as an empty string."""
+    """Return Prefect's template environment; undefined names raise instead of rendering empty."""
     environment = UserTemplateEnvironment(
         undefined=StrictUndefined, extensions=["jinja2_humanize_extension.HumanizeExtension"]
     )
@@ -101,28 +102,23 @@ def _environment() -> UserTemplateEnvironment:
     return environment
 
 
-def _promotion() -> ReceivedEvent:
+def _example_promotion() -> ReceivedEvent:
     resource = champion_resource("inference_pipeline_model", 1, "an example")
     return ReceivedEvent(id=uuid4(), occurred=now("UTC"), event=PROMOTED, resource=resource)
 
 
-def _unknown_keys(spec: Mapping[str, Any], model: BaseModel, place: str = "") -> Iterator[str]:
+def _unknown_keys(spec: Mapping[str, Any], model: BaseModel, path: str = "") -> Iterator[str]:
     known = sorted(type(model).model_fields)
     for key, value in spec.items():
         if key not in known:
-            yield f"{place}{key}: unknown; expected one of {known}"
-        elif isinstance(value, list):
-            for number, (part, taken) in enumerate(zip(value, _parts(model, key), strict=False)):
-                if isinstance(part, dict) and isinstance(taken, BaseModel):
-                    yield from _unknown_keys(part, taken, f"{place}{key}.{number}.")
+            yield f"{path}{key}: unknown; expected one of {known}"
+        elif isinstance(value, list) and isinstance(items := getattr(model, key), list):
+            for number, (part, parsed) in enumerate(zip(value, items, strict=False)):
+                if isinstance(part, dict) and isinstance(parsed, BaseModel):
+                    yield from _unknown_keys(part, parsed, f"{path}{key}.{number}.")
 
 
-def _parts(model: BaseModel, key: str) -> list[Any]:
-    taken = getattr(model, key)
-    return taken if isinstance(taken, list) else []
-
-
-def _wrong_job_variables(variables: Mapping[str, Any]) -> Iterator[str]:
+def _job_variable_problems(variables: Mapping[str, Any]) -> Iterator[str]:
     try:
         JobVariables.model_validate(variables)
     except ValidationError as error:

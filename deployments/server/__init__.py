@@ -1,1 +1,1 @@
-"""What Prefect's server gets from us: pool, deployments, automations, event order, log format."""
+"""Prefect's server: SQLite writes, event order, log format, work pool, deployments, automations."""

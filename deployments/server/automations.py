@@ -1,4 +1,4 @@
-"""What Prefect's server does by itself: end runs that died or hang, and tell of failures.
+"""Prefect automations: crash dead runs, cancel long ones, and notify of failures.
 
 The re-scoring after a promotion is a trigger of its deployment, in `prefect.yaml`.
 """
@@ -25,29 +25,28 @@ NOTIFICATION_BLOCK = "millstream-failures"
 _PENDING = {"Pending", "Submitting", "InfrastructurePending"}
 _FAILED = {"Failed", "TimedOut", "Crashed"}
 _ENDED = {"Completed", "Cancelled", *_FAILED}
-_WAITS = {"Scheduled", "AwaitingRetry", "AwaitingConcurrencySlot", "Paused", "Suspended"}
+_WAITING = {"Scheduled", "AwaitingRetry", "AwaitingConcurrencySlot", "Paused", "Suspended"}
 _FLOW_RUNS = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
 
 
 def _heartbeat_timeout() -> timedelta:
-    """Return how long a live run may be silent: four heartbeats may come late, or be lost.
+    """Return five heartbeat intervals, so that four heartbeats may be late or lost.
 
-    Those are lost that come while Prefect's server is started again, and one waits for up to a
-    minute when something else keeps its SQLite. Better a slot that is free a minute later than a
-    run that is crashed though it lives.
+    Heartbeats are lost while Prefect's server restarts, and wait up to a minute for a locked
+    SQLite. A slot that is free a minute later is better than a live run marked as crashed.
 
-    `tasks.common.environment` sets its variable, PREFECT_FLOWS_HEARTBEAT_FREQUENCY.
+    `tasks.common.environment` sets the interval, PREFECT_FLOWS_HEARTBEAT_FREQUENCY.
     """
     return timedelta(seconds=5 * (get_current_settings().flows.heartbeat_frequency or 30))
 
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long a run may take to show that it lives.
+    """How long to wait for the next sign of life of a run.
 
     Attributes:
         heartbeat: From one heartbeat to the next.
-        start: From Pending to Running; the process loads Prefect and the flow, and sends none.
+        start: From Pending to Running, without heartbeats while Prefect and the flow are loaded.
         cancellation: From Cancelling to Cancelled; Prefect kills a process after 30 s.
     """
 
@@ -62,45 +61,44 @@ DEFAULT_TIMEOUTS = Timeouts()
 def create_automations(
     client: SyncPrefectClient, settings: Settings, timeouts: Timeouts = DEFAULT_TIMEOUTS
 ) -> None:
-    """Make the automations; one that is there is changed only if it differs.
+    """Create the automations, or update those that differ.
 
-    Changed, it does not know of the runs that it waited for before.
+    An updated automation forgets the runs that it was waiting for.
 
     Args:
-        client: Of the server.
-        settings: How long a run may take, and where failures are reported; without that, no one
-            is notified.
-        timeouts: How soon a run counts as dead.
+        client: Client of the server.
+        settings: The longest run, and the notification URL, if any.
+        timeouts: When a run counts as dead.
     """
-    wanted = [
-        _crash(
+    automations = [
+        _crash_runs(
             "whose process died",
-            _unless_followed(
+            _absence_trigger(
                 {"Running", "Retrying", "heartbeat"}, {"heartbeat"}, timeouts.heartbeat
             ),
             f"no heartbeat for {timeouts.heartbeat.seconds} s: its process died",
         ),
-        _crash(
+        _crash_runs(
             "that never start",
-            # A server that started meanwhile may see the heartbeats before Running, which it has
-            # wait for the Pending that the one before it saw.
-            _unless_followed(_PENDING, {"Running", "heartbeat"}, timeouts.start),
+            # A restarted server may see heartbeats before Running, which waits for a Pending that
+            # the old server saw.
+            _absence_trigger(_PENDING, {"Running", "heartbeat"}, timeouts.start),
             f"not running after {timeouts.start.seconds} s: its process died",
         ),
         _finish_cancelling(timeouts.cancellation),
-        _cancel_runs_that_hang(timedelta(hours=settings.longest_run_hours)),
+        _cancel_long_runs(timedelta(hours=settings.longest_run_hours)),
     ]
     if (block_id := _notification_block(client, settings)) is not None:
-        wanted.append(_notify_of_failures(block_id))
-    for automation in wanted:
-        earlier = client.read_automations_by_name(automation.name)
-        if not earlier:
+        automations.append(_notify_of_failures(block_id))
+    for automation in automations:
+        registered = client.read_automations_by_name(automation.name)
+        if not registered:
             client.create_automation(automation)
-        elif _content(earlier[0]) != _content(automation):
-            client.update_automation(earlier[0].id, automation)
+        elif _comparable_fields(registered[0]) != _comparable_fields(automation):
+            client.update_automation(registered[0].id, automation)
 
 
-def _crash(runs: str, trigger: EventTrigger, message: str) -> AutomationCore:
+def _crash_runs(runs: str, trigger: EventTrigger, message: str) -> AutomationCore:
     state = ChangeFlowRunState(state=StateType.CRASHED, name="Crashed", message=message)
     return AutomationCore(
         name=f"millstream: crash runs {runs}",
@@ -111,7 +109,7 @@ def _crash(runs: str, trigger: EventTrigger, message: str) -> AutomationCore:
 
 
 def _finish_cancelling(after: timedelta) -> AutomationCore:
-    # Prefect lets no other state follow Cancelling.
+    # Prefect accepts no other state after Cancelling.
     state = ChangeFlowRunState(
         state=StateType.CANCELLED,
         name="Cancelled",
@@ -120,20 +118,20 @@ def _finish_cancelling(after: timedelta) -> AutomationCore:
     return AutomationCore(
         name="millstream: finish the cancelling of runs whose worker is gone",
         description="Its slot is free again, and a new run goes on from what is published.",
-        trigger=_unless_followed({"Cancelling"}, set(), after),
+        trigger=_absence_trigger({"Cancelling"}, set(), after),
         actions=[state],
     )
 
 
-def _cancel_runs_that_hang(after: timedelta) -> AutomationCore:
-    trigger = _unless_followed({"Running"}, set(), after)
-    # A flow inside another has no process of its own that could be told.
+def _cancel_long_runs(after: timedelta) -> AutomationCore:
+    trigger = _absence_trigger({"Running"}, set(), after)
+    # A subflow has no process of its own to cancel.
     deployed = ResourceSpecification({"prefect.resource.role": "deployment"})
     return AutomationCore(
         name="millstream: cancel runs that take too long",
         description="Set by MILLSTREAM_LONGEST_RUN_HOURS.",
         trigger=trigger.model_copy(update={"match_related": deployed}),
-        # Of CancelFlowRun(), Prefect 3.8.8 makes an action that does nothing.
+        # CancelFlowRun() does nothing in Prefect 3.8.8.
         actions=[ChangeFlowRunState(state=StateType.CANCELLING, name="Cancelling")],
     )
 
@@ -145,11 +143,11 @@ def _notify_of_failures(block_id: UUID) -> AutomationCore:
         trigger=EventTrigger(
             expect=_events(_FAILED),
             match=_FLOW_RUNS,
-            # The scheduler gives this tag to the runs that it makes; an event makes the others.
+            # The tag marks runs of the scheduler; an automation starts runs for events.
             match_related=ResourceSpecification(
                 {"prefect.resource.id": ["prefect.tag.auto-scheduled", "prefect.automation.*"]}
             ),
-            # Prefect 3.8.8 may look several times at an event that came before the one it follows.
+            # Prefect 3.8.8 may evaluate an event that came too early several times.
             for_each={"prefect.resource.id"},
             within=timedelta(minutes=1),
             posture=Posture.Reactive,
@@ -166,7 +164,7 @@ def _notify_of_failures(block_id: UUID) -> AutomationCore:
 
 
 def _notification_block(client: SyncPrefectClient, settings: Settings) -> UUID | None:
-    """Return the block that is called: of another kind if there is one, else a webhook."""
+    """Return the notification block: the user's, of another type, or else a webhook."""
     kind = CustomWebhookNotificationBlock.get_block_type_slug()
     blocks = client.read_block_documents(limit=200)
     found = next((block for block in blocks if block.name == NOTIFICATION_BLOCK), None)
@@ -175,7 +173,7 @@ def _notification_block(client: SyncPrefectClient, settings: Settings) -> UUID |
         return found.id if found else None
     webhook = CustomWebhookNotificationBlock(
         name=NOTIFICATION_BLOCK,
-        # An address may hold a token; the UI shows no secret.
+        # The UI hides secrets, and an address may hold a token.
         url="{{address}}",
         secrets=SecretDict({"address": settings.notification_url.get_secret_value()}),
         json_data={"subject": "{{subject}}", "body": "{{body}}"},
@@ -183,11 +181,11 @@ def _notification_block(client: SyncPrefectClient, settings: Settings) -> UUID |
     return cast("UUID", webhook.save(NOTIFICATION_BLOCK, overwrite=True))
 
 
-def _unless_followed(after: set[str], expect: set[str], within: timedelta) -> EventTrigger:
-    """Fire if, within this time, a run neither shows what is expected, nor ends, nor waits."""
+def _absence_trigger(after: set[str], expect: set[str], within: timedelta) -> EventTrigger:
+    """Fire if no expected event of a run follows in time, and it neither ends nor waits."""
     return EventTrigger(
         after=_events(after),
-        expect=_events(expect | _ENDED | _WAITS),
+        expect=_events(expect | _ENDED | _WAITING),
         match=_FLOW_RUNS,
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,
@@ -200,8 +198,8 @@ def _events(names: set[str]) -> set[str]:
     return {f"prefect.flow-run.{name}" for name in names}
 
 
-def _content(automation: AutomationCore) -> dict[str, Any]:
-    # One that was switched off stays so.
+def _comparable_fields(automation: AutomationCore) -> dict[str, Any]:
+    # Without `enabled`: an automation that was switched off stays off.
     fields = set(AutomationCore.model_fields) - {"owner_resource", "enabled"}
-    # In JSON the order of a set differs with each making.
+    # Not in JSON, where the order of sets varies.
     return automation.model_dump(mode="python", include=fields)

@@ -1,4 +1,4 @@
-"""What Prefect's server may log of an error."""
+"""Log formatter of Prefect's server that redacts URLs in tracebacks."""
 
 import re
 from types import TracebackType
@@ -9,10 +9,10 @@ _URL = re.compile(r"(https?://)([^\s/?#'\"]*@)?([^\s/?#'\"]*)[^\s'\"]*", re.IGNO
 
 
 class ServerFormatter(PrefectFormatter):
-    """Prefect's layout; of the URLs in a traceback only scheme and host are left.
+    """Prefect's log format, with only scheme and host of the URLs in a traceback.
 
-    A webhook that refuses a notification is logged with its address, whose path or query may be
-    a token: https://github.com/PrefectHQ/prefect/blob/3.8.8/src/prefect/server/utilities/messaging/memory.py#L382
+    A failed notification is logged with the webhook's URL, whose path or query may hold a token:
+    https://github.com/PrefectHQ/prefect/blob/3.8.8/src/prefect/server/utilities/messaging/memory.py#L382
     """
 
     def formatException(  # noqa: N802 -- the base's name

@@ -1,6 +1,6 @@
-"""Prefect's command line, for a server whose many writers share one SQLite; `make up` starts it.
+"""Prefect's server with queued SQLite writers, as a command line like `prefect`.
 
-The settings of Prefect that its server needs besides are in `deployments.services.definitions`.
+The environment variables of the server are in `deployments.services.definitions`.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ _in_transaction: ContextVar[bool] = ContextVar("in_transaction", default=False)
 
 
 class QueuedWriters(AioSqliteConfiguration):
-    """Prefect's SQLite, to which one transaction at a time writes; the others wait in their order.
+    """Prefect's SQLite with a queue of write transactions: one at a time, first in, first out.
 
-    Prefect has most of them read first. Such a one is refused at once, with 503, when it writes
-    after anybody else did meanwhile: https://www.sqlite.org/rescode.html#busy_snapshot. And who
-    waits in SQLite instead of here keeps a connection, of which there are fifteen.
+    Most of Prefect's transactions read first. Such a one fails at once, with 503, if it writes
+    after another transaction did: https://www.sqlite.org/rescode.html#busy_snapshot. And a wait
+    inside SQLite occupies one of fifteen connections.
     """
 
     def __init__(self, connection_url: str) -> None:
@@ -40,7 +40,7 @@ class QueuedWriters(AioSqliteConfiguration):
     async def begin_transaction(
         self, session: AsyncSession, with_for_update: bool = False
     ) -> AsyncGenerator[AsyncSessionTransaction, None]:
-        """Begin when nobody else writes; a transaction within another begins as Prefect's do."""
+        """Begin after the other writers; a nested transaction begins at once."""
         if _in_transaction.get():
             async with super().begin_transaction(session, with_for_update) as transaction:
                 yield transaction
@@ -51,7 +51,7 @@ class QueuedWriters(AioSqliteConfiguration):
             try:
                 async with super().begin_transaction(session, with_for_update=True) as transaction:
                     await session.connection()
-                    # Else a session that only reads, within this block, would wait for this one.
+                    # Or a session that only reads, within this block, would wait for this one.
                     SQLITE_BEGIN_MODE.set(None)
                     yield transaction
             finally:
@@ -59,12 +59,12 @@ class QueuedWriters(AioSqliteConfiguration):
 
 
 class _Cursor(sqlite3.Cursor):
-    """Lets go of a statement that failed, in the thread that executed it.
+    """Closes itself after a failed statement, in the thread that executed it.
 
-    Python 3.11 does so when the cursor is deleted, and SQLAlchemy leaves that to the garbage
-    collector, in whose thread it waits for the connection's mutex. If the thread is that of the
-    server's event loop, and the connection waits to write for another that waits for the loop,
-    the server answers nobody for the minute until SQLite gives up:
+    Python 3.11 resets the statement when the cursor is deleted, which SQLAlchemy leaves to the
+    garbage collector, where it waits for the connection's mutex. In the thread of the server's
+    event loop this can be a deadlock, with a connection that waits to write for another one that
+    waits for the loop, until SQLite times out after a minute:
     https://github.com/python/cpython/blob/v3.11.7/Modules/_sqlite/cursor.c#L169
     https://github.com/sqlalchemy/sqlalchemy/blob/rel_2_0_58/lib/sqlalchemy/dialects/sqlite/aiosqlite.py
     """
@@ -89,16 +89,16 @@ class _Connection(sqlite3.Connection):
         return super().cursor(factory)
 
 
-def close_cursors_that_fail(engine: Engine | type[Engine]) -> None:
-    """Have connections to SQLite, from then on, close a cursor whose statement failed.
+def close_failed_cursors(engine: Engine | type[Engine]) -> None:
+    """Let new connections to SQLite close a cursor whose statement failed.
 
     Args:
-        engine: Makes the connections; the class stands for all engines.
+        engine: Creates the connections; the class stands for all engines.
     """
-    event.listen(engine, "do_connect", _connect_with_our_cursors)
+    event.listen(engine, "do_connect", _use_closing_cursors)
 
 
-def _connect_with_our_cursors(
+def _use_closing_cursors(
     dialect: Dialect, _record: Any, _arguments: Any, parameters: dict[str, Any]
 ) -> None:
     if dialect.name == "sqlite":
@@ -106,10 +106,10 @@ def _connect_with_our_cursors(
 
 
 def main() -> None:
-    """Run Prefect's command line; a database other than SQLite is used as Prefect does."""
+    """Run Prefect's command line; databases other than SQLite are left as they are."""
     url = PREFECT_API_DATABASE_CONNECTION_URL.value()
     on_sqlite = get_dialect(url).name == "sqlite"
-    close_cursors_that_fail(Engine)
+    close_failed_cursors(Engine)
     with temporary_database_config(QueuedWriters(url) if on_sqlite else None):
         app()
 

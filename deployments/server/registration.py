@@ -1,4 +1,4 @@
-"""What a Prefect server has to know: the work pool, the deployments and the automations."""
+"""Register the work pool, the deployments and the automations with a Prefect server."""
 
 import subprocess
 import sys
@@ -27,33 +27,33 @@ from tasks.common.environment import environment_with
 from tasks.common.errors import MillstreamError
 from tasks.common.settings import REPOSITORY, Settings
 
-# A variable of Prefect's. What others deploy to the pool is not in it, and stays.
-_REGISTERED = "millstream_deployments"
+# A Prefect variable with our deployments. Those that users deploy themselves are never removed.
+_REGISTERED_VARIABLE = "millstream_deployments"
 
 
-def register(api: str, settings: Settings, project_file: Path = PROJECT_FILE) -> None:
-    """Make the work pool, the deployments of `prefect.yaml` and the automations, or update them.
+def register_deployments(api: str, settings: Settings, project_file: Path = PROJECT_FILE) -> None:
+    """Create or update the work pool, the deployments of `prefect.yaml` and the automations.
 
-    What was registered before and the file no longer has is removed.
+    Deployments that were registered before and are no longer in the file are removed.
 
     Args:
         api: Address of Prefect's API.
-        settings: How many runs the pool has at a time, and who is notified.
+        settings: The concurrency limit of the pool, and the notification URL.
         project_file: The `prefect.yaml`.
 
     Raises:
-        MillstreamError: If Prefect does not take a deployment.
+        MillstreamError: If Prefect rejects a deployment.
     """
     with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
-        _make_pool(client, settings.concurrent_runs)
-        _deploy(api, project_file)
-        _remove_former(client, project_file)
+        _create_pool(client, settings.concurrent_runs)
+        _run_prefect_deploy(api, project_file)
+        _remove_obsolete(client, project_file)
         create_automations(client, settings)
 
 
-def _make_pool(client: SyncPrefectClient, limit: int) -> None:
+def _create_pool(client: SyncPrefectClient, limit: int) -> None:
     template = ProcessWorker.get_default_base_job_template()
-    # A run whose output the worker reads ends as soon as it writes after the worker was killed.
+    # A run that streams its output to the worker dies at its next line after the worker is killed.
     template["variables"]["properties"]["stream_output"]["default"] = False
     try:
         client.read_work_pool(POOL)
@@ -67,7 +67,7 @@ def _make_pool(client: SyncPrefectClient, limit: int) -> None:
         client.update_work_pool(POOL, update)
 
 
-def _deploy(api: str, project_file: Path) -> None:
+def _run_prefect_deploy(api: str, project_file: Path) -> None:
     command = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(project_file)]
     deployed = subprocess.run(
         [sys.executable, "-m", *command],
@@ -83,8 +83,8 @@ def _deploy(api: str, project_file: Path) -> None:
         raise MillstreamError(f"prefect.yaml: not deployed ({reason}); see make check-config")
 
 
-def _remove_former(client: SyncPrefectClient, project_file: Path) -> None:
-    """Remove the deployments that the file had before: their schedules and triggers would go on."""
+def _remove_obsolete(client: SyncPrefectClient, project_file: Path) -> None:
+    """Remove deployments that left the file: their schedules and triggers would stay active."""
     project = yaml.safe_load(project_file.read_text(encoding="utf-8"))
     wanted = {(found["entrypoint"], found["name"]) for found in project["deployments"]}
     names = DeploymentFilterName(any_=sorted({name for _, name in wanted}))
@@ -93,18 +93,18 @@ def _remove_former(client: SyncPrefectClient, project_file: Path) -> None:
         for found in client.read_deployments(deployment_filter=DeploymentFilter(name=names))
         if (found.entrypoint, found.name) in wanted
     }
-    known = client.read_variable_by_name(_REGISTERED)
-    former = cast("dict[str, str]", known.value) if known else {}
-    for identity in former.keys() - registered.keys():
-        _remove(client, UUID(identity), former[identity])
-    if known is None:
-        client.create_variable(VariableCreate(name=_REGISTERED, value=registered))
-    elif former != registered:
-        client.update_variable(VariableUpdate(name=_REGISTERED, value=registered))
+    variable = client.read_variable_by_name(_REGISTERED_VARIABLE)
+    previous = cast("dict[str, str]", variable.value) if variable else {}
+    for identity in previous.keys() - registered.keys():
+        _remove_deployment(client, UUID(identity), previous[identity])
+    if variable is None:
+        client.create_variable(VariableCreate(name=_REGISTERED_VARIABLE, value=registered))
+    elif previous != registered:
+        client.update_variable(VariableUpdate(name=_REGISTERED_VARIABLE, value=registered))
 
 
-def _remove(client: SyncPrefectClient, deployment: UUID, name: str) -> None:
+def _remove_deployment(client: SyncPrefectClient, deployment: UUID, name: str) -> None:
     client.delete_resource_owned_automations(f"prefect.deployment.{deployment}")
-    with suppress(ObjectNotFound):  # somebody removed it before
+    with suppress(ObjectNotFound):  # already removed
         client.delete_deployment(deployment)
         sys.stderr.write(f"removed the deployment {name}, which prefect.yaml no longer has\n")

@@ -1,1 +1,1 @@
-"""The long-lived processes of `make up`: what they are, how they are started, watched and ended."""
+"""The services of `make up`: definitions, process manager, health checks, shutdown."""

@@ -1,4 +1,4 @@
-"""The services that `make up` runs, and how each is started."""
+"""Definitions of the services of `make up`: command, environment, address and port."""
 
 import sys
 from dataclasses import dataclass
@@ -11,35 +11,35 @@ MLFLOW = "mlflow"
 WORKER = "worker"
 POOL = "millstream"
 
-_HEALTH = {PREFECT: "/api/health", MLFLOW: "/health"}
+_HEALTH_PATHS = {PREFECT: "/api/health", MLFLOW: "/health"}
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a service is.
+class ServiceAddress:
+    """The name and address of a service.
 
     Attributes:
-        name: What it is called in the table, and its log file after.
-        address: Where people find it; empty if it has no address.
+        name: As in the table of `make status` and the name of the log file.
+        address: URL; empty if the service has none.
     """
 
     name: str
     address: str
 
     @property
-    def health(self) -> str:
-        """The URL that answers with 200 when it works; empty if it has none."""
-        return self.address + _HEALTH.get(self.name, "")
+    def health_url(self) -> str:
+        """The URL that returns 200 if the service is healthy; empty if it has no address."""
+        return self.address + _HEALTH_PATHS.get(self.name, "")
 
 
 @dataclass(frozen=True)
-class Service(Place):
+class Service(ServiceAddress):
     """A long-lived process.
 
     Attributes:
         command: The program and its arguments.
-        environment: Variables that it gets where they are not set.
-        port: The port that it listens on, and the variable that moves it; none if it does not.
+        environment: Defaults of environment variables.
+        port: The variable that sets its port, and the port; None if it listens on none.
     """
 
     command: tuple[str, ...]
@@ -48,27 +48,24 @@ class Service(Place):
 
 
 def services_of(settings: Settings) -> tuple[Service, ...]:
-    """Return the services in the order in which they start.
-
-    A server that the environment names elsewhere is used and not started here.
-    """
-    found = []
-    if not _is_elsewhere(settings):
-        found.append(_prefect_server(settings))
+    """Return the services in start order, without external servers that the environment names."""
+    services = []
+    if not _uses_external_server(settings):
+        services.append(_prefect_server(settings))
     if settings.tracking_uri.startswith("sqlite:"):
-        found.append(_mlflow_server(settings))
-    return (*found, _worker())
+        services.append(_mlflow_server(settings))
+    return (*services, _worker())
 
 
 def api_url(settings: Settings) -> str:
-    """Return the address of Prefect's API: that of the server named, else that of `make up`."""
+    """Return the address of Prefect's API: the configured one, or else that of `make up`."""
     return settings.explicit_api_url or f"{settings.prefect_url}/api"
 
 
-def _is_elsewhere(settings: Settings) -> bool:
-    named = urlsplit(api_url(settings))
-    own = {settings.host, urlsplit(settings.prefect_url).hostname, "localhost"}
-    return named.hostname not in own or named.port != settings.prefect_port
+def _uses_external_server(settings: Settings) -> bool:
+    configured = urlsplit(api_url(settings))
+    own_hosts = {settings.host, urlsplit(settings.prefect_url).hostname, "localhost"}
+    return configured.hostname not in own_hosts or configured.port != settings.prefect_port
 
 
 def _prefect_server(settings: Settings) -> Service:
@@ -80,7 +77,7 @@ def _prefect_server(settings: Settings) -> Service:
             *("--host", settings.host, "--port", str(settings.prefect_port)),
         ),
         environment={
-            # A path, not an address: the UI then works at whatever address and port it is opened.
+            # A path: the UI works at any address and port at which it is opened.
             "PREFECT_UI_API_URL": "/api",
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             # Replaces the class of the formatter "standard" in Prefect's logging.yml.
@@ -90,8 +87,8 @@ def _prefect_server(settings: Settings) -> Service:
             # For the links in notifications.
             "PREFECT_UI_URL": settings.prefect_url,
             "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "deployments.server.event_order",
-            # Under PREFECT_HOME; kept in memory, they would go with the server, and a run ends
-            # when it cannot renew the lease of its slot.
+            # Under PREFECT_HOME: leases in memory are lost at a restart, and a run ends when it
+            # cannot renew the lease of its slot.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
                 "prefect.server.concurrency.lease_storage.filesystem"
             ),
@@ -110,7 +107,7 @@ def _mlflow_server(settings: Settings) -> Service:
             *("--backend-store-uri", settings.tracking_uri),
             *("--artifacts-destination", settings.artifacts.as_uri()),
         ),
-        # Its job runners would add a crowd of processes, and nothing here uses them.
+        # Its job runners are many processes, and unused here.
         environment={"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
         port=("MLFLOW_PORT", settings.mlflow_port),
     )
@@ -124,10 +121,8 @@ def _worker() -> Service:
             *_python("prefect", "worker", "start"),
             *("--pool", POOL, "--type", "process", "--name", WORKER),
         ),
-        environment={
-            # A run takes seconds to start as it is.
-            "PREFECT_WORKER_QUERY_SECONDS": "2",
-        },
+        # Prefect's default of 10 s delays the start of a run.
+        environment={"PREFECT_WORKER_QUERY_SECONDS": "2"},
     )
 
 

@@ -1,4 +1,4 @@
-"""Whether the services answer, and whether their ports are free."""
+"""Health checks of the services, and the check for free ports."""
 
 import socket
 import time
@@ -12,24 +12,24 @@ from prefect.client.schemas.objects import Worker, WorkerStatus
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from deployments.services.definitions import POOL, WORKER, Place, Service
+from deployments.services.definitions import POOL, WORKER, Service, ServiceAddress
 from deployments.services.supervisor import ProcessState, Supervisor
 from tasks.common.errors import MillstreamError, ParameterError
 from tasks.common.settings import Settings
 
-_PATIENCE_S = 180  # a first start migrates new databases, which takes 20 s on two idle cores
-_PAUSE_S = 0.3
-_ANSWER_S = 5
-_LAST_LINES = 5
-_STARTS = 3  # one that ends again and again will go on to
+_START_TIMEOUT_S = 180  # a first start migrates new databases, which takes 20 s on two idle cores
+_POLL_INTERVAL_S = 0.3
+_REQUEST_TIMEOUT_S = 5
+_LOG_LINES_SHOWN = 5
+_MAX_STARTS = 3  # more are a crash loop
 
 
 def check_ports(services: Sequence[Service], settings: Settings) -> None:
-    """Make sure that the services can listen.
+    """Check that the services can listen on their ports.
 
     Raises:
-        ParameterError: If two have the same port, something else listens on one, or the address is
-            not this machine's.
+        ParameterError: If two have the same port, another process listens on one, or the address
+            is not one of this machine.
     """
     taken: dict[int, str] = {}
     for service in services:
@@ -41,66 +41,65 @@ def check_ports(services: Sequence[Service], settings: Settings) -> None:
         taken[port] = variable
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         with socket.socket(family) as probe:
-            # As the servers do; else a port that was left a minute ago counts as taken.
+            # As the servers do: without it, a port closed a minute ago cannot be bound.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((settings.host, port))
             except OSError as error:
                 raise ParameterError(
                     f"{variable}: {settings.host}:{port} cannot be listened on "
-                    f"({error.strerror}{_listener(port)}); expected a port that is free"
+                    f"({error.strerror}{_describe_listener(port)}); expected a port that is free"
                 ) from error
 
 
-def wait_until_healthy(service: Place, supervisor: Supervisor, api: str) -> None:
-    """Wait until a service answers.
+def wait_until_healthy(service: ServiceAddress, supervisor: Supervisor, api: str) -> None:
+    """Wait until a service is healthy.
 
     Raises:
-        MillstreamError: If it ends again and again, or does not answer in time, with the last
-            lines of its log.
+        MillstreamError: If it crashes repeatedly or the wait times out; with the last log lines.
     """
-    deadline, starts = time.monotonic() + _PATIENCE_S, set()
-    while not answers(service, process := supervisor.state_of(service.name), api):
+    deadline, starts = time.monotonic() + _START_TIMEOUT_S, set()
+    while not is_healthy(service, process := supervisor.process_state(service.name), api):
         starts.add(process.since)
-        ends = process.state == "FATAL" or len(starts) > _STARTS
-        if ends or time.monotonic() > deadline:
+        has_failed = process.state == "FATAL" or len(starts) > _MAX_STARTS
+        if has_failed or time.monotonic() > deadline:
             log = supervisor.log_of(service.name)
             raise MillstreamError(
                 f"{service.name}: {process.state}, and does not answer; expected it to, see {log} "
-                f"({_end_of(supervisor, service.name)})"
+                f"({_last_log_lines(supervisor, service.name)})"
             )
-        time.sleep(_PAUSE_S)
+        time.sleep(_POLL_INTERVAL_S)
 
 
-def answers(service: Place, process: ProcessState, api: str) -> bool:
-    """Return whether a service works now: a server by its answer, a worker by its heartbeat.
+def is_healthy(service: ServiceAddress, process: ProcessState, api: str) -> bool:
+    """Return whether a service is healthy: a server answers, a worker sends heartbeats.
 
     Args:
         service: The service.
-        process: What the process manager says of it.
-        api: Address of Prefect's API, which gets the heartbeats.
+        process: Its state by the process manager.
+        api: Address of Prefect's API, which knows the heartbeats.
     """
     if process.state != "RUNNING":
         return False
     with suppress(httpx.HTTPError, PrefectHTTPStatusError):
         if service.name != WORKER:
-            return httpx.get(service.health, timeout=_ANSWER_S).is_success
+            return httpx.get(service.health_url, timeout=_REQUEST_TIMEOUT_S).is_success
         with (
             temporary_settings({PREFECT_API_URL: api}),
-            get_client(sync_client=True) as client,  # it knows the password, if there is one
+            get_client(sync_client=True) as client,  # with Prefect's authentication
         ):
             workers = client.read_workers_for_work_pool(POOL)
-        return any(_was_seen(worker, process.since) for worker in workers)
+        return any(_sent_heartbeat(worker, process.since) for worker in workers)
     return False
 
 
-def _was_seen(worker: Worker, since: int) -> bool:
-    """Return whether a worker sent a heartbeat after `since`; a killed one counts for a while."""
+def _sent_heartbeat(worker: Worker, since: int) -> bool:
+    """Return whether a worker sent a heartbeat after `since`; a killed one stays ONLINE a while."""
     seen = worker.last_heartbeat_time
     return worker.status == WorkerStatus.ONLINE and seen is not None and seen.timestamp() >= since
 
 
-def _listener(port: int) -> str:
+def _describe_listener(port: int) -> str:
     with suppress(psutil.Error):
         for connection in psutil.net_connections("tcp"):
             listens = connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,)
@@ -109,9 +108,9 @@ def _listener(port: int) -> str:
     return ""
 
 
-def _end_of(supervisor: Supervisor, service: str) -> str:
+def _last_log_lines(supervisor: Supervisor, service: str) -> str:
     log = supervisor.log_of(service)
     if not log.is_file():
         return "no output"
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return " | ".join(line.strip() for line in lines[-_LAST_LINES:] if line.strip())
+    return " | ".join(line.strip() for line in lines[-_LOG_LINES_SHOWN:] if line.strip())

@@ -1,4 +1,4 @@
-"""What starts and ends the services of a state folder does so alone."""
+"""The lock of a state folder's services: one `make up` or `make down` at a time."""
 
 import sys
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from tasks.common.settings import Settings
 
 @contextmanager
 def services_lock(settings: Settings) -> Iterator[None]:
-    """Keep other `up` and `down` of this state folder waiting; wait for one that is at work."""
+    """Hold the lock for the block; wait for another `up` or `down` of this state folder."""
     lock = FileLock(settings.root / "services.lock")
     try:
         lock.acquire(blocking=False)

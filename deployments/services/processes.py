@@ -1,11 +1,11 @@
-"""Processes that `make up` started, known by a mark in their environment, and ended by it.
+"""Find and end the processes of `make up` by a mark in their environment.
 
-The mark is inherited, so that it finds a flow run whose worker was killed, too. A process of
-another user, another state folder, or no mark is never touched.
+Child processes inherit the mark, as a flow run whose worker was killed. Processes of other users,
+of other state folders and without a mark are never ended.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 import psutil
@@ -14,7 +14,7 @@ from tasks.common.settings import Settings
 
 MARK = "MILLSTREAM_SERVICE"
 
-_GRACE_S = 20.0  # a run that scores ends its batch and lets go of its output folder
+_GRACE_S = 20.0  # a scoring run finishes its batch and unlocks its output folder
 
 
 def mark_of(settings: Settings, service: str) -> str:
@@ -22,16 +22,16 @@ def mark_of(settings: Settings, service: str) -> str:
     return f"{service}:{settings.root}"
 
 
-def leftovers(settings: Settings, service: str | None = None) -> Iterator[psutil.Process]:
-    """Yield the processes of a service, or of all, that run now; not this one or its parents.
+def leftover_processes(settings: Settings, service: str | None = None) -> Iterator[psutil.Process]:
+    """Yield the running processes of a service, or of all, except this one and its parents.
 
     Args:
-        settings: Those of the state folder whose services are meant.
-        service: Its name; none for every service.
+        settings: Those of the state folder.
+        service: Name of the service; None for all.
     """
     own = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     for process in psutil.process_iter():
-        # Those of others may not be read, and any may end meanwhile.
+        # Other users' processes cannot be read, and any may end meanwhile.
         with suppress(psutil.Error):
             name, separator, root = process.environ().get(MARK, "").partition(":")
             ours = separator and root == str(settings.root) and service in (None, name)
@@ -39,9 +39,9 @@ def leftovers(settings: Settings, service: str | None = None) -> Iterator[psutil
                 yield process
 
 
-def end(processes: Sequence[psutil.Process]) -> list[str]:
-    """Ask processes to end, kill those that do not, and return what they were."""
-    ended = []
+def end_processes(processes: Iterable[psutil.Process]) -> list[str]:
+    """Terminate processes, kill those still alive after 20 s, and return their descriptions."""
+    ended, processes = [], list(processes)
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             ended.append(f"{process.pid} ({' '.join(process.cmdline()[:6])})")

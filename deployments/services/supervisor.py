@@ -1,6 +1,6 @@
-"""The process manager: supervisord, which runs the services, restarts them and keeps their logs.
+"""The process manager: supervisord starts, restarts and stops the services, and rotates logs.
 
-https://supervisord.org; one a state folder, reached through a socket that its user alone may open.
+One a state folder, with a Unix socket for its user alone: https://supervisord.org
 """
 
 import configparser
@@ -18,31 +18,31 @@ from xmlrpc.client import Fault, ServerProxy
 import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
-from deployments.services.definitions import WORKER, Place, Service
+from deployments.services.definitions import WORKER, Service, ServiceAddress
 from deployments.services.processes import MARK, mark_of
 from tasks.common.environment import environment_with
 from tasks.common.errors import MillstreamError, ParameterError
 from tasks.common.files import published_file
 from tasks.common.settings import REPOSITORY, Settings
 
-_LONGEST_SOCKET = 107  # bytes; what the kernel's sockaddr_un holds
+_MAX_SOCKET_PATH = 107  # bytes in the kernel's sockaddr_un
 _LOG_BYTES = 10 * 2**20
-_LOGS_KEPT = 3
-_STOP_S = 40  # a worker waits for its runs to end
-_PAUSE_S = 0.1
-_SERVICES = "millstream:services"
-_PREFECT = "millstream:prefect"
+_LOG_BACKUPS = 3
+_STOP_TIMEOUT_S = 40  # a worker waits for its runs to end
+_POLL_INTERVAL_S = 0.1
+_SERVICES_SECTION = "millstream:services"
+_PREFECT_SECTION = "millstream:prefect"
 
 
 @dataclass(frozen=True)
 class ProcessState:
-    """What the process manager says of a service.
+    """The state of a service's process.
 
     Attributes:
         name: The service.
-        state: RUNNING, STARTING, BACKOFF, FATAL, STOPPED and others of supervisord's.
-        process: Its process id, or 0.
-        since: When it started, in seconds since 1970.
+        state: RUNNING, STARTING, BACKOFF, FATAL, STOPPED or another state of supervisord.
+        process: Process id, or 0.
+        since: Start time in seconds since 1970.
     """
 
     name: str
@@ -52,21 +52,21 @@ class ProcessState:
 
 
 class Supervisor:
-    """The process manager of a state folder, whether it runs or not."""
+    """The process manager of a state folder, running or not."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.folder = settings.services
         self.logs = settings.root / "logs"
         self._socket = settings.manager_socket
-        self._process_file = self.folder / "supervisord.pid"
-        self._configuration_file = self.folder / "supervisord.conf"
+        self._pid_file = self.folder / "supervisord.pid"
+        self._config_file = self.folder / "supervisord.conf"
 
     @property
-    def condition(self) -> Literal["up", "ending", "down"]:
-        """Whether it works, ends its services before it ends itself, or is not there."""
+    def state(self) -> Literal["up", "ending", "down"]:
+        """Whether it runs, is shutting down, or does not run."""
         try:
-            self._ask("getState")
+            self._call_rpc("getState")
         except Fault as fault:
             if fault.faultCode != Faults.SHUTDOWN_STATE:
                 raise
@@ -76,19 +76,19 @@ class Supervisor:
         return "up"
 
     @property
-    def places(self) -> tuple[Place, ...]:
+    def addresses(self) -> tuple[ServiceAddress, ...]:
         """The services that it was started with."""
-        return tuple(Place(*item) for item in self._started.items(_SERVICES))
+        return tuple(ServiceAddress(*item) for item in self._saved_config.items(_SERVICES_SECTION))
 
     @property
     def api(self) -> str:
         """The address of Prefect's API that it was started with."""
-        return self._started[_PREFECT]["api"]
+        return self._saved_config[_PREFECT_SECTION]["api"]
 
     @property
-    def _started(self) -> configparser.RawConfigParser:
+    def _saved_config(self) -> configparser.RawConfigParser:
         configuration = configparser.RawConfigParser()
-        configuration.read(self._configuration_file)
+        configuration.read(self._config_file)
         return configuration
 
     def log_of(self, service: str) -> Path:
@@ -96,30 +96,30 @@ class Supervisor:
         return self.logs / f"{service}.log"
 
     def start(self, services: Sequence[Service], api: str) -> None:
-        """Start it in the background, and with it the servers.
+        """Start it in the background with the servers, but not the worker.
 
         Args:
-            services: All that it is to run.
+            services: The services to run.
             api: Address of Prefect's API.
 
         Raises:
             ParameterError: If the state folder's path is too long for a socket in it.
             MillstreamError: If it does not start.
         """
-        if len(os.fsencode(self._socket)) > _LONGEST_SOCKET:
+        if len(os.fsencode(self._socket)) > _MAX_SOCKET_PATH:
             raise ParameterError(
                 f"MILLSTREAM_HOME: {self._settings.root} is too long for a socket in it; "
-                f"expected {_LONGEST_SOCKET} bytes for {self._socket}"
+                f"expected {_MAX_SOCKET_PATH} bytes for {self._socket}"
             )
         self.logs.mkdir(parents=True, exist_ok=True)
         self.folder.mkdir(exist_ok=True)
         self.folder.chmod(0o700)
-        with published_file(self._configuration_file) as draft, draft.open("w") as file:
-            self._configuration(services, api).write(file)
+        with published_file(self._config_file) as draft, draft.open("w") as file:
+            self._build_config(services, api).write(file)
         started = subprocess.run(
-            [sys.executable, "-m", "supervisor.supervisord", "-c", self._configuration_file],
+            [sys.executable, "-m", "supervisor.supervisord", "-c", self._config_file],
             cwd=REPOSITORY,
-            # Whatever starts again later takes the same server, whoever listens where by then.
+            # So that a service restarted later uses the same server.
             env=environment_with(
                 {MARK: mark_of(self._settings, "supervisor"), "PREFECT_API_URL": api}
             ),
@@ -128,58 +128,49 @@ class Supervisor:
             text=True,
             check=False,
         )
-        deadline = time.monotonic() + _STOP_S
-        while started.returncode == 0 and self.condition != "up" and time.monotonic() < deadline:
-            time.sleep(_PAUSE_S)
-        if self.condition != "up":
+        deadline = time.monotonic() + _STOP_TIMEOUT_S
+        while started.returncode == 0 and self.state != "up" and time.monotonic() < deadline:
+            time.sleep(_POLL_INTERVAL_S)
+        if self.state != "up":
             reason = " ".join((started.stdout + started.stderr).split())
             raise MillstreamError(f"supervisord: did not start ({reason}); expected it to answer")
 
     def start_service(self, name: str) -> None:
         """Start a service, if it does not run."""
         try:
-            self._call("startProcess", name, False)
+            self._call_or_fail("startProcess", name, False)
         except Fault as fault:
             if not fault.faultString.startswith("ALREADY_STARTED"):
                 raise MillstreamError(f"{name}: cannot be started ({fault.faultString})") from fault
 
-    def states(self) -> tuple[ProcessState, ...]:
-        """Return the state of each service."""
-        return tuple(
-            ProcessState(found["name"], found["statename"], found["pid"], found["start"])
-            for found in self._call("getAllProcessInfo")
-        )
-
-    def state_of(self, name: str) -> ProcessState:
+    def process_state(self, name: str) -> ProcessState:
         """Return the state of the service `name`."""
-        return next(state for state in self.states() if state.name == name)
+        found = self._call_or_fail("getProcessInfo", name)
+        return ProcessState(found["name"], found["statename"], found["pid"], found["start"])
 
     def stop(self) -> None:
-        """End the services, the last started first, and the process manager; wait for its end.
-
-        If it does not run, nothing happens; if it is ending already, that is waited for.
-        """
+        """Stop the services in reverse order, then the process manager; wait for its end."""
         self._settings.api_url_file.unlink(missing_ok=True)
-        process = self._process()
+        process = self._find_process()
         if process is None:
             return
-        if self.condition == "up":
-            self._call("shutdown")
-        # Its services have as long as their configuration says, one after the other.
+        if self.state == "up":
+            self._call_or_fail("shutdown")
+        # Services stop one after the other.
         with suppress(psutil.TimeoutExpired):
-            process.wait(timeout=_STOP_S * (len(self.places) + 1))
+            process.wait(timeout=_STOP_TIMEOUT_S * (len(self.addresses) + 1))
 
-    def _process(self) -> psutil.Process | None:
-        """Return its process; another one may have the number that a killed one left."""
+    def _find_process(self) -> psutil.Process | None:
+        """Return its process; the pid file of a killed one may name another process."""
         with suppress(OSError, ValueError, psutil.Error):
-            process = psutil.Process(int(self._process_file.read_text(encoding="utf-8")))
+            process = psutil.Process(int(self._pid_file.read_text(encoding="utf-8")))
             if process.environ().get(MARK) == mark_of(self._settings, "supervisor"):
                 return process
         return None
 
-    def _call(self, method: str, *arguments: object) -> Any:
+    def _call_or_fail(self, method: str, *arguments: object) -> Any:
         try:
-            return self._ask(method, *arguments)
+            return self._call_rpc(method, *arguments)
         except OSError as error:
             raise MillstreamError(
                 f"supervisord: does not answer ({error}); see {self.log_of('supervisor')}"
@@ -191,62 +182,62 @@ class Supervisor:
                 ) from fault
             raise
 
-    def _ask(self, method: str, *arguments: object) -> Any:
-        # A proxy holds one connection, which a restart of the other side would break.
+    def _call_rpc(self, method: str, *arguments: object) -> Any:
+        # A new connection a call: a restart of supervisord breaks the old one.
         transport: Any = SupervisorTransport(None, None, f"unix://{self._socket}")
         with closing(transport):
             proxy: Any = ServerProxy("http://127.0.0.1", transport=transport)
             return getattr(proxy.supervisor, method)(*arguments)
 
-    def _configuration(self, services: Sequence[Service], api: str) -> configparser.RawConfigParser:
+    def _build_config(self, services: Sequence[Service], api: str) -> configparser.RawConfigParser:
         configuration = configparser.RawConfigParser()
         configuration["supervisord"] = {
-            "logfile": _literal(self.log_of("supervisor")),
+            "logfile": _escape(self.log_of("supervisor")),
             "logfile_maxbytes": str(_LOG_BYTES),
-            "logfile_backups": str(_LOGS_KEPT),
-            "pidfile": _literal(self._process_file),
-            "childlogdir": _literal(self.logs),
+            "logfile_backups": str(_LOG_BACKUPS),
+            "pidfile": _escape(self._pid_file),
+            "childlogdir": _escape(self.logs),
             "umask": f"{_umask():03o}",
         }
-        configuration["unix_http_server"] = {"file": _literal(self._socket), "chmod": "0700"}
+        configuration["unix_http_server"] = {"file": _escape(self._socket), "chmod": "0700"}
         configuration["rpcinterface:supervisor"] = {
             "supervisor.rpcinterface_factory": ("supervisor.rpcinterface:make_main_rpcinterface")
         }
-        # It reads no sections of these names.
-        configuration[_SERVICES] = {service.name: service.address for service in services}
-        configuration[_PREFECT] = {"api": api}
-        for place, service in enumerate(services, start=1):
-            configuration[f"program:{service.name}"] = self._program(service, place)
+        # supervisord ignores sections of these names.
+        configuration[_SERVICES_SECTION] = {service.name: service.address for service in services}
+        configuration[_PREFECT_SECTION] = {"api": api}
+        for priority, service in enumerate(services, start=1):
+            configuration[f"program:{service.name}"] = self._program_section(service, priority)
         return configuration
 
-    def _program(self, service: Service, place: int) -> dict[str, str]:
+    def _program_section(self, service: Service, priority: int) -> dict[str, str]:
         return {
-            "command": f'"{_literal(Path(sys.executable))}" -m deployments.launch {service.name}',
-            "directory": _literal(REPOSITORY),
-            "priority": str(place),
-            # Its pool has to be there before it.
+            "command": f'"{_escape(Path(sys.executable))}" -m deployments.launch {service.name}',
+            "directory": _escape(REPOSITORY),
+            "priority": str(priority),
+            # The worker needs its pool, which `make up` creates first.
             "autostart": str(service.name != WORKER).lower(),
             "autorestart": "true",
             "startsecs": "3",
             "startretries": "5",
             "stopasgroup": "true",
             "killasgroup": "true",
-            "stopwaitsecs": str(_STOP_S),
+            "stopwaitsecs": str(_STOP_TIMEOUT_S),
             "redirect_stderr": "true",
             # Expanded twice: https://github.com/Supervisor/supervisor/blob/4.3.0/supervisor/options.py#L976
-            "stdout_logfile": _literal(_literal(self.log_of(service.name))),
+            "stdout_logfile": _escape(_escape(self.log_of(service.name))),
             "stdout_logfile_maxbytes": str(_LOG_BYTES),
-            "stdout_logfile_backups": str(_LOGS_KEPT),
+            "stdout_logfile_backups": str(_LOG_BACKUPS),
         }
 
 
 def _umask() -> int:
-    """Return what this process was started with; supervisord would set one of its own."""
+    """Return the umask of this process, which supervisord would replace by its default."""
     current = os.umask(0o077)
     os.umask(current)
     return current
 
 
-def _literal(path: Path | str) -> str:
-    """Return a path for supervisord, which expands what follows a percent sign."""
+def _escape(path: Path | str) -> str:
+    """Escape a path for supervisord, which expands percent signs."""
     return str(path).replace("%", "%%")

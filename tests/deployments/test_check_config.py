@@ -8,7 +8,7 @@ import pytest
 import yaml
 from prefect.cli.deploy import _models as prefect_yaml
 
-from deployments.check_config import PROJECT_FILE, check, problems
+from deployments.check_config import PROJECT_FILE, check_project_file, find_problems
 from deployments.project import schema
 from tasks.common.errors import ParameterError
 
@@ -49,13 +49,13 @@ def problems_with(tmp_path: Path) -> Callable[[Callable[[Content], object]], lis
         change(content)
         path = tmp_path / "prefect.yaml"
         path.write_text(yaml.safe_dump(content))
-        return list(problems(path))
+        return list(find_problems(path))
 
     return changed
 
 
 def test_our_own_is_right() -> None:
-    check()
+    check_project_file()
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "prefect.yaml"
     line = "        cron: 0 1 * * *\n"
     path.write_text(PROJECT_FILE.read_text().replace(line, line * 2))
-    (problem,) = problems(path)
+    (problem,) = find_problems(path)
     assert "the key 'cron' is there twice" in problem
 
 
@@ -292,7 +292,7 @@ def test_a_file_that_is_no_yaml_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "prefect.yaml"
     path.write_text("deployments: [")
     with pytest.raises(ParameterError, match="no YAML") as caught:
-        check(path)
+        check_project_file(path)
     assert "\n" not in str(caught.value)
 
 

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from deployments.server.prefect_server import QueuedWriters, close_cursors_that_fail
+from deployments.server.prefect_server import QueuedWriters, close_failed_cursors
 from tasks.common.settings import REPOSITORY
 from tests.support.operation import free_ports, until
 
@@ -108,7 +108,7 @@ def test_what_failed_does_not_stop_the_loop_when_it_is_collected(tmp_path: Path)
             f"sqlite+aiosqlite:///{tmp_path / 'rows.db'}",
             connect_args={"timeout": BUSY_S, "isolation_level": None},
         )
-        close_cursors_that_fail(engine.sync_engine)
+        close_failed_cursors(engine.sync_engine)
         async with engine.connect() as writer, engine.connect() as waiting:
             await writer.execute(TABLE)
             await writer.execute(ROW_ONE)
@@ -133,7 +133,7 @@ def test_another_database_is_connected_to_as_without_us() -> None:
     async def connect() -> None:
         (port,) = free_ports(1)
         engine = create_async_engine(f"postgresql+asyncpg://nobody@127.0.0.1:{port}/none")
-        close_cursors_that_fail(engine.sync_engine)
+        close_failed_cursors(engine.sync_engine)
         await engine.connect()
 
     with pytest.raises(ConnectionRefusedError):

@@ -59,7 +59,7 @@ def test_a_prefect_server_elsewhere_is_used_and_none_is_started(
 ) -> None:
     home = state_folder(trained.home, tmp_path / "var")
     with in_operation(home, PREFECT_API_URL=operation.api) as other:
-        assert {service.name for service in Supervisor(settings_of(other)).places} == {
+        assert {service.name for service in Supervisor(settings_of(other)).addresses} == {
             "mlflow",
             "worker",
         }
@@ -105,7 +105,7 @@ def test_up_waits_for_an_interrupted_down_and_down_for_up(operation: Operation) 
     worker = process_of(operation.home, "worker")
     worker.suspend()  # so that its end takes a while
     down = operation.begin("down")
-    until(lambda: Supervisor(settings_of(operation)).condition == "ending", "it is ending")
+    until(lambda: Supervisor(settings_of(operation)).state == "ending", "it is ending")
     down.send_signal(signal.SIGINT)
     down.communicate(timeout=60)
     assert down.returncode == 130
@@ -115,7 +115,7 @@ def test_up_waits_for_an_interrupted_down_and_down_for_up(operation: Operation) 
     up = operation.begin("up")
     time.sleep(5)  # by then it waits
     worker.resume()
-    until(lambda: Supervisor(settings_of(operation)).condition == "up", "it has started")
+    until(lambda: Supervisor(settings_of(operation)).state == "up", "it has started")
     again = operation.command("down")
     assert (again.returncode, again.stdout, again.stderr) == (0, "all is down\n", WAITING)
     _, said = up.communicate(timeout=10)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from deployments.check_config import PROJECT_FILE
-from deployments.server.registration import register
+from deployments.server.registration import register_deployments
 from tests.support.operation import Operation, rows_in, settings_of, slow_scoring, until
 
 pytestmark = pytest.mark.timeout(900)
@@ -131,10 +131,10 @@ def test_what_the_project_file_no_longer_has_is_removed_and_what_others_made_sta
         return {found["name"] for found in operation.post("/automations/filter", {}).json()}
 
     operation.deploy(files["by-hand"])
-    register(operation.api, settings, files["with-old"])
+    register_deployments(operation.api, settings, files["with-old"])
     assert {"old", "mine"} <= names()
     assert "old trigger" in triggers()
-    register(operation.api, settings)
+    register_deployments(operation.api, settings)
     assert "mine" in names()
     assert "old" not in names()
     assert triggers().isdisjoint({"old trigger"})
