@@ -28,7 +28,7 @@ help: ## Show this list
 
 setup: $(INSTALLED) ## Create .venv and install what pyproject.toml lists, as pinned in constraints.txt
 
-# The stamp goes first and comes back last: what was interrupted starts over with an empty .venv.
+# The stamp is removed first and written last: an interrupted set-up starts over.
 $(INSTALLED): pyproject.toml constraints.txt
 	.ci/system-packages $(PYTHON)
 	test -f $@ || $(PYTHON) -m venv --clear .venv
@@ -37,7 +37,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PIP) install --constraint constraints.txt --build-constraint constraints.txt --group dev
 	touch $@
 
-demo: $(INSTALLED) ## Fine-tune, wrap, register, promote and score on the packaged reviews
+demo: $(INSTALLED) ## Fine-tune, register, build, promote and score on the packaged reviews
 	$(BIN)/python -m flows.end_to_end
 
 test: $(INSTALLED) ## Run every test
@@ -46,29 +46,29 @@ test: $(INSTALLED) ## Run every test
 test-fast: $(INSTALLED) ## Run the tests that take no more than a few seconds each
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder -m "not slow"
 
-# It stays under 30 minutes on two cores.
+# Takes less than 30 minutes on two cores.
 faults: export MILLSTREAM_FAULT_KILLS := 30
-faults: $(INSTALLED) ## Kill scoring at 30 random moments and put everything else in its way
+faults: $(INSTALLED) ## Kill scoring at 30 random moments, and inject other faults
 	$(BIN)/python -m pytest tests/system/faults --timeout 1800
 
 scale: $(INSTALLED) ## Score 25,000 reviews twice, and compare the memory of 200,000 and 2,000,000 rows
 	$(BIN)/python -m pytest -s tests/system/scale/prove_scale.py
 
-operation-test: $(INSTALLED) ## make up, and overlaps, reruns, events and kills while all is up
+operation-test: $(INSTALLED) ## Test the services of make up: overlaps, reruns, events, kills
 	$(BIN)/python -m pytest tests/system/operating/prove_*.py
 
-soak: $(INSTALLED) ## Score what comes into a folder, every minute for 15, while parts of it are killed
+soak: $(INSTALLED) ## Score a growing folder every minute for 15, while runs and services are killed
 	$(BIN)/python -m pytest -s tests/system/soak/prove_soak.py
 
-# Each run takes the pictures of the docs anew; `make browser-test PICTURES=` leaves them as they are.
+# Each run replaces the screenshots of the docs; `make browser-test PICTURES=` keeps them.
 PICTURES ?= docs/images
 browser-test: export MILLSTREAM_PICTURES := $(PICTURES)
-browser-test: $(INSTALLED) ## Work both user interfaces in a browser, and take the pictures of the docs
+browser-test: $(INSTALLED) ## Test both user interfaces in a browser, and take the screenshots of the docs
 	.ci/chromium
 	$(BIN)/python -m pytest -s -x tests/system/browser/prove_user_interface.py
 
-# It keeps all state of its own under var/bench.
-bench: $(INSTALLED) ## Measure ourselves beside what users would pick instead; 40 minutes on two cores
+# All its state is under var/bench.
+bench: $(INSTALLED) ## Benchmark against transformers, MLflow and torch; 40 minutes on two cores
 	$(BIN)/python -m benchmarks
 
 lint: $(INSTALLED) ## Check style, format and types
@@ -76,44 +76,44 @@ lint: $(INSTALLED) ## Check style, format and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-format: $(INSTALLED) ## Sort imports, mend what can be mended, and format
+format: $(INSTALLED) ## Sort imports, apply fixes, and format
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
 up: $(INSTALLED) ## Start Prefect, MLflow and a worker, and deploy every flow
 	$(BIN)/python -m deployments.up
 
-status: $(INSTALLED) ## Tell what of that works, and where it is
+status: $(INSTALLED) ## Print health and address of each service
 	$(BIN)/python -m deployments.status
 
-down: $(INSTALLED) ## End what `make up` started
+down: $(INSTALLED) ## Stop the services of `make up`
 	$(BIN)/python -m deployments.down
 
-check-config: $(INSTALLED) ## Refuse what Prefect would ignore in prefect.yaml
+check-config: $(INSTALLED) ## Validate prefect.yaml more strictly than Prefect
 	$(BIN)/python -m deployments.check_config
 
-docs: $(INSTALLED) ## Write docs/reference.md from the code
+docs: $(INSTALLED) ## Generate docs/reference.md from the code
 	$(BIN)/python -m deployments.reference
 
-# Its job runners would add a crowd of processes, and nothing here uses them.
+# Its job runners are many processes, and unused here.
 mlflow-ui: export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
-# Not on the command line, which every user of the machine sees.
+# Not on the command line, which all users of the machine can read.
 mlflow-ui: export MLFLOW_BACKEND_STORE_URI := $(MLFLOW_TRACKING_URI)
-mlflow-ui: $(INSTALLED) ## Open MLflow's UI on the runs and models, at port MLFLOW_PORT
+mlflow-ui: $(INSTALLED) ## Serve MLflow's UI alone, at port MLFLOW_PORT
 	mkdir -p "$(MILLSTREAM_HOME)"
 	$(BIN)/mlflow ui --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1 \
 		--artifacts-destination "$(MILLSTREAM_HOME)/mlartifacts"
 
-# The UI asks for data at port 4200 unless it is told where the server is.
+# By default the UI requests the API at port 4200.
 prefect-ui: export PREFECT_HOME := $(PREFECT_HOME)
 prefect-ui: export PREFECT_UI_API_URL := http://127.0.0.1:$(PREFECT_PORT)/api
-# Prefect's default lets the pages of any site in a local browser call the API.
+# Prefect's default lets any website in a local browser call the API.
 prefect-ui: export PREFECT_SERVER_CORS_ALLOWED_ORIGINS := http://127.0.0.1:$(PREFECT_PORT)
-prefect-ui: $(INSTALLED) ## Open Prefect's UI on the flow runs, at port PREFECT_PORT
+prefect-ui: $(INSTALLED) ## Serve Prefect's UI alone, at port PREFECT_PORT
 	mkdir -p "$(PREFECT_HOME)"
 	$(BIN)/python -m deployments.server.prefect_server server start --no-services --host 127.0.0.1 --port $(PREFECT_PORT)
 
-pins: ## Resolve pyproject.toml anew and rewrite constraints.txt
+pins: ## Resolve pyproject.toml and rewrite constraints.txt
 	.ci/system-packages $(PYTHON)
 	$(PYTHON) -m venv --clear .venv-pins
 	.venv-pins/bin/python -m pip install --upgrade pip
@@ -123,6 +123,6 @@ pins: ## Resolve pyproject.toml anew and rewrite constraints.txt
 	mv .venv-pins/constraints.txt constraints.txt
 	rm -rf .venv-pins
 
-clean: ## Remove .venv and the tools' caches; the work under var/ stays
+clean: ## Remove .venv and the tools' caches, but not var/
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -not -path './var/*' -prune -exec rm -rf {} +
