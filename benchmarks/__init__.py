@@ -1,11 +1,11 @@
-"""What `make bench` measures: Millstream beside what its users would pick instead.
+"""Benchmark of Millstream against transformers, MLflow and plain torch: `make bench`.
 
-Every part takes its texts, its weights and its machine from the same place, runs all that it
-compares in turns, and leaves numbers in `measured.Results`; tables and plots are made of those.
+All parts share texts, weights and machine, run their competitors in turns, and store numbers in
+`measured.Results`; tables and plots are made of those.
 
     race     rows/s of each peer, engine and registered pipeline
     flow     the whole flow: cold, warm and resumed
-    growth   time and memory as rows grow, and one core beside two
-    serving  one client of the served model, beside a served model that does nothing
+    growth   time and memory by number of rows, and one core compared with two
+    serving  latency of the served model, compared with a model that does nothing
     budgets  rows/s by the token budget of a batch
 """

@@ -12,14 +12,14 @@ _REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
-    """Measure what the command line asks for."""
+    """Run the parts that the command line names."""
     parser = _parser()
     options = parser.parse_args()
     if (options.quick or options.parts) and not options.output:
         parser.error("a run that is not whole does not replace one that is; expected --output")
     home = options.home.resolve()
     _set_up(home)
-    # They read the environment when they are imported.
+    # These modules read the environment at import.
     from benchmarks.plots import write_plots
     from benchmarks.report import write_report
     from benchmarks.suite import run
@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _set_up(home: Path) -> None:
-    """Keep all state under `home`; the children inherit it."""
+    """Keep all state of this process and its children under `home`."""
     for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME"):
         os.environ.pop(name, None)
     os.environ["MILLSTREAM_HOME"] = str(home)
@@ -54,7 +54,7 @@ def _set_up(home: Path) -> None:
     from tasks.common.environment import prepare_process
 
     prepare_process()
-    for name in ("tasks", "pyfunc"):  # a line of theirs for each call would hide ours
+    for name in ("tasks", "pyfunc"):  # they log a line for each call
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

@@ -1,4 +1,4 @@
-"""Rows/s by the token budget of a batch: where the default comes from."""
+"""Throughput by token budget of a batch, from which the default is chosen."""
 
 from pathlib import Path
 
@@ -16,14 +16,14 @@ _WARM_UP_ROWS = 16
 def sweep(
     kind: Kind, texts: list[str], artifact: Path, engines: Engines, budgets: tuple[int, ...]
 ) -> Budgets:
-    """Time every engine at every budget; all engines take their turn at one before the next.
+    """Time every engine at every budget, budget by budget.
 
     Args:
         kind: The kind of the texts.
         texts: The texts.
         artifact: The pipeline's folder.
         engines: Ours.
-        budgets: Padded tokens of a batch at most.
+        budgets: Maximum padded tokens of a batch.
     """
     classifiers = {
         name: Classifier(artifact / "classifier", engine, max_tokens=MAX_TOKENS[kind])

@@ -1,4 +1,4 @@
-"""Flows in a process of their own, with the times of what it does."""
+"""Run flows and benchmark modules in child processes, with timings and peak memory."""
 
 import json
 import logging
@@ -18,14 +18,14 @@ _TIMEOUT_S = 1_800
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """What a child process did.
+    """The result of a flow in a child process.
 
     Attributes:
-        report: What the flow returned.
-        marks: When it had begun, imported, started Prefect's server, loaded the model, and called
-            the flow: seconds since the epoch.
-        ended: When the process had ended.
-        peak_mib: The most memory that it had, in MiB.
+        report: The flow's return value.
+        marks: Times of start, end of imports, start of Prefect's server, model load and return of
+            the flow, in seconds since the epoch.
+        ended: Time of the end of the process.
+        peak_mib: Peak memory in MiB.
     """
 
     report: dict[str, Any]
@@ -37,12 +37,12 @@ class Called:
 def call_flow(
     name: str, parameters: dict[str, Any], home: Path, *, load: str | None = None
 ) -> Called:
-    """Run a flow in a process of its own.
+    """Run a flow in a child process.
 
     Args:
-        name: Of the flow and of its module.
+        name: Name of the flow and its module.
         parameters: The flow's.
-        home: The state folder; the log of the process goes to `logs/` in it.
+        home: The state folder, with the log in `logs/`.
         load: A registered pipeline to load before the flow is called, as `models:/NAME/VERSION`.
 
     Raises:
@@ -63,7 +63,7 @@ def call_flow(
 
 
 def run_module(module: str, order: dict[str, Any], log: Path) -> None:
-    """Run a module of this package with an order in JSON, and wait for its end.
+    """Run a module of this package with its parameters in JSON, and wait for its end.
 
     Raises:
         subprocess.CalledProcessError: If it fails.

@@ -1,4 +1,4 @@
-"""A child process: times an engine that may use a few cores only."""
+"""Child process that times an engine on a limited number of cores."""
 
 import json
 import os
@@ -10,8 +10,8 @@ _WARM_UP_ROWS = 64
 
 
 def main(order: dict[str, Any]) -> None:
-    """Do what `order` says and write the seconds to the file it names."""
-    # Before any library counts the cores.
+    """Time the engine of `order` and write the seconds to its answer file."""
+    # Before a library counts the cores.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: order["cores"]])
     from benchmarks.timing import timed
     from pyfunc.classifier import Classifier

@@ -1,4 +1,4 @@
-"""A child process: imports, starts Prefect's server, loads the model, calls a flow; tells when."""
+"""Child process that times imports, Prefect's server, model load and a flow."""
 
 import importlib
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def main(order: dict[str, Any]) -> None:
-    """Do what `order` says and write the times to the file it names."""
+    """Run the flow of `order` and write the times to its answer file."""
     marks = {"began": order["began"]}
     flow = _import(order["flow"])
     marks["imported"] = time.time()
@@ -27,9 +27,9 @@ def main(order: dict[str, Any]) -> None:
 
 
 def peak_mib() -> float:
-    """Return the most memory that this process has had.
+    """Return the peak memory of this process in MiB.
 
-    `resource.getrusage` would count what the parent had when it started this one.
+    `resource.getrusage` would include the memory of the parent at the fork.
     """
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     found = re.search(r"VmHWM:\s+(\d+)", status)
@@ -37,7 +37,7 @@ def peak_mib() -> float:
 
 
 def _import(name: str) -> Any:
-    """Import a flow and every module that its tasks import later."""
+    """Import a flow and every module that its tasks import lazily."""
     import tasks
 
     module = importlib.import_module(f"flows.{name}")

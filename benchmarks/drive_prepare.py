@@ -1,4 +1,4 @@
-"""A child process: trains and builds with the project's own flows, and tells what came of it."""
+"""Child process that trains and builds the benchmarked models with the project's flows."""
 
 import json
 import sys
@@ -7,13 +7,13 @@ from typing import Any
 
 
 def main(order: dict[str, Any]) -> None:
-    """Do what `order` says and write the URIs of the versions to the file it names."""
+    """Build the pipelines of `order` and write their URIs to its answer file."""
     from prefect.server.api.server import SubprocessASGIServer
 
     from flows.build_inference_pipeline import build_inference_pipeline
     from flows.train_classifier import train_classifier
 
-    SubprocessASGIServer().start()  # one for all flows, instead of one each
+    SubprocessASGIServer().start()  # one server for all flows
     trained = train_classifier(**order["training"])["finetuned_model"]
     built = [build_inference_pipeline(trained, **parameters) for parameters in order["pipelines"]]
     uris = [report["inference_pipeline_model"] for report in built]

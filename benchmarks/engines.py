@@ -1,4 +1,4 @@
-"""Our own entrants: each engine alone, and the registered pipelines."""
+"""Our competitors in the benchmark: each engine alone, and the registered pipelines."""
 
 import json
 from collections.abc import Mapping
@@ -26,11 +26,11 @@ INT8 = "engine openvino int8"
 
 @dataclass(frozen=True)
 class Engines:
-    """The engines that this machine has, loaded once.
+    """The engines that this machine supports.
 
     Attributes:
-        opened: By the name that the tables use.
-        skipped: Why others are missing, by name.
+        opened: Loaded engines by name in the tables.
+        skipped: Reasons of the missing ones, by name.
     """
 
     opened: Mapping[str, Engine]
@@ -38,11 +38,11 @@ class Engines:
 
 
 def open_engines(artifact: Path, device: str) -> Engines:
-    """Load every engine that the machine and the artifact have.
+    """Load every engine that the machine supports and the artifact holds.
 
     Args:
         artifact: The folder `artifacts/pipeline` of a logged pipeline.
-        device: On `cuda` those of torch alone.
+        device: `cpu`, or `cuda` for torch alone.
     """
     opened: dict[str, Engine] = {}
     skipped: dict[str, str] = {}
@@ -58,18 +58,18 @@ def open_engines(artifact: Path, device: str) -> Engines:
 
 
 def engine_alone(name: str, engine: Engine, artifact: Path, max_tokens: int) -> Peer:
-    """Return an engine with its tokenizer, and nothing around it."""
+    """Return the peer of an engine with its tokenizer alone."""
     classifier = Classifier(artifact / "classifier", engine, max_tokens=max_tokens)
     return Peer(name, "engine", classifier.predict, _labels)
 
 
 def registered(name: str, model_uri: str, cache: Path) -> Peer:
-    """Return a registered pipeline that finds its cache empty at each turn.
+    """Return the peer of a registered pipeline, with an empty cache at each turn.
 
     Args:
-        name: What the tables call it.
+        name: Name in the tables.
         model_uri: The version.
-        cache: Folder of a prediction cache of its own.
+        cache: Folder of its prediction cache.
     """
     model = mlflow.pyfunc.load_model(model_uri, model_config={"cache_dir": str(cache)})
 
@@ -87,7 +87,7 @@ def registered(name: str, model_uri: str, cache: Path) -> Peer:
 
 
 def empty(cache: Path) -> None:
-    """Delete all that a prediction cache holds; who has it open keeps it open."""
+    """Delete all entries of a prediction cache, which may be open."""
     drop_entries(cache, entries_by_fingerprint(cache))
 
 

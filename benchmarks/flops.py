@@ -1,4 +1,4 @@
-"""Floating-point operations of a BERT classifier, from its configuration."""
+"""FLOP count of a BERT classifier, from its configuration."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The sizes of a BERT classifier that its matrix products depend on."""
+    """The dimensions of a BERT classifier's matrix products."""
 
     layers: int
     hidden: int
@@ -25,7 +25,7 @@ class Shape:
         )
 
     def model_flops(self, tokens: int) -> int:
-        """Return the operations of a text when every token goes through every layer.
+        """Return the FLOPs of a text if every token goes through every layer.
 
         A product of an n × k and a k × m matrix is 2nkm operations (a multiplication and an
         addition each). A layer of n tokens with hidden size h and intermediate size i has:
@@ -34,21 +34,21 @@ class Shape:
             scores, context                 2 × 2n²h   (all heads together)
             feed-forward, in and out        2 × 2nhi
 
-        The same counting gives the "24nh² + 4n²h" a layer of Narayanan et al. 2021,
-        https://arxiv.org/abs/2104.04473 (section 5.1), where i = 4h. Pooler and classifier see the
-        first token alone: 2h² and 2hc for c labels. Embeddings, softmax, GELU and layer norms
-        are not matrix products and are left out, as they are there.
+        With i = 4h this is the "24nh² + 4n²h" a layer of Narayanan et al. 2021,
+        https://arxiv.org/abs/2104.04473 (section 5.1). Pooler and classifier read the first token
+        alone: 2h² and 2hc for c labels. Embeddings, softmax, GELU and layer norms are no matrix
+        products and are left out, as in the paper.
 
         Args:
-            tokens: Those of the text as it is read: cut, with special tokens, without padding.
+            tokens: Tokens of the text: truncated, with special tokens, without padding.
         """
         return self.layers * self._layer(tokens, queries=tokens) + self._head()
 
     def executed_flops(self, tokens: int) -> int:
-        """Return the operations when the last layer is computed for the first token alone.
+        """Return the FLOPs if the last layer is computed for the first token alone.
 
-        Keys and values of that layer are still those of all tokens. The answer is the same: the
-        pooler reads nothing but the first token.
+        Its keys and values are still those of all tokens. The pooler reads the first token alone,
+        so that the answer is the same.
 
         Args:
             tokens: As above.
@@ -68,6 +68,6 @@ class Shape:
 
 
 def total(shape: Shape, lengths: Iterable[int]) -> tuple[int, int]:
-    """Return the model's and the executed operations of texts of these lengths, in tokens."""
+    """Return the model's and the executed FLOPs of texts of these lengths in tokens."""
     lengths = list(lengths)
     return sum(map(shape.model_flops, lengths)), sum(map(shape.executed_flops, lengths))

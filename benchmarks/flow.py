@@ -1,4 +1,4 @@
-"""The whole flow: cold, warm and resumed."""
+"""Benchmark of the scoring flow: cold, with a warm cache, and resumed."""
 
 import logging
 import shutil
@@ -10,14 +10,13 @@ from benchmarks.child import Called, call_flow
 from benchmarks.measured import FlowRound, FlowRun
 from benchmarks.peers import Peer
 from benchmarks.prepare import Prepared
-from benchmarks.texts import write_files
 from benchmarks.timing import timed
 
 logger = logging.getLogger(__name__)
 
 
 class Scoring:
-    """One registered pipeline that scores files, each time in a process of its own."""
+    """Scoring with one registered pipeline, in a child process each time."""
 
     def __init__(self, prepared: Prepared, model_uri: str) -> None:
         self._home = prepared.home
@@ -25,7 +24,7 @@ class Scoring:
         self._outputs = prepared.home / "outputs"
 
     def forget(self) -> None:
-        """Empty the prediction cache and remove what was scored."""
+        """Delete the prediction cache and all outputs."""
         shutil.rmtree(self._home / "prediction-cache", ignore_errors=True)
         shutil.rmtree(self._outputs, ignore_errors=True)
 
@@ -34,7 +33,7 @@ class Scoring:
 
         Args:
             inputs: The files.
-            output: Name of the output folder; one that was used before is resumed.
+            output: Name of the output folder; an existing one is resumed.
             rows: Rows in the files.
         """
         folder = self._outputs / output
@@ -53,26 +52,23 @@ class Scoring:
 
 def measure(
     texts: list[str],
+    inputs: Sequence[str],
     engine: Peer,
     scoring: Scoring,
     *,
     rounds: int,
-    files: int,
-    folder: Path,
     between: Callable[[], None],
 ) -> tuple[FlowRound, ...]:
-    """Score the same texts cold, warm and resumed, beside the engine alone, in turns.
+    """Score the same texts cold, warm and resumed, in turns with the engine alone.
 
     Args:
         texts: The rows.
-        engine: The engine that the pipeline has.
+        inputs: Files with the same rows.
+        engine: The pipeline's engine.
         scoring: The pipeline.
         rounds: Turns.
-        files: Files that the rows come in.
-        folder: Where the files go.
         between: Called before each round.
     """
-    inputs = write_files(texts, folder, files)
     results = []
     for _ in range(rounds):
         between()
@@ -107,7 +103,7 @@ def _run(called: Called, folder: Path, rows: int) -> FlowRun:
 
 
 def _span(folder: Path, *, since: float) -> float | None:
-    """Return the seconds from the first shard's start to the last one's end, of this run."""
+    """Return the seconds from the first shard's start to the last one's end in this run."""
     from tasks.output.records import ShardRecord
 
     records = [

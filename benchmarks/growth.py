@@ -1,4 +1,4 @@
-"""Time and memory as rows grow at the same mix of lengths, and one core beside two."""
+"""Scaling benchmark: time and memory by number of rows, and one core compared with two."""
 
 import json
 from collections.abc import Callable
@@ -15,12 +15,12 @@ from benchmarks.texts import mixed, write_files
 def measure(
     plan: Plan, scoring: Scoring, folder: Path, between: Callable[[], None]
 ) -> tuple[GrowthRound, ...]:
-    """Score ever more rows with an empty cache, then the most of them warm and resumed, in turns.
+    """Score growing inputs with an empty cache, then the largest one warm and resumed, in turns.
 
     Args:
-        plan: How many rows.
+        plan: The numbers of rows.
         scoring: The pipeline.
-        folder: Where the files go.
+        folder: Folder for the input files.
         between: Called before each round.
     """
     inputs = {
@@ -44,13 +44,13 @@ def measure(
 def measure_cores(
     prepared: Prepared, engine: str, texts: list[str], max_tokens: int, *, rounds: int
 ) -> Cores:
-    """Time an engine bound to one core and to two, each in a process of its own, in turns.
+    """Time an engine bound to one core and to two, in child processes, in turns.
 
     Args:
         prepared: The artifact.
         engine: Name of the engine.
         texts: The texts.
-        max_tokens: Longer texts are cut to this many tokens.
+        max_tokens: Longer texts are truncated to this many tokens.
         rounds: Turns.
     """
     question, answer = prepared.home / "question.json", prepared.home / "answer.json"

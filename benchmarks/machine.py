@@ -1,4 +1,4 @@
-"""The machine that a result comes from."""
+"""Description of the benchmarked machine: CPU, memory, GPU and package versions."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from pydantic import BaseModel, ConfigDict
 
-# What decides which kernels a CPU runs.
+# Instruction sets that decide which kernels run.
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx_vnni", "avx512_vnni", "amx_bf16", "amx_int8")
 
 _PACKAGES = (
@@ -27,11 +27,11 @@ _PACKAGES = (
 
 
 class Machine(BaseModel):
-    """Where and when a run was made.
+    """The machine and time of a run.
 
     Attributes:
         cpu: Model name.
-        cpu_flags: Those of its instruction sets that matter here.
+        cpu_flags: Its instruction sets among `_FLAGS`.
         cores: Cores that this process may use.
         memory_gib: Memory of the machine.
         gpu: Name of the GPU, or an empty string.
@@ -39,7 +39,7 @@ class Machine(BaseModel):
         python: Version.
         packages: Versions by name.
         git_commit: Of the repository, with `-dirty` for uncommitted changes.
-        date: When the run began, UTC.
+        date: Start of the run, UTC.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

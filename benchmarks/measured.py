@@ -1,4 +1,4 @@
-"""What a run measured; `results.json` is this, and tables and plots are made of it alone."""
+"""Schema of `results.json`, the only source of the benchmark's tables and plots."""
 
 from pathlib import Path
 
@@ -9,23 +9,24 @@ from benchmarks.plan import Kind
 
 
 class Record(BaseModel):
-    """A part of the results: no field is changed, none is unknown."""
+    """A part of the results: frozen, without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Gate(BaseModel):
-    """What the build of a pipeline found of an engine; the build may tell more.
+    """The quality gate of an engine in the build of a pipeline.
 
     Attributes:
         engine: The engine.
         precision: Its number format.
-        rows: Rows that it was tried on.
+        rows: Number of test rows.
         agreement: Share of them with the label of torch in f32.
         accuracy: Share of them with their true label.
-        reason: Why it was left out, or an empty string.
+        reason: Why the engine failed, or an empty string.
     """
 
+    # Unknown fields are ignored.
     model_config = ConfigDict(frozen=True)
 
     engine: str
@@ -41,16 +42,16 @@ class Race(Record):
 
     Attributes:
         kind: Which texts.
-        max_tokens: Longer texts are cut to this many tokens.
-        rows: How many texts.
-        tokens: Those of all texts, as they are read, without padding.
-        model_flops: Operations of all texts, if every token goes through every layer.
-        executed_flops: The same, if the last layer is computed for the first token alone.
-        families: What each peer is compared as, in the order of the tables.
-        main: Name of the engine that answers by default: bf16, where that passed its check.
+        max_tokens: Longer texts are truncated to this many tokens.
+        rows: Number of texts.
+        tokens: Tokens of all texts after truncation, without padding.
+        model_flops: FLOPs of all texts if every token goes through every layer.
+        executed_flops: The same if the last layer is computed for the first token alone.
+        families: Family of each peer, in the order of the tables.
+        main: Name of the default engine: bf16 if it passed its quality gate.
         main_pyfunc: Name of the registered pipeline with that engine.
         rounds: Seconds of each peer, round by round.
-        labels_differing: Texts whose label is not that of torch in f32.
+        labels_differing: Texts with another label than that of torch in f32.
         skipped: Why a peer did not run.
     """
 
@@ -77,20 +78,20 @@ class Race(Record):
 
 
 class FlowRun(Record):
-    """The whole flow in a process of its own; all times are seconds.
+    """The flow in a child process; times in seconds.
 
     Attributes:
         rows: Rows of the input.
-        rows_done: Rows that are published at the end.
-        model_calls: Texts that went through the model.
-        cache_hits: Rows that another row or run had paid for.
-        imports: From the process's start until all modules are loaded.
+        rows_done: Rows published at the end.
+        model_calls: Texts that the model computed.
+        cache_hits: Rows answered from the cache or an equal row.
+        imports: From the start of the process until all modules are loaded.
         server_start: Start of Prefect's temporary server.
-        model_load: The one load of the registered pipeline.
-        flow: The flow, from its call to its return, with that model loaded.
-        shards: From the first shard's start to the last one's end; none if all were skipped.
+        model_load: Load of the registered pipeline.
+        flow: From the call of the flow to its return.
+        shards: From the first shard's start to the last one's end; None if all were skipped.
         exit: From the flow's return to the end of the process.
-        peak_mib: The most memory that the process had, in MiB.
+        peak_mib: Peak memory of the process in MiB.
     """
 
     rows: int
@@ -112,7 +113,7 @@ class FlowRun(Record):
 
 
 class FlowRound(Record):
-    """The flow cold, warm and resumed, beside the engine alone on the same texts."""
+    """The flow cold, warm and resumed, and seconds of the engine alone on the same texts."""
 
     engine: float
     cold: FlowRun
@@ -121,7 +122,7 @@ class FlowRound(Record):
 
 
 class GrowthRound(Record):
-    """The flow on ever more rows with an empty cache; then on the most again, warm and resumed."""
+    """The flow on growing inputs with an empty cache, then on the largest, warm and resumed."""
 
     cold: tuple[FlowRun, ...]
     warm: FlowRun
@@ -136,14 +137,14 @@ class Cores(Record):
 
 
 class ServingRound(Record):
-    """Milliseconds of each request of one client, and of the engine for the computed texts.
+    """Milliseconds of each request of one client, and of the engine alone.
 
     Attributes:
-        nothing: Of a model that does nothing.
-        cached: Texts whose answers are stored.
-        computed: Texts that are new.
-        engine_in_turns: The engine alone, a text after each of the requests above.
-        engine: The engine alone, text after text.
+        nothing: Requests to a model that does nothing.
+        cached: Texts with a cached answer.
+        computed: New texts.
+        engine_in_turns: The engine alone, in turns with the requests above.
+        engine: The engine alone, without pauses.
     """
 
     nothing: tuple[float, ...]
@@ -162,14 +163,14 @@ class Budgets(Record):
 
 
 class Results(Record):
-    """All that a run measured; a part that did not run is empty.
+    """The results of a run; a part that did not run is empty.
 
     Attributes:
-        machine: Where.
+        machine: The machine.
         device: `cpu` or `cuda`.
-        quick: Whether it was a short run, whose figures mean nothing.
-        seconds: How long the run took.
-        gates: What the build of the pipelines found of each engine.
+        quick: Whether it was a short run, whose numbers are not representative.
+        seconds: Duration of the run.
+        gates: Quality gates of the engines in the build.
         peak_gflops: Samples of the bf16 matrix peak.
     """
 

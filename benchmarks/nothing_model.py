@@ -1,4 +1,4 @@
-"""A models-from-code script: a model with the pipeline's signature that does nothing."""
+"""Models-from-code script of a no-op model with the pipeline's signature, as a baseline."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 
 class NothingModel(PythonModel):
-    """Answers each row with an empty document."""
+    """Answers each row with an empty JSON document."""
 
     def predict(
         self,
@@ -16,7 +16,7 @@ class NothingModel(PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """Answer a frame with the column `text` by one with the column `text`, a row a row."""
+        """Return an empty document for each row, in the column `text`."""
         return pd.DataFrame({"text": ["{}"] * len(model_input)}, index=model_input.index)
 
 

@@ -1,11 +1,11 @@
-"""The bf16 matrix peak of the machine, sampled all along a run."""
+"""Peak bf16 GFLOP/s of the machine's matrix products, sampled during a run."""
 
 import time
 from dataclasses import dataclass, field
 
 import torch
 
-# Rows, inner size and columns: a layer of a small transformer, and squares that fill a device.
+# Rows, inner size and columns: a layer of a small transformer, and squares for full load.
 CPU_SHAPES = ((1_024, 384, 1_536), (1_024, 1_024, 1_024), (2_048, 2_048, 2_048))
 CUDA_SHAPES = ((4_096, 4_096, 4_096), (8_192, 8_192, 8_192))
 
@@ -16,8 +16,8 @@ _REPEATS = 5
 class Peak:
     """Samples of the fastest bf16 matrix product, in GFLOP/s.
 
-    A machine that others share changes its speed within minutes, so the peak is the best of many
-    samples, taken between the things that are measured.
+    The speed of a shared machine changes within minutes, so the peak is the best of many samples
+    between the measurements.
     """
 
     device: str

@@ -1,4 +1,4 @@
-"""What users would pick instead: each peer answers the same texts with the same weights."""
+"""Alternatives to Millstream with the same weights: transformers, MLflow, plain torch."""
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -27,21 +27,21 @@ ORDERED_BF16 = "torch bf16, ordered by length"
 
 
 def as_they_are(labels: Any) -> list[str]:
-    """Return labels that are the result already."""
+    """Return a result that is the labels already, as a list."""
     return list(labels)
 
 
 @dataclass(frozen=True)
 class Peer:
-    """Something that labels texts.
+    """A competitor of the benchmark that labels texts.
 
     Attributes:
-        name: What the tables call it.
-        family: What it is compared with.
-        run: Takes texts; this is what is timed.
-        labels: Takes what `run` returned and returns a label a text; not timed.
+        name: Name in the tables.
+        family: Group of peers that it is compared in.
+        run: Labels texts; timed.
+        labels: Converts the result of `run` to a label a text; not timed.
         prepare: Called before each turn; not timed.
-        warm_up: Called once with texts, before the first turn; not timed.
+        warm_up: Called once with texts before the first turn, instead of `run`; not timed.
     """
 
     name: str
@@ -57,9 +57,9 @@ def open_peers(classifier: Path, max_tokens: int, device: str, scratch: Path) ->
 
     Args:
         classifier: Folder of the fine-tuned model and its tokenizer.
-        max_tokens: Longer texts are cut to this many tokens.
-        device: `cpu`, or `cuda`, where the pipelines compute in half precision.
-        scratch: An empty folder, for the model that MLflow saves.
+        max_tokens: Longer texts are truncated to this many tokens.
+        device: `cpu`, or `cuda` with pipelines in half precision.
+        scratch: An empty folder for MLflow's model.
     """
     quiet_transformers()
     model = AutoModelForSequenceClassification.from_pretrained(classifier).eval().to(device)
@@ -74,7 +74,7 @@ def open_peers(classifier: Path, max_tokens: int, device: str, scratch: Path) ->
 
 
 def row_by_row(model: Any, tokenizer: Any, max_tokens: int) -> Peer:
-    """Return the original's algorithm: `DataFrame.apply`, a text at a time, in float32."""
+    """Return the original algorithm: `DataFrame.apply`, a text at a time, in float32."""
 
     @torch.inference_mode()
     def label_of(row: Any) -> str:
@@ -91,7 +91,7 @@ def row_by_row(model: Any, tokenizer: Any, max_tokens: int) -> Peer:
 
 
 def pipeline(classifier: Path, max_tokens: int, device: str, *, batch_size: int) -> Peer:
-    """Return transformers' own pipeline; half precision on a GPU."""
+    """Return the pipeline of transformers, in half precision on a GPU."""
     classify: Any = transformers.pipeline(
         "text-classification",
         model=str(classifier),
@@ -108,8 +108,8 @@ def pipeline(classifier: Path, max_tokens: int, device: str, *, batch_size: int)
 
 
 def mlflow_pyfunc(classifier: Path, max_tokens: int, device: str, folder: Path) -> Peer:
-    """Return the fine-tuned model as MLflow's transformers flavour loads it."""
-    # Only what was saved as its configuration reaches the pipeline, truncation too.
+    """Return the fine-tuned model in MLflow's transformers flavour."""
+    # Only the saved `model_config` reaches the pipeline, truncation too.
     mlflow.transformers.save_model(
         transformers_model={
             "model": AutoModelForSequenceClassification.from_pretrained(
@@ -119,7 +119,7 @@ def mlflow_pyfunc(classifier: Path, max_tokens: int, device: str, folder: Path) 
         },
         path=str(folder),
         task="text-classification",
-        # Without a card MLflow asks the Hugging Face Hub for one.
+        # Without a card MLflow requests one from the Hugging Face Hub.
         model_card=ModelCard("---\npipeline_tag: text-classification\n---\n"),
         model_config={"truncation": True, "max_length": max_tokens},
         signature=ModelSignature(
@@ -141,7 +141,7 @@ def mlflow_pyfunc(classifier: Path, max_tokens: int, device: str, folder: Path) 
 def ordered_by_length(
     model: Any, tokenizer: Any, max_tokens: int, *, batch_tokens: int = 1_024, bf16: bool = False
 ) -> Peer:
-    """Return a plain script as an expert writes it: tokenise, order by length, fill batches."""
+    """Return an expert's plain script: tokenise, order by length, fill batches."""
     autocast = torch.autocast(model.device.type, dtype=torch.bfloat16) if bf16 else nullcontext()
 
     @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""How much a run measures."""
+"""Sizes of the benchmark: rows, rounds, requests and parts."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -25,16 +25,16 @@ class Plan:
 
     Attributes:
         rounds: Turns of each comparison.
-        race_rows: Texts of each kind that every peer answers; the slowest does 19 reviews a second.
-        flow_rows: Snippets that go through the whole flow.
-        flow_files: Files that they come in.
+        race_rows: Texts of each kind for every peer; the slowest does 19 reviews a second.
+        flow_rows: Snippets for the whole flow.
+        flow_files: Number of their files.
         growth_rows: Rows of both kinds, at the same mix, in ascending order.
-        core_rows: Snippets that one core and two answer.
-        requests: Requests of each kind that one client makes a round.
-        budgets: Token budgets of a batch to compare.
-        training_rows: Snippets that the model is fine-tuned on.
-        pipelines: What is registered: for which texts, in which precision.
-        parts: What is measured if nothing else is asked for.
+        core_rows: Snippets for one core and two.
+        requests: Requests of each kind a round.
+        budgets: Token budgets of a batch.
+        training_rows: Snippets for fine-tuning.
+        pipelines: The registered pipelines: kind of texts and precision.
+        parts: The default parts.
     """
 
     rounds: int = 3
@@ -50,7 +50,7 @@ class Plan:
     parts: tuple[Part, ...] = PARTS
 
     def rows_of(self, kind: Kind) -> int:
-        """Return how many texts of a kind every peer answers."""
+        """Return the number of texts of a kind for every peer."""
         return self.race_rows[KINDS.index(kind)]
 
 

@@ -1,4 +1,4 @@
-"""The pictures of a run, made of its results alone."""
+"""Plots of the benchmark's results, as SVG files."""
 
 from pathlib import Path
 from statistics import median
@@ -15,16 +15,16 @@ _THEIRS = "tab:gray"
 
 
 def write_plots(results: Results, folder: Path) -> None:
-    """Write a picture of each part that was measured into `folder`, as SVG."""
-    pictures = {
+    """Write a plot of each measured part into `folder`, as SVG."""
+    plots = {
         "rows_per_second": results.races and _races(results),
         "growth": results.growth and _growth(results),
         "latency": results.serving and _latency(results),
         "budgets": results.budgets and _budgets(results),
     }
-    for name, figure in pictures.items():
+    for name, figure in plots.items():
         if figure:
-            # Without a date, equal results make equal files.
+            # Without a date, equal results give equal files.
             figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
 
 

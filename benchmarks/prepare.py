@@ -1,4 +1,4 @@
-"""One fine-tuned model and the pipelines around it, made by the project's own flows."""
+"""Train and build the benchmarked models with the project's flows."""
 
 import json
 from collections.abc import Iterable
@@ -15,15 +15,15 @@ from tasks.tracking.mlflow_client import connect
 
 @dataclass(frozen=True)
 class Prepared:
-    """The registered models that a run measures; all have the same weights.
+    """The registered models of a run, with the same weights.
 
     Attributes:
         home: The state folder.
         device: `cpu` or `cuda`.
-        artifact: Folder of a pipeline that has every engine.
-        pipelines: The registered versions by kind of text and by precision.
-        main: Name of the engine that answers by default, as the build chose it.
-        gates: What the build of that artifact found of each engine.
+        artifact: Folder of a pipeline with every engine.
+        pipelines: The registered versions by kind of text and precision.
+        main: Name of the default engine, which the build chose.
+        gates: Quality gates of the engines in the build of that artifact.
     """
 
     home: Path
@@ -33,22 +33,27 @@ class Prepared:
     main: str
     gates: tuple[Gate, ...]
 
+    @property
+    def scratch(self) -> Path:
+        """The folder for temporary files of the run."""
+        return self.home / "scratch"
+
     def pipelines_of(self, kind: Kind) -> dict[Precision, str]:
         """Return the versions for a kind of text, by precision."""
         return {precision: uri for (of, precision), uri in self.pipelines.items() if of == kind}
 
     def name_of(self, precision: Precision) -> str:
-        """Return what the tables call the registered pipeline of a precision."""
+        """Return the name in the tables of the registered pipeline of a precision."""
         return f"registered pyfunc, {precision}"
 
 
 def prepare(plan: Plan, home: Path, device: str) -> Prepared:
-    """Train and build what is not there yet.
+    """Train and build the models that do not exist yet.
 
     Args:
-        plan: What to train on, and what to build.
-        home: The state folder, which the environment names as well.
-        device: On `cuda` there is no int8.
+        plan: Training rows and pipelines.
+        home: The state folder, as in the environment.
+        device: `cpu`, or `cuda` without int8.
     """
     wanted = [key for key in plan.pipelines if device == "cpu" or key[1] != "int8"]
     pipelines = dict(zip(wanted, _build(plan, wanted, home), strict=True))

@@ -1,8 +1,7 @@
-"""Peers, engines and registered pipelines in turns: round 1 of all, round 2 of all."""
+"""Throughput of peers, engines and registered pipelines on the same texts, in turns."""
 
 import logging
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from tqdm import tqdm
 from transformers import AutoConfig
@@ -29,20 +28,18 @@ def race(
     *,
     rounds: int,
     between: Callable[[], None],
-    scratch: Path,
 ) -> Race:
-    """Let all peers answer the same texts, in turns.
+    """Time all peers on the same texts, in turns.
 
     Args:
         kind: The kind of the texts.
-        texts: What everyone answers.
+        texts: The texts.
         prepared: The registered models.
         engines: Ours.
         rounds: Turns of each peer.
-        between: Called between every two peers: samples the machine's peak.
-        scratch: An empty folder.
+        between: Called before each turn; samples the machine's peak.
     """
-    peers, skipped = _entrants(kind, prepared, engines, scratch)
+    peers, skipped = _open_competitors(kind, prepared, engines)
     seconds, labels = run_rounds(peers, texts, rounds=rounds, between=between)
     classifier = prepared.artifact / "classifier"
     lengths = token_counts(texts, classifier, MAX_TOKENS[kind])
@@ -70,7 +67,7 @@ def run_rounds(
 ) -> tuple[list[dict[str, float]], dict[str, list[str]]]:
     """Time peers in turns.
 
-    Every other round goes the other way round, so that no peer always runs after the same one.
+    Every other round is in reverse order, so that no peer always runs after the same one.
 
     Returns:
         Seconds by name for each round, and each peer's labels of the last one.
@@ -94,14 +91,14 @@ def run_rounds(
 
 
 def differing(labels: Sequence[str], reference: Sequence[str]) -> int:
-    """Return how many labels are not those of the reference."""
+    """Return how many labels differ from the reference."""
     return sum(label != other for label, other in zip(labels, reference, strict=True))
 
 
-def _entrants(
-    kind: Kind, prepared: Prepared, engines: Engines, scratch: Path
+def _open_competitors(
+    kind: Kind, prepared: Prepared, engines: Engines
 ) -> tuple[list[Peer], dict[str, str]]:
-    max_tokens = MAX_TOKENS[kind]
+    max_tokens, scratch = MAX_TOKENS[kind], prepared.scratch / kind
     peers = list(open_peers(prepared.artifact / "classifier", max_tokens, prepared.device, scratch))
     peers += [
         engine_alone(name, engine, prepared.artifact, max_tokens)

@@ -1,4 +1,4 @@
-"""`results.md`: the tables of a run, made of its `results.json` alone."""
+"""Markdown report of the benchmark: `results.md`, made of `results.json`."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -52,7 +52,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def shown(value: float | None, unit: str = "") -> str:
-    """Return a figure with as many digits as it deserves, and its unit."""
+    """Return a number with about three significant digits, and its unit."""
     if value is None:
         return _NOTHING
     if unit == "%":
@@ -146,7 +146,7 @@ def _flow(results: Results) -> Iterator[str]:
     yield from _flow_table(runs)
 
 
-_FLOW_FIGURES: dict[str, Callable[[FlowRun], float | None]] = {
+_FLOW_METRICS: dict[str, Callable[[FlowRun], float | None]] = {
     "rows/s in the shard tasks": lambda run: run.rows / run.shards if run.shards else None,
     "shard tasks, s": lambda run: run.shards,
     "the flow around them, s": lambda run: run.flow - (run.shards or 0.0),
@@ -165,8 +165,8 @@ def _flow_table(runs: dict[str, list[FlowRun]]) -> Iterator[str]:
     yield from table(
         ("median", *runs),
         [
-            (name, *(shown(median_of(map(figure, found))) for found in runs.values()))
-            for name, figure in _FLOW_FIGURES.items()
+            (name, *(shown(median_of(map(metric, found))) for found in runs.values()))
+            for name, metric in _FLOW_METRICS.items()
         ],
     )
 
@@ -205,7 +205,7 @@ SERVED: dict[str, Callable[[ServingRound], tuple[float, ...]]] = {
 
 
 def latencies(results: Results, name: str) -> list[float]:
-    """Return the `PERCENTILES` of a kind of request, in ms: the median of the rounds' own."""
+    """Return the `PERCENTILES` of a kind of request in ms, as medians over the rounds."""
     turns = [SERVED[name](turn) for turn in results.serving]
     return [median(percentile(turn, percent) for turn in turns) for percent in PERCENTILES]
 

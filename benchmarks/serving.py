@@ -1,4 +1,4 @@
-"""One client of the served pipeline, beside a served model that does nothing."""
+"""Latency of the pipeline behind MLflow's model server, compared with a no-op model."""
 
 import os
 import shutil
@@ -36,18 +36,18 @@ def measure(
     rounds: int,
     between: Callable[[], None],
 ) -> tuple[ServingRound, ...]:
-    """Make requests of each kind, in turns; then the engine alone, text after text.
+    """Time requests of each kind in turns, then the engine alone, text after text.
 
     Args:
         prepared: The state folder.
         model_uri: The pipeline to serve.
-        engine: The engine that the pipeline has.
-        texts: No two are equal; a part of them for each round.
+        engine: The pipeline's engine.
+        texts: Distinct texts, divided among the rounds.
         rounds: Turns.
         between: Called before each round.
     """
     scratch = prepared.home / "serving"
-    shutil.rmtree(scratch, ignore_errors=True)  # its cache has the answers of the run before
+    shutil.rmtree(scratch, ignore_errors=True)  # the cache has answers of the previous run
     nothing = _save_nothing(model_uri, scratch / "nothing-model")
     requests = len(texts) // (rounds + 1)
     parts = [
@@ -61,7 +61,7 @@ def measure(
         def run_alone(text: str) -> None:
             engine.run([text])
 
-        for text in cached:  # stores their answers, and warms all three up
+        for text in cached:  # stores their answers, and warms up all three
             ask(text)
             ask_nothing(text)
             run_alone(text)
@@ -80,8 +80,7 @@ def _round(
             _milliseconds(ask_nothing, text),
             _milliseconds(ask, known),
             _milliseconds(ask, text),
-            # It has pauses between its texts as well, and finds the processor's caches as they are
-            # for who serves.
+            # With pauses and CPU caches like those of the server.
             _milliseconds(run_alone, text),
         )
         for text, known in zip(new, cached, strict=True)
@@ -98,11 +97,11 @@ def _round(
 
 @contextmanager
 def served(model_uri: str, folder: Path) -> Iterator[Ask]:
-    """Serve a model on loopback and yield how to ask it; end the server after that.
+    """Serve a model on loopback for the block, and yield a function that sends a request.
 
     Args:
         model_uri: The model.
-        folder: Where the server keeps its state and its log.
+        folder: Folder of the server's state and log.
     """
     folder.mkdir(parents=True, exist_ok=True)
     port = _free_port()
@@ -122,7 +121,7 @@ def served(model_uri: str, folder: Path) -> Iterator[Ask]:
             _wait(client, server, folder / "log")
             yield lambda text: _ask(client, text)
     finally:
-        # MLflow starts uvicorn through a shell; all are of one group.
+        # MLflow starts uvicorn through a shell, in the same process group.
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
 
@@ -174,7 +173,7 @@ def _milliseconds(ask: Ask, text: str) -> float:
 
 
 def _save_nothing(model_uri: str, folder: Path) -> Path:
-    """Save the model that does nothing, with the signature of the pipeline."""
+    """Save the no-op model with the signature of the pipeline."""
     shutil.rmtree(folder, ignore_errors=True)
     signature = mlflow.models.get_model_info(model_uri).signature
     script = Path(__file__).with_name("nothing_model.py")

@@ -1,4 +1,4 @@
-"""All parts of a run, one after the other."""
+"""Run all parts of the benchmark, and save the results after each part."""
 
 import logging
 import shutil
@@ -16,18 +16,18 @@ from benchmarks.measured import Results
 from benchmarks.peak import Peak
 from benchmarks.plan import KINDS, MAX_TOKENS, Kind, Part, Plan
 from benchmarks.prepare import Prepared, prepare
-from benchmarks.texts import sample
+from benchmarks.texts import sample, write_files
 
 logger = logging.getLogger(__name__)
 
 
 def run(plan: Plan, home: Path, *, parts: Collection[Part], quick: bool) -> Results:
-    """Measure, and keep what was measured so far in `home` after each part.
+    """Run the parts, and write the results so far into `home` after each of them.
 
     Args:
-        plan: How much.
-        home: The state folder, which the environment names as well.
-        parts: Which parts.
+        plan: The sizes.
+        home: The state folder, as in the environment.
+        parts: The parts to run.
         quick: Whether the results are marked as those of a short run.
     """
     started = time.monotonic()
@@ -36,10 +36,9 @@ def run(plan: Plan, home: Path, *, parts: Collection[Part], quick: bool) -> Resu
     logger.info("%s: preparing the models", device)
     prepared = prepare(plan, home, device)
     results = results.model_copy(update={"gates": prepared.gates})
-    scratch = home / "scratch"
-    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.rmtree(prepared.scratch, ignore_errors=True)
     peak = Peak(device)
-    for found in _Suite(plan, prepared, scratch, peak).measure(parts):
+    for found in _Suite(plan, prepared, peak).measure(parts):
         update = found | {
             "peak_gflops": tuple(peak.samples),
             "seconds": time.monotonic() - started,
@@ -51,12 +50,11 @@ def run(plan: Plan, home: Path, *, parts: Collection[Part], quick: bool) -> Resu
 
 
 class _Suite:
-    """What the parts share: the plan, the models, the engines, and the machine's peak."""
+    """The parts, with their common plan, models, engines and peak."""
 
-    def __init__(self, plan: Plan, prepared: Prepared, scratch: Path, peak: Peak) -> None:
+    def __init__(self, plan: Plan, prepared: Prepared, peak: Peak) -> None:
         self._plan = plan
         self._prepared = prepared
-        self._scratch = scratch
         self._peak = peak
         self._engines = open_engines(prepared.artifact, prepared.device)
         self._main = engine_alone(
@@ -90,7 +88,6 @@ class _Suite:
             self._engines,
             rounds=self._plan.rounds,
             between=self._peak.sample,
-            scratch=self._scratch / kind,
         )
 
     def _budgets(self, kind: Kind) -> Any:
@@ -121,17 +118,18 @@ class _Suite:
 
     def _flow(self) -> Any:
         uri = self._prepared.pipelines["snippets", "auto"]
+        texts = sample("snippets", self._plan.flow_rows)
         return flow.measure(
-            sample("snippets", self._plan.flow_rows),
+            texts,
+            write_files(texts, self._prepared.scratch / "flow", self._plan.flow_files),
             self._main,
             flow.Scoring(self._prepared, uri),
             rounds=self._plan.rounds,
-            files=self._plan.flow_files,
-            folder=self._scratch / "flow",
             between=self._peak.sample,
         )
 
     def _growth(self) -> Any:
         uri = self._prepared.pipelines["snippets", "auto"]
         scoring = flow.Scoring(self._prepared, uri)
-        return growth.measure(self._plan, scoring, self._scratch / "growth", self._peak.sample)
+        folder = self._prepared.scratch / "growth"
+        return growth.measure(self._plan, scoring, folder, self._peak.sample)

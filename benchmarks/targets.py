@@ -1,4 +1,4 @@
-"""The figures that the project has set itself, as a run shows them."""
+"""Performance targets of the project, compared with the results of a run."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ _OVER_BEST_PEER = {"imdb": 2.8, "snippets": 4.0}
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A figure and what it should be.
+    """A metric with its required and its measured value.
 
     Attributes:
-        name: What is measured.
+        name: The metric.
         sign: `≥` or `≤`.
-        bound: What is asked for.
+        bound: The required value.
         unit: `%` for a share, `×` for a ratio, or a unit.
-        seen: What the run shows; None if it did not measure it.
+        seen: The measured value, or None.
     """
 
     name: str
@@ -33,14 +33,14 @@ class Target:
 
     @property
     def met(self) -> bool | None:
-        """Whether it is as it should be; None if it was not measured."""
+        """Whether the target is met; None if it was not measured."""
         if self.seen is None:
             return None
         return self.seen >= self.bound if self.sign == "≥" else self.seen <= self.bound
 
 
 def targets(results: Results) -> list[Target]:
-    """Return every target in the order of the issue that set them."""
+    """Return all targets, in the order of the issue that set them."""
     return [
         *(target for race in results.races for target in _of_race(race, results.peak)),
         *_of_flow(results),
@@ -50,14 +50,14 @@ def targets(results: Results) -> list[Target]:
 
 
 def share_of_peak(race: Race, name: str, peak: float | None, *, executed: bool) -> float | None:
-    """Return a peer's operations in a second, by those of the matrix peak.
+    """Return a peer's FLOP/s as a share of the matrix peak.
 
     Args:
         race: The peer's.
         name: The peer.
         peak: The bf16 peak in GFLOP/s; None if it was not measured.
-        executed: Whether to count what is executed if the last layer is computed for the first
-            token alone, instead of all tokens through all layers.
+        executed: Whether to count the last layer for the first token alone, instead of all
+            tokens through all layers.
     """
     speeds = race.rows_per_second(name)
     if not speeds or peak is None:
@@ -104,13 +104,13 @@ def _of_growth(results: Results) -> Iterator[Target]:
 
 
 def growth(
-    rounds: tuple[GrowthRound, ...], figure: Callable[[FlowRun], float | None]
+    rounds: tuple[GrowthRound, ...], metric: Callable[[FlowRun], float | None]
 ) -> float | None:
-    """Return how far a figure's medians lie apart: the largest over the smallest of all sizes."""
+    """Return the ratio of a metric's largest to its smallest median over all sizes."""
     if not rounds:
         return None
     sizes = zip(*(turn.cold for turn in rounds), strict=True)
-    medians = [found for runs in sizes if (found := median_of(map(figure, runs)))]
+    medians = [found for runs in sizes if (found := median_of(map(metric, runs)))]
     return max(medians) / min(medians) if len(medians) > 1 else None
 
 

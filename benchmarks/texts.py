@@ -1,4 +1,4 @@
-"""The texts that are measured: the embedded data sets, drawn with a fixed seed."""
+"""Benchmark texts: samples of the embedded data sets with a fixed seed."""
 
 import csv
 import random
@@ -12,12 +12,12 @@ from benchmarks.plan import KINDS, SEED, SOURCES, Kind
 
 
 def sample(kind: Kind, rows: int) -> list[str]:
-    """Return `rows` texts of a kind, the same ones in every run."""
+    """Return `rows` texts of a kind, the same in every run."""
     return list(_shuffled(kind)[:rows])
 
 
 def mixed(rows: int) -> list[str]:
-    """Return `rows` texts of both kinds, at the mix of all of them, whatever their number."""
+    """Return `rows` texts of both kinds, in the same proportion for every number."""
     everything = [text for kind in KINDS for text in _shuffled(kind)]
     random.Random(SEED).shuffle(everything)
     return everything[:rows]
@@ -33,7 +33,7 @@ def write_files(texts: Sequence[str], folder: Path, files: int) -> list[str]:
 
 
 def token_counts(texts: Sequence[str], classifier: Path, max_tokens: int) -> list[int]:
-    """Return how many tokens of each text are read: cut, with special tokens, not padded."""
+    """Return the tokens of each text: truncated, with special tokens, without padding."""
     tokenizer: Tokenizer = Tokenizer.from_file(str(classifier / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens)
@@ -53,7 +53,7 @@ def _shuffled(kind: Kind) -> tuple[str, ...]:
 
 def _write(texts: Sequence[str], path: Path) -> Path:
     with path.open("w", newline="", encoding="utf-8") as output:
-        # Without quotes a lone carriage return would end the row.
+        # Without quotes a carriage return in a text would end the row.
         writer = csv.writer(output, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(("text",))
         writer.writerows((text,) for text in texts)

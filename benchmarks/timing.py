@@ -1,4 +1,4 @@
-"""Seconds, percentiles, and ratios of what ran in the same round."""
+"""Timing, percentiles, and speedups within rounds."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ Round = Mapping[str, float]  # seconds by name
 
 
 def timed(work: Callable[[], Result]) -> tuple[Result, float]:
-    """Return what `work` returns, and the seconds that it took."""
+    """Return the result of `work`, and its seconds."""
     started = time.perf_counter()
     result = work()
     return result, time.perf_counter() - started
@@ -25,14 +25,14 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def median_speedup(rounds: Iterable[Round], name: str, over: Iterable[str]) -> float | None:
-    """Return how many times as fast as the best of others something was, as the rounds' median.
+    """Return the speedup over the fastest of others, as the median of the rounds.
 
-    The ratio is taken within each round: between two rounds a machine may change its speed.
+    The ratio is taken within each round, since the speed of a machine varies.
 
     Args:
-        rounds: Seconds by name; the work of all names is the same.
-        name: What is judged.
-        over: What it is compared with; in each round the fastest of them counts.
+        rounds: Seconds of the same work by name.
+        name: The one whose speedup is returned.
+        over: The others; the fastest of each round counts.
 
     Returns:
         The median, or None if no round has both.
@@ -47,6 +47,6 @@ def median_speedup(rounds: Iterable[Round], name: str, over: Iterable[str]) -> f
 
 
 def median_of(values: Iterable[float | None]) -> float | None:
-    """Return the median of the values that there are, or None if there are none."""
+    """Return the median of the values other than None, or None if there are none."""
     found = [value for value in values if value is not None]
     return median(found) if found else None
