@@ -1,10 +1,10 @@
-"""Things that several tests need made."""
+"""Builders of test fixtures: trained models, artifacts and pipelines."""
 
 import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Never
 
@@ -15,18 +15,20 @@ from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from pyfunc.classifier import Classifier
 from pyfunc.engines.torch import TorchEngine
 from pyfunc.pipeline import InferencePipeline
-from pyfunc.spec import PipelineKind, PipelineSpec, Precision, Variant
+from pyfunc.spec import PipelineSpec, Precision, Variant
 from tasks.common.settings import REPOSITORY, get_settings
 from tasks.tracking.names import RegisteredModel
 
-# Before a command that a test interrupts: in a test run that a shell started in the background,
-# SIGINT is ignored, and children inherit that.
+# Prefix of a command that a test interrupts: children of a test run in the background of a shell
+# inherit that SIGINT is ignored.
 HEEDING_INTERRUPTS = ("/usr/bin/env", "--default-signal=INT")
+
+_SPEC = PipelineSpec("full", "models:/dl_finetuned_model/1", 16, (Variant("torch", "f32"),))
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A state folder with a registered pipeline, and the reports of the flows that made it."""
+    """A state folder with a registered pipeline, and the reports of its flows."""
 
     home: Path
     training: dict[str, Any]
@@ -34,15 +36,15 @@ class Trained:
 
 
 def use_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a state folder be the one that the settings name."""
+    """Let the settings name this state folder."""
     monkeypatch.setenv("MILLSTREAM_HOME", str(folder))
-    # mlflow.set_tracking_uri leaves it behind.
+    # mlflow.set_tracking_uri sets it.
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     get_settings.cache_clear()
 
 
 def train_tiny(base_model: Path, data: Path, **parameters: Any) -> dict[str, Any]:
-    """Run train_classifier with settings that a tiny model learns from in seconds."""
+    """Run train_classifier with settings for a tiny model, in seconds."""
     from flows.train_classifier import train_classifier
 
     settings: dict[str, Any] = {
@@ -68,14 +70,14 @@ def build_trained(home: Path, base_model: Path, data: Path) -> Trained:
 
 
 def finetuned_of(trained: Trained) -> RegisteredModel:
-    """Return the fine-tuned version that a pipeline was made from."""
+    """Return the fine-tuned version of a pipeline."""
     name, version = trained.training["finetuned_model"].removeprefix("models:/").split("/")
     return RegisteredModel(name=name, version=int(version))
 
 
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """Compute on one thread; two that wait for each other on busy cores take 30 times as long."""
+    """Compute on one thread: on busy cores two take 30 times as long."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -85,27 +87,20 @@ def one_torch_thread() -> Iterator[None]:
 def torch_classifier(
     folder: Path, *, max_tokens: int = 16, precision: Precision = "f32"
 ) -> Classifier:
-    """Load a fine-tuned model to be computed by torch."""
+    """Load a fine-tuned model with the torch engine."""
     return Classifier(folder, TorchEngine(folder, precision), max_tokens=max_tokens)
 
 
 def build_artifact(
-    folder: Path,
-    classifier: Path,
-    *,
-    kind: PipelineKind = "full",
-    max_tokens: int = 16,
-    variants: tuple[Variant, ...] = (Variant("torch", "f32"),),
-    converted: Path | None = None,
-    finetuned_model_uri: str = "models:/dl_finetuned_model/1",
+    folder: Path, classifier: Path, *, converted: Path | None = None, **settings: Any
 ) -> Path:
-    """Lay out what a pipeline's model carries: settings, classifier, code, `converted` model."""
+    """Write a pipeline's artifact; `settings` are fields of `PipelineSpec`."""
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(REPOSITORY / "pyfunc", folder / "pyfunc", ignore=ignore)
     shutil.copytree(classifier, folder / "classifier")
     if converted is not None:
         shutil.copytree(converted, folder / "openvino")
-    PipelineSpec(kind, finetuned_model_uri, max_tokens, variants).write(folder)
+    replace(_SPEC, **settings).write(folder)
     return folder
 
 
@@ -116,7 +111,7 @@ def ask_pipeline(
     use_cache: bool = True,
     batch_tokens: int = DEFAULT_BATCH_TOKENS,
 ) -> list[dict[str, Any]]:
-    """Return a pipeline's documents, parsed as strictly as JSON is defined."""
+    """Return a pipeline's documents, parsed as strict JSON."""
     answers = pipeline.predict(texts, use_cache=use_cache, batch_tokens=batch_tokens)
     return [json.loads(answer, parse_constant=_refuse_constant) for answer in answers]
 

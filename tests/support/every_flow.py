@@ -1,4 +1,4 @@
-"""The flows of the contract."""
+"""All flows."""
 
 from typing import Any
 

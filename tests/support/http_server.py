@@ -1,7 +1,7 @@
-"""A real HTTP server on 127.0.0.1 that serves one file and misbehaves as it is told to.
+"""HTTP server on 127.0.0.1 that serves one file and injects scripted faults.
 
-It honours Range and If-Range. Each request takes the next `Reply` of the script; once the
-script is used up, the server behaves.
+It honours Range and If-Range. Each request takes the next `Reply` of the script, or else the
+correct one.
 """
 
 import socket
@@ -20,20 +20,19 @@ CHUNK_BYTES = 1024
 
 @dataclass(frozen=True)
 class Reply:
-    """How one request is answered; the defaults answer it well.
+    """The reply to a request; the defaults are the correct one.
 
     Attributes:
         status: Answer with this status and no file.
-        headers: Sent besides the usual ones, or in place of them.
-        cut_after: Bytes of the body after which the connection is closed, though
-            Content-Length has announced more.
-        reset: Close it with a TCP reset instead of an orderly end.
-        hang_s: Seconds of silence where the body is cut (at its start by default).
+        headers: Added to the usual headers, or replacing them.
+        cut_after: Bytes of the body, fewer than Content-Length, after which to disconnect.
+        reset: Disconnect with a TCP reset.
+        hang_s: Seconds of silence before the disconnection.
         chunk_pause_s: Seconds between two chunks of the body.
-        ignore_range: Send the whole file with 200 whatever was asked for.
-        ignore_if_range: Send the range that was asked for though the file has changed.
+        ignore_range: Ignore Range: send the whole file with 200.
+        ignore_if_range: Send the requested range of a changed file.
         chunked: Use the chunked transfer coding, without a Content-Length.
-        last: The last byte of the range that is sent, if less than was asked for.
+        last: The last byte of the range, if it ends before the requested one.
     """
 
     status: int | None = None
@@ -50,7 +49,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it arrived, and when, by the monotonic clock."""
+    """A received request, with its time by the monotonic clock."""
 
     path: str
     headers: dict[str, str]
@@ -89,7 +88,7 @@ class FileServer(ThreadingHTTPServer):
         self.script.extend(replies)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Stay quiet: clients that hang up are what the tests are about."""
+        """Log nothing: tests let clients disconnect."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -127,12 +126,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_body(reply, body)
 
     def _range_start(self, reply: Reply) -> int | None:
-        """Return the first byte asked for, or None if the whole file is to be sent."""
+        """Return the first requested byte, or None for the whole file."""
         wanted = self.headers.get("Range")
         if wanted is None or reply.ignore_range:
             return None
-        condition = self.headers.get("If-Range")
-        current = condition in (None, self.server.etag, self.server.modified)
+        validator = self.headers.get("If-Range")
+        current = validator in (None, self.server.etag, self.server.modified)
         if not current and not reply.ignore_if_range:
             return None
         return int(wanted.removeprefix("bytes=").removesuffix("-"))
@@ -153,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(reply.chunk_pause_s)
         time.sleep(reply.hang_s)
         if reply.reset:
-            # Lingering for no time turns the close into a reset.
+            # A linger time of 0 turns the close into a reset.
             linger = struct.pack("ii", 1, 0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         elif reply.chunked and reply.cut_after is None:

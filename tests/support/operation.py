@@ -1,4 +1,4 @@
-"""A state folder with everything up: real servers, a real worker, and the API to talk to them."""
+"""Run the services of `make up` for a test: commands, Prefect's API, runs, logs."""
 
 import os
 import socket
@@ -21,19 +21,19 @@ from tests.support.builders import HEEDING_INTERRUPTS
 from tests.support.processes import process_of
 
 PATIENCE_S = 120.0
-ANSWER_S = 90.0  # a write waits up to 60 s for those of others
+ANSWER_S = 90.0  # a write waits up to 60 s for a locked database
 FINAL = {"Completed", "Failed", "Crashed", "Cancelled", "TimedOut"}
 
 
 @dataclass(frozen=True)
 class Operation:
-    """What `make up` runs for one state folder.
+    """The services of a state folder.
 
     Attributes:
         home: The state folder.
-        prefect_port: Of Prefect's server.
-        mlflow_port: Of MLflow's server.
-        variables: Of the environment, beside those.
+        prefect_port: Port of Prefect's server.
+        mlflow_port: Port of MLflow's server.
+        variables: Other environment variables.
     """
 
     home: Path
@@ -55,7 +55,7 @@ class Operation:
             "MILLSTREAM_HOME": str(self.home),
             "PREFECT_PORT": str(self.prefect_port),
             "MLFLOW_PORT": str(self.mlflow_port),
-            # Two processes with as many threads each as there are cores wait for each other.
+            # Several processes with a thread a core slow each other down.
             "OMP_NUM_THREADS": "1",
             **self.variables,
         }
@@ -73,7 +73,7 @@ class Operation:
         )
 
     def begin(self, name: str) -> subprocess.Popen[str]:
-        """Start `python -m deployments.<name>` as a terminal would, so that it heeds Ctrl-C."""
+        """Start `python -m deployments.<name>` so that it heeds SIGINT, as in a terminal."""
         return subprocess.Popen(
             [*HEEDING_INTERRUPTS, sys.executable, "-m", f"deployments.{name}"],
             cwd=REPOSITORY,
@@ -84,7 +84,7 @@ class Operation:
         )
 
     def kill(self, *services: str) -> None:
-        """Kill services, and wait until the process manager has brought all of them back."""
+        """Kill services, and wait until the process manager has restarted them."""
         killed = [process_of(self.home, service) for service in services]
         for process in killed:
             process.kill()
@@ -92,7 +92,7 @@ class Operation:
         until(lambda: self.command("status").returncode == 0, f"{services} are back")
 
     def deploy(self, project_file: Path) -> None:
-        """Deploy what a file of one's own has."""
+        """Run `prefect deploy --all` on another project file."""
         command = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(project_file)]
         subprocess.run(
             [sys.executable, "-m", *command],
@@ -106,7 +106,7 @@ class Operation:
         return httpx.post(f"{self.api}{path}", json=body, timeout=ANSWER_S)
 
     def emit(self, resource: str, event: str, **labels: str) -> None:
-        """Send an event, as the process of a run does."""
+        """Send an event to the server."""
         body = {
             "id": str(uuid4()),
             "occurred": datetime.now(UTC).isoformat(),
@@ -130,7 +130,7 @@ class Operation:
         tags: tuple[str, ...] = (),
         delay: float = 0,
     ) -> httpx.Response:
-        """Ask for a run in `delay` seconds, as the form in the UI does."""
+        """Request a run in `delay` seconds, like the form in the UI."""
         due = datetime.now(UTC) + timedelta(seconds=delay)
         found = self.get(f"/deployments/name/{deployment}")
         body = {
@@ -145,7 +145,7 @@ class Operation:
         return self.post(f"/deployments/{found['id']}/create_flow_run", body)
 
     def start(self, deployment: str, parameters: dict[str, Any], **arguments: Any) -> str:
-        """Ask for a run, as `submit` does, and return its id."""
+        """Request a run, and return its id; the arguments are those of `submit`."""
         submitted = self.submit(deployment, parameters, **arguments)
         assert submitted.is_success, submitted.text
         return str(submitted.json()["id"])
@@ -161,26 +161,26 @@ class Operation:
     def wait_for(
         self, run: str, states: set[str] = FINAL, patience: float = PATIENCE_S
     ) -> dict[str, Any]:
-        """Wait until a run is in one of these states, and return it."""
+        """Wait for one of these states of a run, and return it."""
         until(lambda: self.state(run)["name"] in states, f"{run}: {states}", patience)
         return self.state(run)
 
     def complete(self, deployment: str, parameters: dict[str, Any]) -> str:
-        """Run a deployment to its good end and return the run's id."""
+        """Run a deployment to completion, and return the run's id."""
         run = self.start(deployment, parameters)
         state = self.wait_for(run)
         assert state["name"] == "Completed", f"{state['message']}\n{self.log_of(run)}"
         return run
 
     def runs_of(self, deployment: str) -> list[dict[str, Any]]:
-        """Return the runs of a deployment, but for those that only wait for their time."""
+        """Return the runs of a deployment that are not just scheduled."""
         found = self.get(f"/deployments/name/{deployment}")
         body = {"deployments": {"id": {"any_": [found["id"]]}}, "limit": 200}
         runs: list[dict[str, Any]] = self.post("/flow_runs/filter", body).json()
         return [run for run in runs if run["state_type"] != "SCHEDULED"]
 
     def log_of(self, run: str) -> str:
-        """Return the lines that the UI shows of a run."""
+        """Return the log lines of a run."""
         lines: list[str] = []
         body: dict[str, Any] = {"logs": {"flow_run_id": {"any_": [run]}}, "limit": 200}
         while found := self.post("/logs/filter", body | {"offset": len(lines)}).json():
@@ -195,7 +195,7 @@ class Operation:
 
 @contextmanager
 def in_operation(home: Path, **variables: str) -> Iterator[Operation]:
-    """Bring a state folder up, and down at the end of the block."""
+    """Run `make up`, and `make down` at the end of the block."""
     prefect_port, mlflow_port = free_ports(2)
     operation = Operation(home, prefect_port, mlflow_port, variables)
     try:
@@ -216,7 +216,7 @@ def rows_in(folder: Path, name: str, rows: int = 6) -> Path:
 
 
 def free_ports(number: int) -> list[int]:
-    """Return ports that nobody listens on."""
+    """Return free ports."""
     probes = [socket.socket() for _ in range(number)]
     try:
         for probe in probes:
@@ -228,7 +228,7 @@ def free_ports(number: int) -> list[int]:
 
 
 def until(holds: Callable[[], object], what: str, patience: float = PATIENCE_S) -> None:
-    """Wait until something holds."""
+    """Wait until a condition holds."""
     deadline = time.monotonic() + patience
     while not holds():
         assert time.monotonic() < deadline, f"{what}: not within {patience:.0f} s"

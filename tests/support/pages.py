@@ -1,4 +1,4 @@
-"""Reads an HTML report as strictly as a test needs it."""
+"""Strict parser of an HTML report."""
 
 import re
 from html.parser import HTMLParser
@@ -7,7 +7,7 @@ VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
 class PageReader(HTMLParser):
-    """What is on a page: its text, tables, ids and whatever it would load."""
+    """The text, tables, ids and external references of a page."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class PageReader(HTMLParser):
         return " ".join(self.words)
 
     def row(self, name: str) -> list[str]:
-        """Return the cells of the only row that begins with `name`, without that."""
+        """Return the other cells of the only row that begins with `name`."""
         (found,) = [cells for cells in self.rows if cells and cells[0] == name]
         return found[1:]
 

@@ -1,4 +1,4 @@
-"""The processes of a state folder, by the mark that `make up` gives them."""
+"""Find the processes of a state folder by the mark of `make up`."""
 
 from pathlib import Path
 
@@ -8,18 +8,18 @@ from deployments.services.processes import MARK
 
 
 def marked(home: Path) -> list[psutil.Process]:
-    """Return the processes that carry the mark of a state folder."""
+    """Return the processes with the mark of a state folder."""
     return [process for process in psutil.process_iter() if _mark(process).endswith(f":{home}")]
 
 
 def process_of(home: Path, service: str) -> psutil.Process:
-    """Return the process of a service that the process manager watches."""
-    found = (process for process in marked(home) if _is_watched(process))
+    """Return the process of a service that is a child of the process manager."""
+    found = (process for process in marked(home) if _is_supervised(process))
     return next(process for process in found if _mark(process).startswith(f"{service}:"))
 
 
 def runs_in(home: Path) -> list[psutil.Process]:
-    """Return the processes of runs, whether their worker lives or not."""
+    """Return the processes of runs, with or without a live worker."""
     found = [process for process in marked(home) if _mark(process).startswith("worker:")]
     return [process for process in found if not _is_worker(process)]
 
@@ -30,7 +30,7 @@ def is_manager(process: psutil.Process) -> bool:
 
 
 def kill_all(home: Path) -> None:
-    """Kill everything at once, as a machine does that stops."""
+    """Kill all processes at once, like a power failure."""
     processes = marked(home)
     for process in processes:
         process.kill()
@@ -45,13 +45,13 @@ def _mark(process: psutil.Process) -> str:
         return ""
 
 
-def _is_watched(process: psutil.Process) -> bool:
+def _is_supervised(process: psutil.Process) -> bool:
     parent = process.parent()
     return parent is not None and is_manager(parent)
 
 
 def _is_worker(process: psutil.Process) -> bool:
     try:
-        return {"worker", "start"} <= set(process.cmdline()) or _is_watched(process)
+        return {"worker", "start"} <= set(process.cmdline()) or _is_supervised(process)
     except psutil.Error:
         return True

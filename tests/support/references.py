@@ -1,4 +1,4 @@
-"""What a fine-tuned model answers without anything of ours in between."""
+"""Reference predictions of a fine-tuned model by transformers alone."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ TEXTS = [
 
 
 class Reference:
-    """The model as a reader of transformers' documentation would run it, text by text."""
+    """The model as in the documentation of transformers, text by text."""
 
     def __init__(self, folder: Path, max_tokens: int = 16) -> None:
         self._model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
@@ -40,16 +40,16 @@ class Reference:
         return probabilities
 
     def ids(self, text: str) -> list[int]:
-        """Return the token ids of the text, cut."""
+        """Return the token ids of the truncated text."""
         tokens = self._tokenizer(text, truncation=True, max_length=self._max_tokens)
         ids: list[int] = tokens["input_ids"]
         return ids
 
     def tokens(self, text: str) -> int:
-        """Return how many tokens the text has, uncut."""
+        """Return the number of tokens before truncation."""
         return len(self._tokenizer(text)["input_ids"])
 
 
 def close(rows: Any, tolerance: float = 1e-5) -> Any:
-    """Return what equals any rows of the same shape, within `tolerance`."""
+    """Return rows that compare equal within `tolerance`."""
     return [pytest.approx(row, abs=tolerance, rel=0) for row in rows]

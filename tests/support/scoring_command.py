@@ -1,4 +1,4 @@
-"""The real command, in a session of its own: waited for, or killed with all its children."""
+"""Run the scoring command in a session of its own: wait for it, or kill it with its children."""
 
 import json
 import os
@@ -19,7 +19,7 @@ PATIENCE = 180.0  # seconds for whatever should happen soon, on busy cores
 
 
 def wait_until(holds: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
-    """Look again and again, without a pause that others could hide in."""
+    """Poll every 0.2 ms until a condition holds, so that short states are seen."""
     deadline = time.monotonic() + patience
     while not holds():
         assert time.monotonic() < deadline, f"{what}: not within {patience:.0f} s"
@@ -27,20 +27,20 @@ def wait_until(holds: Callable[[], object], what: str, patience: float = PATIENC
 
 
 def state_folder(trained: Path, folder: Path) -> Path:
-    """Make a state folder that knows the models of another, with a cache of its own."""
+    """Create a state folder with the models of another and an empty cache."""
     folder.mkdir()
-    # The artifacts stay where they are: the database has their absolute paths.
+    # The database has absolute paths of the artifacts.
     shutil.copyfile(trained / "mlflow.db", folder / "mlflow.db")
     return folder
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended.
+    """The result of a command.
 
     Attributes:
-        code: Its exit code.
-        said: All that it wrote to standard error.
+        code: Exit code.
+        said: Standard error.
     """
 
     code: int
@@ -48,7 +48,7 @@ class Ended:
 
     @property
     def error(self) -> str:
-        """The one line that says what went wrong, having seen that it is no traceback."""
+        """The error line; asserts that there is one and no traceback."""
         assert "Traceback" not in self.said
         (line,) = [line for line in self.said.splitlines() if line.startswith("error: ")]
         return line.removeprefix("error: ")
@@ -56,11 +56,11 @@ class Ended:
 
 @dataclass(frozen=True)
 class Running:
-    """A command on its way; its process leads a session.
+    """A running command.
 
     Attributes:
-        process: The command.
-        log: Where its standard error goes.
+        process: Its process, a session leader.
+        log: File of its standard error.
     """
 
     process: subprocess.Popen[bytes]
@@ -75,7 +75,7 @@ class Running:
         return self.process.poll() is not None
 
     def wait(self) -> Ended:
-        """Wait for its own end, or end it when that takes too long."""
+        """Wait for its end, and kill it after a timeout."""
         try:
             code = self.process.wait(timeout=PATIENCE)
         finally:
@@ -83,7 +83,7 @@ class Running:
         return Ended(code, self.said)
 
     def members(self) -> list[int]:
-        """Return the processes of its session that are alive."""
+        """Return the live processes of its session."""
         return [
             int(stat.parent.name)
             for stat in Path("/proc").glob("[0-9]*/stat")
@@ -91,7 +91,7 @@ class Running:
         ]
 
     def kill(self) -> None:
-        """Kill it and all its children at once, if they live; return when all are gone."""
+        """Kill it with all its children, and wait for their end."""
         _kill(-self.process.pid)
         self.process.wait()
         while rest := self.members():
@@ -101,15 +101,15 @@ class Running:
 
 @dataclass(frozen=True)
 class Scoring:
-    """A command that scores.
+    """A scoring command.
 
     Attributes:
         home: The state folder.
         inputs: Files or folders.
         output: The output folder.
-        api_url: The Prefect server; if it is empty, the command starts one.
+        api_url: The Prefect server; empty for a temporary one.
         options: Other options.
-        wrapper: What starts the command in its place.
+        wrapper: Prefix of the command line.
     """
 
     home: Path
@@ -138,7 +138,7 @@ class Scoring:
         return self.start().wait()
 
     def run_to_the_end(self) -> dict[str, Any]:
-        """Run it and return the summary."""
+        """Run it successfully and return the summary."""
         ended = self.run()
         assert ended.code == 0, ended.said
         return self.summary()
@@ -153,22 +153,22 @@ class Scoring:
         return [*inputs, "--output-dir", str(self.output), *self.options]
 
     def _environment(self) -> dict[str, str]:
-        # The test's own process may have connected to another database.
+        # The test process may have another database.
         ours = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
         ours |= {
             "MILLSTREAM_HOME": str(self.home),
             "PREFECT_HOME": str(self.home / "prefect"),
             "PREFECT_API_URL": self.api_url,
-            # Two processes with as many threads each as there are cores wait for each other.
+            # Several processes with a thread a core slow each other down.
             "OMP_NUM_THREADS": "1",
         }
         return ours | self.environment
 
 
 def _session_of(stat: Path) -> int:
-    """Return the session of a process that is alive, or 0."""
+    """Return the session of a live process, or 0."""
     try:
-        # The name of the program, in parentheses, may hold anything.
+        # The program name in parentheses may hold spaces and parentheses.
         state, _parent, _group, session = stat.read_text().rpartition(")")[2].split()[:4]
     except (OSError, ValueError):
         return 0

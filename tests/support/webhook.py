@@ -1,4 +1,4 @@
-"""A server that notifications are sent to."""
+"""Webhook server that records notifications."""
 
 import json
 import threading
@@ -11,12 +11,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Webhook:
-    """A server for notifications.
+    """A running webhook server.
 
     Attributes:
-        host: Its address, without a path; `/told` is the one that it accepts.
-        told: The JSON documents that were posted there.
-        refusals: Those that were posted elsewhere, and answered with 404.
+        host: Its URL without a path; it accepts `/told`.
+        told: The JSON documents posted to that path.
+        refusals: Those posted to other paths, and answered with 404.
     """
 
     host: str
@@ -26,7 +26,7 @@ class Webhook:
 
 @contextmanager
 def webhook() -> Iterator[Webhook]:
-    """Yield a server on loopback that accepts notifications at one path, and no others."""
+    """Run the server on loopback for the block."""
     told: list[Any] = []
     refusals: list[Any] = []
 
