@@ -74,7 +74,7 @@ def _deployment_problems(deployment: Deployment) -> Iterator[str]:
     try:
         # A worker loads it relative to the repository.
         entrypoint = str(REPOSITORY / deployment.entrypoint)
-        flow = load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
+        flow: Flow[..., Any] = load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
     except (ImportError, MissingFlowError, ScriptError, ValueError) as error:
         yield f"entrypoint {deployment.entrypoint!r}: does not load ({_one_line(error)})"
         return
