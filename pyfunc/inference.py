@@ -38,7 +38,7 @@ class _Window:
         start: Index of the first text in the call.
         texts: The texts.
         languages: Their languages or refusals.
-        accepted: Positions of the submitted texts.
+        accepted: Indices of the submitted texts.
         batches: The submitted batches.
     """
 

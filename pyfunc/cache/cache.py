@@ -142,13 +142,13 @@ class PredictionCache:
 
     def get_many(self, texts: Iterable[str]) -> dict[str, Answer]:
         """Return the stored answers of those `texts` that have one."""
-        if self._is_disabled():
+        if (cache := self._usable_cache) is None:
             self._count_failure()
             return {}
         texts_by_key = {cache_key(self.fingerprint, text): text for text in texts}
         found = {}
         try:
-            for key, is_text, value in self._select(texts_by_key):
+            for key, is_text, value in _select_rows(cache, texts_by_key):
                 if answer := self._decode_record(is_text, value):
                     found[texts_by_key[key]] = answer
         except Exception as error:  # noqa: BLE001 -- as above
@@ -157,10 +157,9 @@ class PredictionCache:
 
     def store_many(self, answers: Mapping[str, Answer]) -> None:
         """Store answers by text, in one transaction; drop the oldest above the size limit."""
-        if self._is_disabled() or not answers:
+        if (cache := self._usable_cache) is None or not answers:
             return
         try:
-            cache = self._open_cache
             with cache.transact():
                 for text, answer in answers.items():
                     key = cache_key(self.fingerprint, text)
@@ -175,20 +174,11 @@ class PredictionCache:
             self._cache.close()
 
     @property
-    def _open_cache(self) -> diskcache.Cache:
-        assert self._cache is not None  # noqa: S101 -- else it is disabled
-        return self._cache
-
-    def _is_disabled(self) -> bool:
+    def _usable_cache(self) -> diskcache.Cache | None:
         if self._damaged:
             self.close()  # the connection of this thread
-        return self._damaged or self._cache is None
-
-    def _select(self, keys: Iterable[str]) -> Iterator[tuple[str, bool, bytes]]:
-        for chunk, placeholders in chunk_keys(keys):
-            # diskcache's own `get` reads one key at a time
-            # (https://github.com/grantjenks/python-diskcache/issues/45).
-            yield from self._open_cache._sql(_SELECT.format(placeholders), chunk).fetchall()
+            return None
+        return self._cache
 
     def _decode_record(self, is_text: bool, value: bytes) -> Answer | None:
         try:
@@ -217,3 +207,10 @@ class PredictionCache:
                 type(error).__name__,
                 error,
             )
+
+
+def _select_rows(cache: diskcache.Cache, keys: Iterable[str]) -> Iterator[tuple[str, bool, bytes]]:
+    for chunk, placeholders in chunk_keys(keys):
+        # diskcache's own `get` reads one key at a time
+        # (https://github.com/grantjenks/python-diskcache/issues/45).
+        yield from cache._sql(_SELECT.format(placeholders), chunk).fetchall()
