@@ -154,7 +154,7 @@ def operation(
 ) -> Iterator[Operation]:
     """Everything up, with a tiny pipeline registered."""
     home = state_folder(_trained_once.home, tmp_path_factory.mktemp("operation") / "100%")
-    with in_operation(home, MILLSTREAM_NOTIFICATION_URL=f"{hook.host}/told") as operation:
+    with in_operation(home, MILLSTREAM_NOTIFICATION_URL=f"{hook.host}/accepted") as operation:
         yield operation
 
 

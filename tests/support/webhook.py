@@ -14,27 +14,27 @@ class Webhook:
     """A running webhook server.
 
     Attributes:
-        host: Its URL without a path; it accepts `/told`.
-        told: The JSON documents posted to that path.
+        host: Its URL without a path; it accepts `/accepted`.
+        received: The JSON documents posted to that path.
         refusals: Those posted to other paths, and answered with 404.
     """
 
     host: str
-    told: list[Any]
+    received: list[Any]
     refusals: list[Any]
 
 
 @contextmanager
 def webhook() -> Iterator[Webhook]:
     """Run the server on loopback for the block."""
-    told: list[Any] = []
+    received: list[Any] = []
     refusals: list[Any] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            refused = self.path != "/told"
-            (refusals if refused else told).append(document)
+            refused = self.path != "/accepted"
+            (refusals if refused else received).append(document)
             self.send_response(404 if refused else 204)
             self.end_headers()
 
@@ -43,5 +43,5 @@ def webhook() -> Iterator[Webhook]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield Webhook(f"http://127.0.0.1:{server.server_address[1]}", told, refusals)
+        yield Webhook(f"http://127.0.0.1:{server.server_address[1]}", received, refusals)
         server.shutdown()

@@ -178,10 +178,10 @@ def test_a_failed_scheduled_run_is_told_once_and_others_are_not(
 ) -> None:
     by_hand = failed_run(operation, tmp_path / "by-hand")
     scheduled = failed_run(operation, tmp_path / "scheduled", tags=SCHEDULED)
-    until(lambda: any(scheduled in str(notification) for notification in hook.told), "told")
+    until(lambda: any(scheduled in str(notification) for notification in hook.received), "told")
     time.sleep(5)
-    assert [by_hand in str(notification) for notification in hook.told].count(True) == 0
-    subjects = [found["subject"] for found in hook.told if scheduled in found["body"]]
+    assert [by_hand in str(notification) for notification in hook.received].count(True) == 0
+    subjects = [found["subject"] for found in hook.received if scheduled in found["body"]]
     name = operation.get(f"/flow_runs/{scheduled}")["name"]
     assert subjects == [f"score-shards: {name} Failed"]
 
@@ -200,9 +200,9 @@ def test_a_failed_run_of_an_event_is_told_once(operation: Operation, hook: Webho
     until(started, "started")
     (run,) = started()
     assert operation.wait_for(run)["name"] == "Failed"
-    until(lambda: run in str(hook.told), "told", 30)
+    until(lambda: run in str(hook.received), "told", 30)
     time.sleep(5)
-    assert str(hook.told).count(run) == 1
+    assert str(hook.received).count(run) == 1
 
 
 def test_a_failure_is_told_though_the_server_did_not_see_the_run_start(
@@ -214,7 +214,7 @@ def test_a_failure_is_told_though_the_server_did_not_see_the_run_start(
     (process,) = runs_in(operation.home)
     process.kill()
     assert operation.wait_for(run)["name"] == "Crashed"
-    until(lambda: run in str(hook.told), "told", 30)
+    until(lambda: run in str(hook.received), "told", 30)
 
 
 def test_a_webhook_that_refuses_leaves_its_address_in_no_log(
@@ -223,7 +223,7 @@ def test_a_webhook_that_refuses_leaves_its_address_in_no_log(
     with automations(operation, notification_url=SecretStr(f"{hook.host}/hunter2?token=hunter3")):
         run = failed_run(operation, tmp_path / "out", tags=SCHEDULED)
         until(lambda: run in str(hook.refusals), "refused")
-    with automations(operation, notification_url=SecretStr(f"{hook.host}/told")):
+    with automations(operation, notification_url=SecretStr(f"{hook.host}/accepted")):
         pass  # as it was
     log = operation.home / "logs" / "prefect.log"
     until(lambda: f"404 Not Found' for url '{hook.host}/…'" in log.read_text(), "logged")

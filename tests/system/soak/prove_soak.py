@@ -141,7 +141,7 @@ def test_every_input_is_scored_once_whatever_is_killed(trained: Trained, tmp_pat
     inbox = Inbox(home)
     with (
         webhook() as hook,
-        in_operation(home, MILLSTREAM_NOTIFICATION_URL=f"{hook.host}/told") as operation,
+        in_operation(home, MILLSTREAM_NOTIFICATION_URL=f"{hook.host}/accepted") as operation,
     ):
         deployment = deploy(operation)
         started = time.monotonic()
@@ -159,13 +159,13 @@ def test_every_input_is_scored_once_whatever_is_killed(trained: Trained, tmp_pat
 
         runs = operation.runs_of("score-shards/soak")
         states = Counter(run["state_name"] for run in runs)
-        say(f"{inbox.fed} files, {dict(states)}, {len(hook.told)} notifications")
+        say(f"{inbox.fed} files, {dict(states)}, {len(hook.received)} notifications")
         assert not blows
         assert states.keys() <= FINAL
         assert states["Completed"] >= MINUTES / 3
         # A run that is killed with its worker is found dead, and one without it at once.
         assert states["Crashed"] >= 3
-        until(lambda: len(hook.told) == states["Crashed"] + states["Failed"], "all is told", 30)
+        until(lambda: len(hook.received) == states["Crashed"] + states["Failed"], "all is told", 30)
 
         expected = {
             (f"{number:03}", row) for number in range(inbox.fed) for row in range(1, ROWS + 1)
