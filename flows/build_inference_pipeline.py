@@ -3,9 +3,9 @@
 from typing import Annotated, Any
 
 from prefect import flow
-from pydantic import Field
 
 from flows.parameters import described, record_from
+from tasks.building import types as building
 from tasks.building.prefect_tasks import (
     check_pipeline,
     choose_champion,
@@ -14,40 +14,32 @@ from tasks.building.prefect_tasks import (
     make_champion,
     register_pipeline,
 )
-from tasks.building.types import (
-    EngineChoice,
-    KindChoice,
-    PipelineParameters,
-    PipelineTokenLimit,
-    PrecisionChoice,
-    Promotion,
-)
 from tasks.common.console import print_table
+from tasks.common.parameter_types import about
 
 FinetunedModel = Annotated[
-    str,
-    Field(description="Version of dl_finetuned_model: a number, an alias, a URI, or latest."),
+    str, about("Version of dl_finetuned_model: a number, an alias, a URI, or latest.")
 ]
 
-PIPELINE = PipelineParameters()
+PIPELINE = building.PipelineParameters()
 
 
 @flow(name="build-inference-pipeline")
 @described
 def build_inference_pipeline(
     finetuned_model: FinetunedModel = "latest",
-    pipeline: KindChoice = PIPELINE.pipeline,
-    max_tokens: PipelineTokenLimit = PIPELINE.max_tokens,
-    engine: EngineChoice = PIPELINE.engine,
-    precision: PrecisionChoice = PIPELINE.precision,
-    promotion: Promotion = "if_no_worse",
+    pipeline: building.KindChoice = PIPELINE.pipeline,
+    max_tokens: building.PipelineTokenLimit = PIPELINE.max_tokens,
+    engine: building.EngineChoice = PIPELINE.engine,
+    precision: building.PrecisionChoice = PIPELINE.precision,
+    promotion: building.Promotion = "if_no_worse",
 ) -> dict[str, Any]:
     """Wrap a fine-tuned model as one MLflow model and register it as inference_pipeline_model.
 
     Returns:
         The report: the version, its alias and why it has it.
     """
-    parameters = record_from(PipelineParameters, locals())
+    parameters = record_from(building.PipelineParameters, locals())
     finetuned = find_finetuned_model(finetuned_model)
     logged = log_pipeline(finetuned, parameters)
     check_pipeline(logged)

@@ -5,6 +5,7 @@ from typing import Any
 from prefect import flow
 
 from flows.parameters import described
+from tasks.maintenance import types as maintenance
 from tasks.maintenance.prefect_tasks import (
     clean_checkpoints,
     clean_downloads,
@@ -12,29 +13,18 @@ from tasks.maintenance.prefect_tasks import (
     clean_versions,
     report_cleaning,
 )
-from tasks.maintenance.types import (
-    Apply,
-    CleanupResult,
-    KeepVersions,
-    Kinds,
-    Limits,
-    OlderThanDays,
-    OutputFolders,
-    choose_kinds,
-    resolve_output_dirs,
-)
 
-LIMITS = Limits()
+LIMITS = maintenance.Limits()
 
 
 @flow(name="clean-up")
 @described
 def clean_up(
-    apply: Apply = LIMITS.apply,
-    kinds: Kinds = ("all",),
-    keep_versions: KeepVersions = LIMITS.keep_versions,
-    older_than_days: OlderThanDays = LIMITS.older_than_days,
-    output_dirs: OutputFolders = (),
+    apply: maintenance.Apply = LIMITS.apply,
+    kinds: maintenance.Kinds = ("all",),
+    keep_versions: maintenance.KeepVersions = LIMITS.keep_versions,
+    older_than_days: maintenance.OlderThanDays = LIMITS.older_than_days,
+    output_dirs: maintenance.OutputFolders = (),
 ) -> dict[str, Any]:
     """Report what is no longer needed, and free it if asked to.
 
@@ -44,14 +34,16 @@ def clean_up(
     Returns:
         The summary: items and bytes of each kind, what stays and why, and each item by name.
     """
-    limits = Limits(
+    limits = maintenance.Limits(
         apply=apply,
         keep_versions=keep_versions,
         older_than_days=older_than_days,
-        output_dirs=resolve_output_dirs(output_dirs),
+        output_dirs=maintenance.resolve_output_dirs(output_dirs),
     )
-    todo = choose_kinds(kinds)
-    outputs = clean_outputs(limits) if "outputs" in todo else CleanupResult(kind="outputs")
+    todo = maintenance.choose_kinds(kinds)
+    outputs = (
+        clean_outputs(limits) if "outputs" in todo else maintenance.CleanupResult(kind="outputs")
+    )
     found = [outputs] if "outputs" in todo else []
     if "versions" in todo:
         found.append(clean_versions(limits, outputs))

@@ -3,7 +3,6 @@
 from typing import Annotated, Any
 
 from prefect import flow
-from pydantic import Field
 
 from flows.build_inference_pipeline import PIPELINE, build_inference_pipeline
 from flows.parameters import arguments_for, described, record_from
@@ -15,35 +14,18 @@ from flows.requests import (
 )
 from flows.score_shards import score_shards
 from flows.train_classifier import DATA, TUNING, train_classifier
-from tasks.building.types import EngineChoice, KindChoice, PrecisionChoice
+from tasks.building import types as building
 from tasks.common.errors import OutputInUseError
+from tasks.common.parameter_types import about
 from tasks.common.settings import get_settings
+from tasks.dataset import types as dataset
 from tasks.dataset.prefect_tasks import read_split, write_held_out_rows
-from tasks.dataset.types import (
-    DataFiles,
-    DataSource,
-    HeldOutShards,
-    LabelColumn,
-    LabelNames,
-    Sha256,
-    TextColumn,
-)
 from tasks.output.folder import resolve_output_folder
 from tasks.reports.summaries import print_overview
+from tasks.scoring import types as scoring
 from tasks.scoring.success import cancelled
-from tasks.scoring.types import ModelUri, UseCache, Workers
 from tasks.tracking.names import CHAMPION_URI
-from tasks.training.types import (
-    BaseModelName,
-    BatchSize,
-    Epochs,
-    FinetunedRunId,
-    LearningRate,
-    SampleSize,
-    Seed,
-    Strategy,
-    TokenLimit,
-)
+from tasks.training import types as training
 
 # Each step's counterpart in train_classifier.
 TRAINING_STEPS = {
@@ -53,8 +35,7 @@ TRAINING_STEPS = {
 }
 
 ScoredFolder = Annotated[
-    str,
-    Field(description="Folder of the scores; empty takes scored/end-to-end in the state folder."),
+    str, about("Folder of the scores; empty takes scored/end-to-end in the state folder.")
 ]
 
 
@@ -62,30 +43,30 @@ ScoredFolder = Annotated[
 @described
 def end_to_end(
     steps: EndToEndSteps = ("all",),
-    source: DataSource = DATA.source,
-    sha256: Sha256 = None,
-    text_column: TextColumn = DATA.text_column,
-    label_column: LabelColumn = DATA.label_column,
-    label_names: LabelNames = DATA.label_names,
-    base_model: BaseModelName = TUNING.base_model,
-    strategy: Strategy = TUNING.strategy,
-    epochs: Epochs = TUNING.epochs,
-    batch_size: BatchSize = TUNING.batch_size,
-    learning_rate: LearningRate = TUNING.learning_rate,
-    max_tokens: TokenLimit = TUNING.max_tokens,
-    sample_size: SampleSize = TUNING.sample_size,
-    seed: Seed = TUNING.seed,
-    pipeline: KindChoice = PIPELINE.pipeline,
-    engine: EngineChoice = PIPELINE.engine,
-    precision: PrecisionChoice = PIPELINE.precision,
+    source: dataset.DataSource = DATA.source,
+    sha256: dataset.Sha256 = None,
+    text_column: dataset.TextColumn = DATA.text_column,
+    label_column: dataset.LabelColumn = DATA.label_column,
+    label_names: dataset.LabelNames = DATA.label_names,
+    base_model: training.BaseModelName = TUNING.base_model,
+    strategy: training.Strategy = TUNING.strategy,
+    epochs: training.Epochs = TUNING.epochs,
+    batch_size: training.BatchSize = TUNING.batch_size,
+    learning_rate: training.LearningRate = TUNING.learning_rate,
+    max_tokens: training.TokenLimit = TUNING.max_tokens,
+    sample_size: training.SampleSize = TUNING.sample_size,
+    seed: training.Seed = TUNING.seed,
+    pipeline: building.KindChoice = PIPELINE.pipeline,
+    engine: building.EngineChoice = PIPELINE.engine,
+    precision: building.PrecisionChoice = PIPELINE.precision,
     inputs: InputsOrHeldOut = (),
-    held_out_shards: HeldOutShards = 8,
+    held_out_shards: dataset.HeldOutShards = 8,
     output_dir: ScoredFolder = "",
-    model_uri: ModelUri = CHAMPION_URI,
-    use_cache: UseCache = True,
-    workers: Workers = 0,
-    data_files: DataFiles = (),
-    finetuned_run_id: FinetunedRunId = "",
+    model_uri: scoring.ModelUri = CHAMPION_URI,
+    use_cache: scoring.UseCache = True,
+    workers: scoring.Workers = 0,
+    data_files: dataset.DataFiles = (),
+    finetuned_run_id: training.FinetunedRunId = "",
     finetuned_model: FinetunedModelToStartFrom = "",
 ) -> dict[str, Any]:
     """Go from labelled text to scored files, or run any part of that way.

@@ -3,23 +3,16 @@
 from typing import Annotated, Any
 
 from prefect import flow
-from pydantic import Field
 
 from flows.parameters import described
-from tasks.common.parameter_types import FolderPath, Positive
+from tasks.common.parameter_types import FolderPath, Positive, about
 from tasks.reports.prefect_tasks import explain_row
 
-ScoredFolder = Annotated[FolderPath, Field(description="Folder that score_shards wrote.")]
-ShardId = Annotated[str, Field(description="The shard, as the output's column shard names it.")]
-RowNumber = Annotated[
-    Positive, Field(description="The row, as the output's column row numbers it.")
-]
+ScoredFolder = Annotated[FolderPath, about("Folder that score_shards wrote.")]
+ShardId = Annotated[str, about("The shard, as the output's column shard names it.")]
+RowNumber = Annotated[Positive, about("The row, as the output's column row numbers it.")]
 Verify = Annotated[
-    bool,
-    Field(
-        description="Whether to predict the row again, with the version that computed it, and "
-        "compare."
-    ),
+    bool, about("Whether to predict the row again, with the version that computed it, and compare.")
 ]
 
 

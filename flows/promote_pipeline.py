@@ -3,20 +3,16 @@
 from typing import Annotated, Any
 
 from prefect import flow
-from pydantic import Field
 
 from flows.parameters import described
 from tasks.building.prefect_tasks import promote_version
 from tasks.common.console import print_table
+from tasks.common.parameter_types import about
 
 Version = Annotated[
-    str,
-    Field(
-        description="A number, an alias, a URI, or previous for the champion before the present "
-        "one."
-    ),
+    str, about("A number, an alias, a URI, or previous for the champion before the present one.")
 ]
-Reason = Annotated[str, Field(description="Written on the version.")]
+Reason = Annotated[str, about("Written on the version.")]
 
 
 @flow(name="promote-pipeline")

@@ -3,15 +3,13 @@
 from typing import Annotated, Any
 
 from prefect import flow
-from pydantic import Field
 
 from flows.parameters import described
+from tasks.common.parameter_types import about
 from tasks.maintenance.prefect_tasks import drop_superseded
 from tasks.maintenance.types import Keep
 
-DryRun = Annotated[
-    bool, Field(description="Whether to report what would be dropped, and drop nothing.")
-]
+DryRun = Annotated[bool, about("Whether to report what would be dropped, and drop nothing.")]
 
 
 @flow(name="prune-cache")

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from flows.step_selection import Need, choose_steps
 from tasks.building.types import EngineChoice, KindChoice, PipelineParameters, PrecisionChoice
 from tasks.common.errors import ParameterError
-from tasks.common.parameter_types import Source
+from tasks.common.parameter_types import Source, about
 from tasks.dataset.types import DataFiles
 from tasks.output.language_policy import LanguagePolicy, Languages, LanguageThreshold, PolicyName
 from tasks.scoring.inputs import check_inputs
@@ -38,15 +38,13 @@ EndToEndSteps = Annotated[Sequence[EndToEndStep], Steps]
 
 InputsOrHeldOut = Annotated[
     Sequence[Source],
-    Field(
-        description="Files, folders or glob patterns to score; empty scores the held-out test rows."
-    ),
+    about("Files, folders or glob patterns to score; empty scores the held-out test rows."),
 ]
 FinetunedModelToStartFrom = Annotated[
     str,
-    Field(
-        description="Version of dl_finetuned_model to start from, without the step "
-        "register_model: a number, an alias, a URI, or latest."
+    about(
+        "Version of dl_finetuned_model to start from, without the step register_model: a "
+        "number, an alias, a URI, or latest."
     ),
 ]
 

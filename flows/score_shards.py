@@ -15,6 +15,7 @@ from tasks.output.folder import locked_folder, resolve_output_folder
 from tasks.output.language_policy import LanguagePolicy, Languages, LanguageThreshold, PolicyName
 from tasks.output.records import InputLabelColumn, InputTextColumn, RowParameters
 from tasks.reports.prefect_tasks import link_scoring_report, log_to_mlflow, logged_run
+from tasks.scoring import types as scoring
 from tasks.scoring.inputs import downloads_removed
 from tasks.scoring.planning import clear_leftovers
 from tasks.scoring.prefect_tasks import (
@@ -27,24 +28,6 @@ from tasks.scoring.prefect_tasks import (
 )
 from tasks.scoring.success import cancelled, raise_if_failed, raise_if_unrecorded
 from tasks.scoring.task_runner import default_workers, score_in_parallel, survey_in_parallel
-from tasks.scoring.types import (
-    AllowEmpty,
-    BatchTokens,
-    DryRun,
-    Inputs,
-    MaxFailedShards,
-    MaxRejectedFraction,
-    ModelUri,
-    OnlyFailed,
-    OutputFolder,
-    ReportExamples,
-    Resume,
-    ScoringParameters,
-    SettleSeconds,
-    ShardRows,
-    UseCache,
-    Workers,
-)
 from tasks.tracking.names import CHAMPION_URI
 
 ROWS, LANGUAGE = RowParameters(), LanguagePolicy()
@@ -53,26 +36,26 @@ ROWS, LANGUAGE = RowParameters(), LanguagePolicy()
 @flow(name="score-shards")
 @described
 def score_shards(
-    inputs: Inputs,
-    output_dir: OutputFolder,
-    model_uri: ModelUri = CHAMPION_URI,
+    inputs: scoring.Inputs,
+    output_dir: scoring.OutputFolder,
+    model_uri: scoring.ModelUri = CHAMPION_URI,
     text_column: InputTextColumn = ROWS.text_column,
     label_column: InputLabelColumn = ROWS.label_column,
-    shard_rows: ShardRows = 2_000,
+    shard_rows: scoring.ShardRows = 2_000,
     language_policy: PolicyName = LANGUAGE.policy,
     languages: Languages = LANGUAGE.languages,
     language_threshold: LanguageThreshold = LANGUAGE.threshold,
-    use_cache: UseCache = True,
-    settle_seconds: SettleSeconds = 0,
-    allow_empty: AllowEmpty = False,
-    resume: Resume = True,
-    only_failed: OnlyFailed = False,
-    dry_run: DryRun = False,
-    max_failed_shards: MaxFailedShards = 0,
-    max_rejected_fraction: MaxRejectedFraction = 1.0,
-    batch_tokens: BatchTokens = DEFAULT_BATCH_TOKENS,
-    workers: Workers = 0,
-    report_examples: ReportExamples = 3,
+    use_cache: scoring.UseCache = True,
+    settle_seconds: scoring.SettleSeconds = 0,
+    allow_empty: scoring.AllowEmpty = False,
+    resume: scoring.Resume = True,
+    only_failed: scoring.OnlyFailed = False,
+    dry_run: scoring.DryRun = False,
+    max_failed_shards: scoring.MaxFailedShards = 0,
+    max_rejected_fraction: scoring.MaxRejectedFraction = 1.0,
+    batch_tokens: scoring.BatchTokens = DEFAULT_BATCH_TOKENS,
+    workers: scoring.Workers = 0,
+    report_examples: scoring.ReportExamples = 3,
 ) -> dict[str, Any]:
     """Score shard after shard of files and publish their predictions, each row once.
 
@@ -93,7 +76,7 @@ def score_shards(
                 tuple(inputs), folder, settle_seconds=settle_seconds, allow_empty=allow_empty
             )
             parameters = record_from(
-                ScoringParameters,
+                scoring.ScoringParameters,
                 given
                 | {
                     "model": identify_model(model_uri),

@@ -4,44 +4,21 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from prefect import flow
-from pydantic import Field
 
 from flows.parameters import described, record_from
 from flows.requests import TrainingStep, TrainingSteps
 from flows.step_selection import Need, choose_steps
 from tasks.common.console import print_table
+from tasks.common.parameter_types import about
+from tasks.dataset import types as dataset
 from tasks.dataset.prefect_tasks import download_data, read_split, split_data
-from tasks.dataset.types import (
-    DataFiles,
-    DataSource,
-    LabelColumn,
-    LabelledData,
-    LabelNames,
-    Sha256,
-    SplitFolder,
-    TestFraction,
-    TextColumn,
-    ValidationFraction,
-)
 from tasks.reports.prefect_tasks import report_training
+from tasks.training import types as training
 from tasks.training.prefect_tasks import (
     evaluate_model,
     find_training_run,
     fine_tune_model,
     register_model,
-)
-from tasks.training.types import (
-    BaseModelName,
-    BatchSize,
-    CheckpointSteps,
-    Epochs,
-    FinetunedRunId,
-    FineTuneParameters,
-    LearningRate,
-    SampleSize,
-    Seed,
-    Strategy,
-    TokenLimit,
 )
 
 NEEDS = (
@@ -51,37 +28,35 @@ NEEDS = (
     Need("register_model", produced_by="fine_tuning_model", parameter="finetuned_run_id"),
 )
 
-Reuse = Annotated[
-    bool, Field(description="Take the model of an earlier run with equal data and parameters.")
-]
+Reuse = Annotated[bool, about("Take the model of an earlier run with equal data and parameters.")]
 
-DATA, TUNING = LabelledData(), FineTuneParameters()
+DATA, TUNING = dataset.LabelledData(), training.FineTuneParameters()
 
 
 @flow(name="train-classifier")
 @described
 def train_classifier(
     steps: TrainingSteps = ("all",),
-    source: DataSource = DATA.source,
-    sha256: Sha256 = None,
-    text_column: TextColumn = DATA.text_column,
-    label_column: LabelColumn = DATA.label_column,
-    label_names: LabelNames = DATA.label_names,
-    validation_fraction: ValidationFraction = DATA.validation_fraction,
-    test_fraction: TestFraction = DATA.test_fraction,
-    base_model: BaseModelName = TUNING.base_model,
-    strategy: Strategy = TUNING.strategy,
-    epochs: Epochs = TUNING.epochs,
-    batch_size: BatchSize = TUNING.batch_size,
-    learning_rate: LearningRate = TUNING.learning_rate,
-    max_tokens: TokenLimit = TUNING.max_tokens,
-    sample_size: SampleSize = TUNING.sample_size,
-    seed: Seed = TUNING.seed,
-    checkpoint_steps: CheckpointSteps = TUNING.checkpoint_steps,
+    source: dataset.DataSource = DATA.source,
+    sha256: dataset.Sha256 = None,
+    text_column: dataset.TextColumn = DATA.text_column,
+    label_column: dataset.LabelColumn = DATA.label_column,
+    label_names: dataset.LabelNames = DATA.label_names,
+    validation_fraction: dataset.ValidationFraction = DATA.validation_fraction,
+    test_fraction: dataset.TestFraction = DATA.test_fraction,
+    base_model: training.BaseModelName = TUNING.base_model,
+    strategy: training.Strategy = TUNING.strategy,
+    epochs: training.Epochs = TUNING.epochs,
+    batch_size: training.BatchSize = TUNING.batch_size,
+    learning_rate: training.LearningRate = TUNING.learning_rate,
+    max_tokens: training.TokenLimit = TUNING.max_tokens,
+    sample_size: training.SampleSize = TUNING.sample_size,
+    seed: training.Seed = TUNING.seed,
+    checkpoint_steps: training.CheckpointSteps = TUNING.checkpoint_steps,
     reuse: Reuse = True,
-    data_files: DataFiles = (),
-    split_folder: SplitFolder = "",
-    finetuned_run_id: FinetunedRunId = "",
+    data_files: dataset.DataFiles = (),
+    split_folder: dataset.SplitFolder = "",
+    finetuned_run_id: training.FinetunedRunId = "",
 ) -> dict[str, Any]:
     """Fine-tune a transformer on labelled text and register it as dl_finetuned_model.
 
@@ -89,7 +64,8 @@ def train_classifier(
         The report: ids, paths and metrics of the steps that ran.
     """
     given = locals()
-    data, tuning = record_from(LabelledData, given), record_from(FineTuneParameters, given)
+    data = record_from(dataset.LabelledData, given)
+    tuning = record_from(training.FineTuneParameters, given)
     todo = choose_steps(steps, get_args(TrainingStep)[1:], NEEDS, given)
     report: dict[str, Any] = {}
     files = tuple(Path(file).expanduser().resolve() for file in data_files)

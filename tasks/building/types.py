@@ -2,45 +2,43 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from pyfunc.spec import EngineName, PipelineKind, Precision
 from tasks.common.errors import ParameterError
+from tasks.common.parameter_types import about
 
 KindChoice = Annotated[
     PipelineKind,
-    Field(
-        description="full has all five steps, plain is the classifier without what is around it."
-    ),
+    about("full has all five steps, plain is the classifier without what is around it."),
 ]
 PipelineTokenLimit = Annotated[
     int,
-    Field(
+    about(
+        "Longer texts are cut to this many tokens; 0 takes what the model was trained with.",
         ge=0,
-        description="Longer texts are cut to this many tokens; 0 takes what the model was trained "
-        "with.",
     ),
 ]
 EngineChoice = Annotated[
     Literal["auto", "openvino", "torch"],
-    Field(
-        description="What computes the transformer; auto takes the fastest of those that the "
-        "machine supports and that answer as the fine-tuned model does, measured on rows that it "
-        "was not trained on."
+    about(
+        "What computes the transformer; auto takes the fastest of those that the machine "
+        "supports and that answer as the fine-tuned model does, measured on rows that it was "
+        "not trained on."
     ),
 ]
 PrecisionChoice = Annotated[
     Literal["auto", "f32", "bf16", "int8"],
-    Field(
-        description="Number format of its matrix products; auto takes bf16 where that answers "
-        "alike, else f32. int8 is faster still, and differs in a label or so of a hundred."
+    about(
+        "Number format of its matrix products; auto takes bf16 where that answers alike, else "
+        "f32. int8 is faster still, and differs in a label or so of a hundred."
     ),
 ]
 Promotion = Annotated[
     Literal["if_no_worse", "always"],
-    Field(
-        description="When the version becomes champion: if its accuracy on its test rows is no "
-        "lower than the champion's, or always."
+    about(
+        "When the version becomes champion: if its accuracy on its test rows is no lower than "
+        "the champion's, or always."
     ),
 ]
 

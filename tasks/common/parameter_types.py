@@ -4,7 +4,7 @@ The type of a parameter stands beside the record that uses it. Its description b
 the form and of `--help`, see `flows.parameters.described`.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
@@ -15,3 +15,8 @@ NotNegative = Annotated[int, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Source = Annotated[str, AfterValidator(refuse_login)]  # a path, a name or a URL
 FolderPath = Annotated[str, Field(min_length=1)]
+
+
+def about(description: str, **bounds: Any) -> Any:
+    """Return what describes and bounds a parameter within `Annotated`: pydantic's `Field`."""
+    return Field(description=description, **bounds)

@@ -7,55 +7,47 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tasks.common.errors import ParameterError
-from tasks.common.parameter_types import Source
+from tasks.common.parameter_types import Source, about
 from tasks.common.urls import redact_url
 
 RECORD = "split.json"
 
 DataSource = Annotated[
     Source,
-    Field(
-        description="rotten_tomatoes, imdb, a file or an http(s) URL: CSV, TSV, JSONL or Parquet, "
-        "plain or with .gz or .zst, or a zip of these."
+    about(
+        "rotten_tomatoes, imdb, a file or an http(s) URL: CSV, TSV, JSONL or Parquet, plain "
+        "or with .gz or .zst, or a zip of these."
     ),
 ]
 Sha256 = Annotated[
     Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None,
-    Field(description="Expected SHA-256 of the file at source."),
+    about("Expected SHA-256 of the file at source."),
 ]
 TextColumn = Annotated[
-    str | None,
-    Field(description="Column of the texts; found by itself if it is called text or review."),
+    str | None, about("Column of the texts; found by itself if it is called text or review.")
 ]
 LabelColumn = Annotated[
-    str | None,
-    Field(description="Column of the labels; found by itself if it is called label or sentiment."),
+    str | None, about("Column of the labels; found by itself if it is called label or sentiment.")
 ]
 LabelNames = Annotated[
     Sequence[str],
-    Field(
-        description="Labels in the order of their ids; rows may hold the names or the ids. Empty "
-        "takes the labels found, sorted."
+    about(
+        "Labels in the order of their ids; rows may hold the names or the ids. Empty takes "
+        "the labels found, sorted."
     ),
 ]
 ValidationFraction = Annotated[
-    float,
-    Field(
-        gt=0, lt=1, description="Share of the distinct texts whose loss is watched while training."
-    ),
+    float, about("Share of the distinct texts whose loss is watched while training.", gt=0, lt=1)
 ]
 TestFraction = Annotated[
-    float, Field(gt=0, lt=1, description="Share of the distinct texts that measure the result.")
+    float, about("Share of the distinct texts that measure the result.", gt=0, lt=1)
 ]
 DataFiles = Annotated[
-    Sequence[str],
-    Field(description="The tables to start from, without the step download_data."),
+    Sequence[str], about("The tables to start from, without the step download_data.")
 ]
-SplitFolder = Annotated[
-    str, Field(description="The split to start from, without the step split_data.")
-]
+SplitFolder = Annotated[str, about("The split to start from, without the step split_data.")]
 HeldOutShards = Annotated[
-    int, Field(ge=1, le=1_000, description="Files that the held-out rows are written to.")
+    int, about("Files that the held-out rows are written to.", ge=1, le=1_000)
 ]
 
 

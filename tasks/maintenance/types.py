@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from tasks.common.errors import ParameterError
+from tasks.common.parameter_types import about
 
 LeftoverKind = Literal["outputs", "versions", "checkpoints", "downloads"]
 KindChoice = Literal["all", "outputs", "versions", "checkpoints", "downloads"]
@@ -19,41 +20,34 @@ YOUNGER = "too young"
 INTERRUPTED = "left by a clean-up that was interrupted"
 
 Apply = Annotated[
-    bool,
-    Field(description="Whether to free what the report lists; without it nothing is touched."),
+    bool, about("Whether to free what the report lists; without it nothing is touched.")
 ]
 Kinds = Annotated[
     Sequence[KindChoice],
-    Field(
-        description="What to look at: old outputs, superseded versions of both registered models, "
+    about(
+        "What to look at: old outputs, superseded versions of both registered models, "
         "checkpoints that no training goes on with, and what broken downloads left."
     ),
 ]
 KeepVersions = Annotated[
-    int,
-    Field(ge=0, description="Newest versions of each registered model that stay in any case."),
+    int, about("Newest versions of each registered model that stay in any case.", ge=0)
 ]
+# Dates end in the year 1.
 OlderThanDays = Annotated[
     int,
-    Field(
+    about(
+        "Days since its last use before something may be freed; 0 takes all.",
         ge=0,
-        le=36_500,  # dates end in the year 1
-        description="Days since its last use before something may be freed; 0 takes all.",
+        le=36_500,
     ),
 ]
 OutputFolders = Annotated[
     Sequence[str],
-    Field(
-        description="Output folders that may be freed besides those under scored in the state "
-        "folder."
-    ),
+    about("Output folders that may be freed besides those under scored in the state folder."),
 ]
 Keep = Annotated[
     Sequence[str],
-    Field(
-        description="Further versions of inference_pipeline_model to keep: numbers, aliases or "
-        "URIs."
-    ),
+    about("Further versions of inference_pipeline_model to keep: numbers, aliases or URIs."),
 ]
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from pyfunc.contract import Language
 from tasks.common.errors import ParameterError
-from tasks.common.parameter_types import Probability
+from tasks.common.parameter_types import Probability, about
 
 # What gcld3 3.0.13 can report: https://github.com/google/cld3#supported-languages
 _CODES = (
@@ -21,17 +21,16 @@ CODES = frozenset(_CODES.split())
 
 PolicyName = Annotated[
     Literal["score", "flag", "reject"],
-    Field(
-        description="What becomes of rows in none of the languages: score them like others, flag "
-        "them in a column language_flagged, or reject them."
+    about(
+        "What becomes of rows in none of the languages: score them like others, flag them in "
+        "a column language_flagged, or reject them."
     ),
 ]
 Languages = Annotated[
-    Sequence[str],
-    Field(description="The languages that the model is meant for, as gcld3 reports them."),
+    Sequence[str], about("The languages that the model is meant for, as gcld3 reports them.")
 ]
 LanguageThreshold = Annotated[
-    Probability, Field(description="Least probability at which a detected language is believed.")
+    Probability, about("Least probability at which a detected language is believed.")
 ]
 
 

@@ -9,10 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pyfunc.spec import EngineName, Precision
 from tasks.common.files import published_file, sha256_of
+from tasks.common.parameter_types import about
 from tasks.output.language_policy import LanguagePolicy
 
 FOLDERS = ("rejected", "predictions")
@@ -42,10 +43,9 @@ class Shard(BaseModel):
     rows: int
 
 
-InputTextColumn = Annotated[str, Field(description="Column of the texts.")]
+InputTextColumn = Annotated[str, about("Column of the texts.")]
 InputLabelColumn = Annotated[
-    str | None,
-    Field(description="Column of the true labels, if there is one; the summary has the accuracy."),
+    str | None, about("Column of the true labels, if there is one; the summary has the accuracy.")
 ]
 
 

@@ -8,106 +8,75 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from pyfunc.spec import EngineName, Precision
-from tasks.common.parameter_types import FolderPath, Probability, Source
+from tasks.common.parameter_types import FolderPath, Probability, Source, about
 from tasks.ingestion.formats import Survey
 from tasks.output.records import RowParameters, Shard, ShardRecord
 
 Inputs = Annotated[
     Sequence[Source],
-    Field(
-        description="Files, folders, glob patterns or http(s) URLs of CSV, TSV, JSONL or Parquet "
-        "files, plain or with .gz or .zst."
+    about(
+        "Files, folders, glob patterns or http(s) URLs of CSV, TSV, JSONL or Parquet files, "
+        "plain or with .gz or .zst."
     ),
 ]
 OutputFolder = Annotated[
-    FolderPath,
-    Field(description="Folder that gets predictions/, rejected/, records/ and manifest.json."),
+    FolderPath, about("Folder that gets predictions/, rejected/, records/ and manifest.json.")
 ]
 ModelUri = Annotated[
     str,
-    Field(
-        description="The version of inference_pipeline_model to score with: a number, an alias, "
-        "or a URI."
-    ),
+    about("The version of inference_pipeline_model to score with: a number, an alias, or a URI."),
 ]
+# Memory grows with it, and nothing is gained long before.
 ShardRows = Annotated[
-    int,
-    # Memory grows with it, and nothing is gained long before.
-    Field(
-        ge=1,
-        le=1_000_000,
-        description="Rows of a shard at most; a larger file is cut into several.",
-    ),
+    int, about("Rows of a shard at most; a larger file is cut into several.", ge=1, le=1_000_000)
 ]
 UseCache = Annotated[
     bool,
-    Field(
-        description="Whether answers are looked up in the prediction cache, shared by equal rows, "
-        "and stored there."
+    about(
+        "Whether answers are looked up in the prediction cache, shared by equal rows, and "
+        "stored there."
     ),
 ]
 SettleSeconds = Annotated[
     int,
-    Field(
+    about(
+        "Files that changed within the last so many seconds are left for the next run, since "
+        "someone may still be writing them.",
         ge=0,
-        description="Files that changed within the last so many seconds are left for the next run, "
-        "since someone may still be writing them.",
     ),
 ]
-AllowEmpty = Annotated[
-    bool, Field(description="Whether a folder or pattern that brings no file is no error.")
-]
+AllowEmpty = Annotated[bool, about("Whether a folder or pattern that brings no file is no error.")]
 Resume = Annotated[
     bool,
-    Field(
-        description="Whether shards that are done, from the same input, model and parameters, are "
-        "skipped."
-    ),
+    about("Whether shards that are done, from the same input, model and parameters, are skipped."),
 ]
 OnlyFailed = Annotated[
     bool,
-    Field(
-        description="Whether to score just the shards that failed in the run before, or have "
-        "rejected rows."
-    ),
+    about("Whether to score just the shards that failed in the run before, or have rejected rows."),
 ]
 DryRun = Annotated[
-    bool,
-    Field(
-        description="Whether to read the input and report what a run would do, with no output at "
-        "all."
-    ),
+    bool, about("Whether to read the input and report what a run would do, with no output at all.")
 ]
 MaxFailedShards = Annotated[
-    int, Field(ge=0, description="Shards that may fail before the run counts as failed.")
+    int, about("Shards that may fail before the run counts as failed.", ge=0)
 ]
 MaxRejectedFraction = Annotated[
-    Probability, Field(description="Share of the rows that may be rejected before it does.")
+    Probability, about("Share of the rows that may be rejected before it does.")
 ]
+# Memory grows with it, and nothing is gained long before.
 BatchTokens = Annotated[
-    int,
-    # Memory grows with it, and nothing is gained long before.
-    Field(
-        ge=1,
-        le=65_536,
-        description="Padded tokens that go through the transformer at once, at most.",
-    ),
+    int, about("Padded tokens that go through the transformer at once, at most.", ge=1, le=65_536)
 ]
 Workers = Annotated[
     int,
-    Field(
+    about(
+        "Shards that are scored at the same time; 0 takes one a core, up to eight.",
         ge=0,
         le=64,
-        description="Shards that are scored at the same time; 0 takes one a core, up to eight.",
     ),
 ]
 ReportExamples = Annotated[
-    int,
-    Field(
-        ge=0,
-        le=100,
-        description="Rejected rows quoted in the report, for each reason; 0 quotes none.",
-    ),
+    int, about("Rejected rows quoted in the report, for each reason; 0 quotes none.", ge=0, le=100)
 ]
 
 

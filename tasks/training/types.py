@@ -4,40 +4,36 @@ import hashlib
 import json
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-from tasks.common.parameter_types import Source
+from tasks.common.parameter_types import Source, about
 from tasks.dataset.types import Split
 
-BaseModelName = Annotated[
-    Source, Field(description="minilm (packaged), a Hugging Face id, or a folder.")
-]
+BaseModelName = Annotated[Source, about("minilm (packaged), a Hugging Face id, or a folder.")]
 Strategy = Annotated[
     Literal["full", "freeze"],
-    Field(description="full trains all weights, freeze the classification head alone."),
+    about("full trains all weights, freeze the classification head alone."),
 ]
-Epochs = Annotated[int, Field(ge=1, le=1_000, description="Passes over the training rows.")]
+Epochs = Annotated[int, about("Passes over the training rows.", ge=1, le=1_000)]
 # Memory grows with it, and it gains nothing long before.
-BatchSize = Annotated[int, Field(ge=1, le=4_096, description="Training rows a step.")]
-LearningRate = Annotated[
-    float, Field(gt=0, lt=1, description="Highest step size of the linear schedule.")
-]
-TokenLimit = Annotated[int, Field(ge=8, description="Longer texts are cut to this many tokens.")]
-SampleSize = Annotated[int, Field(ge=0, description="Training rows to draw at most; 0 takes all.")]
+BatchSize = Annotated[int, about("Training rows a step.", ge=1, le=4_096)]
+LearningRate = Annotated[float, about("Highest step size of the linear schedule.", gt=0, lt=1)]
+TokenLimit = Annotated[int, about("Longer texts are cut to this many tokens.", ge=8)]
+SampleSize = Annotated[int, about("Training rows to draw at most; 0 takes all.", ge=0)]
+# NumPy takes no larger seed.
 Seed = Annotated[
     int,
-    Field(
+    about(
+        "Seed of everything random; the same seed gives the same numbers on one machine.",
         ge=0,
-        le=2**32 - 1,  # NumPy takes no larger one
-        description="Seed of everything random; the same seed gives the same numbers on one "
-        "machine.",
+        le=2**32 - 1,
     ),
 ]
 CheckpointSteps = Annotated[
-    int, Field(ge=1, description="Steps between checkpoints; the most that a kill can lose.")
+    int, about("Steps between checkpoints; the most that a kill can lose.", ge=1)
 ]
 FinetunedRunId = Annotated[
-    str, Field(description="The MLflow run to start from, without the step fine_tuning_model.")
+    str, about("The MLflow run to start from, without the step fine_tuning_model.")
 ]
 
 # Where a training run keeps what was measured on its test rows.

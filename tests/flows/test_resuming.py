@@ -19,7 +19,8 @@ import sys
 from pathlib import Path
 import flows
 from tasks.dataset.prefect_tasks import LabelledData, split_data
-from tasks.training import FineTuneParameters, fine_tune_model
+from tasks.training.prefect_tasks import fine_tune_model
+from tasks.training.types import FineTuneParameters
 
 data, base = Path(sys.argv[1]), sys.argv[2]
 split = split_data.fn((data,), LabelledData(source=str(data)))
