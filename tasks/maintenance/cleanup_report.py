@@ -24,7 +24,7 @@ def publish_cleanup(found: Sequence[CleanupResult], *, applied: bool) -> dict[st
     shown |= {"notes": summary["notes"]} if summary["notes"] else {}
     for cleaned in found:
         shown |= _leftover_lines(cleaned)
-    title = "CleanupResult up" if applied else "Dry run: nothing was freed; --apply frees it"
+    title = "Cleaned up" if applied else "Dry run: nothing was freed; --apply frees it"
     create_markdown_artifact(
         key="clean-up", markdown=format_markdown(title, shown), description="What is not needed"
     )

@@ -72,7 +72,7 @@ def test_superseded_versions_are_told_then_freed_with_their_bytes(
     assert names(done) == {P1, F1}
     assert done["versions"] == told["versions"]
     shown = capsys.readouterr().out
-    assert "CleanupResult up" in shown
+    assert "Cleaned up" in shown
     assert P1 in shown
     assert artifacts - bytes_in(state / "mlartifacts") == done["versions"]["bytes"] > 1_000_000
     assert versions_left() == {P2, P3, F2, F3}
