@@ -23,7 +23,7 @@ from tasks.dataset.prefect_tasks import read_split, write_held_out_rows
 from tasks.output.folder import resolve_output_folder
 from tasks.reports.summaries import print_overview
 from tasks.scoring import types as scoring
-from tasks.scoring.success import cancelled
+from tasks.scoring.success import cancelled_state
 from tasks.tracking.names import CHAMPION_URI
 from tasks.training import types as training
 
@@ -107,7 +107,7 @@ def end_to_end(
         try:
             report |= score_shards(**arguments_for(score_shards, given) | scored)
         except OutputInUseError as error:
-            return cancelled(error)
+            return cancelled_state(error)
     print_overview(report)
     return report
 

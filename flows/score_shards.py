@@ -16,8 +16,8 @@ from tasks.output.language_policy import LanguagePolicy, Languages, LanguageThre
 from tasks.output.records import InputLabelColumn, InputTextColumn, RowParameters
 from tasks.reports.prefect_tasks import link_scoring_report, log_to_mlflow, logged_run
 from tasks.scoring import types as scoring
-from tasks.scoring.inputs import downloads_removed
-from tasks.scoring.planning import clear_leftovers
+from tasks.scoring.inputs import temporary_downloads
+from tasks.scoring.planning import remove_obsolete_shards
 from tasks.scoring.prefect_tasks import (
     find_inputs,
     identify_model,
@@ -26,7 +26,7 @@ from tasks.scoring.prefect_tasks import (
     publish_summary,
     report_dry_run,
 )
-from tasks.scoring.success import cancelled, raise_if_failed, raise_if_unrecorded
+from tasks.scoring.success import cancelled_state, raise_if_failed, raise_if_unrecorded
 from tasks.scoring.task_runner import default_workers, score_in_parallel, survey_in_parallel
 from tasks.tracking.names import CHAMPION_URI
 
@@ -71,7 +71,7 @@ def score_shards(
     )
     sole = nullcontext() if dry_run else locked_folder(folder, flow_run.name or "score-shards")
     try:
-        with sole, downloads_removed(folder):
+        with sole, temporary_downloads(folder):
             found = find_inputs(
                 tuple(inputs), folder, settle_seconds=settle_seconds, allow_empty=allow_empty
             )
@@ -90,7 +90,7 @@ def score_shards(
             planned = plan_shards(surveys, parameters)
             if dry_run:
                 return report_dry_run(surveys, planned, parameters)
-            clear_leftovers(planned, folder)
+            remove_obsolete_shards(planned, folder)
             outcomes = score_in_parallel(surveys, planned, parameters)
             prove_complete(surveys, outcomes, parameters)
             summary = publish_summary(parameters, found, outcomes, started)
@@ -103,7 +103,7 @@ def score_shards(
                 return_state=True,
             )
     except OutputInUseError as error:
-        return cancelled(error)
+        return cancelled_state(error)
     link_scoring_report(summary, logged_run(logged))
     raise_if_failed(
         summary,

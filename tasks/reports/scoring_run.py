@@ -41,7 +41,7 @@ def log_scoring_run(
 
     Args:
         parameters: What the shards were scored with.
-        summary: Summary by `tasks.scoring.summary.summarise`.
+        summary: Summary by `tasks.scoring.summary.summarise_outcomes`.
         outcomes: One for each shard.
         started: When the run began.
         examples: Number of rejected rows that the report quotes for each reason.

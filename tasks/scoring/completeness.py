@@ -13,7 +13,7 @@ from tasks.output.records import FOLDERS, ShardRecord, table_path
 from tasks.scoring.types import ScoringParameters, ShardOutcome, Surveyed
 
 
-def prove(
+def check_completeness(
     surveys: Sequence[Surveyed], outcomes: Sequence[ShardOutcome], parameters: ScoringParameters
 ) -> None:
     """Check that every row of each file is published once.

@@ -15,7 +15,7 @@ from pyfunc.pipeline import refusal_reason
 from tasks.common.console import print_table
 from tasks.output.records import read_records
 from tasks.output.tables import extract_texts, select_readable
-from tasks.scoring.row_ranges import rows_of_shards
+from tasks.scoring.row_ranges import read_shards
 from tasks.scoring.summary import seconds_a_call
 from tasks.scoring.types import PlannedShard, ScoringParameters, Surveyed
 from tasks.tracking.pipeline_loader import load_typed_pipeline
@@ -26,7 +26,7 @@ _RECORDS = 100
 _DIGEST_BYTES = 16
 
 
-def forecast(
+def estimate_run(
     surveys: Sequence[Surveyed], planned: Sequence[PlannedShard], parameters: ScoringParameters
 ) -> dict[str, Any]:
     """Read the input, print and return what a run with these parameters would do.
@@ -38,12 +38,12 @@ def forecast(
     Raises:
         DataError: If a file changed since its survey.
     """
-    texts = _Texts(parameters)
+    texts = _TextCounter(parameters)
     with closing(texts):
         for surveyed in surveys:
             shards = [p for p in planned if p.shard.file_id == surveyed.file.id]
             wanted = {p.shard.id for p in shards if p.why}
-            for shard, rows in rows_of_shards(surveyed, [p.shard for p in shards]):
+            for shard, rows in read_shards(surveyed, [p.shard for p in shards]):
                 texts.add(rows, is_to_be_scored=shard.id in wanted)
     remaining = [p for p in planned if p.why]
     report = {
@@ -65,7 +65,7 @@ def forecast(
     return report
 
 
-class _Texts:
+class _TextCounter:
     """What is known of the texts that were read."""
 
     def __init__(self, parameters: ScoringParameters) -> None:

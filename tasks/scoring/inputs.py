@@ -31,7 +31,7 @@ def check_inputs(inputs: Sequence[str]) -> None:
         raise ParameterError("inputs: none given; expected files, folders, glob patterns or URLs")
 
 
-def find(
+def list_input_files(
     inputs: Sequence[str], output_dir: Path, *, allow_empty: bool = False
 ) -> tuple[InputFile, ...]:
     """Return the files that `inputs` mean, sorted by place, and after them the URLs.
@@ -49,13 +49,16 @@ def find(
     check_inputs(inputs)
     urls = sorted({text for text in inputs if is_url(text)})
     places = [text for text in inputs if not is_url(text)]
-    paths = sorted({path.resolve() for text in places for path in _files_of(text, allow_empty)})
+    paths = sorted({path.resolve() for text in places for path in _expand_input(text, allow_empty)})
     for url in urls:
         if format_of(url_path(url)) is None:
             raise DataError(f"{redact_url(url)}: unknown kind of file; expected {EXPECTED}")
     return (
-        *(InputFile(id=_id_of(str(path), path.name), path=path, name=str(path)) for path in paths),
-        *(_remote(url, output_dir) for url in urls),
+        *(
+            InputFile(id=_file_id(str(path), path.name), path=path, name=str(path))
+            for path in paths
+        ),
+        *(_remote_file(url, output_dir) for url in urls),
     )
 
 
@@ -70,7 +73,7 @@ def is_gone(source: str) -> bool:
         return False
 
 
-def download(file: InputFile) -> None:
+def download_input(file: InputFile) -> None:
     """Bring a file that has a URL to this machine; what broke before goes on.
 
     Raises:
@@ -81,36 +84,38 @@ def download(file: InputFile) -> None:
 
 
 @contextmanager
-def downloads_removed(output_dir: Path) -> Iterator[None]:
+def temporary_downloads(output_dir: Path) -> Iterator[None]:
     """Remove at the end of the block what this process downloaded for an output folder."""
     try:
         yield
     finally:
-        shutil.rmtree(_downloads(output_dir), ignore_errors=True)
+        shutil.rmtree(_download_folder(output_dir), ignore_errors=True)
 
 
-def _downloads(output_dir: Path) -> Path:
+def _download_folder(output_dir: Path) -> Path:
     key = hashlib.sha256(os.fsencode(output_dir)).hexdigest()[:16]
     return get_settings().data / "downloads" / "scoring" / f"{key}-{os.getpid()}"
 
 
-def settled(files: Sequence[InputFile], seconds: int) -> tuple[InputFile, ...]:
+def settled_files(files: Sequence[InputFile], seconds: int) -> tuple[InputFile, ...]:
     """Return the files that nobody is writing: those that did not change for so many seconds.
 
     URLs count as settled, and so do files that are missing by now: whoever reads one tells.
     """
     latest = time.time() - seconds
-    return tuple(file for file in files if not seconds or file.url or _changed(file.path) <= latest)
+    return tuple(
+        file for file in files if not seconds or file.url or _modified_time(file.path) <= latest
+    )
 
 
-def _changed(path: Path) -> float:
+def _modified_time(path: Path) -> float:
     try:
         return path.stat().st_mtime
     except FileNotFoundError:  # removed meanwhile, or a link that leads nowhere
         return 0
 
 
-def _files_of(text: str, allow_empty: bool) -> Iterator[Path]:
+def _expand_input(text: str, allow_empty: bool) -> Iterator[Path]:
     path = Path(text).expanduser()
     may_be_empty = allow_empty and (path.is_dir() or glob.has_magic(text))
     if path.is_dir():
@@ -131,15 +136,15 @@ def _files_of(text: str, allow_empty: bool) -> Iterator[Path]:
     yield from found
 
 
-def _remote(url: str, output_dir: Path) -> InputFile:
+def _remote_file(url: str, output_dir: Path) -> InputFile:
     name = PurePosixPath(url_path(url)).name
-    path = _downloads(output_dir) / hashlib.sha256(url.encode()).hexdigest()[:16] / name
+    path = _download_folder(output_dir) / hashlib.sha256(url.encode()).hexdigest()[:16] / name
     # What the address held the last time may not be what it holds now.
     path.unlink(missing_ok=True)
-    return InputFile(id=_id_of(url, name), path=path, name=redact_url(url), url=SecretStr(url))
+    return InputFile(id=_file_id(url, name), path=path, name=redact_url(url), url=SecretStr(url))
 
 
-def _id_of(place: str, name: str) -> str:
+def _file_id(place: str, name: str) -> str:
     # Files of one name in two folders are two files.
     digest = hashlib.sha256(os.fsencode(place)).hexdigest()[:8]
     return f"{stem_of(name)[:_ID_CHARACTERS]}-{digest}"

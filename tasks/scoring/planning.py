@@ -21,13 +21,15 @@ from tasks.output.records import (
     table_path,
 )
 from tasks.scoring.inputs import is_gone
-from tasks.scoring.previous_failures import EarlierRuns, earlier_runs
+from tasks.scoring.previous_failures import EarlierRuns, read_earlier_runs
 from tasks.scoring.types import InputFile, PlannedShard, ScoringParameters, Surveyed
 
 logger = logging.getLogger(__name__)
 
 
-def plan(surveys: Sequence[Surveyed], parameters: ScoringParameters) -> tuple[PlannedShard, ...]:
+def plan_files(
+    surveys: Sequence[Surveyed], parameters: ScoringParameters
+) -> tuple[PlannedShard, ...]:
     """Return the shards of all readable files, in order, and why each has to be scored, if so.
 
     Nothing is written; every finished shard's files are read, for their digests.
@@ -36,19 +38,19 @@ def plan(surveys: Sequence[Surveyed], parameters: ScoringParameters) -> tuple[Pl
         ParameterError: If only what failed is asked for, and the folder holds no earlier run, or
             a damaged manifest.
     """
-    earlier = earlier_runs(parameters.output_dir) if parameters.only_failed else None
+    earlier = read_earlier_runs(parameters.output_dir) if parameters.only_failed else None
     files = (
-        ranges(surveyed.file, surveyed.survey, parameters.shard_rows)
+        split_into_shards(surveyed.file, surveyed.survey, parameters.shard_rows)
         for surveyed in surveys
         if surveyed.survey is not None
     )
-    planned = tuple(shard for shards in files for shard in _planned(shards, parameters, earlier))
+    planned = tuple(shard for shards in files for shard in _plan_file(shards, parameters, earlier))
     reasons = Counter(shard.why or shard.left or "done" for shard in planned)
     logger.info("%d shards: %s", len(planned), dict(reasons))
     return planned
 
 
-def ranges(file: InputFile, survey: Survey, shard_rows: int) -> Iterator[Shard]:
+def split_into_shards(file: InputFile, survey: Survey, shard_rows: int) -> Iterator[Shard]:
     """Yield the shards of a file: `shard_rows` rows each, and one if there is no row."""
     for number, first in enumerate(range(1, max(survey.rows, 1) + 1, shard_rows), start=1):
         yield Shard(
@@ -61,7 +63,7 @@ def ranges(file: InputFile, survey: Survey, shard_rows: int) -> Iterator[Shard]:
         )
 
 
-def clear_leftovers(planned: Sequence[PlannedShard], output_dir: Path) -> None:
+def remove_obsolete_shards(planned: Sequence[PlannedShard], output_dir: Path) -> None:
     """Remove what killed runs left, and shards that the files of this run no longer have.
 
     Shards of other files stay: they belong to other runs. So do those of a file of which this run
@@ -84,7 +86,7 @@ def clear_leftovers(planned: Sequence[PlannedShard], output_dir: Path) -> None:
             output_dir.glob(f"{STAGING}/*"),
         ):
             draft.unlink()
-        superseded = sorted(_shards_in(output_dir, files) - keep)
+        superseded = sorted(_list_shards(output_dir, files) - keep)
         for shard_id in superseded:
             # The record first: without it, the rest does not count.
             record_path(output_dir, shard_id).unlink(missing_ok=True)
@@ -94,7 +96,7 @@ def clear_leftovers(planned: Sequence[PlannedShard], output_dir: Path) -> None:
         logger.info("removed %d shards that the input no longer has", len(superseded))
 
 
-def removed_files(output_dir: Path, files: Sequence[InputFile]) -> tuple[str, ...]:
+def list_removed_files(output_dir: Path, files: Sequence[InputFile]) -> tuple[str, ...]:
     """Return the names of files that an output has shards of, and that are gone.
 
     Args:
@@ -112,7 +114,7 @@ def removed_files(output_dir: Path, files: Sequence[InputFile]) -> tuple[str, ..
     return tuple(sorted(s for s in sources if is_gone(s)))
 
 
-def _planned(
+def _plan_file(
     shards: Iterable[Shard], parameters: ScoringParameters, earlier: EarlierRuns | None
 ) -> list[PlannedShard]:
     """Plan the shards of a file."""
@@ -122,7 +124,7 @@ def _planned(
         for shard in shards
     ]
     if earlier is not None:
-        return _planned_again(found, earlier)
+        return _plan_failed_only(found, earlier)
     unasked = "" if parameters.resume else "resume is false"
     return [
         PlannedShard(shard=shard, why=why or unasked, record=None if why or unasked else record)
@@ -130,7 +132,7 @@ def _planned(
     ]
 
 
-def _planned_again(
+def _plan_failed_only(
     found: Sequence[tuple[Shard, str, ShardRecord | None]], earlier: EarlierRuns
 ) -> list[PlannedShard]:
     """Plan the shards of a file in a run that is for what failed alone.
@@ -146,7 +148,7 @@ def _planned_again(
     )
     planned = []
     for shard, why, record in found:
-        again = earlier.why_again(shard, record)
+        again = earlier.retry_reason(shard, record)
         if again and not cut_otherwise:
             planned.append(PlannedShard(shard=shard, why=again))
         else:
@@ -157,7 +159,7 @@ def _planned_again(
     return planned
 
 
-def _shards_in(output_dir: Path, file_ids: set[str]) -> set[str]:
+def _list_shards(output_dir: Path, file_ids: set[str]) -> set[str]:
     """Return the ids of the shards of these files of which anything is there."""
     found = chain.from_iterable(
         (output_dir / folder).glob("*.*") for folder in ("records", *FOLDERS)

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 @task(name="identify model", **RETRY_BUSY_MLFLOW)
 def identify_model(model_uri: str) -> ScoringModel:
     """Return the version that an alias means now, so that all shards use that one."""
-    from tasks.scoring.scoring_model import identify
+    from tasks.scoring.scoring_model import resolve_scoring_model
 
-    return identify(model_uri)
+    return resolve_scoring_model(model_uri)
 
 
 @task(name="find inputs", **RETRY_LONG_WORK)
@@ -43,11 +43,11 @@ def find_inputs(
     inputs: tuple[str, ...], output_dir: Path, *, settle_seconds: int, allow_empty: bool
 ) -> FoundInputs:
     """List the files to score, those that are left for later, and those that are gone."""
-    from tasks.scoring.inputs import find, settled
-    from tasks.scoring.planning import removed_files
+    from tasks.scoring.inputs import list_input_files, settled_files
+    from tasks.scoring.planning import list_removed_files
 
-    found = find(inputs, output_dir, allow_empty=allow_empty)
-    files = settled(found, settle_seconds)
+    found = list_input_files(inputs, output_dir, allow_empty=allow_empty)
+    files = settled_files(found, settle_seconds)
     if not files and not allow_empty:
         raise DataError(
             f"inputs: all {len(found)} files changed in the last {settle_seconds} s; expected one "
@@ -57,7 +57,7 @@ def find_inputs(
     return FoundInputs(
         files=files,
         settling=tuple(file.name for file in found if file.id not in ids),
-        removed=removed_files(output_dir, found),
+        removed=list_removed_files(output_dir, found),
     )
 
 
@@ -72,9 +72,9 @@ def survey_input(file: InputFile, rows: RowParameters) -> Survey:
     A URL is downloaded before.
     """
     from tasks.ingestion.table_reader import survey
-    from tasks.scoring.inputs import download
+    from tasks.scoring.inputs import download_input
 
-    download(file)
+    download_input(file)
     required = {rows.text_column, rows.label_column or rows.text_column}
     with redacted_errors(file.name):
         return survey(file.path, required, RESERVED_COLUMNS, texts={rows.text_column})
@@ -85,9 +85,9 @@ def plan_shards(
     surveys: tuple[Surveyed, ...], parameters: ScoringParameters
 ) -> tuple[PlannedShard, ...]:
     """Cut the files into ranges of rows and tell which of them are done already."""
-    from tasks.scoring.planning import plan
+    from tasks.scoring.planning import plan_files
 
-    return plan(surveys, parameters)
+    return plan_files(surveys, parameters)
 
 
 @task(
@@ -97,10 +97,10 @@ def plan_shards(
 )
 def score_shard(shard: Shard, staged: Path, parameters: ScoringParameters) -> ShardRecord:
     """Score a range of rows and publish its predictions, its rejects and its record."""
-    from tasks.scoring.shard_scorer import score
+    from tasks.scoring.shard_scorer import score_rows
 
     with redacted_errors(shard.id):
-        return score(shard, staged, parameters)
+        return score_rows(shard, staged, parameters)
 
 
 @task(name="prove completeness", **RETRY_ONCE)
@@ -110,9 +110,9 @@ def prove_complete(
     parameters: ScoringParameters,
 ) -> None:
     """Read from the published files that every row of the input is there once."""
-    from tasks.scoring.completeness import prove
+    from tasks.scoring.completeness import check_completeness
 
-    prove(surveys, outcomes, parameters)
+    check_completeness(surveys, outcomes, parameters)
 
 
 @task(name="publish summary", **RETRY_ONCE)
@@ -123,9 +123,9 @@ def publish_summary(
     started: datetime,
 ) -> dict[str, Any]:
     """Sum up the shards; write `manifest.json` and print a table."""
-    from tasks.scoring.summary import publish
+    from tasks.scoring.summary import publish_manifest
 
-    return publish(parameters, inputs, outcomes, started)
+    return publish_manifest(parameters, inputs, outcomes, started)
 
 
 @task(name="report dry run", **RETRY_ONCE)
@@ -135,6 +135,6 @@ def report_dry_run(
     parameters: ScoringParameters,
 ) -> dict[str, Any]:
     """Tell what a run would do, without writing anything."""
-    from tasks.scoring.dry_run import forecast
+    from tasks.scoring.dry_run import estimate_run
 
-    return forecast(surveys, planned, parameters)
+    return estimate_run(surveys, planned, parameters)

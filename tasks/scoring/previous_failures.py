@@ -50,7 +50,7 @@ class EarlierRuns(BaseModel):
     failed: frozenset[str]
     finished: bool
 
-    def why_again(self, shard: Shard, record: ShardRecord | None) -> str:
+    def retry_reason(self, shard: Shard, record: ShardRecord | None) -> str:
         """Return why such a run is for this shard; empty if it is not."""
         if self.failed & {shard.id, shard.file_id}:
             return "it failed before"
@@ -59,14 +59,14 @@ class EarlierRuns(BaseModel):
         return "it has rejected rows" if record.counts.rejected else ""
 
 
-def earlier_runs(output_dir: Path) -> EarlierRuns:
+def read_earlier_runs(output_dir: Path) -> EarlierRuns:
     """Return what failed in an output folder and is not done since.
 
     Raises:
         ParameterError: If there was no earlier run, or its manifest cannot be read.
     """
     try:
-        failures = _failures_in(output_dir)
+        failures = _read_failures(output_dir)
     except FileNotFoundError as error:
         if not any((output_dir / "records").glob("*.json")):
             raise ParameterError(
@@ -82,7 +82,7 @@ def earlier_runs(output_dir: Path) -> EarlierRuns:
     return EarlierRuns(failed=frozenset(failure.id for failure in failures), finished=True)
 
 
-def still_failed(output_dir: Path, outcomes: Sequence[ShardOutcome]) -> Iterator[Failure]:
+def remaining_failures(output_dir: Path, outcomes: Sequence[ShardOutcome]) -> Iterator[Failure]:
     """Yield what failed before and is no part of this run, or was left out of it.
 
     What failed of a file that is gone is forgotten.
@@ -92,7 +92,7 @@ def still_failed(output_dir: Path, outcomes: Sequence[ShardOutcome]) -> Iterator
         outcomes: Those of this run.
     """
     try:
-        failures = _failures_in(output_dir)
+        failures = _read_failures(output_dir)
     except FileNotFoundError:
         return
     except ValueError:
@@ -107,6 +107,6 @@ def still_failed(output_dir: Path, outcomes: Sequence[ShardOutcome]) -> Iterator
             yield failure
 
 
-def _failures_in(output_dir: Path) -> list[Failure]:
+def _read_failures(output_dir: Path) -> list[Failure]:
     manifest = _Manifest.model_validate_json((output_dir / "manifest.json").read_bytes())
     return [shard for shard in manifest.shards if shard.error] + manifest.still_failed

@@ -12,7 +12,7 @@ from tasks.output.records import Shard
 from tasks.scoring.types import Surveyed
 
 
-def rows_of_shards(
+def read_shards(
     surveyed: Surveyed, shards: Sequence[Shard], wanted: Collection[str] | None = None
 ) -> Iterator[tuple[Shard, pa.Table]]:
     """Read a file and yield its shards with their rows, as `table_reader.read_blocks` has them.
@@ -31,12 +31,12 @@ def rows_of_shards(
     blocks = chain([empty_block(surveyed.survey)], read_blocks(surveyed.file.path, surveyed.survey))
     wanted = {shard.id for shard in shards} if wanted is None else wanted
     try:
-        yield from cut(blocks, shards, wanted)
+        yield from cut_into_shards(blocks, shards, wanted)
     except (EOFError, pa.ArrowException) as error:
         raise DataError(f"{surveyed.file.name}: expected the file that was surveyed") from error
 
 
-def cut(
+def cut_into_shards(
     blocks: Iterable[pa.Table], shards: Sequence[Shard], wanted: Collection[str]
 ) -> Iterator[tuple[Shard, pa.Table]]:
     """Yield each wanted shard with its rows; one shard's rows are in memory at a time.

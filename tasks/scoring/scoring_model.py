@@ -5,7 +5,7 @@ from tasks.tracking.pipeline_loader import load_typed_pipeline
 from tasks.tracking.registry import resolve_pipeline
 
 
-def identify(model_uri: str) -> ScoringModel:
+def resolve_scoring_model(model_uri: str) -> ScoringModel:
     """Return the version that `model_uri` means now.
 
     Args:

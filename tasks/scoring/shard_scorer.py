@@ -26,7 +26,7 @@ from tasks.tracking.pipeline_loader import load_typed_pipeline
 logger = logging.getLogger(__name__)
 
 
-def score(shard: Shard, staged: Path, parameters: ScoringParameters) -> ShardRecord:
+def score_rows(shard: Shard, staged: Path, parameters: ScoringParameters) -> ShardRecord:
     """Answer the rows of a shard; publish what is rejected, what is predicted, and the record.
 
     Args:
@@ -55,8 +55,8 @@ def score(shard: Shard, staged: Path, parameters: ScoringParameters) -> ShardRec
     predictions = build_predictions(shard, readable, answers.outcomes, parameters.rows.language)
     with output_errors(parameters.output_dir):
         files = {
-            "rejected": _publish(rejected, "rejected", shard, parameters),
-            "predictions": _publish(predictions, "predictions", shard, parameters),
+            "rejected": _write_table(rejected, "rejected", shard, parameters),
+            "predictions": _write_table(predictions, "predictions", shard, parameters),
         }
         record = ShardRecord(
             shard=shard,
@@ -89,7 +89,7 @@ def score(shard: Shard, staged: Path, parameters: ScoringParameters) -> ShardRec
     return record
 
 
-def _publish(table: pa.Table, folder: str, shard: Shard, parameters: ScoringParameters) -> str:
+def _write_table(table: pa.Table, folder: str, shard: Shard, parameters: ScoringParameters) -> str:
     with published_file(table_path(parameters.output_dir, folder, shard.id)) as draft:
         pyarrow.parquet.write_table(table, draft)
         return sha256_of(draft)
@@ -108,11 +108,11 @@ def _counts(
         cached=sources["cached"],
         cache_failures=answers.cache_failures,
         retried=answers.retried,
-        **_agreement(predictions, parameters),
+        **_accuracy_counts(predictions, parameters),
     )
 
 
-def _agreement(predictions: pa.Table, parameters: ScoringParameters) -> Counter[str]:
+def _accuracy_counts(predictions: pa.Table, parameters: ScoringParameters) -> Counter[str]:
     """Count rows that have a label, those it is predicted for, and those of unknown labels."""
     counts: Counter[str] = Counter()
     if parameters.rows.label_column is None:
@@ -123,14 +123,14 @@ def _agreement(predictions: pa.Table, parameters: ScoringParameters) -> Counter[
     labels = extract_texts(predictions, parameters.rows.label_column)
     for label, predicted in zip(labels, predictions["prediction_label"].to_pylist(), strict=True):
         if label is not None and label != "":
-            name = names.get(_as_name(label))
+            name = names.get(_label_name(label))
             counts["labelled"] += 1
             counts["correct"] += name == predicted
             counts["unknown_labels"] += name is None
     return counts
 
 
-def _as_name(label: object) -> str:
+def _label_name(label: object) -> str:
     # An id may have become a float, beside nulls, or a truth value.
     if isinstance(label, (bool, float, Decimal)) and label == label // 1:
         return str(int(label))

@@ -15,7 +15,7 @@ def raise_if_failed(
     """Fail the run if more went wrong than was allowed; what was published stays.
 
     Args:
-        summary: What `tasks.scoring.summary.summarise` returned.
+        summary: What `tasks.scoring.summary.summarise_outcomes` returned.
         max_failed_shards: Shards, or files that cannot be read, that may fail.
         max_rejected_fraction: Share of the rows that may be rejected.
 
@@ -57,16 +57,16 @@ def raise_if_unrecorded(logged: State[Any]) -> None:
     )
 
 
-def cancelled(error: OutputInUseError) -> dict[str, Any]:
+def cancelled_state(error: OutputInUseError) -> dict[str, Any]:
     """Return what ends a flow as cancelled, because another run holds its output folder.
 
     It is a state, which Prefect keeps for itself, whatever its type says here: a caller of the
     flow gets the error, and an automation that tells of failures stays silent.
     """
-    logging.getLogger("prefect.flow_runs").addFilter(_is_no_end_of_a_process)
+    logging.getLogger("prefect.flow_runs").addFilter(_is_not_engine_exit)
     return cast("dict[str, Any]", Cancelled(message=str(error), data=error))
 
 
-def _is_no_end_of_a_process(record: logging.LogRecord) -> bool:
+def _is_not_engine_exit(record: logging.LogRecord) -> bool:
     """Drop the traceback by which Prefect ends the process of a flow that is cancelled."""
     return not record.getMessage().startswith("Engine execution exited with unexpected exception")

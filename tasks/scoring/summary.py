@@ -10,13 +10,13 @@ from tasks.common.counting import count_values, sum_counts
 from tasks.common.files import published_file
 from tasks.output.folder import output_errors
 from tasks.output.records import ShardRecord
-from tasks.scoring.previous_failures import still_failed
+from tasks.scoring.previous_failures import remaining_failures
 from tasks.scoring.types import FoundInputs, ScoringModel, ScoringParameters, ShardOutcome
 
 _SHOWN = 10
 
 
-def publish(
+def publish_manifest(
     parameters: ScoringParameters,
     inputs: FoundInputs,
     outcomes: Sequence[ShardOutcome],
@@ -34,7 +34,7 @@ def publish(
         OutputError: If the output folder cannot be written.
     """
     seconds = (datetime.now(UTC) - started).total_seconds()
-    summary = summarise(parameters, outcomes, seconds=seconds) | {
+    summary = summarise_outcomes(parameters, outcomes, seconds=seconds) | {
         "files_settling": list(inputs.settling),
         "files_removed": list(inputs.removed),
     }
@@ -44,7 +44,7 @@ def publish(
         "shards": [outcome.model_dump(mode="json") for outcome in outcomes],
         "still_failed": [
             failure.model_dump(mode="json")
-            for failure in still_failed(parameters.output_dir, outcomes)
+            for failure in remaining_failures(parameters.output_dir, outcomes)
         ],
     }
     with (
@@ -52,11 +52,11 @@ def publish(
         published_file(parameters.output_dir / "manifest.json") as draft,
     ):
         draft.write_text(json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8")
-    print_table("Scored shards", _shortened(summary))
+    print_table("Scored shards", _shorten_lists(summary))
     return summary
 
 
-def summarise(
+def summarise_outcomes(
     parameters: ScoringParameters, outcomes: Sequence[ShardOutcome], *, seconds: float
 ) -> dict[str, Any]:
     """Return the sums over the shards that are published, and what this run saved.
@@ -120,16 +120,16 @@ def _engine(model: ScoringModel) -> str:
     return f"{model.engine} {model.precision} on {model.device}"
 
 
-def _shortened(summary: dict[str, Any]) -> dict[str, Any]:
+def _shorten_lists(summary: dict[str, Any]) -> dict[str, Any]:
     """Leave out all but a few of many failures and files; the manifest has them all."""
     failures = list(summary["failures"].items())
     more = len(failures) - _SHOWN
     shown = dict(failures[:_SHOWN]) | ({"more": more} if more > 0 else {})
-    files = {name: _first_of(summary[name]) for name in ("files_settling", "files_removed")}
+    files = {name: _first_names(summary[name]) for name in ("files_settling", "files_removed")}
     return summary | files | {"failures": shown}
 
 
-def _first_of(names: list[str]) -> list[str]:
+def _first_names(names: list[str]) -> list[str]:
     more = len(names) - _SHOWN
     return [*names[:_SHOWN], *([f"{more} more"] if more > 0 else [])]
 

@@ -110,13 +110,13 @@ class _ShardScheduler:
 
     def score_file(self, surveyed: Surveyed, planned: Sequence[PlannedShard]) -> None:
         """Submit the shards of a file that are not done; return when the last is submitted."""
-        from tasks.scoring.row_ranges import rows_of_shards
+        from tasks.scoring.row_ranges import read_shards
 
         waiting = {p.shard.id: p for p in planned if p.why}
         if not waiting:
             return
         try:
-            for shard, rows in rows_of_shards(surveyed, [p.shard for p in planned], set(waiting)):
+            for shard, rows in read_shards(surveyed, [p.shard for p in planned], set(waiting)):
                 self._submit(waiting[shard.id], rows)
                 del waiting[shard.id]
         except (DataError, OSError) as error:

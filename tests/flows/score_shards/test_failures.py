@@ -12,7 +12,7 @@ from prefect import flow
 from flows.score_shards import score_shards
 from tasks.common.errors import OutputInUseError, ProofError, ShardsFailedError
 from tasks.output.folder import locked_folder
-from tasks.scoring.inputs import find
+from tasks.scoring.inputs import list_input_files
 from tasks.scoring.task_runner import survey_in_parallel
 from tasks.scoring.types import InputFile, ScoringModel, ScoringParameters, Surveyed
 from tests.flows.score_shards.log_lines import on_log
@@ -125,7 +125,7 @@ def test_file_that_comes_late_is_surveyed_again(
         device="cpu",
     )
     parameters = ScoringParameters(model=model, output_dir=tmp_path / "out")
-    files = find([str(inputs)], parameters.output_dir)
+    files = list_input_files([str(inputs)], parameters.output_dir)
     away = files[1].path.rename(tmp_path / "away")
 
     def bring_back() -> None:

@@ -19,10 +19,10 @@ from flows.score_shards import score_shards
 from tasks.common.settings import get_settings
 from tasks.maintenance.version_references import read_references
 from tasks.output.records import read_records, write_record
-from tasks.scoring.completeness import prove
-from tasks.scoring.planning import plan
+from tasks.scoring.completeness import check_completeness
+from tasks.scoring.planning import plan_files
 from tasks.scoring.prefect_tasks import survey_input
-from tasks.scoring.previous_failures import earlier_runs
+from tasks.scoring.previous_failures import read_earlier_runs
 from tasks.scoring.types import InputFile, ScoringParameters, ShardOutcome, Surveyed
 from tasks.tracking.mlflow_client import connect
 from tests.support.builders import Trained, use_home
@@ -114,7 +114,7 @@ def reasons_to_score(
     if fingerprint:
         update["model"] = parameters.model.model_copy(update={"fingerprint": fingerprint})
     parameters = parameters.model_copy(update=update)
-    planned = plan(surveys_of(output, parameters, inputs), parameters)
+    planned = plan_files(surveys_of(output, parameters, inputs), parameters)
     assert [shard.shard.id for shard in planned] == list(SHARDS)
     return Counter(shard.why for shard in planned)
 
@@ -152,7 +152,7 @@ def test_manifest_is_read(stored: Path) -> None:
 
 
 def test_failures_of_the_run_before_are_known(stored: Path) -> None:
-    earlier = earlier_runs(stored)
+    earlier = read_earlier_runs(stored)
     assert earlier.finished
     assert earlier.failed == {UNREADABLE}
 
@@ -170,7 +170,7 @@ def test_versions_that_the_folder_refers_to_are_found(stored: Path) -> None:
 def test_published_rows_pass_the_check_of_completeness(stored: Path) -> None:
     parameters = parameters_of(stored)
     outcomes = [ShardOutcome.model_validate(shard) for shard in manifest_of(stored)["shards"]]
-    prove(surveys_of(stored, parameters), outcomes, parameters)
+    check_completeness(surveys_of(stored, parameters), outcomes, parameters)
 
 
 # Planning

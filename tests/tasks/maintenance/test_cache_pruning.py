@@ -11,7 +11,7 @@ from pyfunc.contract import Answer, Language, Prediction, Provenance
 from tasks.common.errors import DataError, ModelError
 from tasks.common.settings import get_settings
 from tasks.maintenance.cache_pruning import prune_cache_entries
-from tasks.scoring.scoring_model import identify
+from tasks.scoring.scoring_model import resolve_scoring_model
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import PIPELINE_MODEL
 from tests.support.builders import Trained
@@ -32,7 +32,7 @@ def cache(trained: Trained, tmp_path: Path) -> Path:
 
 
 def fingerprint_of(trained: Trained) -> str:
-    return identify(trained.pipeline["inference_pipeline_model"]).fingerprint
+    return resolve_scoring_model(trained.pipeline["inference_pipeline_model"]).fingerprint
 
 
 @contextmanager

@@ -9,8 +9,8 @@ import pytest
 from tasks.common.errors import ProofError
 from tasks.ingestion.formats import Survey
 from tasks.output.records import Counts, RowParameters, Shard, ShardRecord, table_path
-from tasks.scoring.completeness import prove
-from tasks.scoring.planning import ranges
+from tasks.scoring.completeness import check_completeness
+from tasks.scoring.planning import split_into_shards
 from tasks.scoring.types import InputFile, ScoringModel, ScoringParameters, ShardOutcome, Surveyed
 
 FILE = InputFile(id="rows-12345678", path=Path("/rows.csv"), name="/rows.csv")
@@ -53,7 +53,7 @@ class Output:
         survey = Survey(sha256="0" * 64, size=0, modified_ns=0, rows=10, columns=b"")
         self.folder = folder
         self.surveys = [Surveyed(file=FILE, survey=survey)]
-        self.shards = list(ranges(FILE, survey, 5))
+        self.shards = list(split_into_shards(FILE, survey, 5))
         self.outcomes = [outcome(shard) for shard in self.shards]
         for shard, scored, rejected in zip(
             self.shards, ([1, 3, 4, 5], [6, 8, 9, 10]), ([2], [7]), strict=True
@@ -81,7 +81,7 @@ class Output:
             uri="", fingerprint="", labels=(), engine="torch", precision="f32", device="cpu"
         )
         parameters = ScoringParameters(model=model, output_dir=self.folder)
-        prove(self.surveys, self.outcomes, parameters)
+        check_completeness(self.surveys, self.outcomes, parameters)
 
 
 @pytest.fixture

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from tasks.common.errors import DataError, ParameterError
-from tasks.scoring.inputs import download, downloads_removed, find, is_gone, settled
+from tasks.scoring.inputs import (
+    download_input,
+    is_gone,
+    list_input_files,
+    settled_files,
+    temporary_downloads,
+)
 from tests.support.http_server import serving
 
 OUT = Path("/out")
@@ -32,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def names(*inputs: str | Path) -> list[str]:
-    return [shard.path.name for shard in find([str(text) for text in inputs], OUT)]
+    return [shard.path.name for shard in list_input_files([str(text) for text in inputs], OUT)]
 
 
 # What is found
@@ -65,7 +71,11 @@ def test_relative_paths_and_the_users_home_are_understood(
 ) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HOME", str(folder))
-    assert find(["b.csv"], OUT) == find(["~/b.csv"], OUT) == find([str(folder / "b.csv")], OUT)
+    assert (
+        list_input_files(["b.csv"], OUT)
+        == list_input_files(["~/b.csv"], OUT)
+        == list_input_files([str(folder / "b.csv")], OUT)
+    )
 
 
 def test_link_to_a_file_is_that_file(folder: Path) -> None:
@@ -79,14 +89,14 @@ def test_link_to_a_file_is_that_file(folder: Path) -> None:
 @pytest.mark.parametrize("inputs", [[], [""], ["b.csv", ""]])
 def test_no_input_is_refused(inputs: list[str]) -> None:
     with pytest.raises(ParameterError, match="inputs: none given; expected files, folders, glob"):
-        find(inputs, OUT)
+        list_input_files(inputs, OUT)
 
 
 @pytest.mark.parametrize("name", ["none.csv", "*.orc", "empty"])
 def test_input_without_a_file_is_named(folder: Path, name: str) -> None:
     (folder / "empty").mkdir()
     with pytest.raises(DataError) as raised:
-        find([str(folder / "b.csv"), str(folder / name)], OUT)
+        list_input_files([str(folder / "b.csv"), str(folder / name)], OUT)
     assert str(raised.value).startswith(f"inputs: '{folder / name}' brings no file; expected .csv")
 
 
@@ -102,7 +112,7 @@ def test_input_without_a_file_is_named(folder: Path, name: str) -> None:
 )
 def test_input_that_is_an_address_of_no_file_is_not_quoted(address: str) -> None:
     with pytest.raises(DataError) as raised:
-        find([address], OUT)
+        list_input_files([address], OUT)
     assert "hunter" not in "".join(traceback.format_exception(raised.value))
 
 
@@ -111,7 +121,7 @@ def test_named_file_of_another_kind_is_refused(folder: Path, name: str) -> None:
     with pytest.raises(
         DataError, match=f"^{folder}/notes.txt: unknown kind of file; expected .csv"
     ):
-        find([str(folder / name)], OUT)
+        list_input_files([str(folder / name)], OUT)
 
 
 # Ids
@@ -119,16 +129,16 @@ def test_named_file_of_another_kind_is_refused(folder: Path, name: str) -> None:
 
 def test_ids_are_stable_and_told_apart_by_the_folder(folder: Path) -> None:
     (folder / "more" / "b.csv").touch()
-    first, second = find([str(folder / "b.csv"), str(folder / "more" / "b.csv")], OUT)
+    first, second = list_input_files([str(folder / "b.csv"), str(folder / "more" / "b.csv")], OUT)
     assert first.id != second.id
     assert first.id.startswith("b-")
-    assert find([str(folder)], OUT)[1] == first
+    assert list_input_files([str(folder)], OUT)[1] == first
 
 
 def test_id_is_made_of_name_and_path_alone(folder: Path) -> None:
     # Predictions are files of this name: another id would leave two of them beside each other.
     digest = hashlib.sha256(str(folder / "b.csv").encode()).hexdigest()
-    assert find([str(folder / "b.csv")], OUT)[0].id == f"b-{digest[:8]}"
+    assert list_input_files([str(folder / "b.csv")], OUT)[0].id == f"b-{digest[:8]}"
 
 
 def test_long_names_leave_room_for_what_is_added(tmp_path: Path) -> None:
@@ -136,7 +146,7 @@ def test_long_names_leave_room_for_what_is_added(tmp_path: Path) -> None:
     for name in (one, other):
         assert len(os.fsencode(name)) > 250
         (tmp_path / name).touch()
-    ids = [shard.id for shard in find([str(tmp_path)], OUT)]
+    ids = [shard.id for shard in list_input_files([str(tmp_path)], OUT)]
     assert len(set(ids)) == 2
     assert all(len(os.fsencode(f".{name}.parquet.4194304.draft")) < 256 for name in ids)
 
@@ -147,15 +157,15 @@ def test_long_names_leave_room_for_what_is_added(tmp_path: Path) -> None:
 def test_address_is_fetched_anew_each_time_and_shown_without_its_secrets(home: Path) -> None:
     with serving(b"text\na film\n") as server:
         url = f"http://{server.host}/rows.csv.gz?token=secret"
-        (first,) = find([url], OUT)
-        download(first)
+        (first,) = list_input_files([url], OUT)
+        download_input(first)
         assert first.path.read_bytes() == b"text\na film\n"
         assert first.name == f"http://{server.host}/rows.csv.gz"
         assert first.id.startswith("rows-")
         assert "secret" not in repr(first)
         server.body = b"text\nanother film\n"
-        (second,) = find([url], OUT)
-        download(second)
+        (second,) = list_input_files([url], OUT)
+        download_input(second)
         assert second == first
         assert second.path.read_bytes() == b"text\nanother film\n"
 
@@ -163,17 +173,17 @@ def test_address_is_fetched_anew_each_time_and_shown_without_its_secrets(home: P
 def test_address_has_one_id_whatever_it_holds_and_two_outputs_do_not_share_its_file(
     home: Path,
 ) -> None:
-    (one,) = find(["http://127.0.0.1:1/rows.csv"], OUT)
-    (other,) = find(["http://127.0.0.1:1/rows.csv"], Path("/other"))
-    (third,) = find(["http://127.0.0.1:1/rows.csv?page=2"], OUT)
+    (one,) = list_input_files(["http://127.0.0.1:1/rows.csv"], OUT)
+    (other,) = list_input_files(["http://127.0.0.1:1/rows.csv"], Path("/other"))
+    (third,) = list_input_files(["http://127.0.0.1:1/rows.csv?page=2"], OUT)
     assert one.id == other.id != third.id
     assert one.path != other.path
 
 
 def test_what_was_downloaded_is_removed_in_the_end(home: Path) -> None:
-    with serving(b"text\na film\n") as server, downloads_removed(OUT):
-        (file,) = find([f"http://{server.host}/rows.csv"], OUT)
-        download(file)
+    with serving(b"text\na film\n") as server, temporary_downloads(OUT):
+        (file,) = list_input_files([f"http://{server.host}/rows.csv"], OUT)
+        download_input(file)
         assert file.path.is_file()
     assert [path for path in home.rglob("*") if path.is_file()] == []
 
@@ -181,7 +191,9 @@ def test_what_was_downloaded_is_removed_in_the_end(home: Path) -> None:
 @pytest.mark.parametrize("seconds", [0, 60])
 def test_link_that_leads_nowhere_is_found_and_not_passed_over(folder: Path, seconds: int) -> None:
     (folder / "z.csv").symlink_to(folder / "missing.csv")
-    assert settled(find([str(folder)], OUT), seconds)[-1].path.name == "missing.csv"
+    assert (
+        settled_files(list_input_files([str(folder)], OUT), seconds)[-1].path.name == "missing.csv"
+    )
 
 
 def test_file_that_cannot_be_looked_for_is_not_gone(
@@ -204,7 +216,7 @@ def test_address_of_another_kind_of_file_is_refused_before_it_is_asked(
 ) -> None:
     url = f"http://127.0.0.1:1/{name}"
     with pytest.raises(DataError, match=f"^{url}: unknown kind of file; expected .csv"):
-        find([f"{url}?token=secret"], OUT)
+        list_input_files([f"{url}?token=secret"], OUT)
 
 
 # Ids of compressed files
@@ -213,6 +225,6 @@ def test_address_of_another_kind_of_file_is_refused_before_it_is_asked(
 def test_id_leaves_out_what_follows_the_name(folder: Path) -> None:
     for name in ("x.csv", "x.csv.gz", "x.parquet.zst"):
         (folder / name).touch()
-    ids = [file.id for file in find([str(folder / "x.*")], OUT)]
+    ids = [file.id for file in list_input_files([str(folder / "x.*")], OUT)]
     assert [name[:2] for name in ids] == ["x-"] * 3
     assert len(set(ids)) == 3

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.ingestion.formats import Survey
-from tasks.scoring.planning import ranges
-from tasks.scoring.row_ranges import cut, read_staged, write_staged
+from tasks.scoring.planning import split_into_shards
+from tasks.scoring.row_ranges import cut_into_shards, read_staged, write_staged
 from tasks.scoring.types import InputFile
 
 FILE = InputFile(id="rows-12345678", path=Path("/rows.csv"), name="/rows.csv")
@@ -28,9 +28,9 @@ def test_each_wanted_range_gets_its_rows_whatever_the_blocks(
     table = pa.table({"row": range(1, sum(sizes) + 1)})
     starts = [sum(sizes[:place]) for place in range(len(sizes))]
     blocks = [table.slice(start, size) for start, size in zip(starts, sizes, strict=True)]
-    shards = list(ranges(FILE, survey_of(sum(sizes)), shard_rows))
+    shards = list(split_into_shards(FILE, survey_of(sum(sizes)), shard_rows))
     wanted = data.draw(st.sets(st.sampled_from([shard.id for shard in shards])))
-    found = list(cut(blocks, shards, wanted))
+    found = list(cut_into_shards(blocks, shards, wanted))
     assert [shard.id for shard, _ in found] == [s.id for s in shards if s.id in wanted]
     for shard, rows in found:
         assert rows["row"].to_pylist() == list(range(shard.first_row, shard.first_row + shard.rows))
@@ -40,7 +40,7 @@ def test_each_wanted_range_gets_its_rows_whatever_the_blocks(
 def test_ranges_cover_a_file_without_gaps_and_there_is_always_one(
     rows: int, shard_rows: int
 ) -> None:
-    shards = list(ranges(FILE, survey_of(rows), shard_rows))
+    shards = list(split_into_shards(FILE, survey_of(rows), shard_rows))
     assert len({shard.id for shard in shards}) == len(shards) >= 1
     numbers = [n for s in shards for n in range(s.first_row, s.first_row + s.rows)]
     assert numbers == list(range(1, rows + 1))
@@ -49,9 +49,13 @@ def test_ranges_cover_a_file_without_gaps_and_there_is_always_one(
 
 
 def test_blocks_that_end_early_are_an_error() -> None:
-    shards = list(ranges(FILE, survey_of(5), 2))
+    shards = list(split_into_shards(FILE, survey_of(5), 2))
     with pytest.raises(EOFError, match="1 rows of rows-12345678-00003 are missing"):
-        list(cut([pa.table({"row": [1, 2, 3, 4]})], shards, {shard.id for shard in shards}))
+        list(
+            cut_into_shards(
+                [pa.table({"row": [1, 2, 3, 4]})], shards, {shard.id for shard in shards}
+            )
+        )
 
 
 def test_staged_rows_come_back_with_types_and_changing_dictionaries(tmp_path: Path) -> None:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.scoring.scoring_model import identify
+from tasks.scoring.scoring_model import resolve_scoring_model
 from tasks.scoring.types import ScoringParameters
 from tests.support.builders import Trained
 
 
 @pytest.fixture
 def parameters(trained: Trained, tmp_path: Path) -> ScoringParameters:
-    model = identify(trained.pipeline["inference_pipeline_model"])
+    model = resolve_scoring_model(trained.pipeline["inference_pipeline_model"])
     return ScoringParameters(model=model, output_dir=tmp_path / "out")

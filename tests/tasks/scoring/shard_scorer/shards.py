@@ -7,24 +7,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.output.records import RowParameters, Shard, ShardRecord
-from tasks.scoring.inputs import find
-from tasks.scoring.planning import plan
+from tasks.scoring.inputs import list_input_files
+from tasks.scoring.planning import plan_files
 from tasks.scoring.prefect_tasks import survey_input
-from tasks.scoring.row_ranges import rows_of_shards, write_staged
-from tasks.scoring.shard_scorer import score
+from tasks.scoring.row_ranges import read_shards, write_staged
+from tasks.scoring.shard_scorer import score_rows
 from tasks.scoring.types import ScoringParameters, Surveyed
 
 
 def stage(path: Path, parameters: ScoringParameters) -> tuple[Shard, Path]:
     """Put the rows of a file that fits into one shard where `score` reads them."""
-    (file,) = find([str(path)], parameters.output_dir)
+    (file,) = list_input_files([str(path)], parameters.output_dir)
     surveyed = Surveyed(file=file, survey=survey_input.fn(file, parameters.rows))
-    ((shard, rows),) = rows_of_shards(surveyed, [p.shard for p in plan([surveyed], parameters)])
+    ((shard, rows),) = read_shards(surveyed, [p.shard for p in plan_files([surveyed], parameters)])
     return shard, write_staged(rows, path.with_suffix(".arrow"))
 
 
 def score_file(path: Path, parameters: ScoringParameters) -> ShardRecord:
-    return score(*stage(path, parameters), parameters)
+    return score_rows(*stage(path, parameters), parameters)
 
 
 def score_table(table: pa.Table, parameters: ScoringParameters) -> ShardRecord:

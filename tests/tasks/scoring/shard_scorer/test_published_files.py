@@ -15,8 +15,8 @@ import pytest
 from tasks.common.errors import OutputError
 from tasks.common.files import sha256_of
 from tasks.output.records import PREDICTION_COLUMNS, REJECTED_COLUMNS, read_record
-from tasks.scoring.inputs import find
-from tasks.scoring.shard_scorer import score
+from tasks.scoring.inputs import list_input_files
+from tasks.scoring.shard_scorer import score_rows
 from tasks.scoring.types import ScoringParameters
 from tasks.tracking.pipeline_loader import load_pipeline, predict_documents
 from tests.support.builders import Trained
@@ -183,7 +183,7 @@ def test_record_tells_what_the_shard_was_made_from_and_holds_the_files_digests(
     }
     scores = output("predictions", parameters)["prediction_score"].to_pylist()
     assert sum(record.scores) == len(scores) == 3
-    assert all(record.scores[int(score * 20)] for score in scores)
+    assert all(record.scores[int(score_rows * 20)] for score_rows in scores)
     assert sum(record.labels.values()) == sum(record.languages.values()) == 3
 
 
@@ -216,8 +216,8 @@ def test_disk_that_is_full_leaves_no_part_of_a_file(
         shard, staged = stage(file, parameters)
         message = r"output_dir: .* cannot be written \(File too large\); what was published"
         with files_end_at(100_000), pytest.raises(OutputError, match=message):
-            score(shard, staged, without)
-    (file_id,) = (found.id for found in find([str(other)], parameters.output_dir))
+            score_rows(shard, staged, without)
+    (file_id,) = (found.id for found in list_input_files([str(other)], parameters.output_dir))
     failed = "predictions" if text else "rejected"
     assert not (parameters.output_dir / failed / f"{file_id}-00001.parquet").exists()
     assert not (parameters.output_dir / "records" / f"{file_id}-00001.json").exists()
