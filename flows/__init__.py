@@ -1,3 +1,3 @@
-"""The recipes: each flow's body is the list of its steps."""
+"""Flows: the body of each is the list of its steps."""
 
 import tasks  # noqa: F401 -- prepares the process, before a flow's module imports Prefect

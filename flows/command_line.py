@@ -97,7 +97,7 @@ def _start_temporary_server() -> None:
     """Start the server that Prefect would start, if no other is named, out of Ctrl-C's reach.
 
     A terminal interrupts all processes in its foreground. The server would end first, and Prefect
-    would try for minutes to tell it that the run was interrupted. A child inherits which signals
+    would try for minutes to report the interruption to it. A child inherits which signals
     are blocked.
     """
     from prefect.server.api.server import SubprocessASGIServer

@@ -1,4 +1,4 @@
-"""The whole way, or any part of it: data, fine-tuning, registration, pipeline, scores."""
+"""Run all steps, or some: data, fine-tuning, registration, pipeline, scores."""
 
 from typing import Annotated, Any
 

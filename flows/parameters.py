@@ -1,4 +1,4 @@
-"""The parameters of flows: described by their types, gathered into records, forwarded by name."""
+"""Flow parameters: describe them by their types, build records of them, forward them by name."""
 
 import inspect
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Move the alias champion by hand, also back."""
+"""Move the alias champion to a version by hand, also back to the previous one."""
 
 from typing import Annotated, Any
 
@@ -18,7 +18,7 @@ Reason = Annotated[str, about("Written on the version.")]
 @flow(name="promote-pipeline")
 @described
 def promote_pipeline(version: Version = "challenger", reason: Reason = "by hand") -> dict[str, Any]:
-    """Make a version of inference_pipeline_model the champion, whatever its figures.
+    """Make a version of inference_pipeline_model the champion, whatever its metrics.
 
     Returns:
         The report: the version that is champion now.

@@ -1,4 +1,4 @@
-"""What a run is asked for, checked as a whole before it reads, starts or writes anything.
+"""Requests: parameters of a run that are checked together before anything is read or started.
 
 The classes have the names of the flows' parameters, so that `prefect.yaml` is checked by them too.
 They are not in the flows' own files, which Prefect loads a second time, under another name.

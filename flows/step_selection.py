@@ -1,4 +1,4 @@
-"""Running a part of a flow: which steps, and what the first of them starts from."""
+"""Select the steps of a flow to run, and check what the first of them starts from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Records of a pipeline: its parameters, gates, logged model, promotion decision and event."""
+"""Types of a pipeline: flow parameters, gates, logged model, promotion decision and event."""
 
 from typing import Annotated, Literal, Self
 

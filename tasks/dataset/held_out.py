@@ -1,4 +1,4 @@
-"""Held-out rows as files to score, for a first try."""
+"""Write held-out test rows as files to score, for a first run without own input."""
 
 import csv
 from pathlib import Path

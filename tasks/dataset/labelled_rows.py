@@ -1,4 +1,4 @@
-"""Read labelled tables: checked row by row, brought to the columns `text` and `label`."""
+"""Read labelled tables, check each row, and bring them to the columns `text` and `label`."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Data for training: download and split, as Prefect tasks."""
+"""Prefect tasks that download and split labelled data, and write held-out rows."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

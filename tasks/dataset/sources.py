@@ -1,4 +1,4 @@
-"""Where labelled text comes from: embedded data sets, local files, URLs, zips of these."""
+"""Sources of labelled text: embedded data sets, local files, URLs, and zips of these."""
 
 import csv
 import hashlib

@@ -1,4 +1,4 @@
-"""The split into train, validation and test, decided by each row's text alone."""
+"""Split rows into train, validation and test by a hash of the text."""
 
 import hashlib
 import json

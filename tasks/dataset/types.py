@@ -1,4 +1,4 @@
-"""Records of the labelled data: how it is read, and the split on disk."""
+"""Types of labelled data: flow parameters, how it is read, and the split on disk."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The kinds of files that hold tables, told by their names, and the rows read from them."""
+"""File formats by file name, rows as they stand in a file, and the survey of a whole file."""
 
 from typing import TYPE_CHECKING
 
@@ -53,7 +53,7 @@ class Record(NamedTuple):
 
 
 def format_of(name: str) -> Format | None:
-    """Return the format that the end of a file's name tells, `None` if it is none of ours."""
+    """Return the format by the ending of a file's name, or None if it is not supported."""
     found = _ENDING.search(name)
     if found is None:
         return None
@@ -62,7 +62,7 @@ def format_of(name: str) -> Format | None:
 
 
 def stem_of(name: str) -> str:
-    """Return a file's name without the endings that tell its format."""
+    """Return a file's name without the endings of its format."""
     return _ENDING.sub("", name)
 
 
@@ -88,7 +88,7 @@ def without_break(line: bytes) -> bytes:
 
 
 class Survey(BaseModel):
-    """What one reading of a whole file told.
+    """What one reading of a whole file found.
 
     Attributes:
         sha256: Digest of the file as it lies there.

@@ -1,4 +1,4 @@
-"""The proof of completeness: read from the published files, not taken from counters."""
+"""Check completeness: each input row is published once, read from the files, not counters."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ def check_completeness(
     Args:
         surveys: The files; the rows that they have were counted before any was scored.
         outcomes: What became of their shards.
-        parameters: Tell the folder of the output.
+        parameters: With the output folder.
 
     Raises:
         ProofError: If a row is missing, doubled or out of order, naming the first such shard.

@@ -1,4 +1,4 @@
-"""What a scoring run would do, without doing it."""
+"""Dry run: estimate rows, duplicates, cache hits, model calls and seconds; write nothing."""
 
 import hashlib
 import sqlite3

@@ -1,4 +1,4 @@
-"""The files to score: found, fetched and named."""
+"""Input files to score: list them by path, folder, glob or URL, download them, give them ids."""
 
 import glob
 import hashlib
@@ -100,7 +100,7 @@ def _download_folder(output_dir: Path) -> Path:
 def settled_files(files: Sequence[InputFile], seconds: int) -> tuple[InputFile, ...]:
     """Return the files that nobody is writing: those that did not change for so many seconds.
 
-    URLs count as settled, and so do files that are missing by now: whoever reads one tells.
+    URLs count as settled, and so do files that are missing by now: reading one is an error then.
     """
     latest = time.time() - seconds
     return tuple(

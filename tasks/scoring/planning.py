@@ -1,4 +1,4 @@
-"""Which ranges of which files are to be scored, which are done, and what is left of others."""
+"""Plan a run: split files into shards, find the shards to score, remove obsolete ones."""
 
 import logging
 import re

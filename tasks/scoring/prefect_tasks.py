@@ -1,4 +1,4 @@
-"""Scoring files with a registered pipeline, shard after shard, as Prefect tasks."""
+"""Prefect tasks that survey inputs, plan and score shards, and publish the summary."""
 
 from datetime import datetime
 from pathlib import Path
@@ -84,17 +84,13 @@ def survey_input(file: InputFile, rows: RowParameters) -> Survey:
 def plan_shards(
     surveys: tuple[Surveyed, ...], parameters: ScoringParameters
 ) -> tuple[PlannedShard, ...]:
-    """Cut the files into ranges of rows and tell which of them are done already."""
+    """Split the files into shards, and find those that are done already."""
     from tasks.scoring.planning import plan_files
 
     return plan_files(surveys, parameters)
 
 
-@task(
-    name="score shard",
-    task_run_name="score {shard.id}",
-    **RETRY_FILE_ACCESS,
-)
+@task(name="score shard", task_run_name="score {shard.id}", **RETRY_FILE_ACCESS)
 def score_shard(shard: Shard, staged: Path, parameters: ScoringParameters) -> ShardRecord:
     """Score a range of rows and publish its predictions, its rejects and its record."""
     from tasks.scoring.shard_scorer import score_rows
@@ -109,7 +105,7 @@ def prove_complete(
     outcomes: tuple[ShardOutcome, ...],
     parameters: ScoringParameters,
 ) -> None:
-    """Read from the published files that every row of the input is there once."""
+    """Check in the published files that each row of the input is there once."""
     from tasks.scoring.completeness import check_completeness
 
     check_completeness(surveys, outcomes, parameters)
@@ -134,7 +130,7 @@ def report_dry_run(
     planned: tuple[PlannedShard, ...],
     parameters: ScoringParameters,
 ) -> dict[str, Any]:
-    """Tell what a run would do, without writing anything."""
+    """Report what a run would do, without writing anything."""
     from tasks.scoring.dry_run import estimate_run
 
     return estimate_run(surveys, planned, parameters)

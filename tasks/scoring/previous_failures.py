@@ -1,4 +1,4 @@
-"""What earlier runs of an output folder failed at, as their manifest says."""
+"""Failures of earlier runs into an output folder, read from its manifest."""
 
 import logging
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Row ranges of a file, cut from its stream and put where the tasks that score them read them."""
+"""Row ranges: cut a file's stream of blocks into shards, and stage them as Arrow files."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain

@@ -1,4 +1,4 @@
-"""Which version a model URI means now, and how it computes on this machine."""
+"""Resolve a model URI to a registered pipeline version and the engine it uses here."""
 
 from tasks.scoring.types import ScoringModel
 from tasks.tracking.pipeline_loader import load_typed_pipeline

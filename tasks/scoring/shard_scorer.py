@@ -1,4 +1,4 @@
-"""One shard: its rows answered, and published as Parquet with a record, whole or not at all."""
+"""Score one shard and publish its predictions, rejected rows and record as whole files."""
 
 import logging
 import socket
@@ -38,7 +38,7 @@ def score_rows(shard: Shard, staged: Path, parameters: ScoringParameters) -> Sha
         OutputError: If the output folder is full or may not be written.
         OSError: If a file fails in another way.
         ModelError: If the model cannot be loaded.
-        StoppedError: If the run is told to end.
+        StoppedError: If the run is cancelled.
     """
     started, clock = datetime.now(UTC), time.monotonic()
     rows = read_staged(staged)

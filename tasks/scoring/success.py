@@ -1,4 +1,4 @@
-"""Whether a run that ended is a success: what was allowed to fail, and what did."""
+"""Decide whether a scoring run succeeded: failed shards, rejected rows, MLflow record, lock."""
 
 import logging
 from typing import Any, cast
@@ -61,7 +61,7 @@ def cancelled_state(error: OutputInUseError) -> dict[str, Any]:
     """Return what ends a flow as cancelled, because another run holds its output folder.
 
     It is a state, which Prefect keeps for itself, whatever its type says here: a caller of the
-    flow gets the error, and an automation that tells of failures stays silent.
+    flow gets the error, and the automation that reports failures does not fire.
     """
     logging.getLogger("prefect.flow_runs").addFilter(_is_not_engine_exit)
     return cast("dict[str, Any]", Cancelled(message=str(error), data=error))

@@ -1,4 +1,4 @@
-"""What a scoring run did: summed up, printed, and kept as a manifest."""
+"""Sum up a scoring run: the summary, its table, and `manifest.json`."""
 
 import json
 from collections.abc import Iterable, Sequence

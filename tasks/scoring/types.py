@@ -1,4 +1,4 @@
-"""What passes between the tasks of a scoring run: small, frozen, and free of rows."""
+"""Types of a scoring run: flow parameters, and the records that pass between its tasks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -168,7 +168,7 @@ class Surveyed(BaseModel):
 
     Attributes:
         file: The file.
-        survey: What its reading told; none if it failed.
+        survey: Digest, rows and columns; none if it failed.
         error: Why it cannot be read at all, or an empty string.
     """
 

@@ -1,4 +1,4 @@
-"""Fine-tuning, evaluation and registration of a classifier, as Prefect tasks."""
+"""Prefect tasks that fine-tune, evaluate and register a classifier."""
 
 from prefect import task
 
@@ -43,7 +43,7 @@ def fine_tune_model(split: Split, parameters: FineTuneParameters, *, reuse: bool
 
 @task(name="evaluate model", **RETRY_ONCE)
 def evaluate_model(fine_tuned: FineTuned) -> dict[str, float]:
-    """Measure the model on its test part, log figures and pictures, and return the figures."""
+    """Measure the model on its test part, log metrics and plots, and return the metrics."""
     from tasks.training.evaluation import measure_model
 
     return measure_model(fine_tuned)

@@ -1,4 +1,4 @@
-"""Records of a training: its parameters, its model, and what it predicted for the test rows."""
+"""Types of a training: flow parameters, its model, and its predictions for the test rows."""
 
 import hashlib
 import json
