@@ -42,9 +42,9 @@ def token_counts(texts: Sequence[str], classifier: Path, max_tokens: int) -> lis
 
 @lru_cache(maxsize=2)
 def _shuffled(kind: Kind) -> tuple[str, ...]:
-    from tasks.dataset.sources import obtain
+    from tasks.dataset.sources import fetch_tables
 
-    (path,) = obtain(SOURCES[kind])
+    (path,) = fetch_tables(SOURCES[kind])
     with path.open(newline="", encoding="utf-8") as rows:
         texts = [row["text"] for row in csv.DictReader(rows)]
     random.Random(SEED).shuffle(texts)

@@ -7,12 +7,12 @@ They are not in the flows' own files, which Prefect loads a second time, under a
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from flows.step_selection import Need, choose_steps
 from tasks.building.types import EngineChoice, KindChoice, PipelineParameters, PrecisionChoice
 from tasks.common.errors import ParameterError
-from tasks.common.parameter_types import Source, about
+from tasks.common.parameter_types import FrozenModel, Source, about
 from tasks.dataset.types import DataFiles
 from tasks.output.language_policy import LanguagePolicy, Languages, LanguageThreshold, PolicyName
 from tasks.scoring.inputs import check_inputs
@@ -55,14 +55,12 @@ _NEEDS = (
 )
 
 
-class ScoringRequest(BaseModel):
+class ScoringRequest(FrozenModel):
     """What score-shards is asked to do, as far as it can be checked without files and registry.
 
     Raises:
         ParameterError: If parameters do not go together, or one means nothing.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     inputs: Inputs
     model_uri: ModelUri = CHAMPION_URI
@@ -93,15 +91,13 @@ class ScoringRequest(BaseModel):
         )
 
 
-class EndToEndRequest(BaseModel):
+class EndToEndRequest(FrozenModel):
     """What end-to-end is asked to do, with what its steps need of each other.
 
     Raises:
         ParameterError: If a step has nothing to start from, parameters do not go together, or one
             means nothing.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: EndToEndSteps = ("all",)
     data_files: DataFiles = ()

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
 from pyfunc.spec import EngineName, PipelineKind, Precision
 from tasks.common.errors import ParameterError
-from tasks.common.parameter_types import about
+from tasks.common.parameter_types import FrozenModel, about
 
 KindChoice = Annotated[
     PipelineKind,
@@ -43,7 +43,7 @@ Promotion = Annotated[
 ]
 
 
-class PipelineParameters(BaseModel):
+class PipelineParameters(FrozenModel):
     """What shapes an inference pipeline besides the fine-tuned model.
 
     Its fields are parameters of the flow build-inference-pipeline.
@@ -51,8 +51,6 @@ class PipelineParameters(BaseModel):
     Raises:
         ParameterError: If the engine has no such precision.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     pipeline: KindChoice = "full"
     max_tokens: PipelineTokenLimit = 0
@@ -68,7 +66,7 @@ class PipelineParameters(BaseModel):
         return self
 
 
-class Gate(BaseModel):
+class Gate(FrozenModel):
     """What an engine in a precision was found to answer, beside torch in f32.
 
     Attributes:
@@ -80,8 +78,6 @@ class Gate(BaseModel):
         reason: Why it must not answer; empty if it passed.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     engine: EngineName
     precision: Precision
     rows: int = 0
@@ -90,7 +86,7 @@ class Gate(BaseModel):
     reason: str = ""
 
 
-class LoggedPipeline(BaseModel):
+class LoggedPipeline(FrozenModel):
     """A pipeline in MLflow, not yet registered.
 
     Attributes:
@@ -108,8 +104,6 @@ class LoggedPipeline(BaseModel):
         reused: Whether an equal pipeline had been logged already.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     run_id: str
     model_uri: str
     kind: PipelineKind
@@ -124,15 +118,13 @@ class LoggedPipeline(BaseModel):
     reused: bool = False
 
 
-class PromotionDecision(BaseModel):
+class PromotionDecision(FrozenModel):
     """Where a version stands after the comparison with the champion.
 
     Attributes:
         alias: `champion`, `challenger`, or `None` for a plain pipeline.
         reason: The metrics behind it, in one line.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     alias: Literal["champion", "challenger"] | None
     reason: str

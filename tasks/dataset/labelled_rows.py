@@ -43,10 +43,10 @@ def read_labelled(
     tables = [_labelled_rows(file, text_column, label_column, tuple(label_names)) for file in files]
     rows = pd.concat(tables, ignore_index=True)
     if rows.empty:
-        raise DataError(f"{_names(files)}: no row; expected rows with two labels or more")
+        raise DataError(f"{_list_files(files)}: no row; expected rows with two labels or more")
     if rows["label"].nunique() < 2:
         raise DataError(
-            f"{_names(files)}: rows 1 to {len(rows)}: all have one label; "
+            f"{_list_files(files)}: rows 1 to {len(rows)}: all have one label; "
             "expected two labels or more"
         )
     if not label_names:
@@ -54,7 +54,7 @@ def read_labelled(
     return rows
 
 
-def labels_in_order(rows: pd.DataFrame, label_names: Sequence[str] = ()) -> tuple[str, ...]:
+def order_labels(rows: pd.DataFrame, label_names: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the labels in the order of their ids: as named, else sorted, numbers by value."""
     if label_names:
         return tuple(label_names)
@@ -74,7 +74,7 @@ def _check_labels(files: Sequence[Path], labels: "pd.Series[str]") -> None:
     else:
         return
     raise DataError(
-        f"{_names(files)}: label_column: {found}; "
+        f"{_list_files(files)}: label_column: {found}; "
         f"expected {expected}, or their names in label_names"
     )
 
@@ -84,15 +84,15 @@ def _labelled_rows(
 ) -> pd.DataFrame:
     def choose(names: Sequence[str]) -> tuple[str, str]:
         return (
-            _column(file, names, "text_column", text_column, TEXT_COLUMNS),
-            _column(file, names, "label_column", label_column, LABEL_COLUMNS),
+            _find_column(file, names, "text_column", text_column, TEXT_COLUMNS),
+            _find_column(file, names, "label_column", label_column, LABEL_COLUMNS),
         )
 
     rows = list(_parsed_rows(file, choose))
     texts, labels = [text for text, _ in rows], [label for _, label in rows]
     _check_texts(file, texts)
     return pd.DataFrame(
-        {"text": texts, "label": _named_labels(file, labels, label_names)}, dtype=str
+        {"text": texts, "label": _resolve_labels(file, labels, label_names)}, dtype=str
     )
 
 
@@ -110,7 +110,7 @@ def _parsed_rows(
         raise DataError(f"{file}: cannot be read ({error.strerror}); expected a table") from error
 
 
-def _column(
+def _find_column(
     file: Path, names: Sequence[str], parameter: str, name: str | None, usual: Sequence[str]
 ) -> str:
     wanted = [name] if name else usual
@@ -141,13 +141,13 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _named_labels(file: Path, labels: list[object], names: tuple[str, ...]) -> list[str]:
+def _resolve_labels(file: Path, labels: list[object], names: tuple[str, ...]) -> list[str]:
     positions = {str(position): name for position, name in enumerate(names)}
     known = positions | {name: name for name in names}
     expected = f"one of {list(names)}" if names else "a label"
     named = []
     for row, label in enumerate(labels, start=1):
-        value = _as_words(label)
+        value = _label_text(label)
         if not value or (names and value not in known):
             found = _kind(label) if value is None else "unknown" if value else "empty"
             raise DataError(f"{file}: row {row}: the label is {found}; expected {expected}")
@@ -155,7 +155,7 @@ def _named_labels(file: Path, labels: list[object], names: tuple[str, ...]) -> l
     return named
 
 
-def _as_words(label: object) -> str | None:
+def _label_text(label: object) -> str | None:
     """Return a label as text, and `None` for null and what is no single value."""
     if label is None or label != label or isinstance(label, bytes | list | dict):
         return None
@@ -169,5 +169,5 @@ def _kind(value: object) -> str:
     return "null" if value is None or value != value else f"of the type {type(value).__name__}"
 
 
-def _names(files: Sequence[Path]) -> str:
+def _list_files(files: Sequence[Path]) -> str:
     return ", ".join(str(file) for file in files)

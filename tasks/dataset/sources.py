@@ -19,7 +19,7 @@ _REVIEWS_SHA256 = "d4acac55fe7f38d09d551abf248647e257ec1ee13f5bb9ce524c2fb0b6136
 _REVIEW_LABELS = {"0": "negative", "1": "positive"}
 
 
-def obtain(source: str, sha256: str | None = None) -> tuple[Path, ...]:
+def fetch_tables(source: str, sha256: str | None = None) -> tuple[Path, ...]:
     """Bring a source to this machine and return its table files, sorted by name.
 
     Args:
@@ -38,7 +38,7 @@ def obtain(source: str, sha256: str | None = None) -> tuple[Path, ...]:
         return (_export_embedded(source),)
     if is_url(source):
         target = _download_target(source, sha256)
-        _check_kind(target.name, redact_url(source))
+        _check_ending(target.name, redact_url(source))
         file = download_file(source, target, sha256=sha256)
     else:
         file = _local_file(source, sha256)
@@ -52,7 +52,7 @@ def _local_file(source: str, sha256: str | None) -> Path:
             f"source: {redact_url(source)} is no file; "
             f"expected {', '.join(EMBEDDED)}, a file, or an http(s) URL"
         )
-    _check_kind(path.name, str(path))
+    _check_ending(path.name, str(path))
     if sha256 and (found := sha256_of(path)) != sha256.lower():
         raise DownloadError(f"{path}: its SHA-256 is {found}; expected {sha256}")
     return path
@@ -65,7 +65,7 @@ def _download_target(url: str, sha256: str | None) -> Path:
     return get_settings().data / "downloads" / key / name
 
 
-def _check_kind(name: str, shown: str) -> None:
+def _check_ending(name: str, shown: str) -> None:
     if format_of(name) is None and not _is_zip(name):
         suffix = PurePosixPath(name).suffix
         raise DataError(f"{shown}: unknown kind of file {suffix!r}; expected {EXPECTED}, or .zip")

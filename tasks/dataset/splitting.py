@@ -3,6 +3,7 @@
 import hashlib
 import json
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,11 @@ import pandas as pd
 from pyfunc.language import LanguageDetector
 from tasks.common.counting import count_values
 from tasks.common.errors import DataError
-from tasks.common.files import published_folder
+from tasks.common.files import published_file, published_folder
+from tasks.common.settings import get_settings
+from tasks.common.task_errors import redacted_errors
+from tasks.dataset.labelled_rows import order_labels, read_labelled
+from tasks.dataset.types import RECORD, LabelledData, Split
 
 PARTS = ("train", "validation", "test")
 
@@ -25,7 +30,7 @@ def normalise(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
-def part_of(text: str, validation_fraction: float, test_fraction: float) -> str:
+def assign_part(text: str, validation_fraction: float, test_fraction: float) -> str:
     """Return the part that `text` belongs to, whatever other rows there are.
 
     Texts with equal normal forms share a part. The hash is uniform on [0, 1): the lowest
@@ -37,7 +42,7 @@ def part_of(text: str, validation_fraction: float, test_fraction: float) -> str:
     return "validation" if position < test_fraction + validation_fraction else "train"
 
 
-def sample(rows: pd.DataFrame, size: int, seed: int) -> pd.DataFrame:
+def sample_rows(rows: pd.DataFrame, size: int, seed: int) -> pd.DataFrame:
     """Return `size` rows drawn by a hash of text and seed, in their order.
 
     All rows are returned if `size` is 0, or if there are no more than `size`.
@@ -57,6 +62,48 @@ def digest_rows(rows: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
+def split_files(files: Sequence[Path], data: LabelledData) -> Split:
+    """Read labelled tables and split their rows, or return the split of equal rows.
+
+    Raises:
+        DataError: If a file or row cannot be used, or a part would be empty.
+    """
+    with redacted_errors("rows"):
+        rows = read_labelled(
+            files,
+            text_column=data.text_column,
+            label_column=data.label_column,
+            label_names=data.label_names,
+        )
+    labels, digest = order_labels(rows, data.label_names), digest_rows(rows)
+    folder = _split_folder(digest, labels, data)
+    if (folder / RECORD).is_file():
+        return Split.read(folder).model_copy(update={"source": data.source})
+    counts = write_split(
+        rows,
+        folder,
+        validation_fraction=data.validation_fraction,
+        test_fraction=data.test_fraction,
+    )
+    split = Split(
+        folder=folder,
+        source=data.source,
+        digest=digest,
+        labels=labels,
+        rows=counts,
+        distributions=describe_rows(rows),
+    )
+    with published_file(folder / RECORD) as draft:
+        draft.write_text(split.model_dump_json(indent=2), encoding="utf-8")
+    return split
+
+
+def _split_folder(digest: str, labels: tuple[str, ...], data: LabelledData) -> Path:
+    choices = (digest, labels, data.validation_fraction, data.test_fraction)
+    key = hashlib.sha256(repr(choices).encode()).hexdigest()[:16]
+    return get_settings().data / "splits" / key
+
+
 def write_split(
     rows: pd.DataFrame, folder: Path, *, validation_fraction: float, test_fraction: float
 ) -> dict[str, int]:
@@ -68,7 +115,7 @@ def write_split(
     Raises:
         DataError: If a part would be empty, or the train part would have a single label.
     """
-    parts = rows["text"].map(lambda text: part_of(text, validation_fraction, test_fraction))
+    parts = rows["text"].map(lambda text: assign_part(text, validation_fraction, test_fraction))
     tables = {part: rows[parts == part] for part in PARTS}
     for part, table in tables.items():
         if table.empty:
@@ -86,7 +133,7 @@ def write_split(
     return {part: len(table) for part, table in tables.items()}
 
 
-def describe(rows: pd.DataFrame) -> dict[str, Any]:
+def describe_rows(rows: pd.DataFrame) -> dict[str, Any]:
     """Return the label, language and length distributions of the rows."""
     detector = LanguageDetector()
     words = rows["text"].map(lambda text: len(text.split()))

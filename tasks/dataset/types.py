@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tasks.common.errors import ParameterError
-from tasks.common.parameter_types import Source, about
+from tasks.common.parameter_types import FrozenModel, Source, about
 from tasks.common.urls import redact_url
 
 RECORD = "split.json"
@@ -51,10 +51,8 @@ HeldOutShards = Annotated[
 ]
 
 
-class LabelledData(BaseModel):
+class LabelledData(FrozenModel):
     """How labelled tables are read and split: parameters of the flow train-classifier."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str = "rotten_tomatoes"
     text_column: TextColumn = None
@@ -87,7 +85,7 @@ class LabelledData(BaseModel):
         return self
 
 
-class Split(BaseModel):
+class Split(FrozenModel):
     """A split on disk: `train`, `validation` and `test.parquet` beside this record.
 
     Attributes:
@@ -98,8 +96,6 @@ class Split(BaseModel):
         rows: Number of rows of each part.
         distributions: Label, language and length distributions of all rows.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     folder: Path
     source: str

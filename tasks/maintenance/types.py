@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from tasks.common.errors import ParameterError
-from tasks.common.parameter_types import about
+from tasks.common.parameter_types import FrozenModel, about
 
 LeftoverKind = Literal["outputs", "versions", "checkpoints", "downloads"]
 KindChoice = Literal["all", "outputs", "versions", "checkpoints", "downloads"]
@@ -51,10 +51,8 @@ Keep = Annotated[
 ]
 
 
-class Limits(BaseModel):
+class Limits(FrozenModel):
     """What may be freed: parameters of the flow clean-up."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     apply: Apply = False
     keep_versions: KeepVersions = 2
@@ -66,7 +64,7 @@ class Limits(BaseModel):
         return days < self.older_than_days
 
 
-class Leftover(BaseModel):
+class Leftover(FrozenModel):
     """Something that is no longer needed.
 
     Attributes:
@@ -77,8 +75,6 @@ class Leftover(BaseModel):
         why: Why it is not needed.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     kind: LeftoverKind
     name: str
     bytes: int
@@ -86,7 +82,7 @@ class Leftover(BaseModel):
     why: str
 
 
-class CleanupResult(BaseModel):
+class CleanupResult(FrozenModel):
     """What was found of one kind.
 
     Attributes:
@@ -96,11 +92,9 @@ class CleanupResult(BaseModel):
         notes: Explanations of why more is kept than expected.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     kind: LeftoverKind
     leftovers: tuple[Leftover, ...] = ()
-    kept: dict[str, int] = {}
+    kept: dict[str, int] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from pyfunc.contract import Language
 from tasks.common.errors import ParameterError
-from tasks.common.parameter_types import Probability, about
+from tasks.common.parameter_types import FrozenModel, Probability, about
 
 # What gcld3 3.0.13 can report: https://github.com/google/cld3#supported-languages
 _CODES = (
@@ -34,15 +34,13 @@ LanguageThreshold = Annotated[
 ]
 
 
-class LanguagePolicy(BaseModel):
+class LanguagePolicy(FrozenModel):
     """How rows in a language that the model is not meant for are treated.
 
     A row is foreign if its detected language is none of `languages`, with a probability of at
     least `threshold`. A row of undetermined language is not foreign. Rows that are rejected are
     not predicted.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     policy: PolicyName = "score"
     languages: Languages = ()

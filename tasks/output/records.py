@@ -9,11 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from pyfunc.spec import EngineName, Precision
 from tasks.common.files import published_file, sha256_of
-from tasks.common.parameter_types import about
+from tasks.common.parameter_types import FrozenModel, about
 from tasks.output.language_policy import LanguagePolicy
 
 FOLDERS = ("rejected", "predictions")
@@ -21,7 +21,7 @@ FOLDERS = ("rejected", "predictions")
 RANGE_CHANGED = "the row range changed"
 
 
-class Shard(BaseModel):
+class Shard(FrozenModel):
     """A range of a file's rows.
 
     Attributes:
@@ -32,8 +32,6 @@ class Shard(BaseModel):
         first_row: The first row, counted from 1.
         rows: How many there are.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     file_id: str
@@ -49,10 +47,8 @@ InputLabelColumn = Annotated[
 ]
 
 
-class RowParameters(BaseModel):
+class RowParameters(FrozenModel):
     """The parameters that can change the output of a row."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     text_column: InputTextColumn = "text"
     label_column: InputLabelColumn = None
@@ -68,7 +64,7 @@ class RowParameters(BaseModel):
         return self
 
 
-class Counts(BaseModel):
+class Counts(FrozenModel):
     """Counts of a shard's rows and of the work they took.
 
     Attributes:
@@ -85,8 +81,6 @@ class Counts(BaseModel):
         retried: Texts predicted again because their batch failed.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     rows_in: int = 0
     scored: int = 0
     rejected: int = 0
@@ -100,7 +94,7 @@ class Counts(BaseModel):
     retried: int = 0
 
 
-class ShardRecord(BaseModel):
+class ShardRecord(FrozenModel):
     """The record of a published shard.
 
     Attributes:
@@ -122,8 +116,6 @@ class ShardRecord(BaseModel):
         host: The machine's name.
         flow_run_id: The Prefect flow run, or an empty string outside of one.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     shard: Shard
     model_uri: str

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from tasks.common.parameter_types import FrozenModel
 from tasks.reports.formatting import Formatter, count, decimal, percent, seconds, speed
 
 REPORT = "report.html"
@@ -98,7 +99,7 @@ class RunStatistics(BaseModel):
     scores: tuple[int, ...] = ()
 
 
-class LoggedRun(BaseModel):
+class LoggedRun(FrozenModel):
     """A scoring run's record in MLflow.
 
     Attributes:
@@ -108,8 +109,6 @@ class LoggedRun(BaseModel):
         statistics: Those of the run.
         previous: Those of the run before it into the same folder, if there was one.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     run_id: str
     report_url: str

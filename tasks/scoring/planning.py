@@ -8,6 +8,7 @@ from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
+from tasks.common.errors import DataError
 from tasks.ingestion.formats import Survey
 from tasks.output.folder import STAGING, output_errors
 from tasks.output.records import (
@@ -20,11 +21,34 @@ from tasks.output.records import (
     rescore_reason,
     table_path,
 )
-from tasks.scoring.inputs import is_gone
+from tasks.scoring.inputs import is_gone, list_input_files, settled_files
 from tasks.scoring.previous_failures import EarlierRuns, read_earlier_runs
-from tasks.scoring.types import InputFile, PlannedShard, ScoringParameters, Surveyed
+from tasks.scoring.types import FoundInputs, InputFile, PlannedShard, ScoringParameters, Surveyed
 
 logger = logging.getLogger(__name__)
+
+
+def select_inputs(
+    inputs: Sequence[str], output_dir: Path, *, settle_seconds: int, allow_empty: bool
+) -> FoundInputs:
+    """Return the files to score, those that still change, and those that are gone.
+
+    Raises:
+        DataError: If an input brings no file, or none that settled, and `allow_empty` is false.
+    """
+    found = list_input_files(inputs, output_dir, allow_empty=allow_empty)
+    files = settled_files(found, settle_seconds)
+    if not files and not allow_empty:
+        raise DataError(
+            f"inputs: all {len(found)} files changed in the last {settle_seconds} s; expected one "
+            "that settled, or allow_empty"
+        )
+    ids = {file.id for file in files}
+    return FoundInputs(
+        files=files,
+        settling=tuple(file.name for file in found if file.id not in ids),
+        removed=list_removed_files(output_dir, found),
+    )
 
 
 def plan_files(

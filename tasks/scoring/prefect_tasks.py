@@ -2,11 +2,10 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prefect import task
 
-from tasks.common.errors import DataError
 from tasks.common.task_errors import (
     RETRY_BUSY_MLFLOW,
     RETRY_FILE_ACCESS,
@@ -26,9 +25,6 @@ from tasks.scoring.types import (
     Surveyed,
 )
 
-if TYPE_CHECKING:
-    pass
-
 
 @task(name="identify model", **RETRY_BUSY_MLFLOW)
 def identify_model(model_uri: str) -> ScoringModel:
@@ -43,29 +39,12 @@ def find_inputs(
     inputs: tuple[str, ...], output_dir: Path, *, settle_seconds: int, allow_empty: bool
 ) -> FoundInputs:
     """List the files to score, those that are left for later, and those that are gone."""
-    from tasks.scoring.inputs import list_input_files, settled_files
-    from tasks.scoring.planning import list_removed_files
+    from tasks.scoring.planning import select_inputs
 
-    found = list_input_files(inputs, output_dir, allow_empty=allow_empty)
-    files = settled_files(found, settle_seconds)
-    if not files and not allow_empty:
-        raise DataError(
-            f"inputs: all {len(found)} files changed in the last {settle_seconds} s; expected one "
-            "that settled, or allow_empty"
-        )
-    ids = {file.id for file in files}
-    return FoundInputs(
-        files=files,
-        settling=tuple(file.name for file in found if file.id not in ids),
-        removed=list_removed_files(output_dir, found),
-    )
+    return select_inputs(inputs, output_dir, settle_seconds=settle_seconds, allow_empty=allow_empty)
 
 
-@task(
-    name="survey input",
-    task_run_name="survey {file.id}",
-    **RETRY_FILE_ACCESS,
-)
+@task(name="survey input", task_run_name="survey {file.id}", **RETRY_FILE_ACCESS)
 def survey_input(file: InputFile, rows: RowParameters) -> Survey:
     """Read a file once, for its digest, its number of rows and the types of its columns.
 

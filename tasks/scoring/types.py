@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from pyfunc.spec import EngineName, Precision
-from tasks.common.parameter_types import FolderPath, Probability, Source, about
+from tasks.common.parameter_types import FolderPath, FrozenModel, Probability, Source, about
 from tasks.ingestion.formats import Survey
 from tasks.output.records import RowParameters, Shard, ShardRecord
 
@@ -80,7 +80,7 @@ ReportExamples = Annotated[
 ]
 
 
-class ScoringModel(BaseModel):
+class ScoringModel(FrozenModel):
     """The pipeline version that answers.
 
     Attributes:
@@ -93,8 +93,6 @@ class ScoringModel(BaseModel):
         fallback: Why not the engine and precision that it was built for; empty if they do.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     uri: str
     fingerprint: str
     labels: tuple[str, ...]
@@ -104,7 +102,7 @@ class ScoringModel(BaseModel):
     fallback: str = ""
 
 
-class ScoringParameters(BaseModel):
+class ScoringParameters(FrozenModel):
     """How a run scores.
 
     Attributes:
@@ -114,8 +112,6 @@ class ScoringParameters(BaseModel):
         workers: Shards that are scored at the same time.
         flow_run_id: The Prefect flow run, or an empty string outside of one.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: ScoringModel
     output_dir: Path
@@ -129,7 +125,7 @@ class ScoringParameters(BaseModel):
     flow_run_id: str = ""
 
 
-class InputFile(BaseModel):
+class InputFile(FrozenModel):
     """A file to score.
 
     Attributes:
@@ -139,15 +135,13 @@ class InputFile(BaseModel):
         url: Where it is downloaded from, if it is.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     id: str
     path: Path
     name: str
     url: SecretStr | None = None
 
 
-class FoundInputs(BaseModel):
+class FoundInputs(FrozenModel):
     """What there is to score.
 
     Attributes:
@@ -156,14 +150,12 @@ class FoundInputs(BaseModel):
         removed: Names of files that are in the output and are gone since.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     files: tuple[InputFile, ...]
     settling: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
 
 
-class Surveyed(BaseModel):
+class Surveyed(FrozenModel):
     """A file after its survey.
 
     Attributes:
@@ -172,14 +164,12 @@ class Surveyed(BaseModel):
         error: Why it cannot be read at all, or an empty string.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     file: InputFile
     survey: Survey | None = None
     error: str = ""
 
 
-class PlannedShard(BaseModel):
+class PlannedShard(FrozenModel):
     """A shard and what is to be done with it.
 
     Attributes:
@@ -189,15 +179,13 @@ class PlannedShard(BaseModel):
         record: Its record, if it is done.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     shard: Shard
     why: str
     left: str = ""
     record: ShardRecord | None = None
 
 
-class ShardOutcome(BaseModel):
+class ShardOutcome(FrozenModel):
     """What became of a shard, or of a file that cannot be read.
 
     Attributes:
@@ -211,8 +199,6 @@ class ShardOutcome(BaseModel):
         error: Why it failed.
         rows_failed: Rows that it has and that are not published because it failed.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     file_id: str

@@ -3,9 +3,8 @@
 import re
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
-
 from tasks.common.errors import ParameterError
+from tasks.common.parameter_types import FrozenModel
 
 FINETUNED_MODEL = "dl_finetuned_model"
 PIPELINE_MODEL = "inference_pipeline_model"
@@ -25,7 +24,7 @@ PREVIOUS_TAG = "previous_champion"
 CHAMPION_URI = f"models:/{PIPELINE_MODEL}@{CHAMPION}"
 
 
-class RegisteredModel(BaseModel):
+class RegisteredModel(FrozenModel):
     """A registered version.
 
     Attributes:
@@ -33,8 +32,6 @@ class RegisteredModel(BaseModel):
         version: Its number.
         reused: Whether an existing version was returned instead of a new one.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     version: int

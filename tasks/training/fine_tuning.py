@@ -8,6 +8,7 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 import torch
+from filelock import FileLock
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -17,16 +18,37 @@ from transformers import (
 )
 from transformers.trainer_utils import get_last_checkpoint
 
+from pyfunc.fingerprint import digest_folder
 from tasks.common.errors import ModelError
 from tasks.common.progress import show_progress
-from tasks.dataset.splitting import sample
+from tasks.common.settings import get_settings
+from tasks.dataset.splitting import sample_rows
 from tasks.dataset.types import Split
+from tasks.training.base_models import base_model_folder
 from tasks.training.finetuned_model import quiet_transformers
-from tasks.training.mlflow_run import log_model, log_training_inputs, open_run
+from tasks.training.mlflow_run import find_equal_training, log_model, log_training_inputs, open_run
 from tasks.training.trainer import ClassifierTrainer, RowProgressCallback, TokenisedRows
 from tasks.training.types import FineTuned, FineTuneParameters
 
 logger = logging.getLogger(__name__)
+
+
+def fine_tune_or_reuse(split: Split, parameters: FineTuneParameters, *, reuse: bool) -> FineTuned:
+    """Return the model of an earlier equal training, or fine-tune from the last checkpoint.
+
+    An equal training that runs at the same time is waited for, and its model taken.
+
+    Raises:
+        ModelError: If the base model is missing or cannot be trained as a classifier.
+    """
+    base = base_model_folder(parameters.base_model)
+    key = parameters.key(split, digest_folder(base))
+    checkpoints = get_settings().checkpoints / key[:16]
+    checkpoints.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(checkpoints.with_suffix(".lock")):
+        if reuse and (finished := find_equal_training(key)):
+            return finished
+        return fine_tune(split, parameters, base, key, checkpoints)
 
 
 def fine_tune(
@@ -45,7 +67,9 @@ def fine_tune(
     Raises:
         ModelError: If the base model cannot be trained as a classifier.
     """
-    rows = sample(pd.read_parquet(split.part("train")), parameters.sample_size, parameters.seed)
+    rows = sample_rows(
+        pd.read_parquet(split.part("train")), parameters.sample_size, parameters.seed
+    )
     validation = pd.read_parquet(split.part("validation"))
     model, tokenizer = _load_base_model(base, split, parameters)
     with open_run(checkpoints, key, parameters) as run:

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import mlflow
 import pandas as pd
 
-from tasks.dataset.splitting import normalise, sample
+from tasks.dataset.splitting import normalise, sample_rows
 from tasks.dataset.types import Split
 from tasks.tracking.mlflow_client import connect
 
@@ -44,13 +44,13 @@ def log_rows(split: Split, train_rows: pd.DataFrame) -> None:
     seen = parts["train"]["text"].map(normalise).isin(train_rows["text"].map(normalise))
     others = pd.concat([parts["train"][~seen], parts["validation"]], ignore_index=True)
     # A random sample: files are often sorted by label.
-    others = sample(others, max(1, UNSEEN_ROWS - len(parts["test"])), seed=0)
+    others = sample_rows(others, max(1, UNSEEN_ROWS - len(parts["test"])), seed=0)
     unseen = pd.concat([parts["test"], others], ignore_index=True)
     mlflow.log_artifact(str(split.part("test")), _FOLDER)
     with TemporaryDirectory(prefix="millstream-") as name:
         for stem, rows in (
             ("unseen", unseen.head(UNSEEN_ROWS)),
-            ("calibration", sample(train_rows, CALIBRATION_ROWS, seed=0)),
+            ("calibration", sample_rows(train_rows, CALIBRATION_ROWS, seed=0)),
         ):
             path = Path(name) / f"{stem}.parquet"
             rows.to_parquet(path, index=False)

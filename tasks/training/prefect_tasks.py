@@ -2,7 +2,6 @@
 
 from prefect import task
 
-from tasks.common.settings import get_settings
 from tasks.common.task_errors import RETRY_LONG_WORK, RETRY_MLFLOW, RETRY_ONCE
 from tasks.dataset.types import Split
 from tasks.tracking.names import FINETUNED_MODEL, RegisteredModel
@@ -23,22 +22,9 @@ def fine_tune_model(split: Split, parameters: FineTuneParameters, *, reuse: bool
 
     A retry, and a new run with the same parameters, goes on from the last checkpoint.
     """
-    from filelock import FileLock
+    from tasks.training.fine_tuning import fine_tune_or_reuse
 
-    from pyfunc.fingerprint import digest_folder
-    from tasks.training.base_models import base_model_folder
-    from tasks.training.fine_tuning import fine_tune
-    from tasks.training.mlflow_run import find_equal_training
-
-    base = base_model_folder(parameters.base_model)
-    key = parameters.key(split, digest_folder(base))
-    checkpoints = get_settings().checkpoints / key[:16]
-    checkpoints.parent.mkdir(parents=True, exist_ok=True)
-    # An equal training that runs at the same time is waited for, and its model taken.
-    with FileLock(checkpoints.with_suffix(".lock")):
-        if reuse and (finished := find_equal_training(key)):
-            return finished
-        return fine_tune(split, parameters, base, key, checkpoints)
+    return fine_tune_or_reuse(split, parameters, reuse=reuse)
 
 
 @task(name="evaluate model", **RETRY_ONCE)

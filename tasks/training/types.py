@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.common.parameter_types import Source, about
+from tasks.common.parameter_types import FrozenModel, Source, about
 from tasks.dataset.types import Split
 
 BaseModelName = Annotated[Source, about("minilm (packaged), a Hugging Face id, or a folder.")]
@@ -42,10 +42,8 @@ CONFUSION_FILE = "evaluation/confusion_matrix.json"
 ROC_FILE = "evaluation/roc_curve.json"
 
 
-class FineTuneParameters(BaseModel):
+class FineTuneParameters(FrozenModel):
     """What shapes a fine-tuned model besides its data: parameters of the flow train-classifier."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     base_model: BaseModelName = "minilm"
     strategy: Strategy = "full"
@@ -64,7 +62,7 @@ class FineTuneParameters(BaseModel):
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-class FineTuned(BaseModel):
+class FineTuned(FrozenModel):
     """A fine-tuned model in MLflow.
 
     Attributes:
@@ -72,8 +70,6 @@ class FineTuned(BaseModel):
         model_uri: The logged model, as `models:/m-…`.
         reused: Whether an earlier run had trained it already.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     run_id: str
     model_uri: str

@@ -23,7 +23,7 @@ from playwright.sync_api import Page, Response, expect
 
 from flows.score_shards import score_shards
 from tasks.common.settings import REPOSITORY
-from tasks.dataset.sources import obtain
+from tasks.dataset.sources import fetch_tables
 from tests.support.operation import Operation, in_operation, until
 from tests.system.browser.chromium import open_window
 from tests.system.browser.prefect_ui import PrefectUI
@@ -106,7 +106,7 @@ def ui(page: Page, operation: Operation) -> PrefectUI:
 
 def write_reviews(folder: Path) -> None:
     """Write what is scored: files of reviews in which a few texts are missing, and a large one."""
-    (reviews,) = obtain("rotten_tomatoes")
+    (reviews,) = fetch_tables("rotten_tomatoes")
     rows = pd.read_csv(reviews).sample(frac=1, random_state=7, ignore_index=True)
     (folder / "archive").mkdir()
     rows.to_csv(folder / "archive" / "reviews.csv", index=False)

@@ -13,7 +13,7 @@ import pytest
 
 from flows.score_shards import score_shards
 from tasks.common.settings import REPOSITORY
-from tasks.dataset.sources import obtain
+from tasks.dataset.sources import fetch_tables
 from tests.support.builders import Trained
 
 REVIEWS, DISTINCT_REVIEWS = 25_000, 24_904
@@ -27,7 +27,7 @@ SHARD_ROWS = 5_000
 def test_each_distinct_review_is_predicted_once_however_often_it_comes(
     trained: Trained, tmp_path: Path
 ) -> None:
-    (reviews,) = obtain("imdb")
+    (reviews,) = fetch_tables("imdb")
     summary = score_shards([str(reviews)], str(tmp_path / "out"), shard_rows=1_000)
     assert (summary["rows_in"], summary["shards_total"]) == (REVIEWS, 25)
     copy = tmp_path / "the-same-again.csv"

@@ -10,7 +10,7 @@ import pytest
 from tasks.common.errors import DataError, DownloadError, ParameterError
 from tasks.common.settings import REPOSITORY
 from tasks.dataset.labelled_rows import read_labelled
-from tasks.dataset.sources import obtain
+from tasks.dataset.sources import fetch_tables
 from tasks.dataset.types import LabelledData
 from tests.support.http_server import serving
 
@@ -39,12 +39,12 @@ def saved(path: Path, content: bytes) -> Path:
 
 @pytest.mark.parametrize(("source", "rows"), [("rotten_tomatoes", 8_530), ("imdb", 25_000)])
 def test_embedded_data_set_is_whole_and_balanced(home: Path, source: str, rows: int) -> None:
-    (file,) = obtain(source)
+    (file,) = fetch_tables(source)
     assert file.is_relative_to(home)
     labels = read_labelled([file])["label"]
     assert labels.value_counts().to_dict() == {"negative": rows // 2, "positive": rows // 2}
     written = file.stat().st_mtime_ns
-    assert obtain(source) == (file,)
+    assert fetch_tables(source) == (file,)
     assert file.stat().st_mtime_ns == written
 
 
@@ -69,13 +69,13 @@ def test_embedded_package_of_other_content_is_refused(
     with pytest.raises(
         DataError, match=f"^{file}: its SHA-256 is {hashlib.sha256(CSV).hexdigest()}"
     ):
-        obtain("rotten_tomatoes")
+        fetch_tables("rotten_tomatoes")
     assert not (home / "data" / "rotten_tomatoes.csv").exists()
 
 
 def test_digest_for_an_embedded_data_set_is_refused(home: Path) -> None:
     with pytest.raises(ParameterError, match="sha256: given for imdb, whose own is checked"):
-        obtain("imdb", "0" * 64)
+        fetch_tables("imdb", "0" * 64)
 
 
 # Local files
@@ -83,7 +83,7 @@ def test_digest_for_an_embedded_data_set_is_refused(home: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.csv", "a.TSV", "a.jsonl", "a.parquet"])
 def test_local_table_is_used_where_it_is(home: Path, tmp_path: Path, name: str) -> None:
-    assert obtain(str(saved(tmp_path / name, b"x"))) == (tmp_path / name,)
+    assert fetch_tables(str(saved(tmp_path / name, b"x"))) == (tmp_path / name,)
 
 
 def test_file_under_the_users_home_is_found(
@@ -91,15 +91,15 @@ def test_file_under_the_users_home_is_found(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     saved(tmp_path / "reviews.csv", CSV)
-    assert obtain("~/reviews.csv") == (tmp_path / "reviews.csv",)
+    assert fetch_tables("~/reviews.csv") == (tmp_path / "reviews.csv",)
 
 
 def test_digest_of_a_local_file_is_checked(home: Path, tmp_path: Path) -> None:
     file = saved(tmp_path / "reviews.csv", CSV)
     digest = hashlib.sha256(CSV).hexdigest()
-    assert obtain(str(file), digest.upper()) == (file,)
+    assert fetch_tables(str(file), digest.upper()) == (file,)
     with pytest.raises(DownloadError) as raised:
-        obtain(str(file), "0" * 64)
+        fetch_tables(str(file), "0" * 64)
     assert str(raised.value) == f"{file}: its SHA-256 is {digest}; expected {'0' * 64}"
 
 
@@ -108,7 +108,7 @@ def test_source_that_is_nothing_known_is_refused(home: Path, source: str) -> Non
     with pytest.raises(
         ParameterError, match=f"^source: {source} is no file; expected rotten_tomat"
     ):
-        obtain(source)
+        fetch_tables(source)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_address_of_another_kind_is_refused_without_its_secrets(
     home: Path, address: str, shown: str
 ) -> None:
     with pytest.raises(ParameterError) as raised:
-        obtain(address)
+        fetch_tables(address)
     assert str(raised.value).startswith(f"source: {shown} is no file;")
     assert LabelledData(source=address).source == shown
 
@@ -132,7 +132,7 @@ def test_address_of_another_kind_is_refused_without_its_secrets(
 def test_unknown_kind_of_file_is_refused(home: Path, tmp_path: Path, name: str) -> None:
     file = saved(tmp_path / name, CSV)
     with pytest.raises(DataError, match=f"^{file}: unknown kind of file .*; expected .csv, .tsv"):
-        obtain(str(file))
+        fetch_tables(str(file))
 
 
 # Zips
@@ -142,7 +142,7 @@ def test_zip_of_the_original_project_is_accepted_as_it_is(home: Path, tmp_path: 
     shadow = {"__MACOSX/imdb/._train.csv": b"\x00\x05", "imdb/._test.csv": b"\x00\x05"}
     others = {"imdb/README.txt": b"about", "imdb/models.csv/notes.txt": b"a folder"}
     file = saved(tmp_path / "imdb.zip", zipped(shadow | ORIGINAL | others))
-    tables = obtain(str(file))
+    tables = fetch_tables(str(file))
     assert [table.name for table in tables] == ["test.csv", "train.csv", "valid.csv"]
     assert all(table.is_relative_to(home) for table in tables)
     assert list(read_labelled(tables)["text"][:3]) == ["good test", "bad test", "good train"]
@@ -151,8 +151,8 @@ def test_zip_of_the_original_project_is_accepted_as_it_is(home: Path, tmp_path: 
 def test_zip_comes_over_http_as_well(home: Path) -> None:
     with serving(zipped(ORIGINAL)) as server:
         url = f"http://{server.host}/data/imdb.zip?token=hidden"
-        tables = obtain(url)
-        assert obtain(url) == tables
+        tables = fetch_tables(url)
+        assert fetch_tables(url) == tables
         assert len(server.requests) == 1
     assert len(read_labelled(tables)) == 6
 
@@ -161,13 +161,13 @@ def test_zip_without_tables_is_refused(home: Path, tmp_path: Path) -> None:
     shadow = {"__MACOSX/train.csv": b"\x00\x05", "README.txt": b"about"}
     file = saved(tmp_path / "imdb.zip", zipped(shadow))
     with pytest.raises(DataError, match=f"^{file}: no table inside; expected .csv, .tsv"):
-        obtain(str(file))
+        fetch_tables(str(file))
 
 
 def test_zip_that_is_none_is_refused(home: Path, tmp_path: Path) -> None:
     file = saved(tmp_path / "imdb.zip", CSV)
     with pytest.raises(DataError, match=f"^{file}: "):
-        obtain(str(file))
+        fetch_tables(str(file))
 
 
 # Addresses
@@ -175,18 +175,18 @@ def test_zip_that_is_none_is_refused(home: Path, tmp_path: Path) -> None:
 
 def test_table_comes_over_http(home: Path) -> None:
     with serving(CSV) as server:
-        (file,) = obtain(server.url, hashlib.sha256(CSV).hexdigest())
+        (file,) = fetch_tables(server.url, hashlib.sha256(CSV).hexdigest())
         assert file.read_bytes() == CSV
         assert file.name == "reviews.csv"
         with pytest.raises(DownloadError, match="expected 00000"):
-            obtain(server.url, "0" * 64)
+            fetch_tables(server.url, "0" * 64)
 
 
 def test_other_addresses_of_one_name_are_other_files(home: Path) -> None:
     with serving(CSV) as server:
-        one = obtain(f"{server.url}?version=1")
+        one = fetch_tables(f"{server.url}?version=1")
         server.body = CSV * 2
-        other = obtain(f"{server.url}?version=2")
+        other = fetch_tables(f"{server.url}?version=2")
     assert one[0].read_bytes() == CSV
     assert other[0].read_bytes() == CSV * 2
 
@@ -195,5 +195,5 @@ def test_other_addresses_of_one_name_are_other_files(home: Path) -> None:
 def test_address_of_an_unknown_kind_is_refused_before_it_is_fetched(home: Path, path: str) -> None:
     with serving(CSV) as server:
         with pytest.raises(DataError, match=r"unknown kind of file '.*'; expected .csv, .tsv"):
-            obtain(f"http://{server.host}{path}")
+            fetch_tables(f"http://{server.host}{path}")
         assert server.requests == []

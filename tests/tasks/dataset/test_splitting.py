@@ -11,11 +11,11 @@ from tasks.common.errors import DataError, ParameterError
 from tasks.dataset.prefect_tasks import split_data
 from tasks.dataset.splitting import (
     PARTS,
-    describe,
+    assign_part,
+    describe_rows,
     digest_rows,
     normalise,
-    part_of,
-    sample,
+    sample_rows,
     write_split,
 )
 from tasks.dataset.types import LabelledData, Split
@@ -34,7 +34,7 @@ def numbered(rows: int) -> pd.DataFrame:
 
 
 def parts_of(rows: pd.DataFrame) -> list[str]:
-    return [part_of(text, 0.1, 0.1) for text in rows["text"]]
+    return [assign_part(text, 0.1, 0.1) for text in rows["text"]]
 
 
 def read_parts(folder: Path) -> dict[str, list[tuple[str, str]]]:
@@ -63,7 +63,7 @@ def test_other_forms_of_a_text_share_its_part(
         text.replace(" ", "\r\n  "),
         normalise(text),
     ):
-        assert part_of(other, validation, test) == part_of(text, validation, test)
+        assert assign_part(other, validation, test) == assign_part(text, validation, test)
 
 
 @given(text=st.text(st.sampled_from("abcxyzABCÄÖÜßéΐΣσς .,!0")))
@@ -99,7 +99,7 @@ def test_normal_form_is_its_own(text: str) -> None:
 
 
 def test_fractions_come_out_about_right() -> None:
-    rows = pd.Series([part_of(f"film {row}", 0.1, 0.3) for row in range(20_000)])
+    rows = pd.Series([assign_part(f"film {row}", 0.1, 0.3) for row in range(20_000)])
     shares = rows.value_counts(normalize=True)
     for part, expected in (("train", 0.6), ("validation", 0.1), ("test", 0.3)):
         assert shares[part] == pytest.approx(expected, abs=0.015)
@@ -109,8 +109,8 @@ def test_fractions_come_out_about_right() -> None:
 def test_larger_test_part_keeps_what_it_had(
     text: str, validation: float, test: float, more: float
 ) -> None:
-    if part_of(text, validation, test) == "test":
-        assert part_of(text, validation, test + more) == "test"
+    if assign_part(text, validation, test) == "test":
+        assert assign_part(text, validation, test + more) == "test"
 
 
 def test_parts_are_the_same_in_every_version() -> None:
@@ -182,24 +182,24 @@ def test_train_part_of_one_label_is_refused_and_leaves_nothing(tmp_path: Path) -
 
 def test_sample_is_stable_seeded_and_in_order() -> None:
     rows = numbered(500)
-    drawn = sample(rows, 100, seed=1)
+    drawn = sample_rows(rows, 100, seed=1)
     assert len(drawn) == 100
     assert drawn.index.is_monotonic_increasing
-    assert drawn.equals(sample(rows, 100, seed=1))
-    assert not drawn.equals(sample(rows, 100, seed=2))
-    shuffled = sample(rows.sample(frac=1, random_state=3), 100, seed=1)
+    assert drawn.equals(sample_rows(rows, 100, seed=1))
+    assert not drawn.equals(sample_rows(rows, 100, seed=2))
+    shuffled = sample_rows(rows.sample(frac=1, random_state=3), 100, seed=1)
     assert set(shuffled["text"]) == set(drawn["text"])
 
 
 def test_larger_sample_holds_the_smaller_one() -> None:
     rows = numbered(500)
-    assert set(sample(rows, 50, seed=1)["text"]) < set(sample(rows, 100, seed=1)["text"])
+    assert set(sample_rows(rows, 50, seed=1)["text"]) < set(sample_rows(rows, 100, seed=1)["text"])
 
 
 @pytest.mark.parametrize("size", [0, 500, 501])
 def test_sample_of_all_or_more_is_all(size: int) -> None:
     rows = numbered(500)
-    assert sample(rows, size, seed=1).equals(rows)
+    assert sample_rows(rows, size, seed=1).equals(rows)
 
 
 # Digest and description
@@ -236,7 +236,7 @@ def test_description_counts_labels_languages_and_lengths() -> None:
         },
         dtype=str,
     )
-    assert describe(rows) == {
+    assert describe_rows(rows) == {
         "rows": 4,
         "distinct_texts": 3,
         "labels": {"good": 3, "bad": 1},
