@@ -154,6 +154,8 @@ def read_columns(path: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -
             _, records = csv_reader.read_csv_rows(lines, _DELIMITERS[form.kind], path)
             keys = [names.index(name) for name in chosen]
         for number, record in enumerate(records, start=1):
+            if not names and record.value is not None:
+                choose(names)  # objects without a key
             yield Row(number, record.line, _values(record, keys), record.reason)
 
 

@@ -249,7 +249,7 @@ def fail_to_convert(classifier: Path, folder: Path) -> None:
 def test_a_model_that_cannot_be_converted_is_built_with_torch(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openvino_conversion, "convert", fail_to_convert)
+    monkeypatch.setattr(openvino_conversion, "convert_to_openvino", fail_to_convert)
     logged = packaging.log_pipeline(finetuned_of(trained), PipelineParameters(max_tokens=15))
     assert (logged.engine, logged.precision) == ("torch", "f32")
     reasons = {gate.reason for gate in logged.gates if gate.engine == "openvino"}
@@ -261,7 +261,7 @@ def test_a_model_that_cannot_be_converted_is_built_with_torch(
 def test_a_pipeline_that_no_engine_can_answer_for_is_not_built(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openvino_conversion, "convert", fail_to_convert)
+    monkeypatch.setattr(openvino_conversion, "convert_to_openvino", fail_to_convert)
     reasons = r"no engine can answer for it \(openvino f32: not convertible \(RuntimeError\)\)"
     with pytest.raises(ModelError, match=rf"models:/dl_finetuned_model/\d+: {reasons}"):
         packaging.log_pipeline(

@@ -321,6 +321,7 @@ def test_two_files_of_one_label_each_are_two_labels(tmp_path: Path) -> None:
             ".jsonl",
             "row 1 (line 1): a key twice in one object",
         ),
+        ("{}\n", ".jsonl", "no column 'text' or 'review' among its 0"),
         (f"text,label\n{SECRET},x\n", ".parquet", "expected a Parquet table"),
         (as_parquet(ROWS)[:-9], ".parquet", "expected a Parquet table"),
         (f"{SECRET}", ".txt", "unknown kind of file; expected .csv, .tsv, .jsonl or .parquet"),
