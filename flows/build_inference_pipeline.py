@@ -28,7 +28,7 @@ PIPELINE = building.PipelineParameters()
 @described
 def build_inference_pipeline(
     finetuned_model: FinetunedModel = "latest",
-    pipeline: building.KindChoice = PIPELINE.pipeline,
+    pipeline: building.PipelineKindChoice = PIPELINE.pipeline,
     max_tokens: building.PipelineTokenLimit = PIPELINE.max_tokens,
     engine: building.EngineChoice = PIPELINE.engine,
     precision: building.PrecisionChoice = PIPELINE.precision,

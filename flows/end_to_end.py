@@ -56,7 +56,7 @@ def end_to_end(
     max_tokens: training.TokenLimit = TUNING.max_tokens,
     sample_size: training.SampleSize = TUNING.sample_size,
     seed: training.Seed = TUNING.seed,
-    pipeline: building.KindChoice = PIPELINE.pipeline,
+    pipeline: building.PipelineKindChoice = PIPELINE.pipeline,
     engine: building.EngineChoice = PIPELINE.engine,
     precision: building.PrecisionChoice = PIPELINE.precision,
     inputs: InputsOrHeldOut = (),

@@ -10,7 +10,12 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import Field, model_validator
 
 from flows.step_selection import Need, choose_steps
-from tasks.building.types import EngineChoice, KindChoice, PipelineParameters, PrecisionChoice
+from tasks.building.types import (
+    EngineChoice,
+    PipelineKindChoice,
+    PipelineParameters,
+    PrecisionChoice,
+)
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel, Source, about
 from tasks.dataset.types import DataFiles
@@ -105,7 +110,7 @@ class EndToEndRequest(FrozenModel):
     finetuned_model: FinetunedModelToStartFrom = ""
     inputs: InputsOrHeldOut = ()
     model_uri: ModelUri = CHAMPION_URI
-    pipeline: KindChoice = "full"
+    pipeline: PipelineKindChoice = "full"
     engine: EngineChoice = "auto"
     precision: PrecisionChoice = "auto"
 

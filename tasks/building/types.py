@@ -8,7 +8,7 @@ from pyfunc.spec import EngineName, PipelineKind, Precision
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel, about
 
-KindChoice = Annotated[
+PipelineKindChoice = Annotated[
     PipelineKind,
     about("full has all five steps, plain is the classifier without what is around it."),
 ]
@@ -52,7 +52,7 @@ class PipelineParameters(FrozenModel):
         ParameterError: If the engine has no such precision.
     """
 
-    pipeline: KindChoice = "full"
+    pipeline: PipelineKindChoice = "full"
     max_tokens: PipelineTokenLimit = 0
     engine: EngineChoice = "auto"
     precision: PrecisionChoice = "auto"

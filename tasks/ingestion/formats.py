@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, cast
 
-Kind = Literal["csv", "tsv", "jsonl", "parquet"]
+FileKind = Literal["csv", "tsv", "jsonl", "parquet"]
 Compression = Literal["", "gzip", "zstd"]
 
 EXPECTED = ".csv, .tsv, .jsonl or .parquet, each plain or followed by .gz or .zst"
@@ -30,7 +30,7 @@ _COMPRESSIONS: dict[str, Compression] = {"": "", ".gz": "gzip", ".zst": "zstd"}
 class Format:
     """What a file's name says about its content."""
 
-    kind: Kind
+    kind: FileKind
     compression: Compression
 
 
@@ -57,7 +57,7 @@ def format_of(name: str) -> Format | None:
     found = _ENDING.search(name)
     if found is None:
         return None
-    kind = cast("Kind", found[1].lower())
+    kind = cast("FileKind", found[1].lower())
     return Format(kind, _COMPRESSIONS[(found[2] or "").lower()])
 
 

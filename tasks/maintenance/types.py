@@ -10,7 +10,7 @@ from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel, about
 
 LeftoverKind = Literal["outputs", "versions", "checkpoints", "downloads"]
-KindChoice = Literal["all", "outputs", "versions", "checkpoints", "downloads"]
+LeftoverKindChoice = Literal["all", "outputs", "versions", "checkpoints", "downloads"]
 
 # Outputs before versions: the records of a freed folder keep no version.
 KINDS: tuple[LeftoverKind, ...] = ("outputs", "versions", "checkpoints", "downloads")
@@ -23,7 +23,7 @@ Apply = Annotated[
     bool, about("Whether to free what the report lists; without it nothing is touched.")
 ]
 Kinds = Annotated[
-    Sequence[KindChoice],
+    Sequence[LeftoverKindChoice],
     about(
         "What to look at: old outputs, superseded versions of both registered models, "
         "checkpoints that no training goes on with, and what broken downloads left."
@@ -98,7 +98,7 @@ class CleanupResult(FrozenModel):
     notes: tuple[str, ...] = ()
 
 
-def choose_kinds(kinds: Iterable[KindChoice]) -> tuple[LeftoverKind, ...]:
+def choose_kinds(kinds: Iterable[LeftoverKindChoice]) -> tuple[LeftoverKind, ...]:
     """Return the chosen kinds, in the order of clean-up.
 
     Raises:
