@@ -103,8 +103,8 @@ class _ShardScheduler:
         self._parameters = parameters
         self._progress = progress
         self._running: dict[PrefectFuture[Any], tuple[PlannedShard, Path]] = {}
-        # One more than can be scored, so that no thread waits for the reader.
-        self._limit = parameters.workers + 1
+        # Twice what can be scored, so that no thread waits for this one, which reads and collects.
+        self._limit = 2 * parameters.workers
         self._outcomes: list[ShardOutcome] = []
         self._output_error: OutputError | None = None
 
