@@ -6,7 +6,7 @@ from prefect import flow
 
 from flows.build_inference_pipeline import PIPELINE, build_inference_pipeline
 from flows.parameters import arguments_for, described, record_from
-from flows.requests import (
+from flows.run_requests import (
     EndToEndRequest,
     EndToEndSteps,
     FinetunedModelToStartFrom,

@@ -8,7 +8,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.parameters import described, record_from
-from flows.requests import ScoringRequest
+from flows.run_requests import ScoringRequest
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from tasks.common.errors import OutputInUseError
 from tasks.output.folder import locked_folder, resolve_output_folder

@@ -6,7 +6,7 @@ from typing import Annotated, Any, get_args
 from prefect import flow
 
 from flows.parameters import described, record_from
-from flows.requests import TrainingStep, TrainingSteps
+from flows.run_requests import TrainingStep, TrainingSteps
 from flows.step_selection import Need, choose_steps
 from tasks.common.console import print_table
 from tasks.common.parameter_types import about

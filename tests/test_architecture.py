@@ -313,8 +313,8 @@ BREAKS: list[tuple[Rule, dict[str, str], list[str]]] = [
     ),
     (
         flows_named_as_a_library,
-        {"flows/evaluate.py": "", "tasks/evaluate.py": ""},
-        ["flows/evaluate.py"],
+        {"flows/evaluate.py": "", "flows/requests.py": "", "tasks/evaluate.py": ""},
+        ["flows/evaluate.py", "flows/requests.py"],
     ),
 ]
 

@@ -8,7 +8,7 @@ from prefect import Flow
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from deployments.project.schema import validation_problems
-from flows.requests import EndToEndRequest, ScoringRequest
+from flows.run_requests import EndToEndRequest, ScoringRequest
 from tasks.building.types import PipelineParameters
 from tasks.common.errors import ParameterError
 

@@ -114,6 +114,6 @@ def test_the_form_lists_choices(entrypoint: str, name: str, choices: list[str]) 
 def test_flows_and_only_flows_are_modules_with_a_command_line() -> None:
     named = {entrypoint.split(":")[0] for entrypoint in ENTRYPOINTS}
     others = {"flows/__init__.py", "flows/command_line.py"} | {
-        f"flows/{name}.py" for name in ("parameters", "requests", "step_selection")
+        f"flows/{name}.py" for name in ("parameters", "run_requests", "step_selection")
     }
     assert {f"flows/{path.name}" for path in (REPOSITORY / "flows").glob("*.py")} == named | others

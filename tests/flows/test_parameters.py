@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from flows.build_inference_pipeline import build_inference_pipeline
 from flows.end_to_end import end_to_end
 from flows.parameters import arguments_for, described, record_from
-from flows.requests import EndToEndRequest, ScoringRequest
+from flows.run_requests import EndToEndRequest, ScoringRequest
 from flows.score_shards import score_shards
 from flows.train_classifier import train_classifier
 from tasks.building.types import PipelineParameters

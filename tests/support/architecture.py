@@ -5,7 +5,9 @@ are in `tests/test_architecture.py`.
 """
 
 import ast
+import sys
 from collections.abc import Collection, Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 from tests.support.imports import Import, Modules, import_cycles, imports, loaded_with, parsed
@@ -35,16 +37,8 @@ READS_ENVIRONMENT = {
 }
 KEEPS_TELEMETRY_OUT = "pyfunc/engines/openvino.py"
 
-LIBRARIES = {
-    "datasets",
-    "evaluate",
-    "logging",
-    "mlflow",
-    "pandas",
-    "prefect",
-    "torch",
-    "transformers",
-}
+# The standard library, every installed package, and two that transformers uses if they are there.
+LIBRARIES = {*sys.stdlib_module_names, *packages_distributions(), "datasets", "evaluate"}
 
 # 1 is the lowest.
 RANK = {room: rank for rank, rooms in enumerate(reversed(RANKS), start=1) for room in rooms}
