@@ -8,6 +8,7 @@ from benchmarks.measured import FlowRun, Gate, Race, Results, ServingRound
 from benchmarks.peers import ORDERED_F32
 from benchmarks.targets import Target, share_of_peak, targets
 from benchmarks.timing import median_of, median_speedup, percentile
+from tasks.common.markdown import markdown_table
 
 _NOTHING = "–"
 
@@ -41,14 +42,8 @@ def _lines(results: Results) -> Iterator[str]:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a Markdown table; all columns but the first are aligned right."""
-    yield _row(header)
-    yield _row(["---", *["---:"] * (len(header) - 1)])
-    yield from map(_row, rows)
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    """Yield a Markdown table; all columns but the first are aligned right."""
+    yield markdown_table(header, rows, numbers=True)
 
 
 def shown(value: float | None, unit: str = "") -> str:
