@@ -11,7 +11,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from tasks.common.urls import refuse_login
 
 Positive = Annotated[int, Field(ge=1)]
-NotNegative = Annotated[int, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Source = Annotated[str, AfterValidator(refuse_login)]  # a path, a name or a URL
 FolderPath = Annotated[str, Field(min_length=1)]

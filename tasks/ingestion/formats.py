@@ -1,16 +1,14 @@
 """File formats by file name, rows as they stand in a file, and the survey of a whole file."""
 
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
 
 FileKind = Literal["csv", "tsv", "jsonl", "parquet"]
 Compression = Literal["", "gzip", "zstd"]

@@ -140,12 +140,12 @@ def read_columns(path: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -
         DataError: If it is no table, or two columns have one name; what `choose` raises.
     """
     form = _format(path)
+    if form.kind == "parquet":
+        yield from _parquet_rows(path, form, choose)
+        return
     names = _column_names(path, form)
     _check_distinct(path, names)
     chosen = choose(names) if names or form.kind != "jsonl" else ()
-    if form.kind == "parquet":
-        yield from _parquet_rows(path, form, chosen)
-        return
     with open_compressed(path, form.compression) as stream:
         lines, keys = read_lines(stream, path), list[Any](chosen)
         if form.kind == "jsonl":
@@ -160,8 +160,6 @@ def read_columns(path: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -
 
 
 def _column_names(path: Path, form: Format) -> list[str]:
-    if form.kind == "parquet":
-        return list(parquet_reader.read_schema(path, form.compression)[0].names)
     with open_compressed(path, form.compression) as stream:
         lines = read_lines(stream, path)
         if form.kind != "jsonl":
@@ -170,8 +168,12 @@ def _column_names(path: Path, form: Format) -> list[str]:
         return list(dict.fromkeys(key for record in records for key in record.value or ()))
 
 
-def _parquet_rows(path: Path, form: Format, names: Sequence[str]) -> Iterator[Row]:
+def _parquet_rows(
+    path: Path, form: Format, choose: Callable[[Sequence[str]], Sequence[str]]
+) -> Iterator[Row]:
     schema, _ = parquet_reader.read_schema(path, form.compression)
+    _check_distinct(path, schema.names)
+    names = choose(schema.names)
     number = 0
     for batch in parquet_reader.read_parquet_batches(path, form.compression, schema, BLOCK_ROWS):
         columns = (python_values(batch.column(name)) for name in names)

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from pyfunc.contract import Language, Provenance
 from pyfunc.engines.torch import TorchEngine
 from pyfunc.language import LanguageDetector
 from pyfunc.pipeline import InferencePipeline
-from tests.support.builders import ask_pipeline, one_torch_thread, torch_classifier
+from tests.support.builders import ask_pipeline, torch_classifier
 
 PROVENANCE = Provenance("models:/f/1", "models:/m-1")
 
@@ -28,12 +28,6 @@ POISON = "xylophonpoison"
 WORD = "unutterable"
 
 NEIGHBOURS = ["Great movie", "what a disappointing movie", "很好看的电影", "a film", "another film"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    with one_torch_thread():
-        yield
 
 
 @pytest.fixture(scope="module")

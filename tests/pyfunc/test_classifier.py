@@ -1,6 +1,6 @@
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 
@@ -13,19 +13,8 @@ from pyfunc.engines.torch import TorchEngine
 from pyfunc.errors import ArtifactError
 from pyfunc.tokens import TokenBatch
 from tests.conftest import LABELS
-from tests.support.builders import one_torch_thread, torch_classifier
+from tests.support.builders import torch_classifier
 from tests.support.references import TEXTS, Reference, close
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    with one_torch_thread():
-        yield
-
-
-@pytest.fixture(scope="module")
-def classifier(tiny_classifier: Path) -> Classifier:
-    return torch_classifier(tiny_classifier)
 
 
 def test_a_prediction_is_the_likeliest_label_with_its_probability(

@@ -16,19 +16,12 @@ from pyfunc.engines.torch import TorchEngine
 from pyfunc.inference import Computation, Result, Rule
 from pyfunc.language import LanguageDetector
 from pyfunc.tokens import TokenBatch
-from tests.support.builders import one_torch_thread
 from tests.support.references import TEXTS
 
 PROVENANCE = Provenance("models:/f/1", "models:/m-1")
 MAX_TOKENS = 16
 CHINESE = "很好看的电影"
 WINDOW, TEXTS_OF_THREE_WINDOWS = 3, 8
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    with one_torch_thread():
-        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -29,11 +29,6 @@ def encoder(tiny_classifier: Path) -> Encoder:
     return Encoder(tiny_classifier, max_tokens=MAX_TOKENS)
 
 
-@pytest.fixture(scope="module")
-def reference(tiny_classifier: Path) -> Reference:
-    return Reference(tiny_classifier)
-
-
 # Encoding
 
 

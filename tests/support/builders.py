@@ -2,14 +2,12 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Never
 
 import pytest
-import torch
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from pyfunc.classifier import Classifier
@@ -73,15 +71,6 @@ def finetuned_of(trained: Trained) -> RegisteredModel:
     """Return the fine-tuned version of a pipeline."""
     name, version = trained.training["finetuned_model"].removeprefix("models:/").split("/")
     return RegisteredModel(name=name, version=int(version))
-
-
-@contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Compute on one thread: on busy cores two take 30 times as long."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def torch_classifier(

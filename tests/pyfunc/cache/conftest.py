@@ -1,7 +1,7 @@
 """A folder for a cache, and a pipeline to ask with it."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,7 @@ from pyfunc.classifier import Classifier
 from pyfunc.language import LanguageDetector
 from pyfunc.pipeline import InferencePipeline
 from tests.pyfunc.cache.contents import PROVENANCE, TEXTS, Ask
-from tests.support.builders import ask_pipeline, one_torch_thread, torch_classifier
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    with one_torch_thread():
-        yield
-
-
-@pytest.fixture(scope="module")
-def classifier(tiny_classifier: Path) -> Classifier:
-    return torch_classifier(tiny_classifier)
+from tests.support.builders import ask_pipeline
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
-"""An artifact with all variants, and what transformers answers."""
+"""An artifact with all variants, and a machine that lacks what computes some."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,19 +14,7 @@ from tests.pyfunc.engines.variants import (
     TORCH_BF16,
     TORCH_F32,
 )
-from tests.support.builders import build_artifact, one_torch_thread
-from tests.support.references import Reference
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    with one_torch_thread():
-        yield
-
-
-@pytest.fixture(scope="module")
-def reference(tiny_classifier: Path) -> Reference:
-    return Reference(tiny_classifier)
+from tests.support.builders import build_artifact
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,12 @@
 """Pipelines of both kinds, opened from what ships."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pyfunc.pipeline import InferencePipeline, PlainPipeline, open_pipeline
 from tests.pyfunc.pipeline.documents import MODEL_URI, opened
-from tests.support.builders import build_artifact, one_torch_thread
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    with one_torch_thread():
-        yield
+from tests.support.builders import build_artifact
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """A pipeline that counts what it predicts, with a cache that works and one that does not."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,13 +7,6 @@ import pytest
 from pyfunc.language import LanguageDetector
 from pyfunc.pipeline import InferencePipeline
 from tests.pyfunc.cache.single_flight.threads import PROVENANCE, CountingClassifier, WatchedCache
-from tests.support.builders import one_torch_thread
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    with one_torch_thread():
-        yield
 
 
 @pytest.fixture
