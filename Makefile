@@ -63,9 +63,9 @@ soak: $(INSTALLED) ## Score a growing folder every minute for 15, while runs and
 # Each run replaces the screenshots of the docs; `make browser-test PICTURES=` keeps them.
 PICTURES ?= docs/images
 browser-test: export MILLSTREAM_PICTURES := $(PICTURES)
-browser-test: $(INSTALLED) ## Test both user interfaces in a browser, and take the screenshots of the docs
+browser-test: $(INSTALLED) ## Test both user interfaces and attacks in a browser, and take the screenshots of the docs
 	.ci/chromium
-	$(BIN)/python -m pytest -s -x tests/system/browser/prove_user_interface.py
+	$(BIN)/python -m pytest -s -x tests/system/browser/prove_*.py
 
 # All its state is under var/bench.
 bench: $(INSTALLED) ## Benchmark against transformers, MLflow and torch; 40 minutes on two cores
@@ -104,9 +104,9 @@ mlflow-ui: $(INSTALLED) ## Serve MLflow's UI alone, at port MLFLOW_PORT
 	$(BIN)/mlflow ui --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1 \
 		--artifacts-destination "$(MILLSTREAM_HOME)/mlartifacts"
 
-# By default the UI requests the API at port 4200.
+# A path: by default the UI requests the API at port 4200.
 prefect-ui: export PREFECT_HOME := $(PREFECT_HOME)
-prefect-ui: export PREFECT_UI_API_URL := http://127.0.0.1:$(PREFECT_PORT)/api
+prefect-ui: export PREFECT_UI_API_URL := /api
 # Prefect's default lets any website in a local browser call the API.
 prefect-ui: export PREFECT_SERVER_CORS_ALLOWED_ORIGINS := http://127.0.0.1:$(PREFECT_PORT)
 prefect-ui: $(INSTALLED) ## Serve Prefect's UI alone, at port PREFECT_PORT

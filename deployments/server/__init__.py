@@ -1,1 +1,1 @@
-"""Prefect's server: SQLite writes, event order, log format, work pool, deployments, automations."""
+"""Prefect's server for `make up`: event order, log format, work pool, deployments, automations."""

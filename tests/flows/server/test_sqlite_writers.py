@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from deployments.server.prefect_server import QueuedWriters, close_failed_cursors
+from flows.server.sqlite_writers import QueuedWriters, close_failed_cursors
 from tasks.common.settings import REPOSITORY
 from tests.support.operation import free_ports, until
 
@@ -100,6 +100,20 @@ def test_a_transaction_within_another_does_not_wait_for_it(tmp_path: Path) -> No
             return int((await inner.execute(COUNT)).scalar_one())
 
     assert asyncio.run(serve()) == 1
+
+
+def test_a_task_created_within_a_transaction_waits_for_others_like_any_other(
+    tmp_path: Path,
+) -> None:
+    async def serve() -> int:
+        rows = Rows(tmp_path / "rows.db")
+        await rows.make()
+        async with rows.writing():
+            created = [asyncio.create_task(rows.add()) for _ in range(MORE_THAN_CONNECTIONS)]
+        await asyncio.gather(*created)
+        return await rows.count()
+
+    assert asyncio.run(serve()) == 1 + MORE_THAN_CONNECTIONS
 
 
 def test_what_failed_does_not_stop_the_loop_when_it_is_collected(tmp_path: Path) -> None:

@@ -1,0 +1,37 @@
+"""The server that a command has for itself where none is running: the application of `make up`."""
+
+import subprocess
+import sys
+from typing import Any
+
+from prefect.settings import get_current_settings
+
+from tasks.common.environment import environment_with
+from tasks.common.settings import REPOSITORY
+
+
+def start_uvicorn(server: Any) -> "subprocess.Popen[bytes]":
+    """Start the process of a `SubprocessASGIServer`: a method of it, instead of Prefect's own.
+
+    https://github.com/PrefectHQ/prefect/blob/3.8.8/src/prefect/server/api/server.py has that one.
+
+    Args:
+        server: Its `port` is listened on, on the loopback interface.
+    """
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "uvicorn", "--app-dir", str(REPOSITORY)),
+            *("--factory", "flows.server.app:create_app"),
+            *("--host", "127.0.0.1", "--port", str(server.port)),
+            *("--log-level", "error", "--lifespan", "on"),
+        ],
+        env=environment_with(
+            {
+                # No user interface, and none of the services that schedule runs.
+                "PREFECT_UI_ENABLED": "0",
+                "PREFECT__SERVER_EPHEMERAL": "1",
+                "PREFECT__SERVER_FINAL": "1",
+                **get_current_settings().to_environment_variables(exclude_unset=True),
+            }
+        ),
+    )
