@@ -1,7 +1,9 @@
 """Atomic writes of files and folders (temporary name, fsync, rename), and SHA-256 digests."""
 
+import errno
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +17,7 @@ def published_file(target: Path) -> Iterator[Path]:
     On an error nothing is left behind, and an earlier `target` stays as it was.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
+    draft = target.with_name(f".{target.name}.{unique_name()}.draft")
     try:
         yield draft
         _fsync(draft)
@@ -29,15 +31,29 @@ def published_file(target: Path) -> Iterator[Path]:
 def published_folder(target: Path) -> Iterator[Path]:
     """Yield an empty folder to fill; on success it is renamed to `target`, replacing it."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
+    draft = target.with_name(f".{target.name}.{unique_name()}.draft")
     draft.mkdir()
     try:
         yield draft
         shutil.rmtree(target, ignore_errors=True)
-        draft.rename(target)
+        try:
+            draft.rename(target)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+            # Another process published it between these two calls.
+            shutil.rmtree(target)
+            draft.rename(target)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def unique_name() -> str:
+    """Return a name that no other process uses: its number, and random digits.
+
+    The number alone is not unique: every container has a process 1.
+    """
+    return f"{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def sha256_of(path: Path) -> str:

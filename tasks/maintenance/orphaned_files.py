@@ -30,6 +30,7 @@ from tasks.training.mlflow_run import RUN_FILE
 logger = logging.getLogger(__name__)
 
 _FREED_SUFFIX = ".freed"
+_UNIQUE = r"(\d+)(?:-[0-9a-f]+)?"  # `tasks.common.files.unique_name`; a number alone in former ones
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def _find_downloads() -> Iterator[_Orphan]:
     for folder in _subfolders(data / "downloads" / "scoring"):
         if folder.name.startswith("."):
             yield _Orphan(folder, INTERRUPTED)
-        elif found := re.fullmatch(r"[0-9a-f]{16}-(\d+)", folder.name):
+        elif found := re.fullmatch(rf"[0-9a-f]{{16}}-{_UNIQUE}", folder.name):
             yield _Orphan(folder, "its scoring was killed", process=int(found[1]))
     for part in sorted(data.glob("downloads/*/*.part")):
         lock, note = part.with_suffix(".lock"), part.with_name(f"{part.name}.json")
@@ -173,7 +174,7 @@ def _find_downloads() -> Iterator[_Orphan]:
         lock = folder.with_name(f"{name}.lock")
         yield _Orphan(folder, "its unpacking was killed", lock=lock)
     for draft in sorted(chain(data.glob(".*.draft"), data.glob("*/.*.draft"))):
-        if found := re.fullmatch(r"\..*\.(\d+)\.draft", draft.name):
+        if found := re.fullmatch(rf"\..*\.{_UNIQUE}\.draft", draft.name):
             yield _Orphan(draft, "its writing was killed", process=int(found[1]))
 
 

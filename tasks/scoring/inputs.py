@@ -12,13 +12,15 @@ from pathlib import Path, PurePosixPath
 from pydantic import SecretStr
 
 from tasks.common.errors import DataError, ParameterError
+from tasks.common.files import unique_name
 from tasks.common.settings import get_settings
 from tasks.common.urls import is_url, redact_url, url_path
 from tasks.ingestion.download import download_file
 from tasks.ingestion.formats import EXPECTED, format_of, stem_of
+from tasks.output.file_ids import FileIds
 from tasks.scoring.types import InputFile
 
-_ID_CHARACTERS = 50  # of a file's name; each may take 4 bytes, and file names end at 255
+_THIS_PROCESS = unique_name()  # of the folder of its downloads
 
 
 def check_inputs(inputs: Sequence[str]) -> None:
@@ -39,7 +41,7 @@ def list_input_files(
     Args:
         inputs: Files, folders (their tables, but neither those of subfolders nor hidden ones),
             glob patterns and http(s) URLs.
-        output_dir: Runs with another one do not share a download.
+        output_dir: The output; files go on with the ids that they have there.
         allow_empty: Whether a folder without a table, or a pattern without a match, is no error.
 
     Raises:
@@ -53,12 +55,10 @@ def list_input_files(
     for url in urls:
         if format_of(url_path(url)) is None:
             raise DataError(f"{redact_url(url)}: unknown kind of file; expected {EXPECTED}")
+    ids = FileIds(output_dir)
     return (
-        *(
-            InputFile(id=_file_id(str(path), path.name), path=path, name=str(path))
-            for path in paths
-        ),
-        *(_remote_file(url, output_dir) for url in urls),
+        *(_local_file(path, ids) for path in paths),
+        *(_remote_file(url, output_dir, ids) for url in urls),
     )
 
 
@@ -94,7 +94,7 @@ def temporary_downloads(output_dir: Path) -> Iterator[None]:
 
 def _download_folder(output_dir: Path) -> Path:
     key = hashlib.sha256(os.fsencode(output_dir)).hexdigest()[:16]
-    return get_settings().data / "downloads" / "scoring" / f"{key}-{os.getpid()}"
+    return get_settings().data / "downloads" / "scoring" / f"{key}-{_THIS_PROCESS}"
 
 
 def settled_files(files: Sequence[InputFile], seconds: int) -> tuple[InputFile, ...]:
@@ -136,15 +136,16 @@ def _expand_input(text: str, allow_empty: bool) -> Iterator[Path]:
     yield from found
 
 
-def _remote_file(url: str, output_dir: Path) -> InputFile:
+def _local_file(path: Path, ids: FileIds) -> InputFile:
+    name = str(path)
+    return InputFile(id=ids.id_of(name, stem_of(path.name), name), path=path, name=name)
+
+
+def _remote_file(url: str, output_dir: Path, ids: FileIds) -> InputFile:
     name = PurePosixPath(url_path(url)).name
     path = _download_folder(output_dir) / hashlib.sha256(url.encode()).hexdigest()[:16] / name
     # What the address held the last time may not be what it holds now.
     path.unlink(missing_ok=True)
-    return InputFile(id=_file_id(url, name), path=path, name=redact_url(url), url=SecretStr(url))
-
-
-def _file_id(place: str, name: str) -> str:
-    # Files of one name in two folders are two files.
-    digest = hashlib.sha256(os.fsencode(place)).hexdigest()[:8]
-    return f"{stem_of(name)[:_ID_CHARACTERS]}-{digest}"
+    source = redact_url(url)
+    file_id = ids.id_of(url, stem_of(name), source)
+    return InputFile(id=file_id, path=path, name=source, url=SecretStr(url))

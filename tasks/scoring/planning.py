@@ -1,7 +1,6 @@
 """Plan a run: split files into shards, find the shards to score, remove obsolete ones."""
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from tasks.common.errors import DataError
 from tasks.ingestion.formats import Survey
+from tasks.output.file_ids import file_id_of, shards_of_files
 from tasks.output.folder import STAGING, output_errors
 from tasks.output.records import (
     FOLDERS,
@@ -110,7 +110,7 @@ def remove_obsolete_shards(planned: Sequence[PlannedShard], output_dir: Path) ->
             output_dir.glob(f"{STAGING}/*"),
         ):
             draft.unlink()
-        superseded = sorted(_list_shards(output_dir, files) - keep)
+        superseded = sorted(shards_of_files(output_dir, files) - keep)
         for shard_id in superseded:
             # The record first: without it, the rest does not count.
             record_path(output_dir, shard_id).unlink(missing_ok=True)
@@ -128,7 +128,7 @@ def list_removed_files(output_dir: Path, files: Sequence[InputFile]) -> tuple[st
         files: Those that are there; the others are looked for.
     """
     known = {file.id for file in files}
-    shards = {_file_id(path.stem): path.stem for path in (output_dir / "records").glob("*.json")}
+    shards = {file_id_of(path.stem): path.stem for path in (output_dir / "records").glob("*.json")}
     sources = set()
     for file_id, shard_id in shards.items():
         if file_id not in known:
@@ -181,15 +181,3 @@ def _plan_failed_only(
                 PlannedShard(shard=shard, why="", left=left, record=None if why else record)
             )
     return planned
-
-
-def _list_shards(output_dir: Path, file_ids: set[str]) -> set[str]:
-    """Return the ids of the shards of these files of which anything is there."""
-    found = chain.from_iterable(
-        (output_dir / folder).glob("*.*") for folder in ("records", *FOLDERS)
-    )
-    return {path.stem for path in found if _file_id(path.stem) in file_ids}
-
-
-def _file_id(shard_id: str) -> str:
-    return re.sub(r"-\d{5,}$", "", shard_id)

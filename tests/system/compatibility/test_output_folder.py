@@ -18,6 +18,7 @@ import pytest
 from flows.score_shards import score_shards
 from tasks.common.settings import get_settings
 from tasks.maintenance.version_references import read_references
+from tasks.output.file_ids import FileIds
 from tasks.output.records import read_records, write_record
 from tasks.scoring.completeness import check_completeness
 from tasks.scoring.planning import plan_files
@@ -221,12 +222,15 @@ def pairs(stored: Path, scored: Path) -> list[tuple[str, str]]:
 
 
 def test_shard_ids_are_made_from_name_place_and_number(stored: Path, scored: Path) -> None:
-    for output in (stored, scored):
+    for output, digits in ((stored, 8), (scored, 16)):
         for record in read_records(output):
             path = Path(record.shard.source)
-            digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+            digest = hashlib.sha256(str(path).encode()).hexdigest()[:digits]
             assert record.shard.file_id == f"{path.stem}-{digest}"
             assert record.shard.id.startswith(f"{record.shard.file_id}-0000")
+            # A file goes on with the ids that it has.
+            ids = FileIds(output)
+            assert ids.id_of(str(path), path.stem, str(path)) == record.shard.file_id
 
 
 def test_records_of_today_have_the_stored_keys(stored: Path, scored: Path) -> None:

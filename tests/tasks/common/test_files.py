@@ -41,6 +41,20 @@ def test_file_is_replaced_as_a_whole(target: Path) -> None:
     assert target.read_bytes() == b"other"
 
 
+def test_two_writers_with_one_process_number_do_not_meet(target: Path) -> None:
+    """As in two containers that share a folder: each has a process 1."""
+    with published_file(target) as one, published_file(target) as other:
+        one.write_bytes(b"one")
+        other.write_bytes(b"other")
+    assert target.read_bytes() == b"one"  # which was published last
+    folder = target.parent / "split"
+    with published_folder(folder) as one, published_folder(folder) as other:
+        (one / "one").touch()
+        (other / "other").touch()
+    assert names(folder) == {"one"}
+    assert names(target.parent) == {"a.parquet", "split"}
+
+
 @pytest.mark.parametrize("earlier", [None, b"earlier"])
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_writer_that_fails_midway_leaves_what_was_there(

@@ -1,6 +1,5 @@
 """Checkpoints and downloads that nobody needs are freed, and what is held or whole stays."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 from filelock import FileLock
 
 from flows.clean_up import clean_up
+from tasks.common.files import unique_name
 from tasks.maintenance import orphaned_files
 from tasks.maintenance.disk_usage import is_locked
 from tasks.maintenance.types import Limits
@@ -45,13 +45,13 @@ def test_broken_downloads_are_freed_and_whole_ones_stay(home: Path) -> None:
         "downloads/scoring/0123456789abcdef-4194305/a.csv",  # above the largest process number
         "unpacked/.0123.unpacking/a.csv",
         "splits/.0123.4194305.draft/train.parquet",
-        ".imdb.csv.4194305.draft",
+        ".imdb.csv.4194305-0a1b2c3d.draft",
     ]
     stay = [
         "downloads/0123456789abcdef/b.zip",
         "downloads/fedcba9876543210/c.zip.part",  # held
-        f"downloads/scoring/0123456789abcdef-{os.getpid()}/a.csv",
-        f"splits/.0123.{os.getpid()}.draft/train.parquet",
+        f"downloads/scoring/0123456789abcdef-{unique_name()}/a.csv",
+        f"splits/.0123.{unique_name()}.draft/train.parquet",
         "unpacked/0123/a.csv",
         "splits/0123/split.json",
         "imdb.csv",

@@ -138,7 +138,7 @@ def test_ids_are_stable_and_told_apart_by_the_folder(folder: Path) -> None:
 def test_id_is_made_of_name_and_path_alone(folder: Path) -> None:
     # Predictions are files of this name: another id would leave two of them beside each other.
     digest = hashlib.sha256(str(folder / "b.csv").encode()).hexdigest()
-    assert list_input_files([str(folder / "b.csv")], OUT)[0].id == f"b-{digest[:8]}"
+    assert list_input_files([str(folder / "b.csv")], OUT)[0].id == f"b-{digest[:16]}"
 
 
 def test_long_names_leave_room_for_what_is_added(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_long_names_leave_room_for_what_is_added(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     ids = [shard.id for shard in list_input_files([str(tmp_path)], OUT)]
     assert len(set(ids)) == 2
-    assert all(len(os.fsencode(f".{name}.parquet.4194304.draft")) < 256 for name in ids)
+    assert all(len(os.fsencode(f".{name}.parquet.4194304-00000000.draft")) < 256 for name in ids)
 
 
 # Addresses

@@ -1,0 +1,88 @@
+"""Ids of input files: unique within an output folder, and the same in every run that has it."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+
+from tasks.output.records import FOLDERS, read_record
+
+_NAME_CHARACTERS = 40  # each may take 4 bytes; a file name, with all that is added, ends at 255
+
+# Of outputs before ids had 16 digits.
+_FORMER_CHARACTERS, _FORMER_DIGITS = 50, 8
+
+
+class FileIds:
+    """Gives each input file of a run an id that no other file of the output folder has.
+
+    An id is the file's name and a part of the SHA-256 of its place. A file goes on with the id that
+    its shards in the folder have, also with a shorter one of a former version. Where a record says
+    that an id belongs to another source, more digits are taken.
+
+    Args:
+        output_dir: The output folder; it need not exist.
+    """
+
+    def __init__(self, output_dir: Path) -> None:
+        self._output_dir = output_dir
+        self._shards = dict(_shards_by_file(output_dir))
+        self._given: set[str] = set()
+
+    def id_of(self, place: str, stem: str, source: str) -> str:
+        """Return the id of a file, which is another one at each call.
+
+        Args:
+            place: Its path or whole URL.
+            stem: Its name without extensions.
+            source: As in its records.
+        """
+        digest = hashlib.sha256(os.fsencode(place)).hexdigest()
+        former = f"{stem[:_FORMER_CHARACTERS]}-{digest[:_FORMER_DIGITS]}"
+        name = stem[:_NAME_CHARACTERS]
+        known = [former] if former in self._shards else []
+        candidates = (*known, f"{name}-{digest[:16]}", f"{name}-{digest[:32]}")
+        file_id = next(found for found in candidates if self._may_have(found, source))
+        self._given.add(file_id)
+        return file_id
+
+    def _may_have(self, file_id: str, source: str) -> bool:
+        return file_id not in self._given and self._source_of(file_id) in (None, source)
+
+    def _source_of(self, file_id: str) -> str | None:
+        """Return whose shards these are, None if no record says it."""
+        for shard_id in sorted(self._shards.get(file_id, ())):
+            with suppress(ValueError):  # it is damaged
+                if record := read_record(self._output_dir, shard_id):
+                    return record.shard.source
+        return None
+
+
+def file_id_of(shard_id: str) -> str:
+    """Return the part of a shard's id that all shards of its file share."""
+    return re.sub(r"-\d{5,}$", "", shard_id)
+
+
+def shards_of_files(output_dir: Path, file_ids: set[str]) -> set[str]:
+    """Return the ids of the shards of these files of which anything is in the folder."""
+    return {
+        shard
+        for file_id, shards in _shards_by_file(output_dir).items()
+        if file_id in file_ids
+        for shard in shards
+    }
+
+
+def _shards_by_file(output_dir: Path) -> dict[str, set[str]]:
+    shards: dict[str, set[str]] = {}
+    for path in _published(output_dir):
+        shards.setdefault(file_id_of(path.stem), set()).add(path.stem)
+    return shards
+
+
+def _published(output_dir: Path) -> Iterator[Path]:
+    found = ((output_dir / folder).glob("*.*") for folder in ("records", *FOLDERS))
+    return (path for path in chain.from_iterable(found) if not path.name.startswith("."))

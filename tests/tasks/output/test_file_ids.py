@@ -1,0 +1,84 @@
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tasks.output.file_ids import FileIds, file_id_of, shards_of_files
+from tasks.output.records import ShardRecord, write_record
+
+PLACE, SOURCE = "/in/a.csv", "/in/a.csv"
+DIGEST = hashlib.sha256(os.fsencode(PLACE)).hexdigest()
+FORMER, NOW = f"a-{DIGEST[:8]}", f"a-{DIGEST[:16]}"
+
+STORED = Path(__file__).parents[2] / "system" / "compatibility" / "output_d319afc" / "records"
+
+
+def publish(output: Path, file_id: str, source: str, number: int = 1) -> None:
+    """Write the record of a shard, and its predictions."""
+    record = json.loads(next(iter(sorted(STORED.glob("*.json")))).read_text(encoding="utf-8"))
+    shard_id = f"{file_id}-{number:05}"
+    record["shard"] |= {"id": shard_id, "file_id": file_id, "source": source}
+    write_record(output, ShardRecord.model_validate(record))
+    (output / "predictions").mkdir(exist_ok=True)
+    (output / "predictions" / f"{shard_id}.parquet").touch()
+
+
+def id_in(output: Path) -> str:
+    return FileIds(output).id_of(PLACE, "a", SOURCE)
+
+
+def test_a_new_file_has_an_id_of_name_and_place(tmp_path: Path) -> None:
+    assert id_in(tmp_path / "missing") == NOW
+
+
+@pytest.mark.parametrize("file_id", [FORMER, NOW])
+def test_a_file_goes_on_with_its_id(tmp_path: Path, file_id: str) -> None:
+    publish(tmp_path, file_id, SOURCE)
+    assert id_in(tmp_path) == file_id
+
+
+@pytest.mark.parametrize("part", ["records", "predictions"])
+def test_what_a_killed_run_left_of_a_former_version_is_gone_on_with(
+    tmp_path: Path, part: str
+) -> None:
+    (tmp_path / part).mkdir()
+    (tmp_path / part / f"{FORMER}-00001.json").write_text("damaged")
+    assert id_in(tmp_path) == FORMER
+
+
+def test_an_id_of_another_source_is_left_alone(tmp_path: Path) -> None:
+    publish(tmp_path, FORMER, "/in/another-one-with-that-digest/a.csv")
+    assert id_in(tmp_path) == NOW
+    publish(tmp_path, NOW, "/in/yet-another/a.csv")
+    longer = id_in(tmp_path)
+    assert longer == f"a-{DIGEST[:32]}"
+    publish(tmp_path, longer, SOURCE)
+    assert id_in(tmp_path) == longer
+
+
+def test_one_damaged_record_does_not_hide_whose_the_others_are(tmp_path: Path) -> None:
+    publish(tmp_path, NOW, "/in/another/a.csv", number=2)
+    (tmp_path / "records" / f"{NOW}-00001.json").write_text("damaged")
+    assert id_in(tmp_path) != NOW
+
+
+def test_two_addresses_that_differ_in_their_secrets_have_two_ids(tmp_path: Path) -> None:
+    """Their records name them alike."""
+    ids = FileIds(tmp_path)
+    urls = ("http://h/a.csv?page=1", "http://h/a.csv?page=2")
+    assert len({ids.id_of(url, "a", "http://h/a.csv") for url in urls}) == 2
+
+
+def test_no_run_gives_an_id_twice(tmp_path: Path) -> None:
+    ids = FileIds(tmp_path)
+    assert ids.id_of(PLACE, "a", SOURCE) != ids.id_of(PLACE, "a", SOURCE)
+
+
+def test_shards_are_found_by_their_files(tmp_path: Path) -> None:
+    for number in (1, 2):
+        publish(tmp_path, NOW, SOURCE, number)
+    publish(tmp_path, FORMER, SOURCE)
+    assert shards_of_files(tmp_path, {NOW}) == {f"{NOW}-00001", f"{NOW}-00002"}
+    assert file_id_of(f"{NOW}-123456") == NOW
