@@ -1,6 +1,7 @@
 """URLs from users: redact passwords and tokens in messages, refuse logins in parameters."""
 
 import re
+from urllib.parse import parse_qsl
 
 from tasks.common.errors import ParameterError
 
@@ -11,6 +12,7 @@ _URL = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _HOST = re.compile(r"([^:@\[\]]*|\[[0-9a-f:.%]+\])(:\d{0,5})?", re.IGNORECASE)
+_PASSWORD = re.compile(r"passw|pwd", re.IGNORECASE)
 _HIDDEN = "…"
 
 
@@ -24,7 +26,7 @@ def has_password(url: str) -> bool:
     login, _, _ = url.partition("://")[2].rpartition("@")
     if login.startswith("/"):  # a file
         return False
-    return ":" in login or (is_url(url) and login != "")
+    return ":" in login or (is_url(url) and login != "") or _has_password_field(url)
 
 
 def url_path(url: str) -> str:
@@ -61,9 +63,21 @@ def refuse_login(source: str) -> str:
         ParameterError: If it is such a URL.
     """
     found = _URL.fullmatch(source)
-    if found and found["scheme"] and "@" in found["place"]:
+    if found and found["scheme"] and (_may_have_login(found) or _has_password_field(source)):
         raise ParameterError(
             f"{redact_url(source)}: given with a user name or password; "
             "expected those in ~/.netrc, since the parameters of a run are stored"
         )
     return source
+
+
+def _may_have_login(url: re.Match[str]) -> bool:
+    """Return whether an `@` ends a login: also one after a character that ends the host."""
+    place, behind = url["place"], url["path"] + url["rest"]
+    return "@" in place or ("@" in behind and not _HOST.fullmatch(place)) or behind[:1] == "\\"
+
+
+def _has_password_field(url: str) -> bool:
+    """Return whether the query has a password, as URLs of databases may."""
+    fields = parse_qsl(url.partition("?")[2].replace(";", "&"), keep_blank_values=True)
+    return any(_PASSWORD.search(name) for name, _ in fields)

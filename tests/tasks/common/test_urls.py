@@ -10,7 +10,7 @@ from flows.end_to_end import end_to_end
 from flows.score_shards import score_shards
 from flows.train_classifier import train_classifier
 from tasks.common.errors import ParameterError
-from tasks.common.urls import redact_url, url_path
+from tasks.common.urls import has_password, redact_url, url_path
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,18 @@ def test_path_of_an_address_is_found() -> None:
     assert url_path("https://example.org") == ""
 
 
+WITH_LOGIN = (
+    "http://me:hunter2\\@example.org/",
+    "http://me:hunter2\\x@example.org/",
+    "http://\\me:hunter2@example.org/",
+    "https://me:hunter2/x@example.org/a.csv",
+    "https://example.org/a.csv?user=me&password=hunter2",
+    "https://example.org/a.csv?user=me&PASSWD=hunter2",
+    "https://example.org/a.csv?user=me;pass%77ord=hunter2#b",
+    "s3://key:hunter2@bucket/a.csv",
+)
+
+
 @pytest.mark.parametrize(
     ("flow", "parameters"),
     [
@@ -83,6 +95,10 @@ def test_a_password_in_an_address_is_refused_before_anything_is_stored(
             for name, value in parameters.items()
         }
 
+    for url in WITH_LOGIN:
+        with pytest.raises(ParameterError, match="given with a user name or password") as refused:
+            flow.validate_parameters(given_as(url))
+        assert "hunter2" not in str(refused.value)
     with pytest.raises(ParameterError) as raised:
         flow.validate_parameters(given_as("https://me:hunter2@example.org/a.csv?token=hunter2"))
     assert str(raised.value) == (
@@ -90,3 +106,21 @@ def test_a_password_in_an_address_is_refused_before_anything_is_stored(
         "expected those in ~/.netrc, since the parameters of a run are stored"
     )
     assert flow.validate_parameters(given_as("https://example.org/@me/a.csv?to=a@b"))
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("postgresql://me:hunter2@db/mlflow", True),
+        ("postgresql://db/mlflow?user=me&password=hunter2", True),
+        ("postgresql://db/mlflow?user=me&sslpassword=hunter2", True),
+        ("mysql+pymysql://db/mlflow?passwd=hunter2", True),
+        ("http://me@models.example.org", True),
+        ("http://me:hunter2\\@models.example.org/", True),
+        ("postgresql://me@db/mlflow?sslmode=require", False),
+        ("sqlite:////home/me@work/mlflow.db", False),
+        ("http://models.example.org:5000", False),
+    ],
+)
+def test_a_password_is_found_wherever_it_stands(uri: str, expected: bool) -> None:
+    assert has_password(uri) is expected
