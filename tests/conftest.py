@@ -153,7 +153,7 @@ def operation(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Operation]:
     """Everything up, with a tiny pipeline registered."""
-    home = state_folder(_trained_once.home, tmp_path_factory.mktemp("operation") / "100%")
+    home = state_folder(_trained_once.home, tmp_path_factory.mktemp("operation") / "100% ; #1")
     with in_operation(home, MILLSTREAM_NOTIFICATION_URL=f"{hook.host}/accepted") as operation:
         yield operation
 

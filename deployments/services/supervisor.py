@@ -121,7 +121,12 @@ class Supervisor:
             cwd=REPOSITORY,
             # So that a service restarted later uses the same server.
             env=environment_with(
-                {MARK: mark_of(self._settings, "supervisor"), "PREFECT_API_URL": api}
+                {
+                    MARK: mark_of(self._settings, "supervisor"),
+                    "PREFECT_API_URL": api,
+                    "MILLSTREAM_HOME": str(self._settings.root),
+                    "MILLSTREAM_PYTHON": sys.executable,
+                }
             ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -192,14 +197,14 @@ class Supervisor:
     def _build_config(self, services: Sequence[Service], api: str) -> configparser.RawConfigParser:
         configuration = configparser.RawConfigParser()
         configuration["supervisord"] = {
-            "logfile": _escape(self.log_of("supervisor")),
+            "logfile": self._expanded(self.log_of("supervisor")),
             "logfile_maxbytes": str(_LOG_BYTES),
             "logfile_backups": str(_LOG_BACKUPS),
-            "pidfile": _escape(self._pid_file),
-            "childlogdir": _escape(self.logs),
+            "pidfile": self._expanded(self._pid_file),
+            "childlogdir": self._expanded(self.logs),
             "umask": f"{_umask():03o}",
         }
-        configuration["unix_http_server"] = {"file": _escape(self._socket), "chmod": "0700"}
+        configuration["unix_http_server"] = {"file": self._expanded(self._socket), "chmod": "0700"}
         configuration["rpcinterface:supervisor"] = {
             "supervisor.rpcinterface_factory": ("supervisor.rpcinterface:make_main_rpcinterface")
         }
@@ -210,10 +215,16 @@ class Supervisor:
             configuration[f"program:{service.name}"] = self._program_section(service, priority)
         return configuration
 
+    def _expanded(self, path: Path) -> str:
+        """Return a path of the state folder as supervisord expands it.
+
+        Written out, it would be cut at a blank with `#` or `;`, and percent signs expanded.
+        """
+        return f"%(ENV_MILLSTREAM_HOME)s/{path.relative_to(self._settings.root)}"
+
     def _program_section(self, service: Service, priority: int) -> dict[str, str]:
         return {
-            "command": f'"{_escape(Path(sys.executable))}" -m deployments.launch {service.name}',
-            "directory": _escape(REPOSITORY),
+            "command": f'"%(ENV_MILLSTREAM_PYTHON)s" -m deployments.launch {service.name}',
             "priority": str(priority),
             # The worker needs its pool, which `make up` creates first.
             "autostart": str(service.name != WORKER).lower(),
@@ -225,7 +236,7 @@ class Supervisor:
             "stopwaitsecs": str(_STOP_TIMEOUT_S),
             "redirect_stderr": "true",
             # Expanded twice: https://github.com/Supervisor/supervisor/blob/4.3.0/supervisor/options.py#L976
-            "stdout_logfile": _escape(_escape(self.log_of(service.name))),
+            "stdout_logfile": f"%{self._expanded(self.log_of(service.name))}",
             "stdout_logfile_maxbytes": str(_LOG_BYTES),
             "stdout_logfile_backups": str(_LOG_BACKUPS),
         }
@@ -236,8 +247,3 @@ def _umask() -> int:
     current = os.umask(0o077)
     os.umask(current)
     return current
-
-
-def _escape(path: Path | str) -> str:
-    """Escape a path for supervisord, which expands percent signs."""
-    return str(path).replace("%", "%%")
