@@ -14,6 +14,7 @@ from tempfile import TemporaryFile
 from filelock import FileLock, Timeout
 
 from tasks.common.errors import OutputError, OutputInUseError, ParameterError
+from tasks.common.files import published_file
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +97,11 @@ def locked_folder(folder: Path, run: str) -> Iterator[None]:
             f"output_dir: {folder} is in use by {_describe_holder(folder)}; expected a folder of "
             "its own, or that run to end"
         ) from error
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise OutputError(
+            f"output_dir: {folder / LOCK} cannot be opened ({reason}); expected a file of its own"
+        ) from error
     try:
         _write_holder(folder, run)
         yield
@@ -117,7 +123,9 @@ def _write_holder(folder: Path, run: str) -> None:
     # Not into the lock file: each attempt to acquire the lock empties it. On a full disk the
     # holder stays unnamed: an error would stop clean_up from freeing space.
     try:
-        (folder / _HOLDER).write_text(json.dumps(holder), encoding="utf-8")
+        # Replaced, not opened: others may have put a link there.
+        with published_file(folder / _HOLDER) as draft:
+            draft.write_text(json.dumps(holder), encoding="utf-8")
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         logger.warning("%s: others are not told which run holds it (%s)", folder, reason)

@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -73,6 +74,23 @@ def test_holder_whose_note_cannot_be_read_is_another_run(tmp_path: Path, note: s
             locked_folder(tmp_path, "second"),
         ):
             pass
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    folder, victim = tmp_path / "out", tmp_path / "victim"
+    folder.mkdir()
+    victim.write_text("precious")
+    (folder / ".lock.json").symlink_to(victim)
+    with locked_folder(folder, "mine"):
+        assert json.loads((folder / ".lock.json").read_text())["run"] == "mine"
+    folder.mkdir(exist_ok=True)
+    (folder / ".lock").symlink_to(victim)
+    with (
+        pytest.raises(OutputError, match=r"\.lock cannot be opened"),
+        locked_folder(folder, "mine"),
+    ):
+        pass
+    assert victim.read_text() == "precious"
 
 
 def test_folder_that_was_not_used_is_removed_and_one_that_was_stays(tmp_path: Path) -> None:

@@ -64,6 +64,10 @@ def test_staged_rows_come_back_with_types_and_changing_dictionaries(tmp_path: Pa
         for values in (["x", None], ["y", "x"])
     ]
     table = pa.concat_tables(tables)
-    path = write_staged(table, tmp_path / "deep" / "rows.arrow")
+    path, victim = tmp_path / "deep" / "rows.arrow", tmp_path / "victim"
+    path.parent.mkdir()
+    path.symlink_to(victim)
+    write_staged(table, path)
+    assert not victim.exists()
     assert read_staged(path).to_pylist() == table.to_pylist()
     assert read_staged(path).schema == table.schema
