@@ -8,7 +8,7 @@ from benchmarks.measured import FlowRun, Gate, Race, Results, ServingRound
 from benchmarks.peers import ORDERED_F32
 from benchmarks.targets import Target, share_of_peak, targets
 from benchmarks.timing import median_of, median_speedup, percentile
-from tasks.common.markdown import markdown_table
+from tasks.common.text import markdown_table
 
 _NOTHING = "–"
 

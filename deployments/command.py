@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 
 from tasks.common.errors import INTERRUPTED, MillstreamError
+from tasks.common.text import printable
 
 
 def run_command(command: Callable[[], int | None]) -> int:
@@ -11,7 +12,7 @@ def run_command(command: Callable[[], int | None]) -> int:
     try:
         return command() or 0
     except MillstreamError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"error: {printable(' '.join(str(error).split()))}\n")
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\n")

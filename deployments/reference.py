@@ -12,8 +12,8 @@ from prefect.utilities.callables import parameter_schema
 
 from pyfunc.cache.settings import DEFAULT_SIZE_LIMIT
 from tasks.common.errors import INTERRUPTED, MillstreamError
-from tasks.common.markdown import markdown_table
 from tasks.common.settings import REPOSITORY, Settings
+from tasks.common.text import markdown_table
 
 PAGE = REPOSITORY / "docs" / "reference.md"
 

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from tasks.common.environment import check_home
 from tasks.common.errors import INTERRUPTED, MillstreamError, ParameterError
+from tasks.common.text import printable
 
 
 def run(flow: Flow[..., Any]) -> NoReturn:
@@ -73,6 +74,9 @@ def _app(flow: Flow[..., Any]) -> App:
 
 
 def _exit_code(flow: Flow[..., Any], tokens: Sequence[str], *, debug: bool) -> int:
+    setup_logging()  # else the first flow run would make other handlers
+    for handler in logging.getLogger().handlers:
+        handler.format = partial(_as_printable, handler.format)  # type: ignore[method-assign]
     if not debug:
         _hide_tracebacks()
     try:
@@ -133,13 +137,12 @@ def _in_one_line(error: CycloptsError) -> str:
 
 
 def _say(message: str, code: int) -> int:
-    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.write(f"error: {printable(message)}\n")
     return code
 
 
 def _hide_tracebacks() -> None:
     """Keep Prefect's tracebacks off the terminal; its server still gets them."""
-    setup_logging()  # else the first flow run would make other handlers
     for handler in logging.getLogger().handlers:
         handler.addFilter(_is_not_said_again)
         handler.format = partial(_without_traceback, handler.format)  # type: ignore[method-assign]
@@ -163,3 +166,7 @@ def _without_traceback(
     record = copy.copy(record)
     record.exc_info = record.exc_text = None
     return layout(record)
+
+
+def _as_printable(layout: Callable[[logging.LogRecord], str], record: logging.LogRecord) -> str:
+    return printable(layout(record))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from .batching import DEFAULT_BATCH_TOKENS
+from .batching import DEFAULT_BATCH_TOKENS, MAX_BATCH_TOKENS
 from .cache.cache import PredictionCache
 from .cache.contents import count_stored_texts
 from .cache.settings import prediction_cache_folder, prediction_cache_size_limit
@@ -92,7 +92,7 @@ class InferencePipeline:
             progress: Called after each batch with its number of texts, in the calling thread.
 
         Raises:
-            PredictParameterError: If `batch_tokens` is below 1.
+            PredictParameterError: If `batch_tokens` is out of bounds.
             Exception: If the model raises on every text, as without memory, or `progress` raises.
         """
         _check_batch_tokens(batch_tokens)
@@ -183,7 +183,7 @@ class PlainPipeline:
             batch_tokens: Padded tokens in a batch at most.
 
         Raises:
-            PredictParameterError: If a row is no valid text, or `batch_tokens` is below 1.
+            PredictParameterError: If a row is no valid text, or `batch_tokens` is out of bounds.
         """
         _check_batch_tokens(batch_tokens)
         for row, text in enumerate(texts):
@@ -258,5 +258,7 @@ def _log_other_languages(outcomes: list[Outcome]) -> None:
 
 
 def _check_batch_tokens(batch_tokens: int) -> None:
-    if batch_tokens < 1:
-        raise PredictParameterError(f"batch_tokens: expected 1 or more, got {batch_tokens}")
+    if not 1 <= batch_tokens <= MAX_BATCH_TOKENS:
+        raise PredictParameterError(
+            f"batch_tokens: expected 1 to {MAX_BATCH_TOKENS}, got {batch_tokens}"
+        )

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tasks.common.markdown import markdown_table
+from tasks.common.text import markdown_table, printable
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def print_table(title: str, fields: Mapping[str, Any]) -> None:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in format_rows(fields):
-        table.add_row(Text(name), Text(value))  # a path may look like markup
+        table.add_row(Text(name), Text(printable(value)))  # a path may look like markup
     Console().print(table)
 
 

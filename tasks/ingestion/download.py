@@ -24,6 +24,7 @@ from tqdm import tqdm
 from tasks.common.errors import DownloadError, ParameterError, TransientDownloadError
 from tasks.common.files import sha256_of
 from tasks.common.settings import get_settings
+from tasks.common.text import printable
 from tasks.common.urls import redact_url
 from tasks.ingestion.partial_download import PartialFile, RemoteVersion
 
@@ -240,7 +241,7 @@ def _receive(response: httpx.Response, part: PartialFile, version: RemoteVersion
     with (
         part.path.open("ab") as file,
         tqdm(
-            desc=f"download {part.path.stem}",
+            desc=f"download {printable(part.path.stem)}",
             initial=offset,
             total=version.size,
             unit="B",

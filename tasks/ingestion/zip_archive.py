@@ -15,6 +15,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from tasks.common.errors import DataError
+from tasks.common.text import printable
 
 MAX_BYTES = 4 << 30  # unpacked
 MAX_ENTRIES = 200_000  # the IMDB reviews, one file each, are 100,000
@@ -142,7 +143,13 @@ def _extract_entries(
     max_bytes: int,
 ) -> None:
     total = sum(entry.file_size for entry in entries.values())
-    bar = tqdm(desc=f"unpack {archive.name}", total=total, unit="B", unit_scale=True, disable=None)
+    bar = tqdm(
+        desc=f"unpack {printable(archive.name)}",
+        total=total,
+        unit="B",
+        unit_scale=True,
+        disable=None,
+    )
     written = 0
     with bar:
         for path, entry in entries.items():

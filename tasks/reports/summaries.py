@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tasks.common.console import print_table
-from tasks.common.markdown import markdown_table
 from tasks.common.settings import REPOSITORY, get_settings
+from tasks.common.text import markdown_table
 from tasks.reports.formatting import format_or_dash
 from tasks.reports.types import TEST_METRICS, LoggedReport, LoggedRun, Metric, scoring_metrics
 from tasks.tracking.names import FINETUNED_MODEL, PIPELINE_MODEL

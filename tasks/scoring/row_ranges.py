@@ -68,7 +68,8 @@ def write_staged(table: pa.Table, path: Path) -> Path:
     """Write rows for `read_staged`; they need not survive the process."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    # Created, not opened: others may have put a link there. The file format would refuse a dictionary that changes from block to block.
+    # Created, not opened: others may have put a link there. And as a stream, since the file format
+    # would refuse a dictionary that changes from block to block.
     with path.open("xb") as file, pa.ipc.new_stream(file, table.schema) as writer:
         writer.write_table(table)
     return path

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr
 
-from pyfunc.batching import DEFAULT_BATCH_TOKENS
+from pyfunc.batching import DEFAULT_BATCH_TOKENS, MAX_BATCH_TOKENS
 from pyfunc.spec import EngineName, Precision
 from tasks.common.parameter_types import FolderPath, FrozenModel, Probability, Source, about
 from tasks.ingestion.formats import Survey
@@ -63,9 +63,13 @@ MaxFailedShards = Annotated[
 MaxRejectedFraction = Annotated[
     Probability, about("Share of the rows that may be rejected before it does.")
 ]
-# Memory grows with it, and nothing is gained long before.
 BatchTokens = Annotated[
-    int, about("Padded tokens that go through the transformer at once, at most.", ge=1, le=65_536)
+    int,
+    about(
+        "Padded tokens that go through the transformer at once, at most.",
+        ge=1,
+        le=MAX_BATCH_TOKENS,
+    ),
 ]
 Workers = Annotated[
     int,

@@ -373,3 +373,14 @@ def test_command_names_a_bad_row_with_a_server_of_its_own(home: Path, tmp_path: 
     lines = [line for line in process.stderr.splitlines() if line.startswith("error:")]
     assert lines == [f"error: {rows}: row 2: the text is empty; expected a text with words"]
     assert "Traceback" not in process.stderr
+
+
+def test_a_name_with_control_characters_does_not_reach_the_terminal(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = home.parent / "a\x1b[2J.txt"
+    path.touch()
+    assert exit_code(score_shards, monkeypatch, "--inputs", path, "--output-dir", home) != 0
+    said = capsys.readouterr().err
+    assert "\x1b[2J" not in said
+    assert "a\\x1b[2J.txt" in said

@@ -110,7 +110,7 @@ def test_parameters_at_predict_time_do_what_they_say(trained: Trained, tmp_path:
         return bool(json.loads(rows["text"][0])["metadata"]["cached"])
 
     assert [cached(True), cached(False), cached(True)] == [False, False, True]
-    with pytest.raises(Exception, match="batch_tokens: expected 1 or more, got 0"):
+    with pytest.raises(Exception, match="batch_tokens: expected 1 to 65536, got 0"):
         model.predict(_frame("a new text"), params={"batch_tokens": 0})
 
 

@@ -23,3 +23,10 @@ def test_what_looks_like_markup_is_printed_as_it_is(capsys: pytest.CaptureFixtur
     assert "/x/[red]/[/b]/:smile:" in shown
     assert "[i]name" in shown
     assert "Done" in shown
+
+
+def test_control_characters_in_a_value_do_not_reach_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_table("Done", {"failures": {"a\x1b[2J\udce9.csv": "no column 'text'"}})
+    assert "a\\x1b[2J\\xe9.csv: no column 'text'" in capsys.readouterr().out

@@ -1,6 +1,19 @@
-"""Markdown tables, for Prefect artifacts and the reference."""
+"""Text for people: Markdown tables, and text that is safe to print in a terminal."""
 
 from collections.abc import Iterable, Sequence
+
+# C0 and C1 control characters, which terminals obey, and the bytes of names that are not UTF-8.
+_UNPRINTABLE = {
+    code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"
+} | {code: f"\\x{code - 0xDC00:02x}" for code in range(0xDC80, 0xDD00)}
+
+
+def printable(text: str) -> str:
+    """Return a text for a terminal, with escapes in place of control characters.
+
+    Names of files and cells of tables come from others.
+    """
+    return text.translate(_UNPRINTABLE)
 
 
 def markdown_table(
