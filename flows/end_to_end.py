@@ -12,7 +12,7 @@ from flows.run_requests import (
     FinetunedModelToStartFrom,
     InputsOrHeldOut,
 )
-from flows.score_shards import score_shards
+from flows.score_shards import OPTIONS, score_shards
 from flows.train_classifier import DATA, TUNING, train_classifier
 from tasks.building import types as building
 from tasks.common.errors import OutputInUseError
@@ -24,7 +24,6 @@ from tasks.output.folder import resolve_output_folder
 from tasks.reports.summaries import print_overview
 from tasks.scoring import types as scoring
 from tasks.scoring.success import cancelled_state
-from tasks.tracking.names import CHAMPION_URI
 from tasks.training import types as training
 
 # Each step's counterpart in train_classifier.
@@ -62,9 +61,9 @@ def end_to_end(
     inputs: InputsOrHeldOut = (),
     held_out_shards: dataset.HeldOutShards = 8,
     output_dir: ScoredFolder = "",
-    model_uri: scoring.ModelUri = CHAMPION_URI,
-    use_cache: scoring.UseCache = True,
-    workers: scoring.Workers = 0,
+    model_uri: scoring.ModelUri = OPTIONS.model_uri,
+    use_cache: scoring.UseCache = OPTIONS.use_cache,
+    workers: scoring.Workers = OPTIONS.workers,
     data_files: dataset.DataFiles = (),
     finetuned_run_id: training.FinetunedRunId = "",
     finetuned_model: FinetunedModelToStartFrom = "",

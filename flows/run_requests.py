@@ -21,9 +21,11 @@ from tasks.common.parameter_types import FrozenModel, Source, about
 from tasks.dataset.types import DataFiles
 from tasks.output.language_policy import LanguagePolicy, Languages, LanguageThreshold, PolicyName
 from tasks.scoring.inputs import check_inputs
-from tasks.scoring.types import Inputs, ModelUri, OnlyFailed, Resume
-from tasks.tracking.names import CHAMPION_URI, parse_pipeline_reference
+from tasks.scoring.types import OPTIONS, Inputs, ModelUri, OnlyFailed, Resume
+from tasks.tracking.names import parse_pipeline_reference
 from tasks.training.types import FinetunedRunId
+
+LANGUAGE, PIPELINE = LanguagePolicy(), PipelineParameters()
 
 Steps = Field(description="The steps to run, in their order; all runs every one.")
 
@@ -68,12 +70,12 @@ class ScoringRequest(FrozenModel):
     """
 
     inputs: Inputs
-    model_uri: ModelUri = CHAMPION_URI
-    language_policy: PolicyName = LanguagePolicy().policy
-    languages: Languages = ()
-    language_threshold: LanguageThreshold = LanguagePolicy().threshold
-    resume: Resume = True
-    only_failed: OnlyFailed = False
+    model_uri: ModelUri = OPTIONS.model_uri
+    language_policy: PolicyName = LANGUAGE.policy
+    languages: Languages = LANGUAGE.languages
+    language_threshold: LanguageThreshold = LANGUAGE.threshold
+    resume: Resume = OPTIONS.resume
+    only_failed: OnlyFailed = OPTIONS.only_failed
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -109,10 +111,10 @@ class EndToEndRequest(FrozenModel):
     finetuned_run_id: FinetunedRunId = ""
     finetuned_model: FinetunedModelToStartFrom = ""
     inputs: InputsOrHeldOut = ()
-    model_uri: ModelUri = CHAMPION_URI
-    pipeline: PipelineKindChoice = "full"
-    engine: EngineChoice = "auto"
-    precision: PrecisionChoice = "auto"
+    model_uri: ModelUri = OPTIONS.model_uri
+    pipeline: PipelineKindChoice = PIPELINE.pipeline
+    engine: EngineChoice = PIPELINE.engine
+    precision: PrecisionChoice = PIPELINE.precision
 
     @property
     def todo(self) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from prefect.runtime import flow_run
 
 from flows.parameters import described, record_from
 from flows.run_requests import ScoringRequest
-from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from tasks.common.errors import OutputInUseError
 from tasks.output.folder import locked_folder, resolve_output_folder
 from tasks.output.language_policy import LanguagePolicy, Languages, LanguageThreshold, PolicyName
@@ -28,9 +27,8 @@ from tasks.scoring.prefect_tasks import (
 )
 from tasks.scoring.success import cancelled_state, raise_if_failed, raise_if_unrecorded
 from tasks.scoring.task_runner import default_workers, score_in_parallel, survey_in_parallel
-from tasks.tracking.names import CHAMPION_URI
 
-ROWS, LANGUAGE = RowParameters(), LanguagePolicy()
+OPTIONS, ROWS, LANGUAGE = scoring.OPTIONS, RowParameters(), LanguagePolicy()
 
 
 @flow(name="score-shards")
@@ -38,24 +36,24 @@ ROWS, LANGUAGE = RowParameters(), LanguagePolicy()
 def score_shards(
     inputs: scoring.Inputs,
     output_dir: scoring.OutputFolder,
-    model_uri: scoring.ModelUri = CHAMPION_URI,
+    model_uri: scoring.ModelUri = OPTIONS.model_uri,
     text_column: InputTextColumn = ROWS.text_column,
     label_column: InputLabelColumn = ROWS.label_column,
-    shard_rows: scoring.ShardRows = 2_000,
+    shard_rows: scoring.ShardRows = OPTIONS.shard_rows,
     language_policy: PolicyName = LANGUAGE.policy,
     languages: Languages = LANGUAGE.languages,
     language_threshold: LanguageThreshold = LANGUAGE.threshold,
-    use_cache: scoring.UseCache = True,
-    settle_seconds: scoring.SettleSeconds = 0,
-    allow_empty: scoring.AllowEmpty = False,
-    resume: scoring.Resume = True,
-    only_failed: scoring.OnlyFailed = False,
-    dry_run: scoring.DryRun = False,
-    max_failed_shards: scoring.MaxFailedShards = 0,
-    max_rejected_fraction: scoring.MaxRejectedFraction = 1.0,
-    batch_tokens: scoring.BatchTokens = DEFAULT_BATCH_TOKENS,
-    workers: scoring.Workers = 0,
-    report_examples: scoring.ReportExamples = 3,
+    use_cache: scoring.UseCache = OPTIONS.use_cache,
+    settle_seconds: scoring.SettleSeconds = OPTIONS.settle_seconds,
+    allow_empty: scoring.AllowEmpty = OPTIONS.allow_empty,
+    resume: scoring.Resume = OPTIONS.resume,
+    only_failed: scoring.OnlyFailed = OPTIONS.only_failed,
+    dry_run: scoring.DryRun = OPTIONS.dry_run,
+    max_failed_shards: scoring.MaxFailedShards = OPTIONS.max_failed_shards,
+    max_rejected_fraction: scoring.MaxRejectedFraction = OPTIONS.max_rejected_fraction,
+    batch_tokens: scoring.BatchTokens = OPTIONS.batch_tokens,
+    workers: scoring.Workers = OPTIONS.workers,
+    report_examples: scoring.ReportExamples = OPTIONS.report_examples,
 ) -> dict[str, Any]:
     """Score shard after shard of files and publish their predictions, each row once.
 

@@ -11,6 +11,7 @@ from pyfunc.spec import EngineName, Precision
 from tasks.common.parameter_types import FolderPath, FrozenModel, Probability, Source, about
 from tasks.ingestion.formats import Survey
 from tasks.output.records import RowParameters, Shard, ShardRecord
+from tasks.tracking.names import CHAMPION_URI
 
 Inputs = Annotated[
     Sequence[Source],
@@ -84,6 +85,27 @@ ReportExamples = Annotated[
 ]
 
 
+class ScoringOptions(FrozenModel):
+    """Defaults of a scoring run: parameters of the flow score-shards."""
+
+    model_uri: ModelUri = CHAMPION_URI
+    shard_rows: ShardRows = 2_000
+    use_cache: UseCache = True
+    settle_seconds: SettleSeconds = 0
+    allow_empty: AllowEmpty = False
+    resume: Resume = True
+    only_failed: OnlyFailed = False
+    dry_run: DryRun = False
+    max_failed_shards: MaxFailedShards = 0
+    max_rejected_fraction: MaxRejectedFraction = 1.0
+    batch_tokens: BatchTokens = DEFAULT_BATCH_TOKENS
+    workers: Workers = 0
+    report_examples: ReportExamples = 3
+
+
+OPTIONS = ScoringOptions()
+
+
 class ScoringModel(FrozenModel):
     """The pipeline version that answers.
 
@@ -120,12 +142,12 @@ class ScoringParameters(FrozenModel):
     model: ScoringModel
     output_dir: Path
     rows: RowParameters = RowParameters()
-    shard_rows: ShardRows = 2_000
-    use_cache: UseCache = True
-    batch_tokens: BatchTokens = DEFAULT_BATCH_TOKENS
+    shard_rows: ShardRows = OPTIONS.shard_rows
+    use_cache: UseCache = OPTIONS.use_cache
+    batch_tokens: BatchTokens = OPTIONS.batch_tokens
     workers: Annotated[int, Field(ge=1)] = 2
-    resume: Resume = True
-    only_failed: OnlyFailed = False
+    resume: Resume = OPTIONS.resume
+    only_failed: OnlyFailed = OPTIONS.only_failed
     flow_run_id: str = ""
 
 
