@@ -6,6 +6,7 @@ are in `tests/test_architecture.py`.
 
 import ast
 import sys
+from collections import Counter
 from collections.abc import Collection, Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -36,18 +37,16 @@ READS_ENVIRONMENT = {
     "tasks/building/verification.py",
 }
 KEEPS_TELEMETRY_OUT = "pyfunc/engines/openvino.py"
+LOADS_SHIPPED_CODE = "pyfunc/model.py"
 
 # The standard library, every installed package, and two that transformers uses if they are there.
 LIBRARIES = {*sys.stdlib_module_names, *packages_distributions(), "datasets", "evaluate"}
 
 # 1 is the lowest.
 RANK = {room: rank for rank, rooms in enumerate(reversed(RANKS), start=1) for room in rooms}
-ROOMS_WITH_TASKS = {"building", "dataset", "maintenance", "reports", "scoring", "training"}
-REQUIRED = {
-    **dict.fromkeys(ROOMS_WITH_TASKS, ("types.py", "prefect_tasks.py")),
-    "tracking": ("names.py",),
-}
 HEAVY = {"mlflow", "pandas", "torch"}
+# Packages that import one of these.
+LOADING_HEAVY = {"accelerate", "datasets", "nncf", "optimum", "peft", "sklearn", "transformers"}
 
 
 # Reading
@@ -117,12 +116,44 @@ def cycles(modules: Modules) -> list[str]:
 
 def imports_of_prefect_tasks(modules: Modules) -> list[str]:
     """Tasks are called by flows; the task runner submits those of its room."""
+    others = {
+        path: source
+        for path, source in modules.items()
+        if folder_of(path) != "flows" and path != "tasks/scoring/task_runner.py"
+    }
     return [
         f"{path}:{found.line} imports {found.name}"
-        for path, found in each_import(modules)
+        for path, found in each_import(others)
         if found.package == "tasks" and "prefect_tasks" in found.name.split(".")
-        if folder_of(path) != "flows" and path != "tasks/scoring/task_runner.py"
+    ] + [
+        f"{path} uses {name}"
+        for path, source in others.items()
+        for name in sorted(names_used(source))
+        if name.endswith(".prefect_tasks")
     ]
+
+
+def hidden_imports(modules: Modules) -> list[str]:
+    """An import is a statement, or `import_module` with a literal: a computed one hides a use."""
+    makers = {"__import__", "importlib.__import__", "importlib.reload", "runpy", "pkgutil"}
+    violations = []
+    for path, source in modules.items():
+        if path == LOADS_SHIPPED_CODE:
+            continue
+        violations += [
+            f"{path}:{found.line} imports {found.name}"
+            for found in imports(path, source)
+            if found.name in {"importlib.import_module", *makers} or found.package in makers
+        ]
+        for node in ast.walk(parsed(source)):
+            if isinstance(node, ast.Call) and (name := ast.unparse(node.func)) in {
+                *makers,
+                "importlib.import_module",
+            }:
+                literal = [arg for arg in node.args if isinstance(arg, ast.Constant)]
+                if name in makers or len(node.args) != 1 or not literal:
+                    violations.append(f"{path}:{node.lineno} calls {name}")
+    return violations
 
 
 def heavy_imports_of_types(modules: Modules) -> list[str]:
@@ -137,7 +168,9 @@ def heavy_imports_of_types(modules: Modules) -> list[str]:
         for file in sorted(loaded_with(path, modules)):
             for found in imports(file, modules[file]):
                 # Elsewhere an import inside a function is fine: it does not run at the start.
-                if found.package in HEAVY and (file == path or found.when == "start"):
+                if found.package in HEAVY | LOADING_HEAVY and (
+                    file == path or found.when == "start"
+                ):
                     via = "" if file == path else f" by way of {file}"
                     violations.append(f"{path} imports {found.package}{via}")
     return violations
@@ -218,7 +251,9 @@ def long_signatures(modules: Modules) -> list[str]:
     violations = []
     for path, source in modules.items():
         for node in ast.walk(parsed(source)):
-            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or is_flow(node):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or is_made_by(
+                "flow", node
+            ):
                 continue
             count = len(parameters_of(node))
             if count > MOST_PARAMETERS:
@@ -226,9 +261,9 @@ def long_signatures(modules: Modules) -> list[str]:
     return violations
 
 
-def is_flow(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+def is_made_by(decorator: str, function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     called = (d.func if isinstance(d, ast.Call) else d for d in function.decorator_list)
-    return any(ast.unparse(decorator) == "flow" for decorator in called)
+    return any(ast.unparse(name).split(".")[-1] == decorator for name in called)
 
 
 def parameters_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
@@ -267,18 +302,39 @@ def rooms_without_a_line(modules: Modules) -> list[str]:
 
 def crowded_rooms(modules: Modules) -> list[str]:
     """A room holds as many modules as one can look through."""
-    counts = {room: len(names - {"__init__.py"}) for room, names in rooms_in(modules).items()}
-    return [f"tasks/{room} has {n} modules" for room, n in counts.items() if n > MOST_MODULES]
+    rooms = Counter(
+        path.rpartition("/")[0]
+        for path in modules
+        if path.count("/") > 1 and not path.endswith("/__init__.py")
+    )
+    return [f"{room} has {n} modules" for room, n in rooms.items() if n > MOST_MODULES]
 
 
 def missing_modules(modules: Modules) -> list[str]:
     """A room with tasks keeps them in `prefect_tasks.py`, and its records in `types.py`."""
-    return [
-        f"tasks/{room}/{name} is missing"
-        for room, names in rooms_in(modules).items()
-        for name in REQUIRED.get(room, ())
-        if name not in names
-    ]
+    rooms = rooms_in(modules)
+    missing = [f"tasks/{room}/types.py" for room, names in rooms.items() if has_tasks(names)]
+    if "tracking" in rooms:
+        missing.append("tasks/tracking/names.py")
+    return [f"{path} is missing" for path in missing if path not in modules]
+
+
+def has_tasks(names: set[str]) -> bool:
+    return "prefect_tasks.py" in names
+
+
+def tasks_elsewhere(modules: Modules) -> list[str]:
+    """A Prefect task is found by the name of its module."""
+    violations = []
+    for path, source in modules.items():
+        if path.endswith("/prefect_tasks.py"):
+            continue
+        for node in ast.walk(parsed(source)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and is_made_by(
+                "task", node
+            ):
+                violations.append(f"{path}:{node.lineno} {node.name} is a task")
+    return violations
 
 
 def flows_named_as_a_library(modules: Modules) -> list[str]:
@@ -290,9 +346,9 @@ def unmatched_test_folders(folders: Collection[str], modules: Modules) -> list[s
     """A folder of tests has the place and name of a folder or a module of the source."""
     sources = {path.removesuffix(".py") for path in modules}
     sources |= {parent.as_posix() for path in modules for parent in Path(path).parents}
-    own = ("tests/support", "tests/system")
+    own = ("tests/support/", "tests/system/")
     return [
         folder
         for folder in sorted(folders)
-        if not folder.startswith(own) and folder.removeprefix("tests/") not in sources
+        if not f"{folder}/".startswith(own) and folder.removeprefix("tests/") not in sources
     ]
