@@ -11,7 +11,7 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
 from pyfunc.cache.settings import DEFAULT_SIZE_LIMIT
-from tasks.common.errors import INTERRUPTED, MillstreamError
+from tasks.common.errors import OTHER_EXIT_CODES, MillstreamError
 from tasks.common.settings import REPOSITORY, Settings
 from tasks.common.text import markdown_table
 
@@ -122,7 +122,7 @@ def _parse_attributes(docstring: str) -> dict[str, str]:
 
 def exit_codes() -> dict[int, str]:
     """Return the meaning of each exit code, from the docstrings of the errors."""
-    meanings = {0: "the flow completed", INTERRUPTED: "interrupted (Ctrl-C, SIGINT)"}
+    meanings = dict(OTHER_EXIT_CODES)
     kinds = [MillstreamError]
     for kind in kinds:  # the list grows
         kinds += kind.__subclasses__()

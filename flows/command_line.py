@@ -67,10 +67,19 @@ def _app(flow: Flow[..., Any]) -> App:
     app = App(
         name=f"python -m flows.{flow.fn.__name__}",
         version_flags=(),
-        default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
+        default_parameter=Parameter(
+            consume_multiple=True, negative_iterable=(), show_default=_shown_default
+        ),
     )
     app.default(flow.fn)
     return app
+
+
+def _shown_default(value: object) -> object:
+    """Return a default as the help shows it; a tuple is a list to who types it."""
+    if isinstance(value, tuple):
+        return list(value)
+    return '""' if value == "" else value
 
 
 def _exit_code(flow: Flow[..., Any], tokens: Sequence[str], *, debug: bool) -> int:

@@ -7,6 +7,7 @@ from pydantic import model_validator
 from pyfunc.spec import EngineName, PipelineKind, Precision
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel, about
+from tasks.tracking.names import version_uri
 
 PipelineKindChoice = Annotated[
     PipelineKind,
@@ -141,6 +142,6 @@ def champion_resource(name: str, version: int, reason: str) -> dict[str, str]:
     return {
         "prefect.resource.id": f"millstream.model.{name}",
         "prefect.resource.name": name,
-        "millstream.model-uri": f"models:/{name}/{version}",
+        "millstream.model-uri": version_uri(name, version),
         "millstream.reason": reason,
     }

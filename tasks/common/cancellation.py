@@ -69,4 +69,4 @@ def raise_if_stopped() -> None:
     """
     event = _stop_event.get()
     if event is not None and event.is_set():
-        raise StoppedError("the run was told to end; the next one goes on from here")
+        raise StoppedError("the run was asked to end; the next one goes on from here")

@@ -19,7 +19,9 @@ Messages are one line and name the offending file, row, parameter or version, it
 was expected. They never quote the text of a user's row.
 """
 
-INTERRUPTED = 130  # the exit code after Ctrl-C
+INTERRUPTED = 130
+# Exit codes that no class has.
+OTHER_EXIT_CODES = {0: "the flow completed", INTERRUPTED: "interrupted (Ctrl-C, SIGINT)"}
 
 
 class MillstreamError(Exception):

@@ -78,11 +78,15 @@ def describe_error(error: object) -> str:
 def class_and_line(error: BaseException) -> str:
     """Return the class of an error and our last line in its traceback, without its message.
 
-    For example `KeyError, line 17 of planning.py`.
+    For example `KeyError, line 17 of tasks/scoring/planning.py`.
     """
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).is_relative_to(_TASKS)]
-    line = f", line {own[-1].lineno} of {Path(own[-1].filename).name}" if own else ""
+    line = (
+        f", line {own[-1].lineno} of {Path(own[-1].filename).relative_to(REPOSITORY)}"
+        if own
+        else ""
+    )
     return f"{type(error).__name__}{line}"
 
 

@@ -15,7 +15,7 @@ from tasks.common.errors import DataError, ModelError
 from tasks.common.settings import get_settings
 from tasks.tracking import registry
 from tasks.tracking.mlflow_client import is_transient
-from tasks.tracking.names import PIPELINE_MODEL
+from tasks.tracking.names import PIPELINE_MODEL, version_uri
 from tasks.tracking.pipeline_loader import load_typed_pipeline
 
 
@@ -32,7 +32,7 @@ def prune_cache_entries(keep: Sequence[str], *, dry_run: bool) -> dict[str, Any]
     """
     folder = get_settings().prediction_cache
     versions = _versions_to_keep(keep)
-    kept = {load_typed_pipeline(f"models:/{v.name}/{v.version}").fingerprint for v in versions}
+    kept = {load_typed_pipeline(version_uri(v.name, v.version)).fingerprint for v in versions}
     try:
         entries = entries_by_fingerprint(folder)
         superseded = set(entries) - kept

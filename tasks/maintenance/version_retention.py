@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from tasks.maintenance.types import YOUNGER, Limits
+from tasks.tracking.names import version_uri
 
 HAS_ALIAS = "named by an alias"
 WAS_CHAMPION = "the champion before"
@@ -38,7 +39,7 @@ class Version:
     @property
     def uri(self) -> str:
         """The URI that loads it."""
-        return f"models:/{self.name}/{self.number}"
+        return version_uri(self.name, self.number)
 
 
 def reasons_to_keep(

@@ -128,7 +128,7 @@ def _write_holder(folder: Path, run: str) -> None:
             draft.write_text(json.dumps(holder), encoding="utf-8")
     except OSError as error:
         reason = os.strerror(error.errno or 0)
-        logger.warning("%s: others are not told which run holds it (%s)", folder, reason)
+        logger.warning("%s: the note of which run holds it cannot be written (%s)", folder, reason)
 
 
 def _remove_if_empty(folder: Path) -> None:

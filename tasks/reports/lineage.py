@@ -21,7 +21,7 @@ from tasks.output.records import (
 )
 from tasks.output.tables import extract_texts
 from tasks.tracking.mlflow_client import connect
-from tasks.tracking.names import PIPELINE_MODEL
+from tasks.tracking.names import PIPELINE_MODEL, RegisteredModel, version_uri
 from tasks.tracking.pipeline_loader import load_pipeline, load_typed_pipeline, predict_documents
 from tasks.tracking.registry import find_registered_version, find_version
 
@@ -125,11 +125,11 @@ def _model_lineage(values: Mapping[str, Any]) -> dict[str, Any]:
     pipeline = find_registered_version(PIPELINE_MODEL, logged)
     if pipeline is None:
         raise ModelError(f"{logged}: no version of {PIPELINE_MODEL} is that model any more")
-    name, number = values["finetuned_model_uri"].removeprefix("models:/").split("/")
-    finetuned = find_version(name, number)
+    origin = RegisteredModel.from_uri(values["finetuned_model_uri"])
+    finetuned = find_version(origin.name, str(origin.version))
     training = connect().get_run(str(finetuned.run_id))
     return {
-        "computed_by_version": f"models:/{pipeline.name}/{pipeline.version}",
+        "computed_by_version": version_uri(pipeline.name, pipeline.version),
         "pipeline_code_commit": pipeline.tags.get("git_commit"),
         "training_run": training.info.run_id,
         "training_code_commit": training.data.tags.get("git_commit"),

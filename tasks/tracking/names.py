@@ -40,13 +40,18 @@ class RegisteredModel(FrozenModel):
     @property
     def uri(self) -> str:
         """The MLflow URI that loads this version: `models:/<name>/<version>`."""
-        return f"models:/{self.name}/{self.version}"
+        return version_uri(self.name, self.version)
 
     @classmethod
     def from_uri(cls, uri: str) -> "RegisteredModel":
         """Return the version that `models:/<name>/<number>` names."""
         name, number = uri.removeprefix("models:/").split("/")
         return cls(name=name, version=int(number))
+
+
+def version_uri(name: str, number: int | str) -> str:
+    """Return the MLflow URI that loads a registered version and cannot come to mean another."""
+    return f"models:/{name}/{number}"
 
 
 def parse_pipeline_reference(model_uri: str) -> tuple[str, str]:

@@ -9,7 +9,12 @@ from mlflow.exceptions import MlflowException
 
 from tasks.common.errors import ModelError, ParameterError
 from tasks.tracking.mlflow_client import connect, is_transient
-from tasks.tracking.names import PREVIOUS_TAG, RegisteredModel, parse_pipeline_reference
+from tasks.tracking.names import (
+    PREVIOUS_TAG,
+    RegisteredModel,
+    parse_pipeline_reference,
+    version_uri,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +103,7 @@ def resolve_pipeline(model_uri: str) -> str:
     version = find_version(*parse_pipeline_reference(model_uri))
     if version.tags.get("kind") != "full":
         raise ModelError(f"model_uri: {model_uri} is no full inference pipeline; expected one")
-    return f"models:/{version.name}/{version.version}"
+    return version_uri(version.name, version.version)
 
 
 def get_aliases(name: str) -> dict[str, int]:

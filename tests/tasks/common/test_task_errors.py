@@ -17,7 +17,7 @@ def test_what_others_say_is_left_out() -> None:
     with pytest.raises(UnexpectedError) as raised, redacted_errors("a shard"):
         int(SECRET)
     assert str(raised.value).startswith("a shard: ValueError, line ")
-    assert str(raised.value).endswith(" of task_errors.py; expected no error")
+    assert str(raised.value).endswith(" of tasks/common/task_errors.py; expected no error")
     shown = "".join(traceback.format_exception(raised.value))
     assert "int(SECRET)" in shown
     assert SECRET not in shown

@@ -151,7 +151,9 @@ def test_a_folder_on_a_full_disk_can_be_held_so_that_room_can_be_made(
     ):
         pass
     reason = os.strerror(errno.ENOSPC)
-    assert caplog.messages == [f"{tmp_path}: others are not told which run holds it ({reason})"]
+    assert caplog.messages == [
+        f"{tmp_path}: the note of which run holds it cannot be written ({reason})"
+    ]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
