@@ -248,3 +248,14 @@ def test_down_ends_all_that_up_started(operation: Operation) -> None:
     finally:
         bystander.kill()
         bystander.wait()
+
+
+def test_commands_after_down_print_no_errors_of_their_temporary_server(
+    operation: Operation,
+) -> None:
+    """It opens the database that the services had, and writes what they left to be done."""
+    for _ in range(3):
+        done = operation.command("clean_up")
+        assert done.returncode == 0
+        assert "locked" not in done.stderr
+        assert "Traceback" not in done.stderr
