@@ -23,12 +23,15 @@ from tasks.tracking.names import (
     RegisteredModel,
 )
 from tasks.tracking.pipeline_loader import load_pipeline, predict_documents
-from tasks.training.logged_rows import load_test_rows
+from tasks.training.logged_rows import load_test_rows, select_unseen
 
 logger = logging.getLogger(__name__)
 
 # Marks a version whose promotion is incomplete; its value is the champion before it, or empty.
 _PENDING_TAG = "promotion_pending"
+
+# Of so many rows, one moves the accuracy by three points; fewer decide nothing.
+MIN_COMPARED_ROWS = 30
 
 _ROWS_PER_PROGRESS_UPDATE = 128
 
@@ -36,8 +39,9 @@ _ROWS_PER_PROGRESS_UPDATE = 128
 def decide_promotion(registered: RegisteredModel) -> PromotionDecision:
     """Make a new version champion or challenger; write the metrics and the reason on it as tags.
 
-    The first full pipeline becomes champion. A later one does if its accuracy on its own test rows
-    is no lower than the champion's on the same rows, and challenger if it is lower or if its labels
+    The first full pipeline becomes champion. A later one does if its accuracy is no lower than the
+    champion's, both on its own test rows that neither was trained on. It becomes challenger if its
+    accuracy is lower, if there are fewer than `MIN_COMPARED_ROWS` such rows, or if its labels
     differ. A plain pipeline returns bare labels and gets no alias.
     """
     candidate = registry.find_version(registered.name, str(registered.version))
@@ -147,10 +151,20 @@ def _compare(candidate: ModelVersion, current: int | None) -> PromotionDecision:
     if set(_labels(candidate)) != set(_labels(champion)):
         reason = (
             f"other labels than champion {current}: {_labels(candidate)} "
-            f"against {_labels(champion)}"
+            f"against {_labels(champion)}; {_how_to_promote(candidate)}"
         )
         return PromotionDecision(alias=CHALLENGER, reason=reason)
-    rows = load_test_rows(candidate.tags["training_run_id"])
+    test_rows = load_test_rows(candidate.tags["training_run_id"])
+    rows = test_rows
+    for version in (candidate, champion):
+        rows = select_unseen(rows, version.tags["training_run_id"])
+    if len(rows) < MIN_COMPARED_ROWS:
+        reason = (
+            f"{len(rows)} of {len(test_rows)} test rows were seen neither by it nor by champion "
+            f"{current}; expected {MIN_COMPARED_ROWS} or more to compare them; "
+            f"{_how_to_promote(candidate)}"
+        )
+        return PromotionDecision(alias=CHALLENGER, reason=reason)
     accuracy, accuracy_now = _accuracy(candidate, rows), _accuracy(champion, rows)
     metrics = {"accuracy": accuracy, "champion_accuracy": accuracy_now}
     for name, value in (metrics | {"champion_version": current, "test_rows": len(rows)}).items():
@@ -178,6 +192,10 @@ def _accuracy(version: ModelVersion, rows: pd.DataFrame) -> float:
             )
             bar.update(len(part))
     return correct / len(rows)
+
+
+def _how_to_promote(version: ModelVersion) -> str:
+    return f"promote it with python -m flows.promote_pipeline --version {version.version}"
 
 
 def _labels(version: ModelVersion) -> list[str]:

@@ -38,8 +38,8 @@ PrecisionChoice = Annotated[
 Promotion = Annotated[
     Literal["if_no_worse", "always"],
     about(
-        "When the version becomes champion: if its accuracy on its test rows is no lower than "
-        "the champion's, or always."
+        "When the version becomes champion: if its accuracy is no lower than the champion's, on "
+        "test rows that neither was trained on, or always."
     ),
 ]
 

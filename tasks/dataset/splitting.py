@@ -20,6 +20,8 @@ from tasks.dataset.types import RECORD, LabelledData, Split
 
 PARTS = ("train", "validation", "test")
 
+_DIGEST_CHARACTERS = 16  # 64 bits: two of a million texts share one at odds of 1 to 10 million
+
 _QUANTILES = {"minimum": 0.0, "p05": 0.05, "median": 0.5, "p95": 0.95, "maximum": 1.0}
 
 
@@ -28,6 +30,11 @@ def normalise(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text).casefold()
     # Folding case takes some letters apart, such as ΐ.
     return " ".join(unicodedata.normalize("NFKC", folded).split())
+
+
+def digest_text(text: str) -> str:
+    """Return a short digest of a text, which texts with equal normal forms share."""
+    return hashlib.sha256(normalise(text).encode()).hexdigest()[:_DIGEST_CHARACTERS]
 
 
 def assign_part(text: str, validation_fraction: float, test_fraction: float) -> str:

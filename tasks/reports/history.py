@@ -20,6 +20,7 @@ from tasks.tracking.mlflow_client import (
 from tasks.tracking.names import SCORING_EXPERIMENT, RegisteredModel
 from tasks.tracking.registry import find_version
 from tasks.training.evaluation_plots import Curve
+from tasks.training.logged_rows import SPLIT_FILE
 from tasks.training.types import CONFUSION_FILE, DISTRIBUTION_FILE, ROC_FILE, Distribution
 
 _LOSSES = ("train_loss", "validation_loss")
@@ -91,6 +92,7 @@ class TrainingRun:
         curves: ROC curve by label.
         losses: Steps and losses by name.
         previous: The training before it.
+        previous_split: The data set of that one and its parts.
         previous_distribution: Predictions of that one's model for its own test rows.
     """
 
@@ -102,6 +104,7 @@ class TrainingRun:
     curves: Mapping[str, Curve]
     losses: Mapping[str, Sequence[tuple[int, float]]]
     previous: Run | None
+    previous_split: Split | None
     previous_distribution: Distribution | None
 
 
@@ -128,6 +131,7 @@ def read_training(run_id: str) -> TrainingRun:
             if points
         },
         previous=previous,
+        previous_split=_split(previous.info.run_id) if previous else None,
         previous_distribution=logged_distribution(previous.info.run_id) if previous else None,
     )
 
@@ -142,7 +146,7 @@ def logged_distribution(run_id: str) -> Distribution | None:
 
 def _split(run_id: str) -> Split | None:
     try:
-        return Split.model_validate(read_logged_json(run_id, "data/split.json"))
+        return Split.model_validate(read_logged_json(run_id, SPLIT_FILE))
     except ValidationError:
         return None
 

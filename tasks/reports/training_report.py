@@ -4,6 +4,7 @@ import logging
 
 import pandas as pd
 
+from tasks.dataset.types import Split
 from tasks.reports import formatting
 from tasks.reports.formatting import format_count_of, format_or_dash, format_time
 from tasks.reports.history import TrainingRun, read_training
@@ -133,7 +134,14 @@ def _describe_changes(training: TrainingRun) -> str:
     ]
     if before.data.tags.get("data_digest") != now.data.tags.get("data_digest"):
         parts.append("its data were others, so that the test figures are of other rows")
+    elif _split_name(training.split) != _split_name(training.previous_split):
+        parts.append("its split was another, so that the test figures are of other rows")
     return "; ".join(parts) + "."
+
+
+def _split_name(split: Split | None) -> str:
+    """Return the name of a split's folder, which differs with the rows and with the fractions."""
+    return split.folder.name if split else ""
 
 
 def _data_section(training: TrainingRun) -> Section:

@@ -1,4 +1,4 @@
-"""Dataset rows in a training run's artifacts: test rows, and rows for the quality gates."""
+"""Dataset rows in a training run's artifacts: test rows, gate rows, digests of trained texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 import mlflow
 import pandas as pd
 
-from tasks.dataset.splitting import normalise, sample_rows
+from tasks.dataset.splitting import digest_text, normalise, sample_rows
 from tasks.dataset.types import Split
-from tasks.tracking.mlflow_client import connect
+from tasks.tracking.mlflow_client import has_artifact, read_logged_json
 
 # Labelled rows that were not trained on; the test rows are the first of them.
 UNSEEN_ROWS = 2_000
@@ -18,6 +18,8 @@ UNSEEN_ROWS = 2_000
 CALIBRATION_ROWS = 300
 
 _FOLDER = "data"
+SPLIT_FILE = f"{_FOLDER}/split.json"
+_DIGESTS = "text_digest"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class CheckRows:
 
 
 def log_rows(split: Split, train_rows: pd.DataFrame) -> None:
-    """Log the test part, and the rows for the quality gates, to the active run.
+    """Log the test part, gate rows, and digests of the trained texts to the active run.
 
     Args:
         split: The labelled rows.
@@ -46,11 +48,13 @@ def log_rows(split: Split, train_rows: pd.DataFrame) -> None:
     # A random sample: files are often sorted by label.
     others = sample_rows(others, max(1, UNSEEN_ROWS - len(parts["test"])), seed=0)
     unseen = pd.concat([parts["test"], others], ignore_index=True)
+    trained = pd.DataFrame({_DIGESTS: train_rows["text"].map(digest_text).unique()})
     mlflow.log_artifact(str(split.part("test")), _FOLDER)
     with TemporaryDirectory(prefix="millstream-") as name:
         for stem, rows in (
             ("unseen", unseen.head(UNSEEN_ROWS)),
             ("calibration", sample_rows(train_rows, CALIBRATION_ROWS, seed=0)),
+            ("trained", trained),
         ):
             path = Path(name) / f"{stem}.parquet"
             rows.to_parquet(path, index=False)
@@ -64,13 +68,49 @@ def load_test_rows(run_id: str) -> pd.DataFrame:
 
 def load_check_rows(run_id: str) -> CheckRows:
     """Return the rows for the quality gates; older runs logged the test part alone."""
-    paths = {file.path for file in connect().list_artifacts(run_id, _FOLDER)}
-    if f"{_FOLDER}/unseen.parquet" not in paths:
+    if not _has_table(run_id, "unseen"):
         rows = load_test_rows(run_id)
         return CheckRows(rows, rows["text"].head(CALIBRATION_ROWS).tolist())
     return CheckRows(
         _load_table(run_id, "unseen"), _load_table(run_id, "calibration")["text"].tolist()
     )
+
+
+def select_unseen(rows: pd.DataFrame, run_id: str) -> pd.DataFrame:
+    """Return those of `rows` (`text`, `label`) that a training certainly did not see.
+
+    Older runs logged no digests of their texts. For these, rows count as unseen if the run logged
+    them as such, or if its train part is still on this machine and does not have them.
+    """
+    digests = rows["text"].map(digest_text)
+    if _has_table(run_id, "trained"):
+        return rows[~digests.isin(_load_table(run_id, "trained")[_DIGESTS])]
+    unseen = digests.isin(_unseen_digests(run_id))
+    if (train := _train_part(run_id)) is not None:
+        unseen |= ~digests.isin(train["text"].map(digest_text))
+    return rows[unseen]
+
+
+def _unseen_digests(run_id: str) -> set[str]:
+    stems = [stem for stem in ("test", "unseen") if _has_table(run_id, stem)]
+    return {digest_text(text) for stem in stems for text in _load_table(run_id, stem)["text"]}
+
+
+def _train_part(run_id: str) -> pd.DataFrame | None:
+    """Return the train part of an older run, if the split on this machine is still that one."""
+    record = read_logged_json(run_id, SPLIT_FILE)
+    if record is None or not _has_table(run_id, "test"):
+        return None
+    split = Split.model_validate(record)
+    if not all(split.part(name).is_file() for name in ("train", "test")):
+        return None
+    if not pd.read_parquet(split.part("test")).equals(load_test_rows(run_id)):
+        return None
+    return pd.read_parquet(split.part("train"))
+
+
+def _has_table(run_id: str, stem: str) -> bool:
+    return has_artifact(run_id, f"{_FOLDER}/{stem}.parquet")
 
 
 def _load_table(run_id: str, stem: str) -> pd.DataFrame:

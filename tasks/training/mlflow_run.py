@@ -26,7 +26,7 @@ from tasks.tracking.mlflow_client import (
     pip_requirements,
 )
 from tasks.tracking.names import TRAINING_EXPERIMENT
-from tasks.training.logged_rows import log_rows
+from tasks.training.logged_rows import SPLIT_FILE, log_rows
 from tasks.training.types import FineTuned, FineTuneParameters
 
 logger = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ def log_training_inputs(
         rows, source=source, targets="label", name="train", digest=split.digest[:36]
     )
     mlflow.log_input(dataset, context="training")
-    mlflow.log_dict(split.model_dump(mode="json"), "data/split.json")
+    mlflow.log_dict(split.model_dump(mode="json"), SPLIT_FILE)
     log_rows(split, rows)
     mlflow.log_dict(package_versions(), "packages.json")
 

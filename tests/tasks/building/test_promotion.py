@@ -100,6 +100,52 @@ def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
     assert "of champion 1, on" in str(fourth["reason"])
 
 
+def numbered_reviews(path: Path, rows: int) -> Path:
+    """Write rows of which the number alone decides the part."""
+    words = {"negative": "awful", "positive": "great"}
+    table = [(f"a {words[label]} film, {n}", label) for n in range(rows // 2) for label in words]
+    pd.DataFrame(table, columns=["text", "label"]).to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.slow
+def test_the_champion_is_compared_on_rows_that_it_was_not_trained_on(
+    home: Path, prefect_harness: None, tiny_base: Path, tmp_path: Path
+) -> None:
+    data = numbered_reviews(tmp_path / "reviews.csv", 400)
+    first = train_tiny(tiny_base, data, epochs=1)
+    build(first["finetuned_model"])
+    second = train_tiny(tiny_base, data, epochs=1, test_fraction=0.5)
+    built = build(second["finetuned_model"])
+    train, test = (
+        pd.read_parquet(f"{folder}/{part}.parquet")
+        for folder, part in ((first["split_folder"], "train"), (second["split_folder"], "test"))
+    )
+    unseen = test[~test["text"].isin(train["text"])]
+    assert promotion.MIN_COMPARED_ROWS <= len(unseen) < len(test)
+    assert str(built["reason"]).endswith(f"of champion 1, on {len(unseen)} test rows")
+    assert registry.find_version(NAME, "2").tags["test_rows"] == str(len(unseen))
+
+
+@pytest.mark.slow
+def test_too_few_rows_decide_nothing_and_the_reason_says_what_to_type(
+    home: Path, prefect_harness: None, tiny_base: Path, tmp_path: Path
+) -> None:
+    data = numbered_reviews(tmp_path / "reviews.csv", 100)
+    build(train_tiny(tiny_base, data, epochs=1)["finetuned_model"])
+    second = train_tiny(tiny_base, data, epochs=1, seed=7)
+    built = build(second["finetuned_model"])
+    rows = len(pd.read_parquet(f"{second['split_folder']}/test.parquet"))
+    assert rows < promotion.MIN_COMPARED_ROWS
+    assert built["alias"] == "challenger"
+    assert built["reason"] == (
+        f"{rows} of {rows} test rows were seen neither by it nor by champion 1; expected "
+        f"{promotion.MIN_COMPARED_ROWS} or more to compare them; promote it with "
+        "python -m flows.promote_pipeline --version 2"
+    )
+    assert registry.get_aliases(NAME) == {"champion": 1, "challenger": 2}
+
+
 def test_other_labels_are_always_a_challenger(
     trained: Trained, tiny_base: Path, labelled_csv: Path
 ) -> None:

@@ -109,6 +109,15 @@ def test_next_training_stands_beside_the_one_before(
     assert "The model of an earlier run was taken" in str(last_artifact("training-summary").data)
 
 
+def test_figures_of_other_test_rows_are_said_to_be_of_others(
+    home: Path, prefect_harness: None, tiny_base: Path, labelled_csv: Path
+) -> None:
+    train_tiny(tiny_base, labelled_csv, epochs=1)
+    other = train_tiny(tiny_base, labelled_csv, epochs=1, test_fraction=0.3)
+    expected = "its split was another, so that the test figures are of other rows"
+    assert expected in page_of(other["finetuned_run_id"]).text
+
+
 @pytest.mark.parametrize(
     ("missing", "said"),
     [

@@ -15,6 +15,7 @@ from tasks.training.logged_rows import (
     load_check_rows,
     load_test_rows,
     log_rows,
+    select_unseen,
 )
 
 EXPERIMENT = "rows"
@@ -108,3 +109,75 @@ def test_an_older_run_has_its_test_part(tmp_path: Path) -> None:
     found = load_check_rows(run.info.run_id)
     pd.testing.assert_frame_equal(found.unseen, test)
     assert list(found.calibration) == test["text"].head(CALIBRATION_ROWS).tolist()
+
+
+# Rows that another training did not see
+
+
+def log_as_before(split: Split, drawn: pd.DataFrame, *left_out: str) -> str:
+    """Log a training that left out some files, as older versions did."""
+    run_id, _ = logged(split, drawn)
+    client = connect()
+    client.log_dict(run_id, split.model_dump(mode="json"), "data/split.json")
+    folder = Path(str(client.get_run(run_id).info.artifact_uri).removeprefix("file://")) / "data"
+    for name in left_out:
+        (folder / name).unlink()
+    return run_id
+
+
+def whole_split(folder: Path) -> Split:
+    parts = {"test": rows("test", 6), "train": rows("train", 40), "validation": rows("seen", 4)}
+    return split_of(folder, **parts)
+
+
+def shouted(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the same texts to the eye of the split."""
+    return table.assign(text="  " + table["text"].str.upper())
+
+
+@pytest.mark.parametrize(
+    ("left_out", "train_rows_unseen"),
+    [
+        ((), 30),  # exactly those that were not drawn
+        (
+            ("trained.parquet",),
+            30,
+        ),  # the train part is on this machine, and what was not drawn logged
+        (("trained.parquet", "unseen.parquet"), 0),
+    ],
+)
+def test_rows_that_a_training_saw_are_no_rows_to_compare_by(
+    tmp_path: Path, left_out: tuple[str, ...], train_rows_unseen: int
+) -> None:
+    split = whole_split(tmp_path)
+    train = pd.read_parquet(split.part("train"))
+    run_id = log_as_before(split, train.head(10), *left_out)
+    asked = pd.concat([shouted(train), rows("test", 6), rows("new", 8)], ignore_index=True)
+    found = select_unseen(asked, run_id)
+    assert set(found["text"]) & set(shouted(train.head(10))["text"]) == set()
+    assert len(found) == train_rows_unseen + 6 + 8
+
+
+@pytest.mark.parametrize("elsewhere", ["gone", "another split"])
+def test_without_the_train_part_only_rows_that_were_logged_as_unseen_are(
+    tmp_path: Path, elsewhere: str
+) -> None:
+    split = whole_split(tmp_path)
+    run_id = log_as_before(split, rows("train", 40), "trained.parquet")
+    if elsewhere == "gone":
+        split.part("train").unlink()
+    else:
+        rows("other", 6).to_parquet(split.part("test"), index=False)
+        rows("other train", 40).to_parquet(split.part("train"), index=False)
+    parts = [rows("train", 40), rows("test", 6), rows("seen", 4), rows("new", 8)]
+    found = select_unseen(pd.concat(parts, ignore_index=True), run_id)
+    pd.testing.assert_frame_equal(
+        found.reset_index(drop=True), pd.concat(parts[1:3], ignore_index=True)
+    )
+
+
+def test_nothing_is_known_of_a_training_that_was_deleted(tmp_path: Path) -> None:
+    run_id, _ = logged(whole_split(tmp_path), rows("train", 40))
+    connect().delete_run(run_id)
+    assert not select_unseen(rows("test", 6), run_id).empty  # MLflow keeps its files for a while
+    assert select_unseen(rows("test", 6), "0" * 32).empty
