@@ -1,4 +1,4 @@
-"""Train a text classifier: download, split, fine-tune, evaluate, register."""
+"""Train a text classifier: download, split, fine-tune, register, evaluate."""
 
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -12,7 +12,7 @@ from tasks.common.console import print_table
 from tasks.common.parameter_types import about
 from tasks.dataset import types as dataset
 from tasks.dataset.prefect_tasks import download_data, read_split, split_data
-from tasks.reports.prefect_tasks import report_training
+from tasks.reports.prefect_tasks import missing_files, report_training
 from tasks.training import types as training
 from tasks.training.prefect_tasks import (
     evaluate_model,
@@ -80,11 +80,13 @@ def train_classifier(
         report |= {"finetuned_run_id": fine_tuned.run_id, "reused": fine_tuned.reused}
     elif finetuned_run_id:
         fine_tuned = find_training_run(finetuned_run_id)
-    if "evaluate_model" in todo:
-        report |= evaluate_model(fine_tuned)
-        report_training(fine_tuned)
+    # First: whatever happens to the evaluation, the model is there.
     if "register_model" in todo:
         report["finetuned_model"] = register_model(fine_tuned).uri
+    if "evaluate_model" in todo:
+        evaluation = evaluate_model(fine_tuned)
+        reported = report_training(fine_tuned, evaluation.missing, return_state=True)
+        report |= evaluation.metrics | missing_files(evaluation.missing, reported)
     print_table("Trained classifier", report)
     return report
 

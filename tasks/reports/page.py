@@ -51,11 +51,13 @@ class Plot:
         title: Shown above it.
         svg: An `<svg>` element, which alone is not escaped on a page.
         alt_text: Describes it to screen readers.
+        error: Why it could not be drawn; a page has it in the place of the plot.
     """
 
     title: str
     svg: str
     alt_text: str
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,13 @@ class Page:
     subtitle: str
     key_metrics: Sequence[KeyMetric]
     sections: Sequence[Section]
+
+
+def plot_errors(page: Page) -> list[str]:
+    """Return why plots of a page could not be drawn, one line for each."""
+    blocks = [block for section in page.sections for block in section.blocks]
+    plots = [plot for block in blocks if isinstance(block, Plots) for plot in block.plots]
+    return [plot.error for plot in plots if plot.error]
 
 
 def render_page(page: Page) -> str:

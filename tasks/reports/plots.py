@@ -5,14 +5,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import StringIO
 from typing import Any, TypeVar
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 
 from tasks.common.counting import SCORE_BINS
+from tasks.common.task_errors import class_and_line
 from tasks.reports.formatting import format_count_of, percent
 from tasks.reports.page import Plot
+from tasks.training.figures import drawing, shorten_name
 
 Data = TypeVar("Data")
 
@@ -34,7 +35,6 @@ _STYLES = ("-", "--", ":", "-.")
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
-    "text.parse_math": False,  # a label may contain dollar signs
     "font.size": 9.5,
     "text.color": _INK,
     "axes.labelcolor": _INK,
@@ -63,14 +63,25 @@ def draw_plot(
         alt_text: Describes the plot to screen readers.
         plot: Plots `data` as a figure, with matplotlib's defaults set to the style of the page.
         data: The data.
+
+    Returns:
+        The plot; if it cannot be drawn, its `error` says why.
     """
-    with mpl.rc_context(_STYLE | {"svg.hashsalt": name}):
+    try:
+        svg = _draw_svg(name, plot, data)
+    except Exception as error:  # noqa: BLE001 -- the rest of the page does not depend on it
+        return Plot(title, "", alt_text, error=f"{title}: not drawn ({class_and_line(error)})")
+    return Plot(title, _inline_svg(svg, name), alt_text)
+
+
+def _draw_svg(name: str, plot: Callable[[Data], Figure], data: Data) -> str:
+    target = StringIO()
+    with drawing(_STYLE | {"svg.hashsalt": name}):
         figure = plot(data)
         for axes in figure.axes:
             axes.set_title("")
-        target = StringIO()
         figure.savefig(target, format="svg", metadata={"Date": None})
-    return Plot(title, _inline_svg(target.getvalue(), name), alt_text)
+    return target.getvalue()
 
 
 def plot_score_distribution(series: Mapping[str, Sequence[int]]) -> Figure:
@@ -126,7 +137,7 @@ def plot_shares(series: Mapping[str, Mapping[str, int]]) -> Figure:
         ]
         bars = axes.barh(places, shares, height=thickness * 0.88, color=_SERIES[number], label=name)
         axes.bar_label(bars, [percent(value) for value in shares], padding=3, fontsize=8)
-    axes.set_yticks(range(len(names)), [_truncated(name) for name in names])
+    axes.set_yticks(range(len(names)), [shorten_name(name) for name in names])
     axes.invert_yaxis()
     axes.margins(x=0.14)
     axes.set_xticks([])  # each bar has a label
@@ -144,10 +155,6 @@ def _lowest_score(series: Iterable[Sequence[int]]) -> float:
     """Return the lower edge of the first bin with rows; with two labels no score is below 0.5."""
     used = [next((place for place, rows in enumerate(bins) if rows), 0) for bins in series]
     return min(used, default=0) / SCORE_BINS
-
-
-def _truncated(name: str, most: int = 24) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def _inline_svg(svg: str, name: str) -> str:

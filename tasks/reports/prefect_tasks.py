@@ -8,7 +8,7 @@ from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.client.schemas.objects import State
 
-from tasks.common.task_errors import RETRY_BUSY_MLFLOW, RETRY_MLFLOW, RETRY_ONCE
+from tasks.common.task_errors import RETRY_BUSY_MLFLOW, RETRY_MLFLOW, RETRY_ONCE, describe_error
 from tasks.reports.types import LoggedRun
 from tasks.scoring.types import ScoringParameters, ShardOutcome
 from tasks.training.types import FineTuned
@@ -55,24 +55,42 @@ def link_scoring_report(summary: dict[str, Any], logged: LoggedRun | None) -> No
 
 
 @task(name="report training", **RETRY_MLFLOW)
-def report_training(fine_tuned: FineTuned) -> str:
+def report_training(fine_tuned: FineTuned, missing: dict[str, str]) -> dict[str, str]:
     """Log a report to the training run, once; create Prefect artifacts: its link and a summary.
 
+    Args:
+        fine_tuned: The trained model.
+        missing: Plots that could not be made, with the reason.
+
     Returns:
-        URL of the report, or an empty string if there is none.
+        The same, and the report if it is missing or incomplete.
     """
     from tasks.reports.summaries import training_markdown
     from tasks.reports.training_report import log_training_report
 
     logged = log_training_report(fine_tuned.run_id)
+    missing = missing | ({"report": logged.error} if logged.error else {})
     if logged.url:
         _link_report("training-report", logged.url, fine_tuned.run_id)
     create_markdown_artifact(
         key="training-summary",
-        markdown=training_markdown(logged, reused=fine_tuned.reused),
+        markdown=training_markdown(logged, missing, reused=fine_tuned.reused),
         description="How well the trained model does",
     )
-    return logged.url
+    return missing
+
+
+def missing_files(missing: dict[str, str], state: State[Any]) -> dict[str, Any]:
+    """Return what a flow reports of files that could not be made: their number and the reasons.
+
+    Args:
+        missing: Plots that could not be made, with the reason.
+        state: Of `report_training`; one that failed left no report.
+    """
+    found = state.result(raise_on_failure=False)
+    if not isinstance(found, dict):
+        found = missing | {"report": f"not made ({describe_error(found)})"}
+    return {"not_made": len(found), "not_made_because": found} if found else {}
 
 
 @task(

@@ -9,7 +9,7 @@ import mlflow
 
 from tasks.common.errors import DataError
 from tasks.reports.history import previous_run, training_distribution
-from tasks.reports.page import render_page
+from tasks.reports.page import plot_errors, render_page
 from tasks.reports.rejected_examples import Example, find_rejected_examples
 from tasks.reports.scoring_report import ScoringRun, scoring_page
 from tasks.reports.tables import top_reasons
@@ -19,7 +19,7 @@ from tasks.tracking.mlflow_client import (
     connect,
     ensure_experiment,
     git_commit,
-    missing_report_reason,
+    missing_file_reason,
     report_url,
 )
 from tasks.tracking.names import SCORING_EXPERIMENT
@@ -148,9 +148,10 @@ def _render_report(
                 examples_error=error,
             )
         )
-        return render_page(page), f"report: {error}" if error else ""
+        errors = [*plot_errors(page), *([error] if error else [])]
+        return render_page(page), f"report: {'; '.join(errors)}" if errors else ""
     except Exception as caught:  # noqa: BLE001 -- the run is logged even if its page fails
-        return "", missing_report_reason(caught)
+        return "", f"report: {missing_file_reason(caught)}"
 
 
 def _quoted_examples(

@@ -74,8 +74,14 @@ def _unscored_notes(summary: dict[str, Any]) -> Iterator[str]:
         yield f"{len(removed)} files are gone whose rows are in the output; see the manifest."
 
 
-def training_markdown(logged: LoggedReport, *, reused: bool) -> str:
-    """Return the test metrics of a training and the one before it, as Markdown."""
+def training_markdown(logged: LoggedReport, missing: Mapping[str, str], *, reused: bool) -> str:
+    """Return the test metrics of a training and the one before it, as Markdown.
+
+    Args:
+        logged: The training run.
+        missing: Files that could not be made, with the reason.
+        reused: Whether the model is that of an earlier run.
+    """
     rows = [
         (metric.name, *_format_values(metric, logged.metrics, logged.previous))
         for metric in TEST_METRICS
@@ -83,7 +89,8 @@ def training_markdown(logged: LoggedReport, *, reused: bool) -> str:
     lines = ["# Trained classifier", "", f"MLflow run {logged.run_id}", ""]
     lines += ["The model of an earlier run was taken: all is equal.", ""] if reused else []
     lines += [markdown_table(("", "this run", "previous run"), rows, numbers=True), ""]
-    lines += [logged.error, ""] if logged.error else []
+    for name, reason in missing.items():
+        lines += [f"{name}: {reason}", ""]
     lines += [f"[Report in MLflow]({logged.url})"] if logged.url else []
     return "\n".join(lines)
 

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+import pandas as pd
+
 from tasks.reports import formatting
 from tasks.reports.formatting import format_change, format_or_dash
 from tasks.reports.page import KeyMetric, Table
@@ -61,6 +64,33 @@ def shares_table(what: str, series: Mapping[str, Mapping[str, int]]) -> Table:
     if (more := len(names) - _MAX_ROWS) > 0:
         rows.append([f"and {formatting.count(more)} more", *[""] * (len(header) - 1)])
     return Table(header, rows)
+
+
+def confusions_table(counts: pd.DataFrame) -> Table:
+    """Return a table of the pairs of labels that are taken for each other most often.
+
+    Args:
+        counts: Rows are the true labels, columns the predicted ones.
+    """
+    cells = counts.to_numpy()
+    wrong = [
+        (int(cells[true, predicted]), true, predicted)
+        for true, predicted in np.argwhere(cells)
+        if true != predicted
+    ]
+    rows = [
+        (
+            str(counts.index[true]),
+            str(counts.columns[predicted]),
+            formatting.count(number),
+            formatting.percent(number / cells[true].sum()),
+        )
+        for number, true, predicted in sorted(wrong, key=lambda pair: -pair[0])[:_MAX_ROWS]
+    ]
+    if (more := len(wrong) - _MAX_ROWS) > 0:
+        rows.append((f"and {formatting.count(more)} more pairs", "", "", ""))
+    header = ("True label", "predicted", "rows", "of the label's rows")
+    return Table(header, rows, text_columns=2)
 
 
 def files_table(outcomes: Sequence[ShardOutcome]) -> Table:

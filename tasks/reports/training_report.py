@@ -8,18 +8,30 @@ from tasks.dataset.types import Split
 from tasks.reports import formatting
 from tasks.reports.formatting import format_count_of, format_or_dash, format_time
 from tasks.reports.history import TrainingRun, read_training
-from tasks.reports.page import Block, Facts, KeyMetric, Note, Page, Plots, Section, render_page
+from tasks.reports.page import (
+    Block,
+    Facts,
+    KeyMetric,
+    Note,
+    Page,
+    Plots,
+    Section,
+    plot_errors,
+    render_page,
+)
 from tasks.reports.plots import describe_scores, draw_plot, plot_score_distribution
-from tasks.reports.tables import comparison_table, key_metric, shares_table
+from tasks.reports.tables import comparison_table, confusions_table, key_metric, shares_table
 from tasks.reports.types import REPORT, TEST_METRICS, LoggedReport, Metric
 from tasks.tracking.mlflow_client import (
     connect,
     has_artifact,
-    missing_report_reason,
+    missing_file_reason,
     report_url,
     run_start_time,
 )
 from tasks.training.evaluation_plots import (
+    MOST_CURVES,
+    MOST_LABELS,
     plot_confusion_matrix,
     plot_loss_curve,
     plot_roc_curves,
@@ -52,16 +64,19 @@ def log_training_report(run_id: str) -> LoggedReport:
         MlflowException: If MLflow cannot be reached.
     """
     training = read_training(run_id)
-    error = ""
-    if not has_artifact(run_id, REPORT):
+    error, made = "", has_artifact(run_id, REPORT)
+    if not made:
         try:
-            connect().log_text(run_id, render_page(training_page(training)), REPORT)
+            page = training_page(training)
+            connect().log_text(run_id, render_page(page), REPORT)
+            error, made = "; ".join(plot_errors(page)), True
         except Exception as caught:  # noqa: BLE001 -- the training goes on without its page
-            error = missing_report_reason(caught)
-            logger.warning("%s", error)
+            error = missing_file_reason(caught)
+    if error:
+        logger.warning("report: %s", error)
     return LoggedReport(
         run_id=run_id,
-        url="" if error else report_url(training.run.info.experiment_id, run_id, REPORT),
+        url=report_url(training.run.info.experiment_id, run_id, REPORT) if made else "",
         error=error,
         metrics=training.run.data.metrics,
         previous=_previous_metrics(training),
@@ -169,17 +184,23 @@ def _data_section(training: TrainingRun) -> Section:
 
 def _quality_section(training: TrainingRun) -> Section:
     metrics = training.run.data.metrics
-    table = comparison_table(metrics, _previous_metrics(training), TEST_METRICS)
+    tables = [comparison_table(metrics, _previous_metrics(training), TEST_METRICS)]
     plots = []
     if training.confusion is not None:
         counts = pd.DataFrame(**training.confusion)
         cells = counts.to_numpy()
         text = f"Rows by true and predicted label; {cells.trace()} of {cells.sum()} are right."
-        plots.append(draw_plot("confusion", "Confusion", text, plot_confusion_matrix, counts))
+        title = "Confusion"
+        if len(counts) > MOST_LABELS:
+            title = f"Confusion of the {MOST_LABELS} of {len(counts)} labels with most wrong rows"
+            tables.append(confusions_table(counts))
+        plots.append(draw_plot("confusion", title, text, plot_confusion_matrix, counts))
     if training.curves:
         area = format_or_dash(metrics.get("test_roc_auc"), formatting.decimal)
         text = f"True against false positive rate for each label; the mean area is {area}."
         title = "ROC, each label against the rest"
+        if len(training.curves) > MOST_CURVES:
+            title = f"{title}: the {MOST_CURVES} of {len(training.curves)} with the smallest area"
         plots.append(draw_plot("roc", title, text, plot_roc_curves, training.curves))
     if training.losses:
         lasts = "; ".join(
@@ -188,7 +209,8 @@ def _quality_section(training: TrainingRun) -> Section:
         )
         text = f"Cross-entropy by step. At the end: {lasts}."
         plots.append(draw_plot("loss", "Loss", text, plot_loss_curve, training.losses))
-    return Section("How well", [table, Plots(plots)] if plots else [table])
+    summary, *details = tables
+    return Section("How well", [summary, *([Plots(plots)] if plots else []), *details])
 
 
 def _predictions_section(training: TrainingRun) -> Section:

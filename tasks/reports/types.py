@@ -124,7 +124,7 @@ class LoggedReport:
     Attributes:
         run_id: The MLflow run.
         url: The report in MLflow's UI; empty if there is none.
-        error: Why there is no report; empty if there is.
+        error: Why the report is missing or incomplete; empty if it is not.
         metrics: Those of the run.
         previous: Those of the run before it; empty if there was none.
     """

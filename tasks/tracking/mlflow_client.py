@@ -77,13 +77,12 @@ def report_url(experiment: str, run_id: str, report: str) -> str:
     )
 
 
-def missing_report_reason(error: Exception) -> str:
-    """Return in one line why a report was not made; raise a transient error again."""
+def missing_file_reason(error: Exception) -> str:
+    """Return in one line why a report or plot was not made; raise a transient error again."""
     if isinstance(error, MlflowException) and is_transient(error):
         raise error
-    if isinstance(error, MillstreamError):
-        return f"report: not made ({error})"
-    return f"report: not made ({class_and_line(error)})"
+    named = str(error) if isinstance(error, MillstreamError) else class_and_line(error)
+    return f"not made ({named})"
 
 
 def has_artifact(run_id: str, path: str) -> bool:

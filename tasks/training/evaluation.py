@@ -2,19 +2,24 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import mlflow
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.figure import Figure
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, roc_auc_score, roc_curve
 from tqdm import tqdm
 
 from pyfunc.classifier import Classifier
 from tasks.common.counting import score_histogram
-from tasks.tracking.mlflow_client import connect
+from tasks.tracking.mlflow_client import connect, missing_file_reason
 from tasks.training import evaluation_plots
+from tasks.training.figures import draw_png
 from tasks.training.finetuned_model import downloaded_classifier, load_classifier
 from tasks.training.logged_rows import load_test_rows
 from tasks.training.types import (
@@ -22,6 +27,7 @@ from tasks.training.types import (
     DISTRIBUTION_FILE,
     ROC_FILE,
     Distribution,
+    Evaluation,
     FineTuned,
 )
 
@@ -35,17 +41,19 @@ _CALIBRATION_BINS = 15
 _MAX_CURVE_POINTS = 200  # more would not show in a plot
 
 
-def measure_model(fine_tuned: FineTuned) -> dict[str, float]:
+def measure_model(fine_tuned: FineTuned) -> Evaluation:
     """Evaluate a model on the test rows of its run, once; log metrics and plots there.
 
     Returns:
         `test_accuracy`, `test_f1` (macro), `test_roc_auc` (one against the rest, averaged)
-        and `test_calibration_error`.
+        and `test_calibration_error`, and why plots are missing.
     """
     client = connect()
     known = client.get_run(fine_tuned.run_id).data.metrics
     if fine_tuned.reused and "test_accuracy" in known:
-        return {name: value for name, value in known.items() if name.startswith("test_")}
+        return Evaluation(
+            metrics={name: value for name, value in known.items() if name.startswith("test_")}
+        )
     rows = load_test_rows(fine_tuned.run_id)
     with downloaded_classifier(fine_tuned.model_uri) as folder:
         classifier = load_classifier(folder)
@@ -61,12 +69,12 @@ def measure_model(fine_tuned: FineTuned) -> dict[str, float]:
     }
     for path, document in documents.items():
         client.log_dict(fine_tuned.run_id, document, path)
-    _log_plots(fine_tuned.run_id, confusion, curves)
+    missing = _log_plots(fine_tuned.run_id, confusion, curves)
     # Last: a run with metrics has a complete evaluation.
     with mlflow.start_run(run_id=fine_tuned.run_id):
         mlflow.log_metrics(metrics, model_id=fine_tuned.model_uri.removeprefix("models:/"))
     logger.info("test rows: %d, %s", len(rows), metrics)
-    return metrics
+    return Evaluation(metrics=metrics, missing=missing)
 
 
 def classification_metrics(truth: LabelIds, probabilities: Probabilities) -> dict[str, float]:
@@ -162,16 +170,26 @@ def _roc_curves(
 
 def _log_plots(
     run_id: str, confusion: pd.DataFrame, curves: Mapping[str, evaluation_plots.Curve]
-) -> None:
+) -> dict[str, str]:
+    """Log the plots, and return those that could not be made with the reason."""
     client = connect()
     history = {
         name: [(point.step, point.value) for point in client.get_metric_history(run_id, name)]
         for name in ("train_loss", "validation_loss")
     }
-    plots = {
-        "confusion_matrix": evaluation_plots.plot_confusion_matrix(confusion),
-        "roc_curve": evaluation_plots.plot_roc_curves(curves),
-        "loss_curve": evaluation_plots.plot_loss_curve(history),
+    plots: dict[str, tuple[Callable[[Any], Figure], Any]] = {
+        "confusion_matrix": (evaluation_plots.plot_confusion_matrix, confusion),
+        "roc_curve": (evaluation_plots.plot_roc_curves, curves),
+        "loss_curve": (evaluation_plots.plot_loss_curve, history),
     }
-    for name, figure in plots.items():
-        client.log_figure(run_id, figure, f"evaluation/{name}.png")
+    missing = {}
+    with TemporaryDirectory(prefix="millstream-") as folder:
+        for name, (plot, data) in plots.items():
+            path = Path(folder) / f"{name}.png"
+            try:
+                path.write_bytes(draw_png(plot, data))
+                client.log_artifact(run_id, str(path), "evaluation")
+            except Exception as error:  # noqa: BLE001 -- no picture may cost the model
+                missing[f"evaluation/{path.name}"] = missing_file_reason(error)
+                logger.warning("evaluation/%s: %s", path.name, missing_file_reason(error))
+    return missing

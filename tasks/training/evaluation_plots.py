@@ -1,7 +1,7 @@
 """Evaluation plots as matplotlib figures: confusion matrix, ROC curves, loss curve.
 
-Figures are not made by pyplot, whose state is global: tasks run in threads. scikit-learn is
-imported by the functions, since reports of scoring import this module and do not need it.
+They are drawn within `tasks.training.figures.drawing`. Figures are not made by pyplot, whose state
+is global: tasks run in threads.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,40 +11,74 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from tasks.training.figures import shorten_name
+
 Curve = tuple[Sequence[float], Sequence[float]]  # x, y
+
+# More make the cells of a matrix too small to read, and their number grows with the square.
+MOST_LABELS = 24
+MOST_CURVES = 10
+
+_INCHES_PER_LABEL = 0.3
+_BIG_MATRIX = 8  # labels, from which the figure grows
+
+
+def most_confused(counts: pd.DataFrame) -> pd.DataFrame:
+    """Return the part of a confusion matrix with the `MOST_LABELS` labels of most wrong rows.
+
+    Args:
+        counts: Rows are the true labels, columns the predicted ones; in the same order.
+    """
+    if len(counts) <= MOST_LABELS:
+        return counts
+    cells = counts.to_numpy()
+    wrong = cells.sum(axis=0) + cells.sum(axis=1) - 2 * cells.diagonal()
+    kept = np.sort(np.argsort(-wrong, kind="stable")[:MOST_LABELS])
+    return counts.iloc[kept, kept]
 
 
 def plot_confusion_matrix(counts: pd.DataFrame) -> Figure:
-    """Plot counts; rows are the true labels, columns the predicted ones."""
-    from sklearn.metrics import ConfusionMatrixDisplay
+    """Plot counts; of many labels, those of most wrong rows.
 
-    figure, axes = _new_figure()
-    display = ConfusionMatrixDisplay(counts.to_numpy())
-    # The default format writes 100000 as 1e+05.
-    display.plot(ax=axes, cmap="Blues", values_format="d", colorbar=False)
-    figure.colorbar(display.im_, label="rows")
-    axes.set(xlabel="predicted", ylabel="true", title="Confusion matrix")
-    axes.set_xticks(axes.get_xticks(), counts.columns, rotation=30, ha="right")
-    axes.set_yticks(axes.get_yticks(), counts.index)
+    Args:
+        counts: Rows are the true labels, columns the predicted ones.
+    """
+    shown = most_confused(counts)
+    cells = shown.to_numpy()
+    figure, axes = _new_figure(larger_by=max(0, len(shown) - _BIG_MATRIX) * _INCHES_PER_LABEL)
+    image = axes.imshow(cells, cmap="Blues")
+    figure.colorbar(image, label="rows")
+    for (row, column), count in np.ndenumerate(cells):
+        color = "white" if count > cells.max() / 2 else "#08306b"
+        axes.text(column, row, f"{count:d}", ha="center", va="center", color=color)
+    left_out = len(counts) - len(shown)
+    title = f"Confusion matrix, without {left_out} labels" if left_out else "Confusion matrix"
+    axes.set(xlabel="predicted", ylabel="true", title=title)
+    names = [shorten_name(name) for name in shown.index]
+    slanted = len(names) < _BIG_MATRIX
+    rotation, end = (30, "right") if slanted else (90, "center")
+    axes.set_xticks(range(len(names)), names, rotation=rotation, ha=end)
+    axes.set_yticks(range(len(names)), names)
     return figure
 
 
 def plot_roc_curves(curves: Mapping[str, Curve]) -> Figure:
-    """Plot one ROC curve a label, against the rest.
+    """Plot one ROC curve a label, against the rest; of many, those of the smallest area.
 
     Args:
         curves: False and true positive rates by label.
     """
-    from sklearn.metrics import RocCurveDisplay
-
     figure, axes = _new_figure()
-    for label, (fpr, tpr) in curves.items():
-        RocCurveDisplay(fpr=np.array(fpr), tpr=np.array(tpr), name=label).plot(axes)
+    areas = {label: float(np.trapezoid(tpr, fpr)) for label, (fpr, tpr) in curves.items()}
+    for label in sorted(areas, key=areas.__getitem__)[:MOST_CURVES]:
+        fpr, tpr = curves[label]
+        # The name last: a legend leaves out what begins with an underscore.
+        axes.plot(fpr, tpr, label=f"{areas[label]:.3f}  {shorten_name(label)}")
     axes.plot((0, 1), (0, 1), linestyle=":", color="grey", label="chance")
     axes.set(
         xlabel="false positive rate", ylabel="true positive rate", title="ROC, one against the rest"
     )
-    axes.legend()
+    axes.legend(title="area" if len(curves) <= MOST_CURVES else f"{MOST_CURVES} smallest areas")
     return figure
 
 
@@ -59,6 +93,6 @@ def plot_loss_curve(history: Mapping[str, Sequence[tuple[int, float]]]) -> Figur
     return figure
 
 
-def _new_figure() -> tuple[Figure, Axes]:
-    figure = Figure((6.0, 4.5), layout="constrained")  # inches
+def _new_figure(*, larger_by: float = 0.0) -> tuple[Figure, Axes]:
+    figure = Figure((6.0 + larger_by, 4.5 + larger_by), layout="constrained")  # inches
     return figure, figure.subplots()

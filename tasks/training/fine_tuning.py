@@ -87,14 +87,14 @@ def fine_tune(
         with show_progress("training", parameters.epochs * len(rows) - done) as progress:
             trainer.add_callback(RowProgressCallback(progress))
             trained = trainer.train(resume_from_checkpoint=checkpoint)
+        model_uri = log_model(model, tokenizer, split, parameters)
+        mlflow.set_tag("model_uri", model_uri)
         if checkpoint is None:  # a resumed training measures only its last part
             speed = {
                 "train_seconds": trained.metrics["train_runtime"],
                 "train_rows_per_second": trained.metrics["train_samples_per_second"],
             }
             mlflow.log_metrics(speed)
-        model_uri = log_model(model, tokenizer, split, parameters)
-        mlflow.set_tag("model_uri", model_uri)
     shutil.rmtree(checkpoints)
     return FineTuned(run_id=run.info.run_id, model_uri=model_uri)
 

@@ -5,7 +5,7 @@ from prefect import task
 from tasks.common.task_errors import RETRY_LONG_WORK, RETRY_MLFLOW, RETRY_ONCE
 from tasks.dataset.types import Split
 from tasks.tracking.names import FINETUNED_MODEL, RegisteredModel
-from tasks.training.types import FineTuned, FineTuneParameters
+from tasks.training.types import Evaluation, FineTuned, FineTuneParameters
 
 
 @task(name="find training run", **RETRY_MLFLOW)
@@ -28,8 +28,8 @@ def fine_tune_model(split: Split, parameters: FineTuneParameters, *, reuse: bool
 
 
 @task(name="evaluate model", **RETRY_ONCE)
-def evaluate_model(fine_tuned: FineTuned) -> dict[str, float]:
-    """Measure the model on its test part, log metrics and plots, and return the metrics."""
+def evaluate_model(fine_tuned: FineTuned) -> Evaluation:
+    """Measure the model on its test part, and log metrics and plots."""
     from tasks.training.evaluation import measure_model
 
     return measure_model(fine_tuned)

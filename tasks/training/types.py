@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.common.parameter_types import FrozenModel, Source, about
 from tasks.dataset.types import Split
@@ -74,6 +74,18 @@ class FineTuned(FrozenModel):
     run_id: str
     model_uri: str
     reused: bool = False
+
+
+class Evaluation(FrozenModel):
+    """What was measured on the test rows.
+
+    Attributes:
+        metrics: The metrics, by their names in MLflow.
+        missing: Plots that could not be made, with the reason.
+    """
+
+    metrics: dict[str, float]
+    missing: dict[str, str] = Field(default_factory=dict)
 
 
 class Distribution(BaseModel):

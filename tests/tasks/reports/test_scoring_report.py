@@ -8,13 +8,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from mlflow.entities import Run
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import Artifact
 from prefect.client.schemas.sorting import ArtifactSort
 
 from flows.score_shards import score_shards
-from tasks.reports import page
+from tasks.reports import page, scoring_report
 from tasks.reports.history import previous_run
 from tasks.reports.scoring_run import log_scoring_run
 from tasks.reports.summaries import scoring_markdown
@@ -322,6 +323,23 @@ def test_page_that_cannot_be_made_does_not_cost_the_record(
     assert "report: not made" in str(markdown.data)
     assert "Report in MLflow" not in str(markdown.data)
     assert summary["scored"] == 12
+
+
+def test_plot_that_cannot_be_drawn_does_not_cost_the_page(
+    trained: Trained, inputs: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_plot(_: object) -> Figure:
+        raise ValueError("no picture")
+
+    monkeypatch.setattr(scoring_report, "plot_shares", no_plot)
+    scored(inputs, output)
+    (run,) = runs_of(output)
+    error = "Predicted labels: not drawn (ValueError"
+    assert run.data.tags["report_error"].startswith(f"report: {error}")
+    assert error in page_of(output).text
+    assert "Scores" in page_of(output).text
+    (markdown,) = _first("scoring-summary")
+    assert error in str(markdown.data)
 
 
 def test_first_try_that_failed_is_no_run_to_be_compared_with(

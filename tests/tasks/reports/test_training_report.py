@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import Artifact
 from prefect.client.schemas.sorting import ArtifactSort
 
-from tasks.reports import page
+from tasks.common.errors import ModelError
+from tasks.reports import page, training_report
 from tasks.reports.training_report import log_training_report
 from tasks.tracking.mlflow_client import connect
+from tasks.training import evaluation, evaluation_plots
 from tests.support.builders import Trained, train_tiny
 from tests.support.pages import PageReader
 
@@ -154,4 +157,65 @@ def test_page_that_cannot_be_made_does_not_cost_the_model(
     monkeypatch.setattr(page, "_TEMPLATES", tmp_path)
     report = train_tiny(tiny_base, labelled_csv, epochs=1)
     assert report["finetuned_model"] == "models:/dl_finetuned_model/1"
+    assert report["not_made"] == 1
+    assert report["not_made_because"]["report"].startswith("not made (TemplateNotFound")
     assert "report: not made (TemplateNotFound" in str(last_artifact("training-summary").data)
+
+
+def no_plot(_: object) -> Figure:
+    raise ValueError("no picture")
+
+
+def test_plots_that_cannot_be_drawn_cost_neither_the_model_nor_the_page(
+    home: Path,
+    prefect_harness: None,
+    tiny_base: Path,
+    labelled_csv: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (evaluation_plots, training_report):
+        monkeypatch.setattr(module, "plot_roc_curves", no_plot)
+    report = train_tiny(tiny_base, labelled_csv, epochs=1)
+    assert report["finetuned_model"] == "models:/dl_finetuned_model/1"
+    assert report["test_accuracy"] > 0
+    reasons = report["not_made_because"]
+    assert report["not_made"] == len(reasons) == 2
+    assert reasons["evaluation/roc_curve.png"].startswith("not made (ValueError")
+    title = "ROC, each label against the rest"
+    assert reasons["report"].startswith(f"{title}: not drawn (ValueError")
+    assert f"{title}: not drawn (ValueError" in page_of(report["finetuned_run_id"]).text
+    summary = str(last_artifact("training-summary").data)
+    assert all(f"{name}: {reason}" in summary for name, reason in reasons.items())
+    assert "[Report in MLflow]" in summary
+
+
+def test_an_evaluation_that_fails_does_not_cost_the_model(
+    home: Path,
+    prefect_harness: None,
+    tiny_base: Path,
+    labelled_csv: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: object) -> None:
+        raise ModelError("no metric")  # which is not tried again
+
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluation, "classification_metrics", fails)
+        with pytest.raises(ModelError, match="no metric"):
+            train_tiny(tiny_base, labelled_csv, epochs=1)
+    again = train_tiny(tiny_base, labelled_csv, epochs=1)
+    assert again["reused"]
+    assert again["finetuned_model"] == "models:/dl_finetuned_model/1"
+    assert again["test_accuracy"] > 0
+
+
+def test_labels_with_what_matplotlib_reads_as_mathematics_are_trained(
+    home: Path, prefect_harness: None, tiny_base: Path, labelled_csv: Path, tmp_path: Path
+) -> None:
+    odd = r"$\frac{$ a_b^c"
+    data = tmp_path / "odd.csv"
+    data.write_text(labelled_csv.read_text().replace(",negative", f",{odd}"))
+    report = train_tiny(tiny_base, data, epochs=1)
+    assert report["finetuned_model"] == "models:/dl_finetuned_model/1"
+    assert "not_made" not in report
+    assert odd in page_of(report["finetuned_run_id"]).text
