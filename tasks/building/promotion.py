@@ -1,7 +1,7 @@
 """Promote a pipeline version to champion, by its accuracy on test rows or by hand."""
 
-import json
 import logging
+from collections.abc import Sequence
 
 import pandas as pd
 from mlflow import MlflowClient
@@ -10,8 +10,9 @@ from prefect.events import emit_event
 from tqdm import tqdm
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
+from tasks.building.packaging import read_labels_of
 from tasks.building.types import PROMOTED, PromotionDecision, champion_resource
-from tasks.common.errors import ModelError
+from tasks.common.errors import ModelError, ParameterError
 from tasks.tracking import registry
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import (
@@ -32,6 +33,8 @@ _PENDING_TAG = "promotion_pending"
 
 # Of so many rows, one moves the accuracy by three points; fewer decide nothing.
 MIN_COMPARED_ROWS = 30
+
+_LONGEST_REASON = 1_000  # characters; MLflow servers refuse tags of 5,000 or more
 
 _ROWS_PER_PROGRESS_UPDATE = 128
 
@@ -76,8 +79,12 @@ def promote_by_hand(reference: str, reason: str) -> RegisteredModel:
 
     Raises:
         ModelError: If there is no such version, or it is a plain pipeline.
-        ParameterError: If `reference` names another model.
+        ParameterError: If `reference` names another model, or `reason` is too long for a tag.
     """
+    if len(reason) > _LONGEST_REASON:
+        raise ParameterError(
+            f"reason: {len(reason)} characters; expected {_LONGEST_REASON} at most"
+        )
     if reference == PREVIOUS:
         version = previous_champion(PIPELINE_MODEL)
     else:
@@ -148,11 +155,8 @@ def _compare(candidate: ModelVersion, current: int | None) -> PromotionDecision:
     if current is None:
         return PromotionDecision(alias=CHAMPION, reason="the first version")
     champion = registry.find_version(PIPELINE_MODEL, str(current))
-    if set(_labels(candidate)) != set(_labels(champion)):
-        reason = (
-            f"other labels than champion {current}: {_labels(candidate)} "
-            f"against {_labels(champion)}; {_how_to_promote(candidate)}"
-        )
+    if difference := _label_difference(read_labels_of(candidate), read_labels_of(champion)):
+        reason = f"other labels than champion {current}: {difference}; {_how_to_promote(candidate)}"
         return PromotionDecision(alias=CHALLENGER, reason=reason)
     test_rows = load_test_rows(candidate.tags["training_run_id"])
     rows = test_rows
@@ -198,9 +202,15 @@ def _how_to_promote(version: ModelVersion) -> str:
     return f"promote it with python -m flows.promote_pipeline --version {version.version}"
 
 
-def _labels(version: ModelVersion) -> list[str]:
-    labels: list[str] = json.loads(version.tags["labels"])
-    return labels
+def _label_difference(labels: Sequence[str], before: Sequence[str]) -> str:
+    """Return how many labels are gone and new, with an example of each; empty for equal ones."""
+    found = (("without", before, labels), ("with", labels, before))
+    counted = [
+        f"{word} {len(rest)}, such as {rest[0]!r}"
+        for word, these, others in found
+        if (rest := sorted(set(these) - set(others)))
+    ]
+    return " and ".join(counted)
 
 
 def _set_alias(client: MlflowClient, version: ModelVersion, alias: str) -> None:

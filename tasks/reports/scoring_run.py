@@ -22,7 +22,7 @@ from tasks.tracking.mlflow_client import (
     missing_file_reason,
     report_url,
 )
-from tasks.tracking.names import SCORING_EXPERIMENT
+from tasks.tracking.names import MAX_RUN_NAME, SCORING_EXPERIMENT
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def log_scoring_run(
     # MLflow marks the run as failed if this raises; such runs are not compared with.
     with mlflow.start_run(
         experiment_id=experiment,
-        run_name=parameters.output_dir.name,
+        run_name=parameters.output_dir.name[:MAX_RUN_NAME],
         tags={
             "model_uri": parameters.model.uri,
             "fingerprint": parameters.model.fingerprint,

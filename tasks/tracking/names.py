@@ -13,6 +13,9 @@ TRAINING_EXPERIMENT = "train-classifier"
 BUILDING_EXPERIMENT = "build-inference-pipeline"
 SCORING_EXPERIMENT = "score-shards"
 
+# Characters; PostgreSQL and MySQL refuse a longer one, and a file name may have 255.
+MAX_RUN_NAME = 250
+
 # Aliases; MLflow has none named `PREVIOUS`, which stands for the version in `PREVIOUS_TAG`.
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"

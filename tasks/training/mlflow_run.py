@@ -1,6 +1,5 @@
 """MLflow run of a training: start or resume it, find it again, log its inputs and its model."""
 
-import json
 import logging
 from pathlib import Path
 
@@ -25,13 +24,15 @@ from tasks.tracking.mlflow_client import (
     package_versions,
     pip_requirements,
 )
-from tasks.tracking.names import TRAINING_EXPERIMENT
+from tasks.tracking.names import MAX_RUN_NAME, TRAINING_EXPERIMENT
 from tasks.training.logged_rows import SPLIT_FILE, log_rows
 from tasks.training.types import FineTuned, FineTuneParameters
 
 logger = logging.getLogger(__name__)
 
 RUN_FILE = "mlflow-run-id"
+
+_LONGEST_NAME = MAX_RUN_NAME - len("-12345678")
 
 
 def find_equal_training(key: str) -> FineTuned | None:
@@ -79,7 +80,7 @@ def open_run(checkpoints: Path, key: str, parameters: FineTuneParameters) -> mlf
         return mlflow.start_run(run_id=run_id)
     run = mlflow.start_run(
         experiment_id=ensure_experiment(TRAINING_EXPERIMENT),
-        run_name=f"{Path(parameters.base_model).name}-{key[:8]}",
+        run_name=f"{Path(parameters.base_model).name[:_LONGEST_NAME]}-{key[:8]}",
         tags={"training_key": key, "git_commit": git_commit()},
     )
     with published_file(record) as draft:
@@ -108,7 +109,7 @@ def log_training_inputs(
         bf16: Whether matrix products run in bfloat16.
     """
     mlflow.log_params(parameters.model_dump() | {"source": split.source, "bf16": bf16})
-    mlflow.set_tags({"data_digest": split.digest, "labels": json.dumps(split.labels)})
+    mlflow.set_tag("data_digest", split.digest)
     # MLflow allows a digest of 36 characters; the tag has all of it.
     source = CodeDatasetSource({"source": split.source, "split": str(split.folder)})
     dataset = from_pandas(

@@ -142,6 +142,15 @@ def test_promoting_the_champion_announces_nothing(announced: list[int]) -> None:
     assert registry.get_aliases(NAME) == {"champion": 1, "challenger": 2}
 
 
+def test_a_reason_that_no_tag_holds_is_refused_before_anything_is_written(
+    announced: list[int],
+) -> None:
+    with pytest.raises(ParameterError, match=r"^reason: 1001 characters; expected 1000 at most"):
+        promote_by_hand("2", "x" * 1_001)
+    assert registry.get_aliases(NAME) == {"champion": 1, "challenger": 2}
+    assert promotion._PENDING_TAG not in registry.find_version(NAME, "2").tags
+
+
 @pytest.mark.parametrize(
     ("look_up", "field"),
     [

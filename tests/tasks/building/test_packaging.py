@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
 import pytest
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from flows.build_inference_pipeline import build_inference_pipeline
@@ -17,14 +19,14 @@ from pyfunc.contract import CONTRACT
 from pyfunc.spec import PipelineSpec, Variant
 from tasks.building import openvino_conversion, packaging
 from tasks.building.packaging import EXAMPLES
-from tasks.building.types import LoggedPipeline, PipelineParameters
+from tasks.building.types import Gate, LoggedPipeline, PipelineParameters
 from tasks.common.errors import ModelError, ParameterError
 from tasks.common.settings import REPOSITORY, get_settings
 from tasks.tracking import registry
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import RegisteredModel
 from tasks.tracking.pipeline_loader import load_typed_pipeline
-from tests.support.builders import Trained, finetuned_of
+from tests.support.builders import Trained, finetuned_of, train_tiny
 
 URI = "models:/inference_pipeline_model@champion"
 
@@ -283,6 +285,84 @@ def test_a_build_that_was_cut_short_is_not_reused(trained: Trained) -> None:
     assert not again.reused
     assert again.model_uri != first.model_uri
     assert again.fingerprint == first.fingerprint
+
+
+@pytest.fixture(scope="module")
+def intents_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows of 300 intents, whose names take more than a tag of MLflow holds."""
+    rows = [
+        (f"help me with thing {label} number {row}", f"intent_{label:03}_{'x' * 30}")
+        for label in range(300)
+        for row in range(5)
+    ]
+    path = tmp_path_factory.mktemp("intents") / "intents.csv"
+    pd.DataFrame(rows, columns=["text", "label"]).to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.slow
+def test_a_pipeline_of_hundreds_of_labels_is_found_again_and_compared(
+    home: Path, prefect_harness: None, tiny_base: Path, intents_csv: Path
+) -> None:
+    def build(training: dict[str, Any]) -> dict[str, Any]:
+        report: dict[str, Any] = build_inference_pipeline(
+            training["finetuned_model"], engine="torch", precision="f32"
+        )
+        return report
+
+    training = train_tiny(tiny_base, intents_csv, epochs=1)
+    first, again = build(training), build(training)
+    assert again == first | {"reused": True}
+    # With other labels: the reason names a few of them.
+    renamed = intents_csv.with_name("renamed.csv")
+    renamed.write_text(intents_csv.read_text().replace("intent_", "other_"))
+    other = build(train_tiny(tiny_base, renamed, epochs=1))
+    assert other["alias"] == "challenger"
+    assert "other labels than champion 1: without 300, such as 'intent_000_" in other["reason"]
+    assert len(other["reason"]) < 500
+
+
+def _latest_run(logged: LoggedPipeline) -> Run:
+    return connect().get_run(logged.run_id)
+
+
+def _as_logged_before(logged: LoggedPipeline, tag: str) -> None:
+    """Let the run have its record as a tag, as older versions did."""
+    folder = Path(str(_latest_run(logged).info.artifact_uri).removeprefix("file://"))
+    (folder / "pipeline.json").unlink()
+    connect().set_tag(logged.run_id, "pipeline", tag)
+
+
+@pytest.mark.parametrize(("characters", "reused"), [(8_000, True), (300, False)])
+def test_a_record_of_before_is_read_unless_it_was_cut(
+    trained: Trained, characters: int, reused: bool
+) -> None:
+    parameters = PipelineParameters(
+        max_tokens=12 if reused else 11, engine="torch", precision="f32"
+    )
+    first = packaging.log_pipeline(finetuned_of(trained), parameters)
+    _as_logged_before(first, first.model_dump_json()[:characters])
+    again = packaging.log_pipeline(finetuned_of(trained), parameters)
+    assert again.reused == reused
+    assert (again.model_uri == first.model_uri) == reused
+
+
+def test_no_tag_of_a_version_grows_with_its_labels() -> None:
+    gate = Gate(engine="torch", precision="f32", rows=2_000, agreement=1.0, accuracy=0.9)
+    logged = LoggedPipeline(
+        run_id="r",
+        model_uri="models:/m-1",
+        kind="full",
+        fingerprint="f" * 64,
+        finetuned_model_uri="models:/dl_finetuned_model/1",
+        training_run_id="t",
+        labels=tuple(f"{number} {'x' * 95}" for number in range(1_000)),
+        max_tokens=128,
+        engine="torch",
+        precision="f32",
+        gates=(gate,) * 5,
+    )
+    assert max(map(len, packaging.version_tags(logged).values())) < 5_000
 
 
 def test_int8_of_torch_is_refused_before_anything_is_done() -> None:
