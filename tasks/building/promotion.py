@@ -13,6 +13,7 @@ from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from tasks.building.packaging import read_labels_of
 from tasks.building.types import PROMOTED, PromotionDecision, champion_resource
 from tasks.common.errors import ModelError, ParameterError
+from tasks.dataset.labels import label_key
 from tasks.tracking import registry
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import (
@@ -191,7 +192,7 @@ def _accuracy(version: ModelVersion, rows: pd.DataFrame) -> float:
                 model, part["text"].tolist(), use_cache=False, batch_tokens=DEFAULT_BATCH_TOKENS
             )
             correct += sum(
-                answer["response"]["prediction_label"] == label
+                label_key(answer["response"]["prediction_label"]) == label_key(label)
                 for answer, label in zip(answers, part["label"], strict=True)
             )
             bar.update(len(part))
@@ -203,12 +204,16 @@ def _how_to_promote(version: ModelVersion) -> str:
 
 
 def _label_difference(labels: Sequence[str], before: Sequence[str]) -> str:
-    """Return how many labels are gone and new, with an example of each; empty for equal ones."""
-    found = (("without", before, labels), ("with", labels, before))
+    """Return how many labels are gone and new, with an example of each; empty for equal ones.
+
+    Labels are compared by their normal forms, so that 1 of one version is 1.0 of another.
+    """
+    now, former = ({label_key(label): label for label in part} for part in (labels, before))
+    found = (("without", former, now), ("with", now, former))
     counted = [
-        f"{word} {len(rest)}, such as {rest[0]!r}"
+        f"{word} {len(rest)}, such as {these[min(rest)]!r}"
         for word, these, others in found
-        if (rest := sorted(set(these) - set(others)))
+        if (rest := these.keys() - others.keys())
     ]
     return " and ".join(counted)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from tasks.common.errors import DataError
+from tasks.dataset.labels import KnownLabels, label_text, unify_labels
 from tasks.ingestion.table_reader import read_columns
 
 # Tried in this order when no column is named; the second pair is the original project's.
@@ -33,7 +34,8 @@ def read_labelled(
         text_column: Column of the texts; `None` takes `text` or `review`.
         label_column: Column of the labels; `None` takes `label` or `sentiment`.
         label_names: The labels that are allowed, in order. A file may hold the names or
-            their positions, counted from 0. Empty allows any.
+            their positions, as `KnownLabels` finds them. Empty allows any; the texts of one
+            label, as 1 and 1.0, get one name.
 
     Raises:
         DataError: If a file cannot be read, lacks a column, has an empty text or label or one
@@ -42,6 +44,8 @@ def read_labelled(
     """
     tables = [_labelled_rows(file, text_column, label_column, tuple(label_names)) for file in files]
     rows = pd.concat(tables, ignore_index=True)
+    if not label_names:
+        rows["label"] = rows["label"].map(unify_labels(rows["label"]))
     if rows.empty:
         raise DataError(f"{_list_files(files)}: no row; expected rows with two labels or more")
     if rows["label"].nunique() < 2:
@@ -52,16 +56,6 @@ def read_labelled(
     if not label_names:
         _check_labels(files, rows["label"])
     return rows
-
-
-def order_labels(rows: pd.DataFrame, label_names: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the labels in the order of their ids: as named, else sorted, numbers by value."""
-    if label_names:
-        return tuple(label_names)
-    labels = set(rows["label"])
-    if all(label.isdecimal() for label in labels):
-        return tuple(sorted(labels, key=int))
-    return tuple(sorted(labels))
 
 
 def _check_labels(files: Sequence[Path], labels: "pd.Series[str]") -> None:
@@ -142,27 +136,17 @@ def _is_utf8(text: str) -> bool:
 
 
 def _resolve_labels(file: Path, labels: list[object], names: tuple[str, ...]) -> list[str]:
-    positions = {str(position): name for position, name in enumerate(names)}
-    known = positions | {name: name for name in names}
+    known = KnownLabels(names)
     expected = f"one of {list(names)}" if names else "a label"
     named = []
     for row, label in enumerate(labels, start=1):
-        value = _label_text(label)
-        if not value or (names and value not in known):
-            found = _kind(label) if value is None else "unknown" if value else "empty"
+        text = label_text(label)
+        name = known.find(label) if names else text
+        if not text or name is None:
+            found = _kind(label) if text is None else "unknown" if text else "empty"
             raise DataError(f"{file}: row {row}: the label is {found}; expected {expected}")
-        named.append(known.get(value, value))
+        named.append(name)
     return named
-
-
-def _label_text(label: object) -> str | None:
-    """Return a label as text, and `None` for null and what is no single value."""
-    if label is None or label != label or isinstance(label, bytes | list | dict):
-        return None
-    # Parquet and JSONL may hold the id 1 as 1.0.
-    if isinstance(label, float) and label.is_integer():
-        label = int(label)
-    return str(label).strip()
 
 
 def _kind(value: object) -> str:

@@ -15,7 +15,8 @@ from tasks.common.errors import DataError
 from tasks.common.files import published_file, published_folder
 from tasks.common.settings import get_settings
 from tasks.common.task_errors import redacted_errors
-from tasks.dataset.labelled_rows import order_labels, read_labelled
+from tasks.dataset.labelled_rows import read_labelled
+from tasks.dataset.labels import order_labels
 from tasks.dataset.types import RECORD, LabelledData, Split
 
 PARTS = ("train", "validation", "test")
@@ -82,7 +83,8 @@ def split_files(files: Sequence[Path], data: LabelledData) -> Split:
             label_column=data.label_column,
             label_names=data.label_names,
         )
-    labels, digest = order_labels(rows, data.label_names), digest_rows(rows)
+    labels = tuple(data.label_names) or order_labels(rows["label"].unique())
+    digest = digest_rows(rows)
     folder = _split_folder(digest, labels, data)
     if (folder / RECORD).is_file():
         return Split.read(folder).model_copy(update={"source": data.source})

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel, Source, about
 from tasks.common.urls import redact_url
+from tasks.dataset.labels import label_key
 
 RECORD = "split.json"
 
@@ -33,7 +34,7 @@ LabelNames = Annotated[
     Sequence[str],
     about(
         "Labels in the order of their ids; rows may hold the names or the ids. Empty takes "
-        "the labels found, sorted."
+        "the labels found, sorted: numbers by value, then texts."
     ),
 ]
 ValidationFraction = Annotated[
@@ -67,6 +68,11 @@ class LabelledData(FrozenModel):
         """Drop user, password and query of a URL: the record goes into files and MLflow."""
         return redact_url(source)
 
+    @field_validator("label_names")
+    @classmethod
+    def _without_blanks(cls, names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(name.strip() for name in names)
+
     @model_validator(mode="after")
     def _leaves_rows_to_train_on(self) -> "LabelledData":
         if self.validation_fraction + self.test_fraction >= 1:
@@ -78,7 +84,8 @@ class LabelledData(FrozenModel):
             raise ParameterError(
                 f"label_column: {self.label_column!r} is text_column as well; expected another"
             )
-        if len(set(self.label_names)) != len(self.label_names) or len(self.label_names) == 1:
+        names = {label_key(name) for name in self.label_names}
+        if "" in names or len(names) != len(self.label_names) or len(names) == 1:
             raise ParameterError(
                 f"label_names: expected two or more different names, got {list(self.label_names)}"
             )

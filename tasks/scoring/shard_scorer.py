@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +15,7 @@ from pyfunc.contract import Answers, Outcome
 from tasks.common.counting import count_values, score_histogram
 from tasks.common.files import published_file, sha256_of
 from tasks.common.progress import track_rows
+from tasks.dataset.labels import KnownLabels, is_missing
 from tasks.output.folder import output_errors
 from tasks.output.records import Counts, Shard, ShardRecord, table_path, write_record
 from tasks.output.tables import build_predictions, build_rejected, extract_texts, select_readable
@@ -117,24 +117,15 @@ def _accuracy_counts(predictions: pa.Table, parameters: ScoringParameters) -> Co
     counts: Counter[str] = Counter()
     if parameters.rows.label_column is None:
         return counts
-    ids = {str(number): name for number, name in enumerate(parameters.model.labels)}
-    # The model's names come first: they may be numbers themselves.
-    names = ids | {name: name for name in parameters.model.labels}
+    known = KnownLabels(parameters.model.labels)
     labels = extract_texts(predictions, parameters.rows.label_column)
     for label, predicted in zip(labels, predictions["prediction_label"].to_pylist(), strict=True):
-        if label is not None and label != "":
-            name = names.get(_label_name(label))
+        if not is_missing(label):
+            name = known.find(label)
             counts["labelled"] += 1
             counts["correct"] += name == predicted
             counts["unknown_labels"] += name is None
     return counts
-
-
-def _label_name(label: object) -> str:
-    # An id may have become a float, beside nulls, or a truth value.
-    if isinstance(label, (bool, float, Decimal)) and label == label // 1:
-        return str(int(label))
-    return str(label)
 
 
 def _languages(outcomes: Sequence[Outcome]) -> list[str]:

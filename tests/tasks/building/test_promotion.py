@@ -157,6 +157,28 @@ def test_other_labels_are_always_a_challenger(
     assert "other labels than champion 1" in str(built["reason"])
 
 
+@pytest.mark.slow
+def test_labels_that_are_equal_numbers_are_the_same_labels(
+    home: Path, prefect_harness: None, tiny_base: Path, labelled_csv: Path, tmp_path: Path
+) -> None:
+    content = labelled_csv.read_text()
+    whole, fractions = tmp_path / "whole.csv", tmp_path / "fractions.csv"
+    whole.write_text(content.replace(",positive", ",2").replace(",negative", ",1"))
+    fractions.write_text(content.replace(",positive", ",2.0").replace(",negative", ",1.0"))
+    assert build(train_tiny(tiny_base, fractions)["finetuned_model"])["alias"] == "champion"
+
+    for file in (whole, fractions):
+        summary = score_shards([str(file)], str(home / file.stem), label_column="label")
+        rows = pd.read_parquet(home / file.stem / "predictions")
+        share = (rows["prediction_label"].astype(float) == rows["label"]).mean()
+        assert share > 0.9
+        assert summary["accuracy"] == pytest.approx(share)
+        assert set(rows["prediction_label"]) == {"1.0", "2.0"}
+
+    second = build(train_tiny(tiny_base, whole)["finetuned_model"])
+    assert "of champion 1, on" in str(second["reason"])
+
+
 def test_a_version_that_is_built_again_keeps_its_standing(trained: Trained) -> None:
     again = build_inference_pipeline(finetuned_model=trained.training["finetuned_model"])
     assert again["reused"]

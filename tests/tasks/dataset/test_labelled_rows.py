@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.common.errors import DataError, ParameterError
-from tasks.dataset.labelled_rows import order_labels, read_labelled
+from tasks.dataset.labelled_rows import read_labelled
+from tasks.dataset.labels import order_labels
 from tasks.dataset.types import LabelledData
 
 ROWS = [("a great film", "positive"), ('an "awful", long film', "negative")]
@@ -158,13 +159,12 @@ def test_names_that_are_numbers_stay_names(tmp_path: Path) -> None:
 def test_more_than_two_labels_are_read(tmp_path: Path) -> None:
     path = saved(tmp_path, "text,label\na,sad\nb,glad\nc,mad\n")
     rows = read_labelled([path])
-    assert order_labels(rows) == ("glad", "mad", "sad")
-    assert order_labels(rows, ("sad", "glad", "mad")) == ("sad", "glad", "mad")
+    assert order_labels(rows["label"].unique()) == ("glad", "mad", "sad")
 
 
 def test_numbers_as_labels_are_ordered_by_value(tmp_path: Path) -> None:
     path = saved(tmp_path, "text,label\na,10\nb,9\nc,1\n")
-    assert order_labels(read_labelled([path])) == ("1", "9", "10")
+    assert order_labels(read_labelled([path])["label"]) == ("1", "9", "10")
 
 
 @pytest.mark.parametrize("suffix", WRITERS)

@@ -271,7 +271,9 @@ def test_split_of_equal_rows_is_reused_and_of_others_is_not(home: Path, tmp_path
     assert other.digest != split.digest
     assert other.folder != split.folder
     for change in ({"test_fraction": 0.2}, {"label_names": ("label 1", "label 0")}):
-        assert split_data.fn(files, data.model_copy(update=change)).folder != split.folder
+        changed = split_data.fn(files, data.model_copy(update=change))
+        assert changed.folder != split.folder
+        assert changed.labels == change.get("label_names", split.labels)
 
 
 def test_split_that_a_kill_cut_short_is_made_anew(home: Path, tmp_path: Path) -> None:

@@ -182,6 +182,43 @@ def test_labels_are_compared_by_name_or_id_and_rows_without_one_are_left_out(
     assert record.counts.correct == (predicted[0] == names[0]) + (predicted[1] == names[1])
 
 
+@pytest.mark.parametrize(
+    ("names", "cells"),
+    [
+        (("1.0", "2.0", "3.0"), "1.0 2.0 3.0"),
+        (("0.5", "1.0", "1.5"), "0.5 1.0 1.5"),
+        (("1", "2", "3"), "1.0 2.0 3.0"),
+        (("False", "True"), "True False True"),
+        (("false", "true"), "true false true"),
+    ],
+)
+def test_labels_of_a_csv_are_known_whatever_type_its_column_gets(
+    parameters: ScoringParameters, tmp_path: Path, names: tuple[str, ...], cells: str
+) -> None:
+    path = tmp_path / "rows.csv"
+    rows = [f"film {row}, {cell} \n" for row, cell in enumerate(cells.split())]
+    plain = [row.replace(" \n", "\n").replace(", ", ",") for row in rows]
+    model = parameters.model.model_copy(update={"labels": names})
+    labelled = with_rows(parameters, label_column="truth").model_copy(update={"model": model})
+    for lines in (rows, plain):
+        path.write_text("".join(["text,truth\n", *lines, "another film,\n"]))
+        counts = score_file(path, labelled).counts
+        assert (counts.labelled, counts.unknown_labels) == (3, 0)
+
+
+def test_predictions_that_equal_their_labels_are_correct(
+    parameters: ScoringParameters, tmp_path: Path
+) -> None:
+    path, labelled = tmp_path / "rows.csv", with_rows(parameters, label_column="truth")
+    path.write_text("text,truth\none film,\nanother film, \n")
+    counts = score_file(path, labelled).counts
+    assert (counts.labelled, counts.correct) == (0, 0)
+    predicted = output("predictions", labelled)["prediction_label"].to_pylist()
+    path.write_text(f"text,truth\none film, {predicted[0]} \nanother film,{predicted[1]}\n")
+    counts = score_file(path, labelled).counts
+    assert (counts.labelled, counts.correct) == (2, 2)
+
+
 def test_label_that_the_model_does_not_know_is_counted_and_one_that_is_not_utf8_is_no_error(
     parameters: ScoringParameters,
 ) -> None:
