@@ -91,7 +91,7 @@ def score_shards(
             remove_obsolete_shards(planned, folder)
             outcomes = score_in_parallel(surveys, planned, parameters)
             prove_complete(surveys, outcomes, parameters)
-            summary = publish_summary(parameters, found, outcomes, started)
+            summary = publish_summary(parameters, found, surveys, outcomes, started)
             logged = log_to_mlflow(
                 parameters,
                 summary,

@@ -73,8 +73,9 @@ def train_classifier(
         files = download_data(source, sha256)
         report["data_files"] = [str(file) for file in files]
     if "split_data" in todo:
-        split_folder = str(split_data(files, data).folder)
-        report["split_folder"] = split_folder
+        split = split_data(files, data)
+        split_folder = str(split.folder)
+        report |= {"split_folder": split_folder, **split.row_counts}
     if "fine_tuning_model" in todo:
         fine_tuned = fine_tune_model(read_split(split_folder), tuning, reuse=reuse)
         report |= {"finetuned_run_id": fine_tuned.run_id, "reused": fine_tuned.reused}

@@ -1,13 +1,19 @@
 """Read labelled tables, check each row, and bring them to the columns `text` and `label`."""
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from tasks.common.errors import DataError
-from tasks.dataset.labels import KnownLabels, label_text, unify_labels
-from tasks.ingestion.table_reader import read_columns
+from tasks.dataset.labels import KnownLabels, is_missing, label_text, unify_labels
+from tasks.ingestion.formats import RowWarnings
+from tasks.ingestion.table_reader import Row, read_columns
+
+logger = logging.getLogger(__name__)
 
 # Tried in this order when no column is named; the second pair is the original project's.
 TEXT_COLUMNS = ("text", "review")
@@ -20,12 +26,28 @@ _FEW_LABELS = 20  # so many may have a row each, as in a first try
 _LONGEST_LABEL = 100  # characters
 
 
+class RowTally:
+    """Counts the rows of labelled tables while they are read.
+
+    Attributes:
+        read: All rows.
+        set_aside: Those that are left out, by reason.
+        warnings: Lines on rows that look wrong and are kept all the same.
+    """
+
+    def __init__(self) -> None:
+        self.read = 0
+        self.set_aside: Counter[str] = Counter()
+        self.warnings: list[str] = []
+
+
 def read_labelled(
     files: Sequence[Path],
     *,
     text_column: str | None = None,
     label_column: str | None = None,
     label_names: Sequence[str] = (),
+    tally: RowTally | None = None,
 ) -> pd.DataFrame:
     """Read labelled rows of all `files`, in order, as the string columns `text` and `label`.
 
@@ -36,13 +58,15 @@ def read_labelled(
         label_names: The labels that are allowed, in order. A file may hold the names or
             their positions, as `KnownLabels` finds them. Empty allows any; the texts of one
             label, as 1 and 1.0, get one name.
+        tally: Counts what becomes of the rows. Those with neither text nor label are set aside.
 
     Raises:
         DataError: If a file cannot be read, lacks a column, has an empty text or label or one
             that is not allowed, if all rows have the same label, or if the labels that are not
             named look like texts. Rows count from 1.
     """
-    tables = [_labelled_rows(file, text_column, label_column, tuple(label_names)) for file in files]
+    names, tally = tuple(label_names), tally or RowTally()
+    tables = [_labelled_rows(file, text_column, label_column, names, tally) for file in files]
     rows = pd.concat(tables, ignore_index=True)
     if not label_names:
         rows["label"] = rows["label"].map(unify_labels(rows["label"]))
@@ -73,8 +97,18 @@ def _check_labels(files: Sequence[Path], labels: "pd.Series[str]") -> None:
     )
 
 
+class _Labelled(NamedTuple):
+    number: int
+    text: object
+    label: object
+
+
 def _labelled_rows(
-    file: Path, text_column: str | None, label_column: str | None, label_names: tuple[str, ...]
+    file: Path,
+    text_column: str | None,
+    label_column: str | None,
+    label_names: tuple[str, ...],
+    tally: RowTally,
 ) -> pd.DataFrame:
     def choose(names: Sequence[str]) -> tuple[str, str]:
         return (
@@ -82,24 +116,37 @@ def _labelled_rows(
             _find_column(file, names, "label_column", label_column, LABEL_COLUMNS),
         )
 
-    rows = list(_parsed_rows(file, choose))
-    texts, labels = [text for text, _ in rows], [label for _, label in rows]
-    _check_texts(file, texts)
-    return pd.DataFrame(
-        {"text": texts, "label": _resolve_labels(file, labels, label_names)}, dtype=str
-    )
+    rows = list(_kept_rows(file, choose, tally))
+    _check_texts(file, rows)
+    labels = _resolve_labels(file, rows, label_names)
+    return pd.DataFrame({"text": [row.text for row in rows], "label": labels}, dtype=str)
 
 
-def _parsed_rows(
-    file: Path, choose: Callable[[Sequence[str]], Sequence[str]]
-) -> Iterator[tuple[object, object]]:
+def _kept_rows(
+    file: Path, choose: Callable[[Sequence[str]], Sequence[str]], tally: RowTally
+) -> Iterator[_Labelled]:
+    warnings = RowWarnings()
+    for row in _parsed_rows(file, choose):
+        tally.read += 1
+        text, label = row.values
+        # Spreadsheets leave such rows at the end of a table.
+        if is_missing(text) and is_missing(label):
+            tally.set_aside["neither text nor label"] += 1
+            continue
+        warnings.add(row.number, row.line, row.warning)
+        yield _Labelled(row.number, text, label)
+    for warning in warnings.messages(file):
+        logger.warning("%s", warning)
+        tally.warnings.append(warning)
+
+
+def _parsed_rows(file: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -> Iterator[Row]:
     try:
         for row in read_columns(file, choose):
             if row.reason:
                 line = f" (line {row.line})" if row.line else ""
                 raise DataError(f"{file}: row {row.number}{line}: {row.reason}")
-            text, label = row.values
-            yield text, label
+            yield row
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}); expected a table") from error
 
@@ -118,8 +165,8 @@ def _find_column(
     )
 
 
-def _check_texts(file: Path, texts: list[object]) -> None:
-    for row, text in enumerate(texts, start=1):
+def _check_texts(file: Path, rows: Sequence[_Labelled]) -> None:
+    for row, text, _ in rows:
         if not isinstance(text, str) or not text.strip():
             found = "empty" if isinstance(text, str) else _kind(text)
             raise DataError(f"{file}: row {row}: the text is {found}; expected a text with words")
@@ -135,11 +182,11 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _resolve_labels(file: Path, labels: list[object], names: tuple[str, ...]) -> list[str]:
+def _resolve_labels(file: Path, rows: Sequence[_Labelled], names: tuple[str, ...]) -> list[str]:
     known = KnownLabels(names)
     expected = f"one of {list(names)}" if names else "a label"
     named = []
-    for row, label in enumerate(labels, start=1):
+    for row, _, label in rows:
         text = label_text(label)
         name = known.find(label) if names else text
         if not text or name is None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +16,11 @@ from tasks.common.errors import DataError
 from tasks.common.files import published_file, published_folder
 from tasks.common.settings import get_settings
 from tasks.common.task_errors import redacted_errors
-from tasks.dataset.labelled_rows import read_labelled
+from tasks.dataset.labelled_rows import RowTally, read_labelled
 from tasks.dataset.labels import order_labels
-from tasks.dataset.types import RECORD, LabelledData, Split
+from tasks.dataset.types import RECORD, LabelledData, RowReport, Split
+
+logger = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "test")
 
@@ -76,18 +79,21 @@ def split_files(files: Sequence[Path], data: LabelledData) -> Split:
     Raises:
         DataError: If a file or row cannot be used, or a part would be empty.
     """
+    tally = RowTally()
     with redacted_errors("rows"):
         rows = read_labelled(
             files,
             text_column=data.text_column,
             label_column=data.label_column,
             label_names=data.label_names,
+            tally=tally,
         )
+    report = report_rows(rows, tally)
     labels = tuple(data.label_names) or order_labels(rows["label"].unique())
     digest = digest_rows(rows)
     folder = _split_folder(digest, labels, data)
     if (folder / RECORD).is_file():
-        return Split.read(folder).model_copy(update={"source": data.source})
+        return Split.read(folder).model_copy(update={"source": data.source, "report": report})
     counts = write_split(
         rows,
         folder,
@@ -101,6 +107,7 @@ def split_files(files: Sequence[Path], data: LabelledData) -> Split:
         labels=labels,
         rows=counts,
         distributions=describe_rows(rows),
+        report=report,
     )
     with published_file(folder / RECORD) as draft:
         draft.write_text(split.model_dump_json(indent=2), encoding="utf-8")
@@ -140,6 +147,26 @@ def write_split(
         for part, table in tables.items():
             table.to_parquet(draft / f"{part}.parquet", index=False)
     return {part: len(table) for part, table in tables.items()}
+
+
+def report_rows(rows: pd.DataFrame, tally: RowTally) -> RowReport:
+    """Return what became of the rows that were read; contradictions are logged as well."""
+    texts = rows["text"].map(normalise)
+    report = RowReport(
+        read=tally.read,
+        kept=len(rows),
+        set_aside=dict(tally.set_aside),
+        repeated=int(pd.DataFrame({"text": texts, "label": rows["label"]}).duplicated().sum()),
+        contradicting=int((rows["label"].groupby(texts).transform("nunique") > 1).sum()),
+        warnings=tuple(tally.warnings),
+    )
+    if report.contradicting:
+        logger.warning(
+            "%d of %d rows have a text that has another label elsewhere",
+            report.contradicting,
+            report.kept,
+        )
+    return report
 
 
 def describe_rows(rows: pd.DataFrame) -> dict[str, Any]:

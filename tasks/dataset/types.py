@@ -92,6 +92,26 @@ class LabelledData(FrozenModel):
         return self
 
 
+class RowReport(FrozenModel):
+    """What became of the rows of labelled tables.
+
+    Attributes:
+        read: All rows of the tables; blank lines are none.
+        kept: Those that are split.
+        set_aside: Those that are not, by reason.
+        repeated: Kept rows that have text and label of an earlier one.
+        contradicting: Kept rows whose text has another label elsewhere.
+        warnings: Lines on rows that look wrong and are kept all the same.
+    """
+
+    read: int
+    kept: int
+    set_aside: dict[str, int]
+    repeated: int = 0
+    contradicting: int = 0
+    warnings: tuple[str, ...] = ()
+
+
 class Split(FrozenModel):
     """A split on disk: `train`, `validation` and `test.parquet` beside this record.
 
@@ -102,6 +122,7 @@ class Split(FrozenModel):
         labels: Labels in the order of their ids.
         rows: Number of rows of each part.
         distributions: Label, language and length distributions of all rows.
+        report: What became of the rows that were read; none in splits of before.
     """
 
     folder: Path
@@ -110,10 +131,22 @@ class Split(FrozenModel):
     labels: tuple[str, ...]
     rows: dict[str, int]
     distributions: dict[str, Any]
+    report: RowReport | None = None
 
     def part(self, name: str) -> Path:
         """Return the Parquet file of the part `name`."""
         return self.folder / f"{name}.parquet"
+
+    @property
+    def row_counts(self) -> dict[str, Any]:
+        """What became of the rows, as the summary of a training has it."""
+        if self.report is None:
+            return {}
+        counts = self.report.model_dump(exclude={"set_aside", "warnings"})
+        return {f"rows_{name}": count for name, count in counts.items()} | {
+            "rows_set_aside": self.report.set_aside,
+            "row_warnings": list(self.report.warnings),
+        }
 
     @classmethod
     def read(cls, folder: Path) -> "Split":

@@ -27,6 +27,10 @@ _REASONS = {
     "field larger": f"a cell longer than {MAX_RECORD_BYTES} characters",
 }
 
+_HOLDS_ROWS = (
+    "a quoted cell holds whole lines of the table; expected its closing quote on the same line"
+)
+
 
 class _LineBuffer(Iterator[str]):
     """The lines of a file for `csv.reader`, kept until their record ends or is rejected."""
@@ -53,10 +57,12 @@ class _LineBuffer(Iterator[str]):
             self.utf8 = False
             return line.decode(errors="surrogateescape")
 
-    def end_record(self, value: list[str] | None, reason: str | None = None) -> Record:
+    def end_record(
+        self, value: list[str] | None, reason: str | None = None, warning: str | None = None
+    ) -> Record:
         """Return the record made of all pending lines."""
         raw = None if reason is None else without_break(b"".join(self._pending))
-        record = Record(self.line, self._pending_bytes, value, raw, reason)
+        record = Record(self.line, self._pending_bytes, value, raw, reason, warning)
         self._drop_pending(len(self._pending))
         return record
 
@@ -152,7 +158,16 @@ def _parse_records(lines: _LineBuffer, delimiter: str, path: Path) -> Iterator[R
         elif len(cells) != width:
             yield lines.end_record(None, f"{len(cells)} cells; expected {width}")
         else:
-            yield lines.end_record(cells)
+            swallows = any(_holds_rows(cell, delimiter, width) for cell in cells if "\n" in cell)
+            yield lines.end_record(cells, warning=_HOLDS_ROWS if swallows else None)
+
+
+def _holds_rows(cell: str, delimiter: str, width: int) -> bool:
+    """Return whether a cell's lines look like rows, as after a stray quote at a text's start."""
+    first, *inner, _last = cell.split("\n")
+    # Texts have commas, but hardly tabs: two lines are enough then.
+    lines = [first, *inner] if delimiter == "\t" else inner
+    return width > 1 and bool(lines) and all(line.count(delimiter) == width - 1 for line in lines)
 
 
 def _reason(error: csv.Error) -> str:

@@ -1,6 +1,7 @@
 """File formats by file name, rows as they stand in a file, and the survey of a whole file."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
@@ -16,6 +17,8 @@ Compression = Literal["", "gzip", "zstd"]
 EXPECTED = ".csv, .tsv, .jsonl or .parquet, each plain or followed by .gz or .zst"
 
 BLOCK_ROWS = 1_000
+
+_MOST_WARNED_ROWS = 10  # named in one warning
 
 # A block ends with the row that fills it, so that long rows make small blocks.
 _BLOCK_BYTES = 2**23
@@ -41,6 +44,7 @@ class Record(NamedTuple):
         value: Its cells, or its JSON object; `None` if it could not be parsed.
         raw: Its bytes without the final line break, if it could not be parsed.
         reason: Why it is rejected, without any text of the row; `None` if it is not.
+        warning: What looks wrong in a row that is not rejected, without any text of it.
     """
 
     line: int | None
@@ -48,6 +52,43 @@ class Record(NamedTuple):
     value: Any
     raw: bytes | None = None
     reason: str | None = None
+    warning: str | None = None
+
+
+class RowWarnings:
+    """The rows of a file that look wrong and are read all the same: the first ones, and how many.
+
+    Memory does not grow with the file.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[str, list[str]] = {}
+        self._more: Counter[str] = Counter()
+
+    def watch(self, records: Iterable[Record]) -> Iterator[Record]:
+        """Yield the records of a file from its first row on, and keep their warnings."""
+        for number, record in enumerate(records, start=1):
+            self.add(number, record.line, record.warning)
+            yield record
+
+    def add(self, number: int, line: int | None, warning: str | None) -> None:
+        """Keep the warning of a row, if it has one."""
+        if not warning:
+            return
+        shown = self._rows.setdefault(warning, [])
+        if len(shown) < _MOST_WARNED_ROWS:
+            shown.append(f"{number} (line {line})" if line else str(number))
+        else:
+            self._more[warning] += 1
+
+    def messages(self, name: object) -> tuple[str, ...]:
+        """Return a line for each kind of warning, which names the file and the first rows."""
+        return tuple(
+            f"{name}: row {', '.join(rows)}"
+            + (f" and {more} more" if (more := self._more[warning]) else "")
+            + f": {warning}"
+            for warning, rows in self._rows.items()
+        )
 
 
 def format_of(name: str) -> Format | None:
@@ -94,6 +135,7 @@ class Survey(BaseModel):
         modified_ns: Its modification time, in nanoseconds.
         rows: All its rows, malformed ones included.
         columns: The Arrow schema of its columns, serialised.
+        warnings: A line for each kind of row that looks wrong and is read all the same.
     """
 
     model_config = ConfigDict(
@@ -105,6 +147,7 @@ class Survey(BaseModel):
     modified_ns: int
     rows: int
     columns: bytes
+    warnings: tuple[str, ...] = ()
 
     @property
     def arrow_schema(self) -> "pa.Schema":

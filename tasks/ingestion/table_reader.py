@@ -3,6 +3,7 @@
 Memory does not grow with the file, and each cell and value is passed on unchanged.
 """
 
+import logging
 import stat
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -21,10 +22,13 @@ from tasks.ingestion.formats import (
     EXPECTED,
     Format,
     Record,
+    RowWarnings,
     Survey,
     format_of,
     in_blocks,
 )
+
+logger = logging.getLogger(__name__)
 
 # Beside the input columns, in this order.
 PLACE = pa.schema(
@@ -46,12 +50,14 @@ class Row(NamedTuple):
         line: The line on which it starts; None in a file without lines.
         values: Its values in the chosen columns; empty if it could not be parsed.
         reason: Why it could not be parsed, without any text of the row; None if it could.
+        warning: What looks wrong in it all the same.
     """
 
     number: int
     line: int | None
     values: tuple[object, ...]
     reason: str | None
+    warning: str | None = None
 
 
 _ArraysOf = Callable[[Sequence[Record], pa.Schema], list[pa.Array]]
@@ -80,7 +86,8 @@ def survey(
     if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
         raise DataError(f"{path}: no regular file; expected {EXPECTED}")
     digest = sha256_of(path)
-    schema, rows = _schema_of(path, form, texts)
+    warnings = RowWarnings()
+    schema, rows = _schema_of(path, form, texts, warnings)
     _check_distinct(path, schema.names)
     # A JSONL file without a row that can be read has no columns to look for.
     if schema.names or form.kind != "jsonl":
@@ -92,7 +99,10 @@ def survey(
         modified_ns=status.st_mtime_ns,
         rows=rows,
         columns=schema.serialize().to_pybytes(),
+        warnings=warnings.messages(path),
     )
+    for warning in found.warnings:
+        logger.warning("%s", warning)
     _check_unchanged(path, found)
     return found
 
@@ -156,7 +166,7 @@ def read_columns(path: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -
         for number, record in enumerate(records, start=1):
             if not names and record.value is not None:
                 choose(names)  # objects without a key
-            yield Row(number, record.line, _values(record, keys), record.reason)
+            yield Row(number, record.line, _values(record, keys), record.reason, record.warning)
 
 
 def _column_names(path: Path, form: Format) -> list[str]:
@@ -197,7 +207,9 @@ def _format(path: Path) -> Format:
     return form
 
 
-def _schema_of(path: Path, form: Format, texts: Collection[str]) -> tuple[pa.Schema, int]:
+def _schema_of(
+    path: Path, form: Format, texts: Collection[str], warnings: RowWarnings
+) -> tuple[pa.Schema, int]:
     if form.kind == "parquet":
         return parquet_reader.read_schema(path, form.compression)
     with open_compressed(path, form.compression) as stream:
@@ -205,7 +217,7 @@ def _schema_of(path: Path, form: Format, texts: Collection[str]) -> tuple[pa.Sch
         if form.kind == "jsonl":
             return jsonl_reader.infer_schema(jsonl_reader.read_jsonl_rows(lines), path, texts)
         names, records = csv_reader.read_csv_rows(lines, _DELIMITERS[form.kind], path)
-        return csv_reader.infer_schema(names, records, texts)
+        return csv_reader.infer_schema(names, warnings.watch(records), texts)
 
 
 def _blocks(

@@ -21,6 +21,8 @@ from tasks.reports.types import Metric, RunStatistics, scoring_metrics
 from tasks.scoring.types import ScoringParameters, ShardOutcome
 from tasks.training.types import Distribution
 
+_WARNINGS = 10  # on rows; the manifest has all
+
 _NOW, _BEFORE, _TRAINED = "this run", "previous run", "test rows of training"
 
 
@@ -141,6 +143,7 @@ def _warnings(run: ScoringRun) -> list[Section]:
         rows = format_count_of(sum(outcome.rows_failed for outcome in failed), "row")
         text = f"{shards} failed, with {rows} that are not published."
         blocks += [Note(text, warning=True), failures_table(failed)]
+    blocks += [Note(f"{text}.", warning=True) for text in run.statistics.warnings[:_WARNINGS]]
     if run.parameters.model.fallback:
         text = f"The pipeline was built for another engine: {run.parameters.model.fallback}."
         blocks.append(Note(text, warning=True))

@@ -103,6 +103,7 @@ def _statistics(
         languages=summary["languages"],
         reasons=summary["rejected_because"],
         scores=tuple(map(sum, zip(*scores, strict=True))),
+        warnings=tuple(summary["row_warnings"]),
     )
 
 

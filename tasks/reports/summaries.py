@@ -64,10 +64,13 @@ def scoring_markdown(summary: dict[str, Any], logged: LoggedRun | None) -> str:
 
 
 def _unscored_notes(summary: dict[str, Any]) -> Iterator[str]:
-    """Yield sentences on input that was not scored."""
+    """Yield sentences on input that was not scored, or looks wrong."""
     if left := summary["left_because"]:
         counts = ", ".join(f"{reason}: {count}" for reason, count in left.items())
         yield f"{summary['shards_left']} shards were left out ({counts})."
+    if warnings := summary["row_warnings"]:
+        more = f", and {len(warnings) - 1} more warnings" if len(warnings) > 1 else ""
+        yield f"Rows that look wrong: {warnings[0]}{more}."
     if settling := summary["files_settling"]:
         yield f"{len(settling)} files changed a moment ago and are left for the next run."
     if removed := summary["files_removed"]:

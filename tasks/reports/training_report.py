@@ -1,6 +1,7 @@
 """HTML report of a training run: parameters, data, test metrics, plots, speed."""
 
 import logging
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -174,12 +175,34 @@ def _data_section(training: TrainingRun) -> Section:
     facts.append(("Rows", parts))
     if training.train_rows is not None:
         facts.append(("Trained on", f"{format_count_of(training.train_rows, 'row')} of train"))
+    if (report := split.report) is not None:
+        facts += [
+            (
+                "Rows read",
+                f"{formatting.count(report.read)}, of which {formatting.count(report.kept)} kept",
+            ),
+            ("Rows set aside", _describe_set_aside(report.set_aside)),
+            ("Kept rows that repeat another", formatting.count(report.repeated)),
+            (
+                "Kept rows whose text has another label elsewhere",
+                formatting.count(report.contradicting),
+            ),
+        ]
     labels = {"all rows": found["labels"]}
     if training.distribution is not None:
         labels["test rows"] = training.distribution.true_labels
     languages = {"all rows": found["languages"]}
     tables = [shares_table("Label", labels), shares_table("Language", languages)]
-    return Section("Data", [Facts(facts), *tables])
+    warnings = split.report.warnings if split.report else ()
+    return Section(
+        "Data", [Facts(facts), *(Note(f"{text}.", warning=True) for text in warnings), *tables]
+    )
+
+
+def _describe_set_aside(reasons: Mapping[str, int]) -> str:
+    return (
+        ", ".join(f"{reason}: {formatting.count(rows)}" for reason, rows in reasons.items()) or "0"
+    )
 
 
 def _quality_section(training: TrainingRun) -> Section:

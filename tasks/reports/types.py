@@ -85,6 +85,7 @@ class RunStatistics(BaseModel):
         languages: Rows by detected language.
         reasons: Rejected rows by step and reason.
         scores: Rows by score, in `SCORE_BINS` bins of equal width.
+        warnings: Lines on rows that look wrong and were scored all the same.
     """
 
     model_config = ConfigDict(frozen=True)  # ignores fields of later versions
@@ -97,6 +98,7 @@ class RunStatistics(BaseModel):
     languages: dict[str, int] = {}
     reasons: dict[str, int] = {}
     scores: tuple[int, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class LoggedRun(FrozenModel):

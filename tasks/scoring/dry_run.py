@@ -16,7 +16,7 @@ from tasks.common.console import print_table
 from tasks.output.records import read_records
 from tasks.output.tables import extract_texts, select_readable
 from tasks.scoring.row_ranges import read_shards
-from tasks.scoring.summary import seconds_a_call
+from tasks.scoring.summary import row_warnings, seconds_a_call
 from tasks.scoring.types import PlannedShard, ScoringParameters, Surveyed
 from tasks.tracking.pipeline_loader import load_typed_pipeline
 
@@ -56,6 +56,7 @@ def estimate_run(
         "shards_to_score": len(remaining),
         "left_because": dict(Counter(p.left for p in planned if p.left)),
         "scored_because": dict(Counter(p.why for p in remaining)),
+        "row_warnings": row_warnings(surveys),
         "unreadable_files": {s.file.name: s.error for s in surveys if s.error},
         "expected_seconds": _expected_seconds(
             texts.counts["expected_model_calls"], remaining, parameters

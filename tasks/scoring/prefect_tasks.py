@@ -94,13 +94,14 @@ def prove_complete(
 def publish_summary(
     parameters: ScoringParameters,
     inputs: FoundInputs,
+    surveys: tuple[Surveyed, ...],
     outcomes: tuple[ShardOutcome, ...],
     started: datetime,
 ) -> dict[str, Any]:
     """Sum up the shards; write `manifest.json` and print a table."""
     from tasks.scoring.summary import publish_manifest
 
-    return publish_manifest(parameters, inputs, outcomes, started)
+    return publish_manifest(parameters, inputs, surveys, outcomes, started)
 
 
 @task(name="report dry run", **RETRY_ONCE)

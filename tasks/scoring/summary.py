@@ -11,7 +11,7 @@ from tasks.common.files import published_file
 from tasks.output.folder import output_errors
 from tasks.output.records import ShardRecord
 from tasks.scoring.previous_failures import remaining_failures
-from tasks.scoring.types import FoundInputs, ScoringModel, ScoringParameters, ShardOutcome
+from tasks.scoring.types import FoundInputs, ScoringModel, ScoringParameters, ShardOutcome, Surveyed
 
 _SHOWN = 10
 
@@ -19,6 +19,7 @@ _SHOWN = 10
 def publish_manifest(
     parameters: ScoringParameters,
     inputs: FoundInputs,
+    surveys: Sequence[Surveyed],
     outcomes: Sequence[ShardOutcome],
     started: datetime,
 ) -> dict[str, Any]:
@@ -27,6 +28,7 @@ def publish_manifest(
     Args:
         parameters: What the shards were scored with.
         inputs: The files that were found, settling and gone.
+        surveys: One for each file, with its warnings.
         outcomes: One for each shard, failed ones included.
         started: When the run began.
 
@@ -37,6 +39,7 @@ def publish_manifest(
     summary = summarise_outcomes(parameters, outcomes, seconds=seconds) | {
         "files_settling": list(inputs.settling),
         "files_removed": list(inputs.removed),
+        "row_warnings": row_warnings(surveys),
     }
     manifest = {
         "summary": summary,
@@ -125,8 +128,13 @@ def _shorten_lists(summary: dict[str, Any]) -> dict[str, Any]:
     failures = list(summary["failures"].items())
     more = len(failures) - _SHOWN
     shown = dict(failures[:_SHOWN]) | ({"more": more} if more > 0 else {})
-    files = {name: _first_names(summary[name]) for name in ("files_settling", "files_removed")}
-    return summary | files | {"failures": shown}
+    names = ("files_settling", "files_removed", "row_warnings")
+    return summary | {name: _first_names(summary[name]) for name in names} | {"failures": shown}
+
+
+def row_warnings(surveys: Iterable[Surveyed]) -> list[str]:
+    """Return the warnings on rows that look wrong and are scored all the same."""
+    return [text for found in surveys if found.survey for text in found.survey.warnings]
 
 
 def _first_names(names: list[str]) -> list[str]:

@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -14,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.common.errors import DataError, ParameterError
-from tasks.dataset.labelled_rows import read_labelled
+from tasks.dataset.labelled_rows import RowTally, read_labelled
 from tasks.dataset.labels import order_labels
 from tasks.dataset.types import LabelledData
+from tasks.ingestion.table_reader import survey
 
 ROWS = [("a great film", "positive"), ('an "awful", long film', "negative")]
 SECRET = "the-text-of-a-row"
@@ -66,7 +68,7 @@ def traceback_of(error: BaseException) -> list[str]:
     return [line for line in shown.format() if not line.startswith('  File "')]
 
 
-def refusal(path: Path, label_names: tuple[str, ...] = (), **columns: str) -> str:
+def refusal(path: Path, label_names: tuple[str, ...] = (), **columns: Any) -> str:
     """Return the message, having seen that it is one line that starts with the file."""
     with pytest.raises(DataError) as raised:
         read_labelled([path], label_names=label_names, **columns)
@@ -184,6 +186,53 @@ def test_files_follow_each_other_in_the_order_given(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         paths.append(saved(tmp_path / name, f"text,label\n{name},{label}\n"))
     assert pairs(read_labelled(paths)) == [("b", "x"), ("a", "y")]
+
+
+# Rows that look wrong, and rows that are set aside
+
+
+def test_rows_are_counted_and_those_with_neither_text_nor_label_set_aside(tmp_path: Path) -> None:
+    csv = saved(tmp_path, "text,label,\ngood,x,\n,,\n \t, ,\nbad,y,1\n\n,,\n")
+    jsonl = saved(tmp_path, '{"text":"a","label":"x"}\n{"text":null}\n{"id":1}\n', ".jsonl")
+    tally = RowTally()
+    rows = read_labelled([csv, jsonl], tally=tally)
+    assert pairs(rows) == [("good", "x"), ("bad", "y"), ("a", "x")]
+    assert (tally.read, tally.set_aside) == (8, {"neither text nor label": 5})
+    bad = saved(tmp_path, "text,label\n,\n,x\n")
+    assert refusal(bad).startswith("row 2: the text is empty;")  # numbers count all rows
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content", "row"),
+    [
+        (".csv", 'text,label,id\na,x,1\n"b,y,2\nc,y,3\nd,x,4\ne",y,5\n', "2 (line 3)"),
+        (".tsv", 'text\tlabel\n"a\tx\nb\ty\nc"\ty\nd\tx\n', "1 (line 2)"),
+        (".tsv", 'text\tlabel\na\tx\n"b\ty\nc"\ty\n', "2 (line 3)"),
+    ],
+)
+def test_cell_that_holds_whole_lines_is_a_warning_in_training_and_in_scoring(
+    tmp_path: Path, suffix: str, content: str, row: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, tally = saved(tmp_path, content, suffix), RowTally()
+    read_labelled([path], tally=tally)
+    (warning,) = survey(path, {"text"}, ()).warnings
+    assert warning.startswith(f"{path}: row {row}: a quoted cell holds whole lines of the table;")
+    assert tally.warnings == [warning]
+    assert caplog.messages == [warning] * 2
+
+
+def test_texts_with_line_breaks_are_no_warning(tmp_path: Path) -> None:
+    rows = [("Dear all,\n\nit is good,\nreally", "x"), ("one,\ntwo", "y"), ("a\n,\n b\n", "y")]
+    for suffix in (".csv", ".tsv"):
+        assert (
+            survey(saved(tmp_path, WRITERS[suffix](rows[:2]), suffix), {"text"}, ()).warnings == ()
+        )
+
+
+def test_first_rows_are_named_in_a_warning_and_the_others_counted(tmp_path: Path) -> None:
+    path = saved(tmp_path, "text\tlabel\n" + '"a\tx\nb"\ty\n' * 5_000, ".tsv")
+    (warning,) = survey(path, {"text"}, ()).warnings
+    assert ", 9 (line 18), 10 (line 20) and 4990 more: " in warning
 
 
 # Rows that are refused

@@ -18,7 +18,7 @@ from tasks.dataset.splitting import (
     sample_rows,
     write_split,
 )
-from tasks.dataset.types import LabelledData, Split
+from tasks.dataset.types import LabelledData, RowReport, Split
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 fractions = st.floats(0.01, 0.49)
@@ -274,6 +274,22 @@ def test_split_of_equal_rows_is_reused_and_of_others_is_not(home: Path, tmp_path
         changed = split_data.fn(files, data.model_copy(update=change))
         assert changed.folder != split.folder
         assert changed.labels == change.get("label_names", split.labels)
+
+
+def test_split_says_what_became_of_the_rows(home: Path, tmp_path: Path) -> None:
+    rows = [*numbered(200)["text"], "FILM  number 0", "film number 1", ""]
+    labels = [*numbered(200)["label"], "label 0", "label 0", ""]
+    files = csv_of(pd.DataFrame({"text": rows, "label": labels}), tmp_path / "reviews.csv")
+    report = split_data.fn(files, LabelledData(source="here")).report
+    assert report == RowReport(
+        read=203, kept=202, set_aside={"neither text nor label": 1}, repeated=1, contradicting=2
+    )
+    more = csv_of(
+        pd.DataFrame({"text": [*rows, ""], "label": [*labels, ""]}), tmp_path / "more.csv"
+    )
+    again = split_data.fn(more, LabelledData(source="here"))
+    assert again.report is not None
+    assert again.report.read == again.row_counts["rows_read"] == 204
 
 
 def test_split_that_a_kill_cut_short_is_made_anew(home: Path, tmp_path: Path) -> None:

@@ -371,6 +371,23 @@ def test_failed_shards_and_the_other_engine_are_said_first(
     assert page.row(str(inputs / "c.parquet"))[-1] == "1"
 
 
+def test_rows_that_look_wrong_are_named_wherever_one_looks(
+    trained: Trained, inputs: Path, output: Path
+) -> None:
+    path = inputs / "c.tsv"
+    path.write_text(f'text\tlabel\n"{SECRET}\tx\nb\ty\nc"\ty\n')
+    warning = f"{path}: row 1 (line 2): a quoted cell holds whole lines of the table;"
+    told = scored(inputs, output, dry_run=True)
+    summary = scored(inputs, output)
+    for found in (told, summary):
+        (line,) = found["row_warnings"]
+        assert line.startswith(warning)
+    assert warning in page_of(output).text
+    (markdown, *_) = prefect_artifacts("scoring-summary")
+    assert warning in str(markdown.data)
+    assert SECRET not in str(markdown.data)
+
+
 def test_many_files_are_summed_up() -> None:
     outcomes = [
         ShardOutcome(id=f"f{n}", file_id=f"f{n}", source=f"f{n}.csv", error="gone", rows_failed=2)

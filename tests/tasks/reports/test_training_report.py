@@ -60,6 +60,9 @@ def test_page_holds_what_mlflow_holds_and_loads_nothing(trained: Trained) -> Non
     split = json.loads(artifact(run.info.run_id, "data/split.json").read_text())
     parts = ", ".join(f"{name} {rows}" for name, rows in split["rows"].items())
     assert f"Rows {parts}" in page.text
+    assert "Rows read 300, of which 300 kept Rows set aside 0" in page.text
+    assert trained.training["rows_read"] == trained.training["rows_kept"] == 300
+    assert trained.training["rows_set_aside"] == {}
     assert ["en", "300", "100.0 %"] in page.rows
     assert ["negative", "150", "50.0 %"] in [row[:3] for row in page.rows]
     for title in ("Confusion", "ROC, each label against the rest", "Loss", "Scores"):
