@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 PARTS = ("train", "validation", "test")
 
 _DIGEST_CHARACTERS = 16  # 64 bits: two of a million texts share one at odds of 1 to 10 million
+_MISSED = {"train": "the model cannot learn them", "test": "no figure measures them"}
+_NAMED_LABELS = 10  # in one warning
 
 _QUANTILES = {"minimum": 0.0, "p05": 0.05, "median": 0.5, "p95": 0.95, "maximum": 1.0}
 
@@ -88,8 +90,12 @@ def split_files(files: Sequence[Path], data: LabelledData) -> Split:
             label_names=data.label_names,
             tally=tally,
         )
-    report = report_rows(rows, tally)
     labels = tuple(data.label_names) or order_labels(rows["label"].unique())
+    parts = _assign_parts(rows, data.validation_fraction, data.test_fraction)
+    for warning in find_missing_labels(rows["label"], parts, labels):
+        logger.warning("%s", warning)
+        tally.warnings.append(warning)
+    report = report_rows(rows, tally)
     digest = digest_rows(rows)
     folder = _split_folder(digest, labels, data)
     if (folder / RECORD).is_file():
@@ -120,6 +126,33 @@ def _split_folder(digest: str, labels: tuple[str, ...], data: LabelledData) -> P
     return get_settings().data / "splits" / key
 
 
+def _assign_parts(
+    rows: pd.DataFrame, validation_fraction: float, test_fraction: float
+) -> "pd.Series[str]":
+    return rows["text"].map(lambda text: assign_part(text, validation_fraction, test_fraction))
+
+
+def find_missing_labels(
+    found: "pd.Series[str]", parts: "pd.Series[str]", labels: Sequence[str]
+) -> list[str]:
+    """Return a line for each part that matters and lacks labels, with the first of them.
+
+    Args:
+        found: The label of each row.
+        parts: The part of each row.
+        labels: All labels.
+    """
+    lines = []
+    for part, effect in _MISSED.items():
+        there = set(found[parts == part])
+        missing = [label for label in labels if label not in there]
+        if missing:
+            shown = ", ".join(map(repr, missing[:_NAMED_LABELS]))
+            more = f" and {len(missing) - _NAMED_LABELS} more" if missing[_NAMED_LABELS:] else ""
+            lines.append(f"{part}: no row of {shown}{more}; {effect}; expected more rows of each")
+    return lines
+
+
 def write_split(
     rows: pd.DataFrame, folder: Path, *, validation_fraction: float, test_fraction: float
 ) -> dict[str, int]:
@@ -131,7 +164,7 @@ def write_split(
     Raises:
         DataError: If a part would be empty, or the train part would have a single label.
     """
-    parts = rows["text"].map(lambda text: assign_part(text, validation_fraction, test_fraction))
+    parts = _assign_parts(rows, validation_fraction, test_fraction)
     tables = {part: rows[parts == part] for part in PARTS}
     for part, table in tables.items():
         if table.empty:

@@ -127,8 +127,10 @@ def _expected_seconds(
     if in_model is None or not rows:
         return None
     beside = sum(record.seconds - record.model_seconds for record in records) / rows
-    total = in_model * calls + beside * sum(p.shard.rows for p in to_score)
-    return round(total / max(1, min(parameters.workers, len(to_score))), 3)
+    at_once = max(1, min(parameters.workers, len(to_score)))
+    around = beside * sum(p.shard.rows for p in to_score) / at_once
+    # Not divided: shards that are scored at the same time share one engine.
+    return round(in_model * calls + around, 3)
 
 
 class DistinctTexts:

@@ -1,6 +1,7 @@
 """Sum up a scoring run: the summary, its table, and `manifest.json`."""
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -95,7 +96,7 @@ def summarise_outcomes(
         "cache_hits": avoided["deduplication"] + avoided["cache"],
         "model_calls": _sum(own, "model_calls"),
         "model_calls_avoided": avoided,
-        "seconds_saved": _seconds_saved(own, done, sum(avoided.values())),
+        "seconds_saved": _seconds_saved(done, sum(avoided.values())),
         "shards_total": len(outcomes),
         "shards_done": len(done),
         "shards_skipped": len(skipped),
@@ -143,18 +144,32 @@ def _first_names(names: list[str]) -> list[str]:
 
 
 def seconds_a_call(records: Iterable[ShardRecord]) -> float | None:
-    """Return the measured time that a text takes in the model, or None if none went through."""
+    """Return the time of the clock that a text took in the model, or None if none went through.
+
+    Shards that are scored at the same time wait for each other's texts, so that the sum over them
+    counts the same seconds several times.
+    """
     records = list(records)
-    calls = _sum(records, "model_calls")
-    return sum(record.model_seconds for record in records) / calls if calls else None
+    calls, busy = _sum(records, "model_calls"), sum(record.seconds for record in records)
+    if not calls or not busy:
+        return None
+    share_of_clock = _covered_seconds(records) / busy
+    return sum(record.model_seconds for record in records) * share_of_clock / calls
 
 
-def _seconds_saved(
-    own: Sequence[ShardRecord], done: Sequence[ShardRecord], avoided: int
-) -> float | None:
+def _covered_seconds(records: Iterable[ShardRecord]) -> float:
+    """Return for how long at least one of the shards was being scored."""
+    covered, end = 0.0, -math.inf
+    for start, seconds in sorted((r.started.timestamp(), r.seconds) for r in records):
+        covered += max(0.0, start + seconds - max(start, end))
+        end = max(end, start + seconds)
+    return covered
+
+
+def _seconds_saved(done: Sequence[ShardRecord], avoided: int) -> float | None:
     """Return the time that avoided calls would have taken; None if no call was ever measured."""
-    # As this run measured it, else as the runs did whose shards it found.
-    measured = seconds_a_call(own) or seconds_a_call(done)
+    # Not as this run measured it alone: a few calls of a cold engine stand for no others.
+    measured = seconds_a_call(done)
     return None if measured is None else round(measured * avoided, 6)
 
 

@@ -70,6 +70,7 @@ def fine_tune(
     rows = sample_rows(
         pd.read_parquet(split.part("train")), parameters.sample_size, parameters.seed
     )
+    warn_of_undrawn_labels(rows, split)
     validation = pd.read_parquet(split.part("validation"))
     model, tokenizer = _load_base_model(base, split, parameters)
     with open_run(checkpoints, key, parameters) as run:
@@ -97,6 +98,19 @@ def fine_tune(
             mlflow.log_metrics(speed)
     shutil.rmtree(checkpoints)
     return FineTuned(run_id=run.info.run_id, model_uri=model_uri)
+
+
+def warn_of_undrawn_labels(drawn: pd.DataFrame, split: Split) -> None:
+    """Log it if a sample of the train part has not all labels; it is the model's only data."""
+    labels = [label for label in split.labels if label not in set(drawn["label"])]
+    if labels and len(drawn) < split.rows["train"]:
+        logger.warning(
+            "sample_size: %d rows of train have none of %d labels, such as %r, which the model "
+            "cannot learn; expected a larger sample, or 0 for all rows",
+            len(drawn),
+            len(labels),
+            labels[0],
+        )
 
 
 def _last_complete_checkpoint(checkpoints: Path) -> str | None:

@@ -14,6 +14,7 @@ from tasks.dataset.splitting import (
     assign_part,
     describe_rows,
     digest_rows,
+    find_missing_labels,
     normalise,
     sample_rows,
     write_split,
@@ -274,6 +275,31 @@ def test_split_of_equal_rows_is_reused_and_of_others_is_not(home: Path, tmp_path
         changed = split_data.fn(files, data.model_copy(update=change))
         assert changed.folder != split.folder
         assert changed.labels == change.get("label_names", split.labels)
+
+
+def test_label_that_the_train_part_lacks_is_a_warning(
+    home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = numbered(200)
+    at = rows[[part == "test" for part in parts_of(rows)]].index[:3]
+    rows.loc[at, "label"] = "disaster"
+    report = split_data.fn(csv_of(rows, tmp_path / "rare.csv"), LabelledData(source="here")).report
+    expected = (
+        "train: no row of 'disaster'; the model cannot learn them; expected more rows of each"
+    )
+    assert report is not None
+    assert report.warnings == (expected,)
+    assert expected in caplog.messages
+
+
+@pytest.mark.parametrize("labels", [2, 10, 12])
+def test_missing_labels_are_named_in_one_line_a_part(labels: int) -> None:
+    names = [f"l{number}" for number in range(labels)]
+    found, parts = pd.Series([*names, "x"]), pd.Series(["validation"] * labels + ["train"])
+    train, test = find_missing_labels(found, parts, [*names, "x"])
+    assert train.startswith("train: no row of 'l0', 'l1'")
+    assert (" and 2 more; the model cannot" in train) == (labels == 12)
+    assert "; no figure measures them; " in test
 
 
 def test_split_says_what_became_of_the_rows(home: Path, tmp_path: Path) -> None:
