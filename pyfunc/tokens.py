@@ -16,6 +16,9 @@ Ids = npt.NDArray[np.int64]
 
 INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
 
+# Those that transformers passes for a tokenizer that names none.
+_USUAL_NAMES = INPUT_NAMES[:2]
+
 # The tokenizer needs up to 430 bytes a character until the text is truncated.
 _TOKENIZED_CHARACTERS = 50_000
 
@@ -72,8 +75,11 @@ class Encoder:
         config = read_config(folder, "config.json")
         self._tokenizer = _load_tokenizer(folder)
         _check_max_tokens(folder, max_tokens, self._tokenizer, config)
-        side = read_config(folder, "tokenizer_config.json").get("truncation_side", "right")
+        settings = read_config(folder, "tokenizer_config.json")
+        side = settings.get("truncation_side", "right")
         self._tokenizer.enable_truncation(max_tokens, direction=side)
+        # XLNet reads the last position, and so needs its padding in front.
+        self._pads_left = settings.get("padding_side") == "left"
         self._vocabulary = int(config["vocab_size"])
         self._pad_id = int(config.get("pad_token_id") or 0)
 
@@ -107,10 +113,12 @@ class Encoder:
         ids, mask, types = (np.full(shape, filler, np.int64) for filler in (self._pad_id, 0, 0))
         for index, row in enumerate(rows):
             tokens = len(row.ids)
-            ids[index, :tokens] = row.ids
-            mask[index, :tokens] = 1
+            first = shape[1] - tokens if self._pads_left else 0
+            place = index, slice(first, first + tokens)
+            ids[place] = row.ids
+            mask[place] = 1
             if row.types is not None:
-                types[index, :tokens] = row.types
+                types[place] = row.types
         # On CUDA such an id breaks the context for the rest of the process; OpenVINO would read
         # memory beyond the table.
         if ids.max(initial=0) >= self._vocabulary:
@@ -133,6 +141,18 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise ArtifactError(f"{folder / name}: expected a JSON object")
     return config
+
+
+def read_input_names(folder: Path) -> list[str]:
+    """Return the arrays of a `TokenBatch` that a model's tokenizer makes for it.
+
+    A model may take more: GPT-2 adds the embedding of token 0 for each segment id of 0.
+
+    Raises:
+        ArtifactError: If `tokenizer_config.json` is missing or no JSON object.
+    """
+    names = read_config(folder, "tokenizer_config.json").get("model_input_names", _USUAL_NAMES)
+    return [name for name in INPUT_NAMES if name in names]
 
 
 def _load_tokenizer(folder: Path) -> Tokenizer:

@@ -34,6 +34,7 @@ from tasks.building import openvino_conversion
 from tasks.common.settings import get_settings
 from tasks.tracking.mlflow_client import connect
 from tasks.training.base_models import base_model_folder
+from tasks.training.finetuned_model import record_inputs
 from tests.support.builders import Trained, build_trained, use_home
 from tests.support.operation import Operation, in_operation
 from tests.support.references import TEXTS
@@ -92,6 +93,7 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = _tiny_config(id2label=dict(enumerate(LABELS)), initializer_range=0.5)
     BertForSequenceClassification(config).save_pretrained(folder)
     _tokenizer().save_pretrained(folder)
+    record_inputs(folder)
     return folder
 
 

@@ -14,7 +14,7 @@ from transformers.utils import logging
 from ..cpu_quota import usable_cores
 from ..errors import ArtifactError
 from ..spec import Precision, Variant
-from ..tokens import INPUT_NAMES, TokenBatch
+from ..tokens import TokenBatch, read_input_names
 from .engine import Logits
 
 
@@ -38,13 +38,14 @@ class TorchEngine:
         self.variant = Variant("torch", precision)
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model = load_model(folder).to(self.device)
+        self._names = input_names(self._model, folder)
 
     @torch.inference_mode()
     def logits(self, batch: TokenBatch) -> Logits:
         """Return the logits, of shape (rows, labels)."""
         inputs = {
             name: torch.from_numpy(array).to(self.device)
-            for name, array in batch.inputs(input_names(self._model)).items()
+            for name, array in batch.inputs(self._names).items()
         }
         with self._autocast():
             logits = self._model(**inputs).logits
@@ -93,10 +94,10 @@ def _silence_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def input_names(model: Any) -> list[str]:
-    """Return the names of the `TokenBatch` arrays that a model of transformers takes."""
-    names = inspect.signature(model.forward).parameters
-    return [name for name in INPUT_NAMES if name in names]
+def input_names(model: Any, folder: Path) -> list[str]:
+    """Return the `TokenBatch` arrays that the tokenizer in `folder` makes and the model takes."""
+    accepted = inspect.signature(model.forward).parameters
+    return [name for name in read_input_names(folder) if name in accepted]
 
 
 def supported_precisions() -> set[Precision]:

@@ -56,7 +56,8 @@ def convert_to_openvino(classifier: Path, folder: Path) -> None:
     model = load_model(classifier)
     # Segment 0: the pipeline uses no other, and RoBERTa has no other.
     example = {
-        name: torch.full((2, 8), int(name != "token_type_ids")) for name in input_names(model)
+        name: torch.full((2, 8), int(name != "token_type_ids"))
+        for name in input_names(model, classifier)
     }
     with warnings.catch_warnings():
         # The tracer warns of each Python branch; here they are the same for every batch.

@@ -68,7 +68,7 @@ class PipelineParameters(FrozenModel):
 
 
 class Gate(FrozenModel):
-    """What an engine in a precision was found to answer, beside torch in f32.
+    """What an engine in a precision was found to answer, beside transformers in f32.
 
     Attributes:
         engine: The engine.

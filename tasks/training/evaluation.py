@@ -15,13 +15,13 @@ from matplotlib.figure import Figure
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, roc_auc_score, roc_curve
 from tqdm import tqdm
 
-from pyfunc.classifier import Classifier
 from tasks.common.counting import score_histogram
 from tasks.tracking.mlflow_client import connect, missing_file_reason
 from tasks.training import evaluation_plots
 from tasks.training.figures import draw_png
-from tasks.training.finetuned_model import downloaded_classifier, load_classifier
+from tasks.training.finetuned_model import downloaded_classifier, max_tokens_of
 from tasks.training.logged_rows import load_test_rows
+from tasks.training.reference import Probabilities, ReferenceModel
 from tasks.training.types import (
     CONFUSION_FILE,
     DISTRIBUTION_FILE,
@@ -33,7 +33,6 @@ from tasks.training.types import (
 
 logger = logging.getLogger(__name__)
 
-Probabilities = npt.NDArray[np.float64]
 LabelIds = npt.NDArray[np.int64]
 
 _ROWS_PER_PROGRESS_UPDATE = 128
@@ -56,15 +55,15 @@ def measure_model(fine_tuned: FineTuned) -> Evaluation:
         )
     rows = load_test_rows(fine_tuned.run_id)
     with downloaded_classifier(fine_tuned.model_uri) as folder:
-        classifier = load_classifier(folder)
-    probabilities = _predict_probabilities(classifier, rows["text"].tolist())
-    truth = np.array([classifier.labels.index(label) for label in rows["label"]])
+        model = ReferenceModel(folder, max_tokens=max_tokens_of(folder))
+    probabilities = _predict_probabilities(model, rows["text"].tolist())
+    truth = np.array([model.labels.index(label) for label in rows["label"]])
     metrics = classification_metrics(truth, probabilities)
-    confusion = _confusion_counts(truth, probabilities, classifier.labels)
-    curves = _roc_curves(truth, probabilities, classifier.labels)
+    confusion = _confusion_counts(truth, probabilities, model.labels)
+    curves = _roc_curves(truth, probabilities, model.labels)
     documents = {
         CONFUSION_FILE: confusion.to_dict(orient="split"),
-        DISTRIBUTION_FILE: _distribution(truth, probabilities, classifier.labels).model_dump(),
+        DISTRIBUTION_FILE: _distribution(truth, probabilities, model.labels).model_dump(),
         ROC_FILE: curves,
     }
     for path, document in documents.items():
@@ -126,14 +125,14 @@ def _labels_with_roc(truth: LabelIds, probabilities: Probabilities) -> list[int]
     return [label for label in labels if 0 < (truth == label).sum() < len(truth)]
 
 
-def _predict_probabilities(classifier: Classifier, texts: list[str]) -> Probabilities:
-    rows: list[list[float]] = []
+def _predict_probabilities(model: ReferenceModel, texts: list[str]) -> Probabilities:
+    rows: list[Probabilities] = []
     with tqdm(total=len(texts), desc="evaluate", unit="rows", disable=None) as bar:
         for start in range(0, len(texts), _ROWS_PER_PROGRESS_UPDATE):
             part = texts[start : start + _ROWS_PER_PROGRESS_UPDATE]
-            rows += classifier.probabilities(part).tolist()
+            rows.append(model.probabilities(part))
             bar.update(len(part))
-    return np.array(rows)
+    return np.concatenate(rows)
 
 
 def _confusion_counts(

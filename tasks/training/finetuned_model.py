@@ -1,5 +1,6 @@
 """Download a fine-tuned model from MLflow into a folder and load it as a classifier."""
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,8 +12,6 @@ import transformers
 from mlflow.exceptions import MlflowException
 from transformers import AutoTokenizer
 
-from pyfunc.classifier import Classifier
-from pyfunc.engines.torch import TorchEngine
 from tasks.common.errors import ModelError
 
 
@@ -20,11 +19,6 @@ def quiet_transformers() -> None:
     """Switch off the progress bars and warnings of transformers."""
     transformers.logging.disable_progress_bar()
     transformers.logging.set_verbosity_error()
-
-
-def load_classifier(folder: Path) -> Classifier:
-    """Load a fine-tuned model with torch in float32."""
-    return Classifier(folder, TorchEngine(folder, "f32"), max_tokens=max_tokens_of(folder))
 
 
 def max_tokens_of(folder: Path) -> int:
@@ -55,4 +49,21 @@ def downloaded_classifier(model_uri: str) -> Iterator[Path]:
                 raise ModelError(f"{model_uri}: has no {part.name}; expected a transformers model")
             shutil.copytree(part, folder, dirs_exist_ok=True)
         shutil.rmtree(logged)
+        record_inputs(folder)
         yield folder
+
+
+def record_inputs(folder: Path) -> None:
+    """Write into `tokenizer_config.json` what transformers knows by the tokenizer's class alone.
+
+    The pipeline reads the file without that class: the names of the model's inputs, and the side
+    of the padding.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings |= {
+        "model_input_names": tokenizer.model_input_names,
+        "padding_side": tokenizer.padding_side,
+    }
+    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

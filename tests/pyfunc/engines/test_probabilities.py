@@ -19,6 +19,7 @@ from pyfunc.engines.selection import open_engine, unsupported_reason
 from pyfunc.engines.torch import TorchEngine
 from pyfunc.errors import ArtifactError
 from pyfunc.spec import Precision, Variant
+from tasks.training.finetuned_model import record_inputs
 from tests.pyfunc.engines.children import in_a_process
 from tests.pyfunc.engines.variants import (
     OPENVINO_BF16,
@@ -27,6 +28,8 @@ from tests.pyfunc.engines.variants import (
     TORCH_BF16,
     TORCH_F32,
 )
+from tests.support.builders import torch_classifier
+from tests.support.families import FAMILIES, SENTENCES, save_classifier
 from tests.support.references import TEXTS, Reference, close
 
 # The answers
@@ -50,6 +53,19 @@ def test_probabilities_are_those_of_transformers(exact: Classifier, reference: R
     expected = [reference.probabilities(text) for text in TEXTS]
     assert max(abs(row[0] - expected[0][0]) for row in expected) > 0.1
     assert exact.probabilities(TEXTS, batch_tokens=64).tolist() == close(expected)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_families_get_the_inputs_that_their_tokenizers_make(
+    tmp_path: Path, family: str
+) -> None:
+    folder = save_classifier(tmp_path, family)
+    record_inputs(folder)
+    reference = Reference(folder, max_tokens=32)
+    expected = [reference.probabilities(text) for text in SENTENCES]
+    assert len({row.index(max(row)) for row in expected}) > 1
+    answers = torch_classifier(folder, max_tokens=32).probabilities(SENTENCES)
+    assert answers.tolist() == close(expected)
 
 
 @unhurried

@@ -1,5 +1,6 @@
 """A last layer that is computed for one token answers as one that is computed for all."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ from transformers import (
 )
 
 from pyfunc.engines.openvino import import_openvino
-from pyfunc.engines.torch import input_names
+from pyfunc.tokens import INPUT_NAMES
 from tasks.building.openvino_conversion import keep_first_token
 
 openvino = import_openvino()
@@ -121,7 +122,9 @@ def deberta() -> Any:
 
 
 def converted(model: Any) -> Any:
-    example = {name: torch.ones(2, 8, dtype=torch.long) for name in input_names(model)}
+    accepted = inspect.signature(model.forward).parameters
+    names = [name for name in INPUT_NAMES if name in accepted]
+    example = {name: torch.ones(2, 8, dtype=torch.long) for name in names}
     if "token_type_ids" in example:
         example["token_type_ids"] *= 0  # RoBERTa has no other
     return openvino.convert_model(model, example_input=example)

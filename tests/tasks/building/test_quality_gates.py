@@ -1,5 +1,6 @@
 """What answers otherwise than the fine-tuned model does not answer for it."""
 
+import json
 import logging
 import shutil
 from collections.abc import Sequence
@@ -15,11 +16,14 @@ from pyfunc.engines.selection import open_engine, unsupported_reason
 from pyfunc.spec import Variant
 from pyfunc.tokens import Encoder
 from tasks.building import openvino_conversion, quality_gates
-from tasks.building.quality_gates import MIN_ROWS, REFERENCE, Gatekeeper, candidate_variants
+from tasks.building.quality_gates import MIN_ROWS, Gatekeeper, candidate_variants
 from tasks.building.types import EngineChoice, Gate, PipelineParameters, PrecisionChoice
 from tasks.common.errors import ParameterError
+from tasks.training.finetuned_model import record_inputs
 from tasks.training.logged_rows import CheckRows
+from tasks.training.reference import ReferenceModel
 from tests.support.builders import torch_classifier
+from tests.support.families import FAMILIES, SENTENCES, save_classifier
 from tests.support.references import TEXTS
 
 OPENVINO_F32, OPENVINO_BF16, OPENVINO_INT8 = (
@@ -27,6 +31,7 @@ OPENVINO_F32, OPENVINO_BF16, OPENVINO_INT8 = (
     Variant("openvino", "bf16"),
     Variant("openvino", "int8"),
 )
+TORCH_F32 = Variant("torch", "f32")
 
 # int8 that has seen these alone answers other texts wildly.
 NARROW = tuple(f"film number {number} is good" for number in range(8))
@@ -111,7 +116,7 @@ def measured(artifact: Path, rows: CheckRows, *variants: Variant) -> tuple[Gate,
 
 def test_what_answers_alike_passes_with_its_metrics(artifact: Path) -> None:
     texts = TEXTS[1:]  # both are as good for the first
-    labels = labels_of(artifact, REFERENCE, texts)
+    labels = labels_of(artifact, TORCH_F32, texts)
     labels[0] = other(labels[0])
     rows = check_rows(texts, labels, TEXTS)
     variants = [
@@ -128,7 +133,7 @@ def test_what_answers_alike_passes_with_its_metrics(artifact: Path) -> None:
 def test_too_few_rows_leave_the_coarser_formats_out_and_say_so(
     artifact: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rows = check_rows(TEXTS, labels_of(artifact, REFERENCE, TEXTS))
+    rows = check_rows(TEXTS, labels_of(artifact, TORCH_F32, TEXTS))
     few = CheckRows(rows.unseen.head(MIN_ROWS - 1), NARROW)
     gates = measured(artifact, few, *candidate_variants("auto", "int8"))
     reason = "only 1999 labelled rows that the training did not see; expected 2000"
@@ -152,7 +157,7 @@ def test_bf16_that_gives_other_labels_fails_its_gate(artifact: Path, tiny_ir: Pa
     texts = [f"film {number} of {number % 7}" for number in range(4_000)]
     shutil.copytree(tiny_ir, artifact / "openvino")
     expected, found = (
-        labels_of(artifact, variant, texts) for variant in (REFERENCE, OPENVINO_BF16)
+        labels_of(artifact, variant, texts) for variant in (TORCH_F32, OPENVINO_BF16)
     )
     pairs = list(zip(texts, expected, found, strict=True))
     flipped = [(text, label) for text, label, given in pairs if label != given]
@@ -171,7 +176,7 @@ def test_bf16_that_gives_other_labels_fails_its_gate(artifact: Path, tiny_ir: Pa
 
 @needs_int8
 def test_int8_that_gives_other_labels_fails_its_gate(artifact: Path) -> None:
-    rows = check_rows(TEXTS, labels_of(artifact, REFERENCE, TEXTS))
+    rows = check_rows(TEXTS, labels_of(artifact, TORCH_F32, TEXTS))
     (gate,) = measured(artifact, rows, OPENVINO_INT8)
     assert gate.agreement is not None
     assert gate.agreement < 0.985
@@ -181,7 +186,7 @@ def test_int8_that_gives_other_labels_fails_its_gate(artifact: Path) -> None:
 @needs_int8
 def test_int8_that_is_less_often_right_fails_its_gate(artifact: Path, tiny_ir: Path) -> None:
     shutil.copytree(tiny_ir, artifact / "openvino")
-    expected = labels_of(artifact, REFERENCE, TEXTS)
+    expected = labels_of(artifact, TORCH_F32, TEXTS)
     given = []
     for count in (1, None):  # both ways in which it is made
         encoder = Encoder(artifact / "classifier", max_tokens=16)
@@ -225,12 +230,35 @@ def test_f32_that_gives_other_labels_fails_its_gate(
 
     real = openvino_conversion.convert_to_openvino
     monkeypatch.setattr(openvino_conversion, "convert_to_openvino", convert_another)
-    rows = check_rows(TEXTS, labels_of(artifact, REFERENCE, TEXTS))
-    openvino, reference = measured(artifact, rows, OPENVINO_F32, REFERENCE)
+    rows = check_rows(TEXTS, labels_of(artifact, TORCH_F32, TEXTS))
+    openvino, reference = measured(artifact, rows, OPENVINO_F32, TORCH_F32)
     assert openvino.agreement is not None
     assert openvino.agreement < 0.9
     assert openvino.reason.endswith("of the labels are those of f32; expected 0.998")
     assert reference.reason == ""
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_families_pass_with_the_labels_of_transformers(tmp_path: Path, family: str) -> None:
+    folder = save_classifier(tmp_path / "family", family)
+    record_inputs(folder)
+    artifact = staged(tmp_path / "artifact", folder)
+    reference = ReferenceModel(folder, max_tokens=16)
+    rows = check_rows(SENTENCES, reference.predict(SENTENCES))
+    openvino, exact = measured(artifact, rows, OPENVINO_F32, TORCH_F32)
+    assert (exact.reason, exact.agreement, exact.accuracy) == ("", 1.0, 1.0)
+    assert openvino.agreement == 1.0 or openvino.reason.startswith("not convertible")
+
+
+def test_torch_that_gets_other_inputs_than_transformers_fails_its_gate(tmp_path: Path) -> None:
+    artifact = staged(tmp_path / "artifact", save_classifier(tmp_path / "family", "gpt2"))
+    settings = artifact / "classifier" / "tokenizer_config.json"
+    labels = ReferenceModel(artifact / "classifier", max_tokens=16).predict(SENTENCES)
+    gatekeeper = Gatekeeper(artifact, 16, check_rows(SENTENCES, labels))
+    names = ["input_ids", "token_type_ids", "attention_mask"]
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"model_input_names": names}))
+    (gate,) = gatekeeper.measure_variants([TORCH_F32])
+    assert gate.reason.endswith("of the labels are those of f32; expected 0.998")
 
 
 def test_what_the_machine_lacks_is_not_measured(
@@ -241,7 +269,7 @@ def test_what_the_machine_lacks_is_not_measured(
         "unsupported_reason",
         lambda found: "not here" if found == OPENVINO_BF16 else "",
     )
-    rows = check_rows(TEXTS, labels_of(artifact, REFERENCE, TEXTS))
+    rows = check_rows(TEXTS, labels_of(artifact, TORCH_F32, TEXTS))
     coarse, exact = measured(artifact, rows, OPENVINO_BF16, OPENVINO_F32)
     assert (coarse.reason, coarse.rows, coarse.agreement) == ("not here", 0, None)
     assert (exact.reason, exact.rows) == ("", MIN_ROWS)
@@ -260,10 +288,12 @@ def test_a_model_that_cannot_be_converted_leaves_openvino_out_and_not_torch(
         id2label={0: "negative", 1: "positive"},
     )
     XLNetForSequenceClassification(config).save_pretrained(tmp_path / "xlnet")
-    AutoTokenizer.from_pretrained(tiny_classifier).save_pretrained(tmp_path / "xlnet")
+    # XLNet reads the last position.
+    tokenizer = AutoTokenizer.from_pretrained(tiny_classifier, padding_side="left")
+    tokenizer.save_pretrained(tmp_path / "xlnet")
     artifact = staged(tmp_path / "artifact", tmp_path / "xlnet")
-    rows = check_rows(TEXTS, labels_of(artifact, REFERENCE, TEXTS))
-    gates = measured(artifact, rows, OPENVINO_BF16, OPENVINO_F32, REFERENCE)
+    rows = check_rows(TEXTS, labels_of(artifact, TORCH_F32, TEXTS))
+    gates = measured(artifact, rows, OPENVINO_BF16, OPENVINO_F32, TORCH_F32)
     assert [gate.reason for gate in gates] == ["not convertible (RuntimeError)"] * 2 + [""]
 
 
@@ -276,7 +306,7 @@ def test_a_variant_that_fails_altogether_is_left_out_and_its_model_is_not_shippe
 
     monkeypatch.setattr(openvino_conversion, "quantise_to_int8", fail)
     monkeypatch.setattr(quality_gates, "unsupported_reason", lambda _: "")
-    rows = check_rows(TEXTS, labels_of(artifact, REFERENCE, TEXTS))
+    rows = check_rows(TEXTS, labels_of(artifact, TORCH_F32, TEXTS))
     coarse, exact = measured(artifact, rows, OPENVINO_INT8, OPENVINO_F32)
     assert (coarse.reason, exact.reason) == ("failed (ValueError)", "")
     assert {path.name for path in (artifact / "openvino").iterdir()} == {"f32.xml", "f32.bin"}
@@ -288,13 +318,13 @@ def test_a_full_disk_is_no_failed_gate(artifact: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(openvino_conversion, "quantise_to_int8", fail)
     monkeypatch.setattr(quality_gates, "unsupported_reason", lambda _: "")
-    rows = check_rows(TEXTS, labels_of(artifact, REFERENCE, TEXTS))
+    rows = check_rows(TEXTS, labels_of(artifact, TORCH_F32, TEXTS))
     with pytest.raises(OSError, match="No space left"):
         measured(artifact, rows, OPENVINO_INT8)
 
 
 def test_torch_alone_needs_no_conversion(artifact: Path) -> None:
-    rows = check_rows(TEXTS, labels_of(artifact, REFERENCE, TEXTS))
-    (gate,) = measured(artifact, rows, REFERENCE)
+    rows = check_rows(TEXTS, labels_of(artifact, TORCH_F32, TEXTS))
+    (gate,) = measured(artifact, rows, TORCH_F32)
     assert (gate.reason, gate.agreement) == ("", 1.0)
     assert not (artifact / "openvino").exists()

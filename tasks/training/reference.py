@@ -1,0 +1,73 @@
+"""Reference predictions of a fine-tuned model: transformers' own tokenizer, padding and model.
+
+No code of the inference pipeline takes part, so that an error in it is seen beside these.
+"""
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from transformers import AutoTokenizer
+
+from pyfunc.classifier import read_labels
+from pyfunc.engines.torch import load_model
+
+Probabilities = npt.NDArray[np.float64]
+
+_BATCH_ROWS = 32
+
+
+class ReferenceModel:
+    """A fine-tuned model as the documentation of transformers runs it, in float32.
+
+    Attributes:
+        labels: The labels, in the order of the model's outputs.
+    """
+
+    def __init__(self, folder: Path, *, max_tokens: int) -> None:
+        """Load tokenizer and model, without a download.
+
+        Args:
+            folder: Written by `save_pretrained` of the model and of its tokenizer.
+            max_tokens: Longer texts are truncated to this many tokens.
+
+        Raises:
+            ArtifactError: If a file is missing or cannot be used.
+        """
+        self.labels = read_labels(folder)
+        self._max_tokens = max_tokens
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self._model = load_model(folder).to(self._device)
+        # transformers' Trainer drops what the model does not take.
+        self._accepted = inspect.signature(self._model.forward).parameters
+
+    def predict(self, texts: Sequence[str]) -> list[str]:
+        """Return the likeliest label of each text."""
+        return [self.labels[number] for number in self.probabilities(texts).argmax(axis=1)]
+
+    def probabilities(self, texts: Sequence[str]) -> Probabilities:
+        """Return the softmax over `labels` of each text, of shape (texts, labels)."""
+        # Texts of similar length need little padding.
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        found = np.empty((len(texts), len(self.labels)))
+        for start in range(0, len(order), _BATCH_ROWS):
+            rows = order[start : start + _BATCH_ROWS]
+            found[rows] = self._softmax([texts[row] for row in rows])
+        return found
+
+    @torch.inference_mode()
+    def _softmax(self, texts: list[str]) -> Probabilities:
+        encoded = self._tokenizer(
+            texts,
+            truncation=True,
+            max_length=self._max_tokens,
+            padding=True,
+            return_tensors="pt",
+        ).to(self._device)
+        inputs = {name: array for name, array in encoded.items() if name in self._accepted}
+        rows: Probabilities = self._model(**inputs).logits.double().softmax(-1).cpu().numpy()
+        return rows
