@@ -31,6 +31,9 @@ class Settings(BaseSettings):
         longest_run_hours: Hours after which a run is cancelled (`MILLSTREAM_LONGEST_RUN_HOURS`).
         notification_url: Webhook that is notified of failed runs of schedules and events
             (`MILLSTREAM_NOTIFICATION_URL`).
+        download_limit: Bytes of a downloaded file at most (`MILLSTREAM_DOWNLOAD_LIMIT`).
+        unpack_limit: Bytes that a zip, or a compressed Parquet file, may unpack to on disk
+            (`MILLSTREAM_UNPACK_LIMIT`).
         netrc: File with the logins of hosts that data is downloaded from (`NETRC`); none takes
             `~/.netrc`, if there is one.
     """
@@ -51,6 +54,12 @@ class Settings(BaseSettings):
     )
     notification_url: SecretStr | None = Field(
         default=None, validation_alias="MILLSTREAM_NOTIFICATION_URL"
+    )
+    download_limit: Annotated[int, Field(ge=1)] = Field(
+        default=2**34, validation_alias="MILLSTREAM_DOWNLOAD_LIMIT"
+    )
+    unpack_limit: Annotated[int, Field(ge=1)] = Field(
+        default=2**32, validation_alias="MILLSTREAM_UNPACK_LIMIT"
     )
     netrc: Path | None = Field(default=None, validation_alias="NETRC")
 

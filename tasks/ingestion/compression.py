@@ -3,7 +3,6 @@
 import codecs
 import gzip
 import io
-import shutil
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import pyarrow as pa
 from tasks.common.cancellation import raise_if_stopped
 from tasks.common.errors import DataError
 from tasks.common.settings import get_settings
+from tasks.ingestion.disk_budget import DiskBudget
 from tasks.ingestion.formats import Compression
 
 MAX_LINE_BYTES = 2**26
@@ -50,27 +50,55 @@ def open_compressed(path: Path, compression: Compression) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def open_seekable(path: Path, compression: Compression) -> Iterator[BinaryIO]:
+def open_seekable(
+    path: Path, compression: Compression, *, starts_with: bytes = b""
+) -> Iterator[BinaryIO]:
     """Open a file's decompressed bytes as a seekable stream.
 
     A compressed file is first decompressed to an unnamed file under `MILLSTREAM_HOME`, since /tmp
     may be memory.
 
+    Args:
+        path: The file.
+        compression: Of the file.
+        starts_with: The first bytes of a compressed file's content; they are checked before the
+            rest is decompressed.
+
     Raises:
         OSError: If it cannot be opened or read, or the disk is full.
-        DataError: If it is truncated or damaged.
+        DataError: If it is truncated or damaged, starts otherwise, or would take more of the disk
+            than `MILLSTREAM_UNPACK_LIMIT` or what is free.
     """
     if not compression:
         with path.open("rb") as file:
             yield file
         return
+    _check_start(path, compression, starts_with)
     root = get_settings().root
     root.mkdir(parents=True, exist_ok=True)
     with TemporaryFile(dir=root) as whole:
         with open_compressed(path, compression) as stream:
-            shutil.copyfileobj(stream, whole, _BUFFER_BYTES)
+            _unpack(path, stream, cast("BinaryIO", whole), root)
         whole.seek(0)
         yield cast("BinaryIO", whole)
+
+
+def _check_start(path: Path, compression: Compression, starts_with: bytes) -> None:
+    with open_compressed(path, compression) as stream:
+        if stream.read(len(starts_with)) != starts_with:  # what it read may be a user's text
+            raise DataError(
+                f"{path}: its content does not start with {starts_with.decode()}; "
+                "expected the kind of file that its name says"
+            )
+
+
+def _unpack(path: Path, stream: BinaryIO, target: BinaryIO, root: Path) -> None:
+    budget = DiskBudget(root, get_settings().unpack_limit, "MILLSTREAM_UNPACK_LIMIT")
+    for chunk in iter(lambda: stream.read(_BUFFER_BYTES), b""):
+        raise_if_stopped()
+        if fault := budget.fault(len(chunk)):
+            raise DataError(f"{path}: unpacks to {fault}")
+        budget.count(target.write(chunk))
 
 
 def read_lines(stream: BinaryIO, path: Path) -> Iterator[bytes]:

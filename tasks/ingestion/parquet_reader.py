@@ -1,7 +1,7 @@
 """Parquet reader: the schema, and the rows in batches of bounded size."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,8 +12,11 @@ from tasks.common.errors import DataError
 from tasks.ingestion.compression import open_seekable
 from tasks.ingestion.formats import Compression
 
-# Estimated from the average row of the file.
-_BATCH_BYTES = 2**25
+_BATCH_BYTES = 2**25  # of the values, decoded
+
+_MAGIC = b"PAR1"
+
+_FIXED_BYTES = 16  # at most, of a number
 
 
 def read_schema(path: Path, compression: Compression) -> tuple[pa.Schema, int]:
@@ -41,14 +44,13 @@ def read_parquet_batches(
         if not file.schema_arrow.equals(schema):
             raise DataError(f"{path}: its columns have changed; expected those surveyed")
         # Threads would keep more columns in memory at once.
-        for batch in file.iter_batches(min(rows, _batch_rows(file)), use_threads=False):
-            if batch.num_rows:
-                yield batch
+        batches = file.iter_batches(min(rows, _batch_rows(file.metadata)), use_threads=False)
+        yield from _merged((batch for batch in batches if batch.num_rows), rows)
 
 
 @contextmanager
 def _open_parquet(path: Path, compression: Compression) -> Iterator[pq.ParquetFile]:
-    with open_seekable(path, compression) as source:
+    with open_seekable(path, compression, starts_with=_MAGIC) as source:
         try:
             # With pre_buffer a whole row group would be in memory.
             yield pq.ParquetFile(
@@ -63,9 +65,45 @@ def _open_parquet(path: Path, compression: Compression) -> Iterator[pq.ParquetFi
             raise DataError(f"{path}: expected a Parquet table ({reason})") from error
 
 
-def _batch_rows(file: pq.ParquetFile) -> int:
-    metadata = file.metadata
-    groups = range(metadata.num_row_groups)
-    size: int = sum(metadata.row_group(number).total_byte_size for number in groups)
-    rows: int = metadata.num_rows
-    return max(1, _BATCH_BYTES * rows // max(1, size))
+def _merged(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield the batches, small ones as one, of at most `rows` rows and `_BATCH_BYTES`."""
+    group: list[pa.RecordBatch] = []
+    count = size = 0
+    for batch in batches:
+        length = _decoded_bytes(batch)
+        if group and (count + batch.num_rows > rows or size + length > _BATCH_BYTES):
+            yield pa.concat_batches(group)
+            group, count, size = [], 0, 0
+        group.append(batch)
+        count, size = count + batch.num_rows, size + length
+    if group:
+        yield pa.concat_batches(group)
+
+
+def _decoded_bytes(batch: pa.RecordBatch) -> int:
+    size: int = batch.nbytes
+    for column in batch.columns:
+        if isinstance(column, pa.DictionaryArray):
+            size += column.dictionary_decode().nbytes - column.nbytes
+    return size
+
+
+def _batch_rows(metadata: pq.FileMetaData) -> int:
+    """Return how many rows may be decoded at once, if all are as long as one may be."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    longest = max((_row_bytes(group) for group in groups if group.num_rows > 0), default=0.0)
+    return max(1, int(_BATCH_BYTES / max(1.0, longest)))
+
+
+def _row_bytes(group: pq.RowGroupMetaData) -> float:
+    """Return the bytes that a row of a group may become.
+
+    What equal values or prefixes share is stored once, so a text may be as long as all that its
+    column stores. Of a column of lists, the average length is taken.
+    """
+    size = 0.0
+    for chunk in map(group.column, range(group.num_columns)):
+        has_texts = chunk.physical_type in ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY")
+        longest = chunk.total_uncompressed_size if has_texts else _FIXED_BYTES
+        size += max(0, longest) * max(1.0, chunk.num_values / group.num_rows)
+    return size

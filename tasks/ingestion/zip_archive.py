@@ -15,9 +15,10 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from tasks.common.errors import DataError
+from tasks.common.settings import get_settings
 from tasks.common.text import printable
+from tasks.ingestion.disk_budget import DiskBudget
 
-MAX_BYTES = 4 << 30  # unpacked
 MAX_ENTRIES = 200_000  # the IMDB reviews, one file each, are 100,000
 
 _CHUNK_BYTES = 1 << 16
@@ -39,7 +40,7 @@ _DAMAGE = (
 
 
 def unpack_archive(
-    archive: Path, folder: Path, *, max_bytes: int = MAX_BYTES, max_entries: int = MAX_ENTRIES
+    archive: Path, folder: Path, *, max_bytes: int | None = None, max_entries: int = MAX_ENTRIES
 ) -> Path:
     """Unpack a zip into a folder, atomically.
 
@@ -51,16 +52,16 @@ def unpack_archive(
         archive: The zip file, with stored or deflated entries.
         folder: The folder to create; `<folder>.lock` is left beside it, empty.
         max_bytes: Limit of the unpacked bytes of all entries; written bytes are counted, too, not
-            only those that the archive declares.
+            only those that the archive declares. None takes `MILLSTREAM_UNPACK_LIMIT`.
         max_entries: Limit of the number of files and folders.
 
     Returns:
         `folder`.
 
     Raises:
-        DataError: The archive is damaged, exceeds a limit, or has an entry that leaves the
-            folder, is a link or a device, is encrypted or occurs twice; or the folder cannot be
-            written.
+        DataError: The archive is damaged, exceeds a limit or the free disk, or has an entry that
+            leaves the folder, is a link or a device, is encrypted or occurs twice; or the folder
+            cannot be written.
     """
     with _archive_errors(archive, folder):
         if folder.is_dir():
@@ -68,7 +69,8 @@ def unpack_archive(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(folder.name + ".lock")):
             if not folder.is_dir():
-                _unpack_to_temporary(archive, folder, max_bytes, max_entries)
+                limit = get_settings().unpack_limit if max_bytes is None else max_bytes
+                _unpack_to_temporary(archive, folder, limit, max_entries)
     return folder
 
 
@@ -90,7 +92,8 @@ def _unpack_to_temporary(archive: Path, folder: Path, max_bytes: int, max_entrie
     aside.mkdir()
     try:
         with zipfile.ZipFile(archive) as source_zip:
-            entries = _check_entries(archive, source_zip.infolist(), max_bytes, max_entries)
+            budget = DiskBudget(aside, max_bytes, "MILLSTREAM_UNPACK_LIMIT")
+            entries = _check_entries(archive, source_zip.infolist(), budget, max_entries)
             _extract_entries(archive, source_zip, entries, aside, max_bytes)
         aside.rename(folder)
     except BaseException:
@@ -99,13 +102,12 @@ def _unpack_to_temporary(archive: Path, folder: Path, max_bytes: int, max_entrie
 
 
 def _check_entries(
-    archive: Path, entries: list[zipfile.ZipInfo], max_bytes: int, max_entries: int
+    archive: Path, entries: list[zipfile.ZipInfo], budget: DiskBudget, max_entries: int
 ) -> dict[PurePosixPath, zipfile.ZipInfo]:
     if len(entries) > max_entries:
         raise DataError(f"{archive}: {len(entries)} entries, expected at most {max_entries}")
-    claimed = sum(entry.file_size for entry in entries)
-    if claimed > max_bytes:
-        raise DataError(f"{archive}: unpacks to {claimed} bytes, expected at most {max_bytes}")
+    if fault := budget.fault(sum(entry.file_size for entry in entries)):
+        raise DataError(f"{archive}: unpacks to {fault}")
     paths = [(PurePosixPath(entry.orig_filename), entry) for entry in entries]
     counts = Counter(path for path, _ in paths)
     for path, entry in paths:

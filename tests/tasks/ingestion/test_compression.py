@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tasks.common.errors import DataError
 from tasks.common.settings import get_settings
-from tasks.ingestion import compression
+from tasks.ingestion import compression, disk_budget
 from tasks.ingestion.compression import open_compressed, open_seekable, read_lines
 from tasks.ingestion.formats import Compression
 
@@ -152,6 +152,39 @@ def test_truncated_file_cannot_be_opened_for_seeking(
     path.write_bytes(path.read_bytes()[:-5])
     with (
         pytest.raises(DataError, match=str(path)),
+        open_seekable(path, compression),
+    ):
+        pass
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize("compression", COMPRESSED)
+def test_content_past_the_limit_is_not_unpacked(
+    tmp_path: Path, home: Path, compression: Compression, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = packed(tmp_path, compression, CONTENT)
+    monkeypatch.setenv("MILLSTREAM_UNPACK_LIMIT", str(len(CONTENT)))
+    get_settings.cache_clear()
+    with open_seekable(path, compression) as file:
+        assert file.read() == CONTENT
+    monkeypatch.setenv("MILLSTREAM_UNPACK_LIMIT", str(len(CONTENT) - 1))
+    get_settings.cache_clear()
+    with (
+        pytest.raises(DataError, match=f"^{path}: unpacks to .*MILLSTREAM_UNPACK_LIMIT sets it"),
+        open_seekable(path, compression),
+    ):
+        pass
+    assert list(home.iterdir()) == []
+
+
+@pytest.mark.parametrize("compression", COMPRESSED)
+def test_content_is_not_unpacked_onto_a_disk_without_room(
+    tmp_path: Path, home: Path, compression: Compression, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = packed(tmp_path, compression, CONTENT)
+    monkeypatch.setattr(disk_budget, "SPARE_BYTES", 2**62)
+    with (
+        pytest.raises(DataError, match=f"^{path}: unpacks to .* expected a disk with room for"),
         open_seekable(path, compression),
     ):
         pass

@@ -198,3 +198,63 @@ def test_damage_that_a_checksum_tells_is_an_error(tmp_path: Path) -> None:
     found = survey(path, (), ())
     with pytest.raises(DataError, match=str(path)):
         list(read_blocks(path, found))
+
+
+# Bounds
+
+
+TYPES_OF_TEXT = [pa.string(), pa.dictionary(pa.int32(), pa.string()), pa.list_(pa.string())]
+
+
+@pytest.mark.parametrize("kind", TYPES_OF_TEXT, ids=str)
+def test_rows_that_share_a_long_value_make_small_blocks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: pa.DataType
+) -> None:
+    monkeypatch.setattr(parquet_reader, "_BATCH_BYTES", 100_000)
+    path = tmp_path / "rows.parquet"
+    text = "long " * 4_000
+    column = pa.array([[text] if pa.types.is_list(kind) else text] * 500, kind)
+    write(pa.table({"text": column, "n": range(500)}), path)
+    assert path.stat().st_size < 20_000
+    blocks = list(read_blocks(path, survey(path, (), ())))
+    assert max(block.num_rows for block in blocks) <= 5
+    assert [n for block in blocks for n in block["n"].to_pylist()] == list(range(500))
+    assert pa.concat_tables(blocks)["text"].to_pylist() == column.to_pylist()
+
+
+def test_prefixes_that_values_share_count_as_they_become(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(parquet_reader, "_BATCH_BYTES", 100_000)
+    path = tmp_path / "rows.parquet"
+    texts = [f"{'long ' * 4_000}{number}" for number in range(500)]
+    encoding = {"text": "DELTA_BYTE_ARRAY"}
+    write(pa.table({"text": texts}), path, use_dictionary=False, column_encoding=encoding)
+    assert path.stat().st_size < 20_000
+    blocks = list(read_blocks(path, survey(path, (), ())))
+    assert max(block.num_rows for block in blocks) <= 5
+    assert [text for block in blocks for text in block["text"].to_pylist()] == texts
+
+
+def test_short_rows_fill_their_blocks_whatever_their_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    texts = [f"text {number % 9_000} " * 20 for number in range(20_000)]
+    write(pa.table({"text": texts, "kind": pa.array(texts).dictionary_encode()}), path)
+    blocks = list(read_blocks(path, survey(path, (), ())))
+    assert min(block.num_rows for block in blocks[:-1]) > 900
+    assert [text for block in blocks for text in block["text"].to_pylist()] == texts
+    assert [text for block in blocks for text in block["kind"].to_pylist()] == texts
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+@pytest.mark.parametrize("start", [b"", b"PAR", b"text,label\n"])
+def test_what_is_no_table_is_refused_before_it_is_unpacked(
+    tmp_path: Path, home: Path, suffix: str, start: bytes
+) -> None:
+    content = start + bytes(2**24)
+    packed = gzip.compress(content) if suffix == ".gz" else pa.Codec("zstd").compress(content)
+    path = tmp_path / f"rows.parquet{suffix}"
+    path.write_bytes(packed)
+    with pytest.raises(DataError, match=f"^{path}: its content does not start with PAR1; exp"):
+        survey(path, (), ())
+    assert not home.exists()

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from tasks.common.errors import DataError
 from tasks.common.settings import REPOSITORY
+from tasks.ingestion import disk_budget
 from tasks.ingestion import zip_archive as archive_module
 from tasks.ingestion.zip_archive import unpack_archive
 
@@ -206,8 +207,22 @@ def test_bomb_is_refused_before_it_goes_off(archive: Path, folder: Path) -> None
     archive.write_bytes(packed({f"{i}": bytes(1_000_000) for i in range(10)}))
     assert archive.stat().st_size < 20_000
     message = refusal(archive, folder, max_bytes=9_999_999)
-    assert message == f"{archive}: unpacks to 10000000 bytes, expected at most 9999999"
+    assert message == (
+        f"{archive}: unpacks to 10000000 bytes, expected at most 9999999; "
+        "MILLSTREAM_UNPACK_LIMIT sets it"
+    )
     unpack_archive(archive, folder, max_bytes=10_000_000)
+
+
+@pytest.mark.usefixtures("home")
+def test_archive_that_the_disk_has_no_room_for_is_refused_before_it_is_unpacked(
+    archive: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive.write_bytes(packed({"a": bytes(1_000)}))
+    monkeypatch.setattr(disk_budget, "SPARE_BYTES", 2**62)
+    message = refusal(archive, folder)
+    assert message.startswith(f"{archive}: unpacks to 1000 bytes, expected a disk with room")
+    assert not folder.exists()
 
 
 def lying(entry_bytes: int, claimed: int) -> bytes:
@@ -228,7 +243,7 @@ def test_what_is_written_counts_whatever_the_headers_claim(
     archive.write_bytes(packed({"a": bytes(600), "bomb": bytes(600)}))
 
     def believe(
-        _archive: Path, entries: list[zipfile.ZipInfo], _bytes: int, _entries: int
+        _archive: Path, entries: list[zipfile.ZipInfo], _budget: object, _entries: int
     ) -> dict[Path, zipfile.ZipInfo]:
         return {Path(entry.filename): entry for entry in entries}
 
