@@ -25,7 +25,12 @@ from tasks.scoring.prefect_tasks import (
     publish_summary,
     report_dry_run,
 )
-from tasks.scoring.success import cancelled_state, raise_if_failed, raise_if_unrecorded
+from tasks.scoring.success import (
+    cancelled_state,
+    raise_if_failed,
+    raise_if_unrecorded,
+    raise_if_would_fail,
+)
 from tasks.scoring.task_runner import default_workers, score_in_parallel, survey_in_parallel
 
 OPTIONS, ROWS, LANGUAGE = scoring.OPTIONS, RowParameters(), LanguagePolicy()
@@ -67,6 +72,10 @@ def score_shards(
     rows = RowParameters(
         text_column=text_column, label_column=label_column or None, language=request.language
     )
+    limits: dict[str, Any] = {
+        "max_failed_shards": max_failed_shards,
+        "max_rejected_fraction": max_rejected_fraction,
+    }
     sole = nullcontext() if dry_run else locked_folder(folder, flow_run.name or "score-shards")
     try:
         with sole, temporary_downloads(folder):
@@ -87,7 +96,9 @@ def score_shards(
             surveys = survey_in_parallel(found.files, parameters)
             planned = plan_shards(surveys, parameters)
             if dry_run:
-                return report_dry_run(surveys, planned, parameters)
+                report = report_dry_run(surveys, planned, parameters)
+                raise_if_would_fail(report, **limits)
+                return report
             remove_obsolete_shards(planned, folder)
             outcomes = score_in_parallel(surveys, planned, parameters)
             prove_complete(surveys, outcomes, parameters)
@@ -103,11 +114,7 @@ def score_shards(
     except OutputInUseError as error:
         return cancelled_state(error)
     link_scoring_report(summary, logged_run(logged))
-    raise_if_failed(
-        summary,
-        max_failed_shards=max_failed_shards,
-        max_rejected_fraction=max_rejected_fraction,
-    )
+    raise_if_failed(summary, **limits)
     raise_if_unrecorded(logged)
     return summary
 

@@ -11,6 +11,7 @@ import pandas as pd
 from tasks.common.errors import DataError
 from tasks.dataset.labels import KnownLabels, is_missing, label_text, unify_labels
 from tasks.ingestion.formats import RowWarnings
+from tasks.ingestion.likely_causes import separator_hint
 from tasks.ingestion.table_reader import Row, read_columns
 
 logger = logging.getLogger(__name__)
@@ -161,7 +162,7 @@ def _find_column(
     # The names stay unsaid: without a header line they are the first row's text.
     raise DataError(
         f"{file}: no column {' or '.join(map(repr, wanted))} among its {len(names)}; "
-        f"name one with {parameter}"
+        f"name one with {parameter}{separator_hint(names)}"
     )
 
 

@@ -5,8 +5,7 @@ Memory does not grow with the file, and each cell and value is passed on unchang
 
 import logging
 import stat
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -16,6 +15,7 @@ from tasks.common.arrow import python_values
 from tasks.common.errors import DataError
 from tasks.common.files import sha256_of
 from tasks.ingestion import csv_reader, jsonl_reader, parquet_reader
+from tasks.ingestion.column_checks import check_distinct, check_required, check_reserved
 from tasks.ingestion.compression import open_compressed, read_lines
 from tasks.ingestion.formats import (
     BLOCK_ROWS,
@@ -27,6 +27,7 @@ from tasks.ingestion.formats import (
     format_of,
     in_blocks,
 )
+from tasks.ingestion.likely_causes import Readable, describe_refused_file
 
 logger = logging.getLogger(__name__)
 
@@ -86,13 +87,17 @@ def survey(
     if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
         raise DataError(f"{path}: no regular file; expected {EXPECTED}")
     digest = sha256_of(path)
-    warnings = RowWarnings()
-    schema, rows = _schema_of(path, form, texts, warnings)
-    _check_distinct(path, schema.names)
+    warnings, readable = RowWarnings(), Readable()
+    schema, rows = _schema_of(
+        path, form, texts, lambda records: readable.watch(warnings.watch(records))
+    )
+    if readable.first_refused is not None and not readable.rows:
+        raise DataError(f"{path}: {describe_refused_file(readable.first_refused)}")
+    check_distinct(path, schema.names)
     # A JSONL file without a row that can be read has no columns to look for.
     if schema.names or form.kind != "jsonl":
-        _check_required(path, schema.names, required)
-    _check_reserved(path, schema.names, {*reserved, *PLACE.names})
+        check_required(path, schema.names, required)
+    check_reserved(path, schema.names, {*reserved, *PLACE.names})
     found = Survey(
         sha256=digest,
         size=status.st_size,
@@ -154,7 +159,7 @@ def read_columns(path: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -
         yield from _parquet_rows(path, form, choose)
         return
     names = _column_names(path, form)
-    _check_distinct(path, names)
+    check_distinct(path, names)
     chosen = choose(names) if names or form.kind != "jsonl" else ()
     with open_compressed(path, form.compression) as stream:
         lines, keys = read_lines(stream, path), list[Any](chosen)
@@ -182,7 +187,7 @@ def _parquet_rows(
     path: Path, form: Format, choose: Callable[[Sequence[str]], Sequence[str]]
 ) -> Iterator[Row]:
     schema, _ = parquet_reader.read_schema(path, form.compression)
-    _check_distinct(path, schema.names)
+    check_distinct(path, schema.names)
     names = choose(schema.names)
     number = 0
     for batch in parquet_reader.read_parquet_batches(path, form.compression, schema, BLOCK_ROWS):
@@ -208,16 +213,21 @@ def _format(path: Path) -> Format:
 
 
 def _schema_of(
-    path: Path, form: Format, texts: Collection[str], warnings: RowWarnings
+    path: Path,
+    form: Format,
+    texts: Collection[str],
+    watch: Callable[[Iterable[Record]], Iterator[Record]],
 ) -> tuple[pa.Schema, int]:
     if form.kind == "parquet":
         return parquet_reader.read_schema(path, form.compression)
     with open_compressed(path, form.compression) as stream:
         lines = read_lines(stream, path)
         if form.kind == "jsonl":
-            return jsonl_reader.infer_schema(jsonl_reader.read_jsonl_rows(lines), path, texts)
+            return jsonl_reader.infer_schema(
+                watch(jsonl_reader.read_jsonl_rows(lines)), path, texts
+            )
         names, records = csv_reader.read_csv_rows(lines, _DELIMITERS[form.kind], path)
-        return csv_reader.infer_schema(names, warnings.watch(records), texts)
+        return csv_reader.infer_schema(names, watch(records), texts)
 
 
 def _blocks(
@@ -267,28 +277,6 @@ def _places(records: Sequence[Record], first: int) -> list[pa.Array]:
 def _block_schema(survey: Survey) -> pa.Schema:
     schema = jsonl_reader.remove_marks(survey.arrow_schema)
     return pa.schema([*schema, *PLACE], metadata=schema.metadata)
-
-
-def _check_distinct(path: Path, names: Sequence[str]) -> None:
-    counts = Counter(names)
-    twice = [n for n, name in enumerate(names, start=1) if counts[name] > 1]
-    if twice:
-        # Numbers, not names: without a header line the names are the first row's text.
-        raise DataError(f"{path}: the columns {twice} share a name; expected different names")
-
-
-def _check_required(path: Path, names: Sequence[str], required: Collection[str]) -> None:
-    for name in sorted(set(required) - set(names)):
-        # The others stay unsaid, for the same reason.
-        raise DataError(
-            f"{path}: no column {name!r} among its {len(names)}; expected a column of that name"
-        )
-
-
-def _check_reserved(path: Path, names: Sequence[str], reserved: Collection[str]) -> None:
-    found = sorted(set(names) & set(reserved))
-    if found:
-        raise DataError(f"{path}: the columns {found} are reserved; expected other names")
 
 
 def _check_unchanged(path: Path, survey: Survey) -> None:

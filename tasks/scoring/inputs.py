@@ -130,15 +130,25 @@ def _expand_input(text: str, allow_empty: bool) -> Iterator[Path]:
         found = [file for file in found if file.is_file()]
     for file in found:
         if format_of(file.name) is None:
-            raise DataError(f"{file}: unknown kind of file; expected {EXPECTED}")
+            raise DataError(f"{_shown(file)}: unknown kind of file; expected {EXPECTED}")
     if not found and not may_be_empty:
         raise DataError(f"inputs: {redact_url(text)!r} brings no file; expected {EXPECTED}")
     yield from found
 
 
 def _local_file(path: Path, ids: FileIds) -> InputFile:
-    name = str(path)
-    return InputFile(id=ids.id_of(name, stem_of(path.name), name), path=path, name=name)
+    name = _shown(path)
+    file_id = ids.id_of(str(path), stem_of(Path(name).name), name)
+    if name == str(path):
+        return InputFile(id=file_id, path=path, name=name)
+    # Such a path cannot pass to a task, nor be written into a manifest.
+    error = f"{name}: the file's name is not UTF-8; expected a name in UTF-8"
+    return InputFile(id=file_id.replace("\\", "_"), path=Path(name), name=name, error=error)
+
+
+def _shown(path: Path) -> str:
+    """Return a path in which bytes that are not UTF-8 are escaped."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _remote_file(url: str, output_dir: Path, ids: FileIds) -> InputFile:

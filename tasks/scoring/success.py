@@ -38,6 +38,32 @@ def raise_if_failed(
         )
 
 
+def raise_if_would_fail(
+    report: dict[str, Any], *, max_failed_shards: int, max_rejected_fraction: float
+) -> None:
+    """Fail a dry run if the run that it stands for would fail, as far as it can be foreseen.
+
+    Args:
+        report: What `tasks.scoring.dry_run.estimate_run` returned.
+        max_failed_shards: Shards, or files that cannot be read, that may fail.
+        max_rejected_fraction: Share of the rows that may be rejected.
+
+    Raises:
+        ShardsFailedError: If so.
+    """
+    unreadable = report["unreadable_files"]
+    if len(unreadable) > max_failed_shards:
+        raise ShardsFailedError(
+            f"{len(unreadable)} files cannot be read; the first: {next(iter(unreadable.values()))}"
+        )
+    rows, rejected = report["rows"], report["rows_that_cannot_be_scored"]
+    if rejected > max_rejected_fraction * rows:
+        raise ShardsFailedError(
+            f"{rejected} of {rows} rows cannot be scored; "
+            f"expected at most {max_rejected_fraction:.2%}"
+        )
+
+
 def raise_if_unrecorded(logged: State[Any]) -> None:
     """Fail the run if MLflow did not take its record.
 

@@ -14,6 +14,7 @@ from tasks.common.cancellation import stop_threads_on_error
 from tasks.common.errors import DataError, OutputError
 from tasks.common.progress import Progress, show_progress
 from tasks.common.task_errors import describe_error
+from tasks.ingestion.formats import Survey
 from tasks.output.folder import STAGING, output_errors
 from tasks.output.records import Shard, ShardRecord
 from tasks.scoring.prefect_tasks import score_shard, survey_input
@@ -50,14 +51,17 @@ def survey_in_parallel(
     """
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=parameters.workers)
     with runner, stop_threads_on_error():
-        futures = runner.map(survey_input, {"file": list(files), "rows": unmapped(parameters.rows)})
+        named = [file for file in files if not file.error]
+        futures = runner.map(survey_input, {"file": named, "rows": unmapped(parameters.rows)})
         results = [future.result(raise_on_failure=False) for future in futures]
-    return tuple(
-        Surveyed(file=file, error=describe_error(result))
-        if isinstance(result, Exception)
-        else Surveyed(file=file, survey=result)
-        for file, result in zip(files, results, strict=True)
-    )
+    found = {file.id: result for file, result in zip(named, results, strict=True)}
+    return tuple(_surveyed(file, found.get(file.id)) for file in files)
+
+
+def _surveyed(file: InputFile, result: object) -> Surveyed:
+    if isinstance(result, Survey):
+        return Surveyed(file=file, survey=result)
+    return Surveyed(file=file, error=file.error or describe_error(result))
 
 
 def score_in_parallel(

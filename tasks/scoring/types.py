@@ -159,12 +159,14 @@ class InputFile(FrozenModel):
         path: Where it is on this machine, or will be once it is downloaded.
         name: What is shown of it: its path, or its URL without secrets.
         url: Where it is downloaded from, if it is.
+        error: Why it cannot be opened by its name, or an empty string.
     """
 
     id: str
     path: Path
     name: str
     url: SecretStr | None = None
+    error: str = ""
 
 
 class FoundInputs(FrozenModel):

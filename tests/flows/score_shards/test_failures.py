@@ -1,7 +1,9 @@
 """What fails fails alone and by name, and the next run makes it good."""
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -39,6 +41,35 @@ def test_broken_file_fails_alone_and_the_run_after_the_others(
     assert errors == {"part-0.parquet": "", "part-2.parquet": ""}
     published = {path.name[:6] for path in (tmp_path / "out").rglob("*.parquet")}
     assert published == {"part-0", "part-2"}
+
+
+def test_files_that_cannot_be_named_or_read_fail_alone_and_a_dry_run_foresees_it(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    (inputs / os.fsdecode(b"caf\xe9.csv")).write_text("text\na film\n")
+    (inputs / "array.jsonl").write_text('[{"text": "a film"}, {"text": "another"}]')
+    (inputs / "latin.csv").write_bytes("text,id\nun café,1\n".encode("latin-1"))
+    dry: dict[str, Any] = {"output_dir": str(tmp_path / "out"), "dry_run": True}
+    with pytest.raises(ShardsFailedError, match=r"^3 files cannot be read; the first: .*array"):
+        score_shards([str(inputs)], **dry)
+    told = score_shards([str(inputs)], max_failed_shards=3, **dry)
+    assert (told["rows"], told["shards_to_score"], len(told["unreadable_files"])) == (30, 3, 3)
+    with pytest.raises(
+        ShardsFailedError, match=r"^6 of 30 rows cannot be scored; expected at most"
+    ):
+        score_shards([str(inputs)], max_failed_shards=3, max_rejected_fraction=0.1, **dry)
+
+    with pytest.raises(ShardsFailedError, match=r"^3 of 6 shards failed"):
+        score_shards([str(inputs)], str(tmp_path / "out"))
+    summary = json.loads((tmp_path / "out" / "manifest.json").read_text())["summary"]
+    assert (summary["shards_done"], summary["rows_in"]) == (3, 30)
+    errors = sorted(summary["failures"].values())
+    assert "probably one JSON array" in errors[0]
+    assert (
+        errors[1]
+        == f"{inputs}/caf\\xe9.csv: the file's name is not UTF-8; expected a name in UTF-8"
+    )
+    assert "probably Latin-1" in errors[2]
 
 
 def test_address_that_brings_nothing_fails_alone(

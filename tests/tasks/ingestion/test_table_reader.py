@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import pytest
 
 from tasks.common.errors import DataError
 from tasks.common.settings import REPOSITORY
+from tasks.dataset.labelled_rows import read_labelled
 from tasks.ingestion.table_reader import PLACE, empty_block, read_blocks, survey
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -142,6 +144,58 @@ def test_columns_of_one_name_are_told_by_their_numbers(tmp_path: Path, ending: s
 
 
 # Files that are no tables
+
+
+@pytest.mark.parametrize(
+    ("ending", "content", "cause"),
+    [
+        (".jsonl", b'[{"text": "the-text-of-a-row"}]', "probably one JSON array; expected an ob"),
+        (
+            ".jsonl",
+            b'[\n {"text": "x"},\n {"text":\n"y"}]',
+            "(line 1): not JSON; it is probably one",
+        ),
+        (".jsonl", b'{\n"text":\n"x"\n}\n', "probably has objects over several lines"),
+        (
+            ".csv",
+            b"text,id\nthe-text-of-a-row \xe9,1\n\xe8,2\n",
+            "not UTF-8; it is probably Latin-1",
+        ),
+        (".jsonl", '{"text": "x"}'.encode("utf-16"), "not UTF-8; it is probably UTF-16"),
+        (".csv", b"text,id\nx;1\ny;2\n", "1 cells; expected 2; its header line has another"),
+        (".csv", b'text\n"the-text-of-a-row\n', "a quote that is never closed; expected rows"),
+    ],
+)
+def test_file_without_one_readable_row_is_refused_with_the_likely_cause(
+    tmp_path: Path, ending: str, content: bytes, cause: str
+) -> None:
+    path = tmp_path / f"rows{ending}"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=re.escape(cause)) as error:
+        survey(path, {"text"}, ())
+    assert str(error.value).startswith(f"{path}: no row can be read, the first (line ")
+    assert SECRET not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("ending", "separator", "named"),
+    [
+        (".csv", ";", "semicolons"),
+        (".csv", "\t", "tabs"),
+        (".csv", "|", "vertical bars"),
+        (".tsv", ",", "commas"),
+    ],
+)
+def test_another_separator_is_named_in_training_and_in_scoring(
+    tmp_path: Path, ending: str, separator: str, named: str
+) -> None:
+    path = tmp_path / f"rows{ending}"
+    path.write_text(f"text{separator}label\n{SECRET}{separator}x\n")
+    message = f"the header line has {named}, which are no separators of this kind of file$"
+    with pytest.raises(DataError, match=message):
+        survey(path, {"text"}, ())
+    with pytest.raises(DataError, match=message):
+        read_labelled([path])
 
 
 def test_file_of_another_kind_is_refused(tmp_path: Path) -> None:

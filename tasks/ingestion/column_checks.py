@@ -1,0 +1,34 @@
+"""Checks of the columns of a table; only names that the run gives are quoted."""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from tasks.common.errors import DataError
+from tasks.ingestion.likely_causes import separator_hint
+
+
+def check_distinct(path: Path, names: Sequence[str]) -> None:
+    """Raise a DataError if two columns have one name."""
+    counts = Counter(names)
+    twice = [n for n, name in enumerate(names, start=1) if counts[name] > 1]
+    if twice:
+        # Numbers, not names: without a header line the names are the first row's text.
+        raise DataError(f"{path}: the columns {twice} share a name; expected different names")
+
+
+def check_required(path: Path, names: Sequence[str], required: Collection[str]) -> None:
+    """Raise a DataError if a column is missing."""
+    for name in sorted(set(required) - set(names)):
+        # The others stay unsaid, for the same reason.
+        raise DataError(
+            f"{path}: no column {name!r} among its {len(names)}; "
+            f"expected a column of that name{separator_hint(names)}"
+        )
+
+
+def check_reserved(path: Path, names: Sequence[str], reserved: Collection[str]) -> None:
+    """Raise a DataError if a column has a name that the output needs."""
+    found = sorted(set(names) & set(reserved))
+    if found:
+        raise DataError(f"{path}: the columns {found} are reserved; expected other names")
