@@ -16,9 +16,10 @@ from filelock import FileLock
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from sqlalchemy import make_url
 
 from tasks.common.errors import MillstreamError
-from tasks.common.settings import REPOSITORY, get_settings
+from tasks.common.settings import REPOSITORY, Settings, get_settings
 from tasks.common.task_errors import class_and_line
 
 SERVER_SCHEMES = ("http", "https", "databricks")
@@ -46,28 +47,41 @@ def connect() -> MlflowClient:
     # It logs the traceback of each error, besides raising it.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     mlflow.set_tracking_uri(settings.tracking_uri)
-    client = MlflowClient()
-    if urlsplit(settings.tracking_uri).scheme not in SERVER_SCHEMES:
-        settings.root.mkdir(parents=True, exist_ok=True)
-        # Concurrent migrations of a new database crash.
-        with FileLock(settings.root / "mlflow.lock"):
-            client.search_experiments(max_results=1)
+    if urlsplit(settings.tracking_uri).scheme in SERVER_SCHEMES:
+        return MlflowClient()
+    settings.root.mkdir(parents=True, exist_ok=True)
+    # Concurrent migrations of a new database crash; the client begins with one.
+    with FileLock(_database_lock(settings)):
+        client = MlflowClient()
+        client.search_experiments(max_results=1)
     return client
 
 
 def ensure_experiment(name: str) -> str:
     """Return the id of experiment `name`; a new one has its artifacts under `home`."""
     client = connect()
-    settings = get_settings()
-    settings.root.mkdir(parents=True, exist_ok=True)
-    with FileLock(settings.root / "mlflow.lock"):
-        experiment = client.get_experiment_by_name(name)
-        if experiment is not None:
-            return str(experiment.experiment_id)
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         # Without a server MLflow would write artifacts to ./mlruns.
+        settings = get_settings()
         on_server = urlsplit(settings.tracking_uri).scheme in SERVER_SCHEMES
         location = None if on_server else (settings.artifacts / name).as_uri()
-        return str(client.create_experiment(name, artifact_location=location))
+        try:
+            return str(client.create_experiment(name, artifact_location=location))
+        except MlflowException as error:
+            # Another process made it meanwhile, of this state folder or of one that shares MLflow.
+            experiment = client.get_experiment_by_name(name)
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or experiment is None:
+                raise
+    return str(experiment.experiment_id)
+
+
+def _database_lock(settings: Settings) -> Path:
+    """Return the lock of the database: beside it, since several state folders may share it."""
+    url = make_url(settings.tracking_uri)
+    if url.get_backend_name() == "sqlite" and url.database:
+        return Path(url.database).with_suffix(".lock")
+    return settings.root / "mlflow.lock"
 
 
 def report_url(experiment: str, run_id: str, report: str) -> str:
