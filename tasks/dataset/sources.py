@@ -3,6 +3,9 @@
 import csv
 import hashlib
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from tasks.common.errors import DataError, DownloadError, ParameterError
@@ -29,7 +32,8 @@ def fetch_tables(source: str, sha256: str | None = None) -> tuple[Path, ...]:
 
     Raises:
         ParameterError: If `source` is none of these.
-        DownloadError: If the transfer failed, or the digest differs.
+        DownloadError: If the transfer failed, or the digest differs. A file of an earlier download
+            is not used then, but named: a training on old rows would look like one on new rows.
         DataError: If a zip is unsafe or holds no table.
     """
     if source in EMBEDDED:
@@ -39,7 +43,8 @@ def fetch_tables(source: str, sha256: str | None = None) -> tuple[Path, ...]:
     if is_url(source):
         target = _download_target(source, sha256)
         _check_ending(target.name, redact_url(source))
-        file = download_file(source, target, sha256=sha256)
+        with _earlier_file_named(target):
+            file = download_file(source, target, sha256=sha256)
     else:
         file = _local_file(source, sha256)
     return _tables_in(file)
@@ -56,6 +61,18 @@ def _local_file(source: str, sha256: str | None) -> Path:
     if sha256 and (found := sha256_of(path)) != sha256.lower():
         raise DownloadError(f"{path}: its SHA-256 is {found}; expected {sha256}")
     return path
+
+
+@contextmanager
+def _earlier_file_named(target: Path) -> Iterator[None]:
+    """Add to an error of a download that the file of an earlier one is there."""
+    try:
+        yield
+    except DownloadError as error:
+        if target.is_file():
+            when = datetime.fromtimestamp(target.stat().st_mtime, UTC).isoformat(timespec="seconds")
+            error.args = (f"{error}; to train on what it was at {when}, name {target} as source",)
+        raise
 
 
 def _download_target(url: str, sha256: str | None) -> Path:

@@ -5,33 +5,45 @@ The task `download_data` has the retries. The downloading process holds `target.
 behind, empty.
 """
 
+import errno
 import hashlib
 import logging
 import os
 import re
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from netrc import NetrcParseError
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from tasks.common.errors import DownloadError, ParameterError, TransientDownloadError
-from tasks.common.files import sha256_of
+from tasks.common.errors import DataError, DownloadError, ParameterError, TransientDownloadError
+from tasks.common.files import published_file, sha256_of
 from tasks.common.settings import get_settings
 from tasks.common.text import printable
 from tasks.common.urls import redact_url
+from tasks.ingestion.disk_budget import DiskBudget
+from tasks.ingestion.http_client import check_address, http_client
 from tasks.ingestion.partial_download import PartialFile, RemoteVersion
+from tasks.ingestion.responses import (
+    check_response,
+    decompress_body,
+    requested_url,
+    transport_compression,
+)
 
-CONNECT_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 60.0  # between two reads, not for the whole transfer
 
 logger = logging.getLogger(__name__)
+
+
+class _Received(NamedTuple):
+    """A complete body: its version, and whether it continued an earlier attempt's bytes."""
+
+    version: RemoteVersion
+    continued: bool
 
 
 def download_file(
@@ -39,15 +51,17 @@ def download_file(
 ) -> Path:
     """Make one attempt to download a file; a later attempt requests the missing bytes only.
 
-    An existing `target` is returned without a request; one with another digest than given is
-    replaced. Several processes may download one target at once. If a server sends neither ETag
-    nor Last-Modified, a change between two attempts is detected by the length alone: give a
-    digest.
+    The server is asked whether an existing `target` is still its file, by ETag and Last-Modified,
+    and another version replaces it. An existing `target` with the given digest is returned without
+    a request. Several processes may download one target at once; one request serves those that
+    wait. If a server sends neither ETag nor Last-Modified, the file is transferred each time, and
+    a change between two attempts is detected by the length alone: give a digest.
 
     Args:
         url: An http or https URL; messages omit its query. A host that requires a login gets that
             of `~/.netrc`.
-        target: The file to write, atomically.
+        target: The file to write, atomically. Its name says whether its own bytes are compressed;
+            any other compression is the transfer's, and is taken off.
         sha256: The expected digest of the file, in hexadecimal; not checked if None.
         timeout_s: Seconds without data after which the attempt fails.
 
@@ -57,18 +71,21 @@ def download_file(
     Raises:
         ParameterError: `sha256` is not a digest, or `~/.netrc` cannot be read.
         TransientDownloadError: The transfer broke; another attempt may succeed.
-        DownloadError: `url` is no http(s) URL, the server refuses it, the file has another digest,
-            or `target` cannot be written.
+        DownloadError: `url` is no http(s) URL, the server refuses it, the file has another digest
+            or is larger than `MILLSTREAM_DOWNLOAD_LIMIT` or the free disk, or `target` cannot be
+            written. An earlier `target` stays.
     """
     digest = _check_digest(sha256)
     with _download_errors(url, target):
-        if _is_complete(target, digest):
+        if digest is not None and _is_usable(target, digest):
             return target
-        address = _check_url(url)
+        address = check_address(url)
         target.parent.mkdir(parents=True, exist_ok=True)
+        before = _last_asked(target)
         with _locked_target(target):
-            if not _is_complete(target, digest):
-                _download_part(address, target, digest, timeout_s)
+            # Whoever held the lock has just asked the server.
+            if _last_asked(target) == before or not _is_usable(target, digest):
+                _refresh(address, target, digest, timeout_s)
     return target
 
 
@@ -78,21 +95,17 @@ def _check_digest(sha256: str | None) -> str | None:
     raise ParameterError(f"sha256={sha256!r}: expected 64 hexadecimal digits")
 
 
-def _check_url(url: str) -> httpx.URL:
-    address = httpx.URL(url)
-    if address.scheme not in ("http", "https") or not address.host:
-        raise DownloadError(f"{redact_url(url)}: expected an http:// or https:// address")
-    if (address.port or 0) > 65535:
-        raise DownloadError(f"{redact_url(url)}: port {address.port}, expected at most 65535")
-    if address.userinfo:
-        raise DownloadError(f"{redact_url(url)}: a login in it, expected that in ~/.netrc")
-    return address
+def _is_usable(target: Path, digest: str | None) -> bool:
+    return target.is_file() and (digest is None or sha256_of(target) == digest)
 
 
-def _is_complete(target: Path, digest: str | None) -> bool:
-    if digest is None or not target.is_file():
-        return target.is_file()
-    return sha256_of(target) == digest
+def _last_asked(target: Path) -> tuple[int, int] | None:
+    """Return what changes whenever the server was asked about `target`."""
+    try:
+        status = _version_note(target).stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 @contextmanager
@@ -130,119 +143,114 @@ def _download_errors(url: str, target: Path) -> Iterator[None]:
         raise DownloadError(f"{target}: cannot be written ({error.strerror or error})") from error
 
 
-@contextmanager
-def _muted_request_log() -> Iterator[None]:
-    """Filter out httpx's log lines of this thread's requests, which have the whole URL.
-
-    https://github.com/encode/httpx/blob/0.28.1/httpx/_client.py#L1025
-    """
-    thread = threading.get_ident()
-    httpx_log = logging.getLogger("httpx")
-
-    def other_thread(record: logging.LogRecord) -> bool:
-        return record.thread != thread
-
-    httpx_log.addFilter(other_thread)
-    try:
-        yield
-    finally:
-        httpx_log.removeFilter(other_thread)
-
-
-def _download_part(address: httpx.URL, target: Path, digest: str | None, timeout_s: float) -> None:
-    part = PartialFile(target.with_name(f"{target.name}.part"))
-    client = httpx.Client(
-        auth=_netrc_auth(),
-        follow_redirects=True,
-        timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
-        # A compressed body has other lengths and offsets than the file.
-        headers={"Accept-Encoding": "identity"},
-    )
-    with _muted_request_log(), client:
-        continued = _transfer(client, address, part)
-    if digest is not None and (found := sha256_of(part.path)) != digest:
-        part.discard()
-        # Bytes of two attempts may not belong together; those of one are the server's file.
-        raise (TransientDownloadError if continued else DownloadError)(
-            f"{redact_url(str(address))}: sha256 {found}, expected {digest}"
-        )
-    part.path.replace(target)
-    part.discard()
-
-
-def _netrc_auth() -> httpx.NetRCAuth | None:
-    """Return the logins of `~/.netrc`; httpx sends none of them to another host on a redirect."""
-    named = get_settings().netrc
-    path = named or Path("~/.netrc").expanduser()
-    try:
-        # Without a path, Python also checks that nobody else may read the file.
-        return httpx.NetRCAuth(str(named) if named else None)
-    except FileNotFoundError:
-        return None
-    except NetrcParseError as error:  # its text may quote a password
-        where = f"line {error.lineno} cannot be read" if error.lineno else "others may read it"
-    except (OSError, UnicodeError) as error:
-        where = f"cannot be read ({type(error).__name__})"
-    raise ParameterError(
-        f"{path}: {where}, expected lines of machine, login and password, in a file of mode 600"
-    )
-
-
-def _transfer(client: httpx.Client, address: httpx.URL, part: PartialFile) -> bool:
-    """Complete the part; return whether it resumed an earlier attempt."""
+def _refresh(address: httpx.URL, target: Path, digest: str | None, timeout_s: float) -> None:
+    """Bring `target` up to date, unless the server says that it is."""
     source = hashlib.sha256(str(address).encode()).hexdigest()
+    is_known = digest is None and target.is_file()
+    known = RemoteVersion.read(_version_note(target), source) if is_known else None
+    part = PartialFile(target.with_name(f"{target.name}.part"))
+    with http_client(timeout_s) as client:
+        received = _transfer(client, address, part, source, known)
+    if received is None:
+        logger.info("%s: unchanged since it was downloaded", target)
+    else:
+        _version_note(target).unlink(missing_ok=True)
+        try:
+            _publish(redact_url(str(address)), part.path, target, received, digest)
+        finally:
+            part.discard()
+    if version := received.version if received else known:
+        version.write(_version_note(target))
+
+
+def _version_note(target: Path) -> Path:
+    return target.with_name(f"{target.name}.version")
+
+
+def _publish(url: str, body: Path, target: Path, received: _Received, digest: str | None) -> None:
+    """Put a received body in the place of `target`, as the file that its name says."""
+    try:
+        compression = transport_compression(body, target.name, received.version.encoding)
+        if not compression:
+            _check_content(url, body, received, digest)
+            body.replace(target)
+            return
+        with published_file(target) as draft:
+            decompress_body(url, body, compression, draft, _budget(target.parent))
+            _check_content(url, draft, received, digest)
+    except DataError:
+        # Its message names a file that is gone by then.
+        message = f"{url}: damaged, expected content encoding {received.version.encoding!r}"
+        raise (TransientDownloadError if received.continued else DownloadError)(message) from None
+
+
+def _check_content(url: str, file: Path, received: _Received, digest: str | None) -> None:
+    if digest is not None and (found := sha256_of(file)) != digest:
+        # Bytes of two attempts may not belong together; those of one are the server's file.
+        raise (TransientDownloadError if received.continued else DownloadError)(
+            f"{url}: sha256 {found}, expected {digest}"
+        )
+
+
+def _budget(folder: Path, written: int = 0) -> DiskBudget:
+    limit = get_settings().download_limit
+    return DiskBudget(folder, limit, "MILLSTREAM_DOWNLOAD_LIMIT", written)
+
+
+def _transfer(
+    client: httpx.Client,
+    address: httpx.URL,
+    part: PartialFile,
+    source: str,
+    known: RemoteVersion | None,
+) -> _Received | None:
+    """Complete the part, of an earlier attempt if there is one; None if `known` is up to date."""
     if begun := part.begun_version(source):
         headers = {"Range": f"bytes={part.size}-", **begun.if_range_header()}
         with client.stream("GET", address, headers=headers) as response:
             if version := begun.resumed_by(response, part.size):
-                _check_status(response, 206)
+                check_response(response, 206)
                 _receive(response, part, version)
-                return True
+                return _Received(version, continued=True)
             if response.status_code not in (206, 416):
-                _start_over(response, part, source)
-                return False
-    with client.stream("GET", address) as response:
-        _start_over(response, part, source)
-    return False
+                return _start_over(response, part, source)
+    headers = known.if_changed_headers() if known else {}
+    with client.stream("GET", address, headers=headers) as response:
+        if headers and response.status_code == 304:
+            part.discard()
+            return None
+        return _start_over(response, part, source)
 
 
-def _start_over(response: httpx.Response, part: PartialFile, source: str) -> None:
-    _check_status(response, 200)
-    _receive(response, part, part.restart(RemoteVersion.from_response(response, source)))
-
-
-def _check_status(response: httpx.Response, status: int) -> None:
-    found = response.status_code
-    encoding = response.headers.get("Content-Encoding", "identity")
-    if found == status and encoding == "identity":
-        return
-    url = _requested_url(response)
-    if found == status:
-        raise DownloadError(f"{url}: content encoding {encoding!r}, expected the plain file")
-    if found not in (408, 429) and found < 500:
-        raise DownloadError(f"{url}: HTTP {found}, expected {status}")
-    wait_s = _retry_after_s(response)
-    asked = f" and a wish to wait {wait_s:.0f} s" if wait_s else ""
-    raise TransientDownloadError(f"{url}: HTTP {found}{asked}, expected {status}", wait_s)
-
-
-def _retry_after_s(response: httpx.Response) -> float:
-    value = response.headers.get("Retry-After", "")
-    if value.isdecimal():
-        return float(value)
-    with suppress(ValueError):
-        when = parsedate_to_datetime(value)
-        return max(0.0, (when.replace(tzinfo=UTC) - datetime.now(UTC)).total_seconds())
-    return 0.0
+def _start_over(response: httpx.Response, part: PartialFile, source: str) -> _Received:
+    check_response(response, 200)
+    version = part.restart(RemoteVersion.from_response(response, source))
+    _receive(response, part, version)
+    return _Received(version, continued=False)
 
 
 def _receive(response: httpx.Response, part: PartialFile, version: RemoteVersion) -> None:
-    offset = part.size
+    try:
+        _append_body(response, part, version)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            part.discard()  # so that the disk is not left full
+        raise
+    # httpx compares the body with Content-Length only; a server may send less than requested.
+    if version.size is not None and part.size != version.size:
+        raise TransientDownloadError(
+            f"{requested_url(response)}: {part.size} bytes, expected {version.size}"
+        )
+
+
+def _append_body(response: httpx.Response, part: PartialFile, version: RemoteVersion) -> None:
+    budget = _budget(part.path.parent, written=part.size)
+    _check_budget(response, part, budget, max(0, (version.size or 0) - part.size))
     with (
         part.path.open("ab") as file,
         tqdm(
             desc=f"download {printable(part.path.stem)}",
-            initial=offset,
+            initial=part.size,
             total=version.size,
             unit="B",
             unit_scale=True,
@@ -250,16 +258,16 @@ def _receive(response: httpx.Response, part: PartialFile, version: RemoteVersion
         ) as bar,
     ):
         for chunk in response.iter_raw():
+            _check_budget(response, part, budget, len(chunk))
+            budget.count(len(chunk))
             bar.update(file.write(chunk))
         file.flush()
         os.fsync(file.fileno())
-    # httpx compares the body with Content-Length only; a server may send less than requested.
-    if version.size is not None and part.size != version.size:
-        raise TransientDownloadError(
-            f"{_requested_url(response)}: {part.size} bytes, expected {version.size}"
-        )
 
 
-def _requested_url(response: httpx.Response) -> str:
-    """Return the redacted URL of the user, not the redirected one."""
-    return redact_url(str([*response.history, response][0].request.url))
+def _check_budget(
+    response: httpx.Response, part: PartialFile, budget: DiskBudget, more: int
+) -> None:
+    if fault := budget.fault(more):
+        part.discard()
+        raise DownloadError(f"{requested_url(response)}: {fault}")

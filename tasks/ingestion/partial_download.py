@@ -2,6 +2,7 @@
 
 target.part        the bytes received so far
 target.part.json   which version of the file on the server they are the start of
+target.version     of which version the complete file is
 """
 
 import json
@@ -11,6 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import httpx
+
+from tasks.common.files import published_file
+from tasks.ingestion.responses import encoding_of
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
@@ -23,20 +27,47 @@ class RemoteVersion:
         source: A digest of the URL, which itself may hold a token.
         etag: Its ETag, if any.
         modified: Its Last-Modified, if any.
-        size: Its length in bytes, if known.
+        size: Its length in bytes as it is sent, if known.
+        encoding: The content encoding that it is sent with.
     """
 
     source: str
     etag: str | None
     modified: str | None
     size: int | None
+    encoding: str = "identity"
 
     @classmethod
     def from_response(cls, response: httpx.Response, source: str) -> "RemoteVersion":
         """Return the version in the headers of a response with status 200."""
         get = response.headers.get
         size = get("Content-Length")
-        return cls(source, get("ETag"), get("Last-Modified"), int(size) if size else None)
+        return cls(
+            source,
+            get("ETag"),
+            get("Last-Modified"),
+            int(size) if size else None,
+            encoding_of(response),
+        )
+
+    @classmethod
+    def read(cls, note: Path, source: str) -> "RemoteVersion | None":
+        """Return the version that a note names, or None if there is none, or one of another URL."""
+        with suppress(OSError, ValueError, TypeError):
+            version = cls(**json.loads(note.read_text()))
+            if version.source == source:
+                return version
+        return None
+
+    def write(self, note: Path) -> None:
+        """Write a note of this version."""
+        with published_file(note) as draft:
+            draft.write_text(json.dumps(asdict(self)))
+
+    def if_changed_headers(self) -> dict[str, str]:
+        """Return the headers with which a server sends the file only if it is another version."""
+        known = {"If-None-Match": self.etag, "If-Modified-Since": self.modified}
+        return {name: value for name, value in known.items() if value}
 
     def if_range_header(self) -> dict[str, str]:
         """Return the If-Range header, with which a server sends a changed file from its start."""
@@ -55,7 +86,7 @@ class RemoteVersion:
         size = self.size if found[2] == "*" else int(found[2])
         name, known = ("ETag", self.etag) if self.etag else ("Last-Modified", self.modified)
         same = self.size in (None, size) and response.headers.get(name, known) == known
-        return replace(self, size=size) if same else None
+        return replace(self, size=size) if same and encoding_of(response) == self.encoding else None
 
 
 @dataclass(frozen=True)
@@ -74,16 +105,13 @@ class PartialFile:
 
     def begun_version(self, source: str) -> RemoteVersion | None:
         """Return the version begun from `source`, or None if there is nothing to resume."""
-        with suppress(OSError, ValueError, TypeError):
-            version = RemoteVersion(**json.loads(self.note.read_text()))
-            if version.source == source and self.size > 0:
-                return version
-        return None
+        version = RemoteVersion.read(self.note, source)
+        return version if version and self.path.is_file() and self.size > 0 else None
 
     def restart(self, version: RemoteVersion) -> RemoteVersion:
         """Start over, with no bytes and a note of `version`."""
         self.discard()
-        self.note.write_text(json.dumps(asdict(version)))
+        version.write(self.note)
         self.path.touch()
         return version
 

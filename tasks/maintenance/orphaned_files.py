@@ -30,6 +30,7 @@ from tasks.training.mlflow_run import RUN_FILE
 logger = logging.getLogger(__name__)
 
 _FREED_SUFFIX = ".freed"
+_DRAFTS = (".*.draft", "*/.*.draft", "downloads/*/.*.draft")
 _UNIQUE = r"(\d+)(?:-[0-9a-f]+)?"  # `tasks.common.files.unique_name`; a number alone in former ones
 
 
@@ -78,7 +79,7 @@ def clean_downloads(limits: Limits) -> CleanupResult:
     """Return what broken downloads and killed processes left under `data/`; remove it if asked.
 
     Complete downloads, splits and unpacked archives stay: a training may be repeated, and its
-    URL may serve another file by then.
+    URL may serve nothing by then.
     """
     return _clean("downloads", _find_downloads(), limits)
 
@@ -173,7 +174,7 @@ def _find_downloads() -> Iterator[_Orphan]:
         name = folder.name.removeprefix(".").removesuffix(".unpacking")
         lock = folder.with_name(f"{name}.lock")
         yield _Orphan(folder, "its unpacking was killed", lock=lock)
-    for draft in sorted(chain(data.glob(".*.draft"), data.glob("*/.*.draft"))):
+    for draft in sorted(chain.from_iterable(map(data.glob, _DRAFTS))):
         if found := re.fullmatch(rf"\..*\.{_UNIQUE}\.draft", draft.name):
             yield _Orphan(draft, "its writing was killed", process=int(found[1]))
 

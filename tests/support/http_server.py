@@ -1,7 +1,7 @@
 """HTTP server on 127.0.0.1 that serves one file and injects scripted faults.
 
-It honours Range and If-Range. Each request takes the next `Reply` of the script, or else the
-correct one.
+It honours Range, If-Range, If-None-Match and If-Modified-Since. Each request takes the next
+`Reply` of the script, or else the correct one.
 """
 
 import socket
@@ -106,7 +106,17 @@ class _Handler(BaseHTTPRequestHandler):
         if reply.status is not None:
             self._send_head(reply, reply.status, {"Content-Length": "0"})
             return
+        if self._is_known():
+            self._send_head(reply, 304, {})
+            return
         self._send_file(reply)
+
+    def _is_known(self) -> bool:
+        """Return whether the client has this version; an ETag counts more than a time."""
+        if "If-None-Match" in self.headers:
+            return self.headers["If-None-Match"] == self.server.etag
+        modified = self.headers.get("If-Modified-Since")
+        return modified is not None and modified == self.server.modified
 
     def _send_file(self, reply: Reply) -> None:
         whole = self.server.body

@@ -1,5 +1,6 @@
 import hashlib
 import io
+import re
 import subprocess
 import sys
 import zipfile
@@ -11,8 +12,9 @@ from tasks.common.errors import DataError, DownloadError, ParameterError
 from tasks.common.settings import REPOSITORY
 from tasks.dataset.labelled_rows import read_labelled
 from tasks.dataset.sources import fetch_tables
-from tasks.dataset.types import LabelledData
-from tests.support.http_server import serving
+from tasks.dataset.splitting import split_files
+from tasks.dataset.types import LabelledData, Split
+from tests.support.http_server import Reply, serving
 
 CSV = b"text,label\na good film,positive\na bad film,negative\n"
 ORIGINAL = {
@@ -27,6 +29,10 @@ def zipped(files: dict[str, bytes]) -> bytes:
         for name, content in files.items():
             archive.writestr(name, content)
     return buffer.getvalue()
+
+
+def csv_of(rows: int) -> bytes:
+    return b"text,label\n" + b"".join(b"film %d,%d\n" % (row, row % 2) for row in range(rows))
 
 
 def saved(path: Path, content: bytes) -> Path:
@@ -153,7 +159,7 @@ def test_zip_comes_over_http_as_well(home: Path) -> None:
         url = f"http://{server.host}/data/imdb.zip?token=hidden"
         tables = fetch_tables(url)
         assert fetch_tables(url) == tables
-        assert len(server.requests) == 1
+        assert server.body_bytes_sent == len(server.body)
     assert len(read_labelled(tables)) == 6
 
 
@@ -180,6 +186,46 @@ def test_table_comes_over_http(home: Path) -> None:
         assert file.name == "reviews.csv"
         with pytest.raises(DownloadError, match="expected 00000"):
             fetch_tables(server.url, "0" * 64)
+
+
+def test_new_rows_of_a_url_make_another_split(home: Path) -> None:
+    def split(url: str) -> Split:
+        return split_files(fetch_tables(url), LabelledData(source=url))
+
+    with serving(csv_of(60)) as server:
+        first, again = split(server.url), split(server.url)
+        server.body, server.etag = csv_of(90), '"two"'
+        later = split(server.url)
+    assert first == again
+    assert sum(first.rows.values()) == 60
+    assert sum(later.rows.values()) == 90
+    assert later.digest != first.digest
+    assert later.folder != first.folder
+
+
+def test_new_zip_of_a_url_is_unpacked(home: Path) -> None:
+    with serving(zipped(ORIGINAL)) as server:
+        url = f"http://{server.host}/imdb.zip"
+        assert len(read_labelled(fetch_tables(url))) == 6
+        server.body, server.etag = zipped({"a.csv": CSV}), '"two"'
+        assert len(read_labelled(fetch_tables(url))) == 2
+
+
+@pytest.mark.parametrize("status", [404, 503])
+def test_url_that_does_not_answer_is_an_error_that_names_the_file_of_before(
+    home: Path, status: int
+) -> None:
+    with serving(CSV) as server:
+        (file,) = fetch_tables(server.url)
+        server.will(Reply(status=status))
+        with pytest.raises(DownloadError) as raised:
+            fetch_tables(server.url)
+    assert re.fullmatch(
+        f"{server.url}: HTTP {status}, expected 200; to train on what it was at 20.*, "
+        f"name {file} as source",
+        str(raised.value),
+    )
+    assert fetch_tables(str(file)) == (file,)
 
 
 def test_other_addresses_of_one_name_are_other_files(home: Path) -> None:

@@ -21,8 +21,9 @@ def part_of(target: Path) -> Path:
 
 
 def left_by(target: Path) -> set[str]:
-    """Name what lies in the folder, but for the lock."""
-    return {path.name for path in target.parent.iterdir()} - {target.name + ".lock"}
+    """Name what lies in the folder, but for the lock and the note of the version."""
+    beside = {target.name + ".lock", target.name + ".version"}
+    return {path.name for path in target.parent.iterdir()} - beside
 
 
 def break_once(server: FileServer, target: Path, reply: Reply, **options: Any) -> str:
