@@ -172,8 +172,15 @@ def cast_values(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind)
 
 
+def is_null(value: Any) -> bool:
+    """Return whether a value is null, or NaN, which is what some write for it."""
+    return value is None or value != value
+
+
 def _to_text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
+    if is_null(value):
+        return None
+    if isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False)
 

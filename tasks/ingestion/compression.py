@@ -101,20 +101,47 @@ def _unpack(path: Path, stream: BinaryIO, target: BinaryIO, root: Path) -> None:
         budget.count(target.write(chunk))
 
 
-def read_lines(stream: BinaryIO, path: Path) -> Iterator[bytes]:
+def line_end(stream: BinaryIO) -> bytes:
+    """Return what ends the lines of a stream of `open_compressed`, which is at its start.
+
+    It is a carriage return if its first thousands of bytes have some and no line feed.
+    """
+    head = cast("io.BufferedReader", stream).peek(_BUFFER_BYTES)
+    return b"\n" if b"\n" in head or b"\r" not in head[:-1] else b"\r"
+
+
+def read_lines(stream: BinaryIO, path: Path, end: bytes = b"\n") -> Iterator[bytes]:
     """Yield the lines with their line breaks, the first without a byte order mark.
+
+    Args:
+        stream: At its start.
+        path: Named in errors.
+        end: What ends a line: a line feed or a carriage return.
 
     Raises:
         DataError: If a line is longer than `MAX_LINE_BYTES`; it would have to fit into memory.
         StoppedError: If the run is to stop.
     """
-    for number, line in enumerate(iter(lambda: stream.readline(MAX_LINE_BYTES + 1), b""), start=1):
+    for number, line in enumerate(_split_lines(stream, end), start=1):
         raise_if_stopped()
         if len(line) > MAX_LINE_BYTES:
             raise DataError(
                 f"{path}: line {number} is longer than {MAX_LINE_BYTES} bytes; expected shorter"
             )
         yield line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+
+
+def _split_lines(stream: BinaryIO, end: bytes) -> Iterator[bytes]:
+    """Yield the lines; what is longer than `MAX_LINE_BYTES` may be cut."""
+    if end == b"\n":
+        yield from iter(lambda: stream.readline(MAX_LINE_BYTES + 1), b"")
+        return
+    rest = b""
+    while len(rest) <= MAX_LINE_BYTES and (chunk := stream.read(_BUFFER_BYTES)):
+        *lines, rest = (rest + chunk).split(end)
+        yield from (line + end for line in lines)
+    if rest:
+        yield rest
 
 
 def _decompressed_stream(file: io.BufferedReader, compression: Compression) -> BinaryIO:

@@ -91,6 +91,8 @@ def read_csv_rows(
 ) -> tuple[list[str], Iterator[Record]]:
     """Return the column names and the rows, malformed ones included; blank lines are skipped.
 
+    Of several columns without a name, each is called by its place, such as `column_3`.
+
     Raises:
         DataError: If there is no header line; during iteration, if nearly every row has a quote
             that is never closed.
@@ -104,7 +106,20 @@ def read_csv_rows(
         raise DataError(f"{path}: no header line; expected the names of the columns")
     if header.value is None:
         raise DataError(f"{path}: line {header.line}: {header.reason}; expected a header line")
-    return header.value, records
+    return _name_columns(header.value), records
+
+
+def _name_columns(names: Sequence[str]) -> list[str]:
+    """Return the names; several columns without one, as spreadsheets leave them, get one."""
+    if names.count("") < 2:
+        return list(names)
+    named = list(names)
+    for place, name in enumerate(names):
+        if not name:
+            named[place] = f"column_{place + 1}"
+            while named.count(named[place]) > 1:
+                named[place] += "_"
+    return named
 
 
 def infer_schema(

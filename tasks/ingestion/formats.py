@@ -120,10 +120,8 @@ def in_blocks(records: Iterable[Record], rows: int = BLOCK_ROWS) -> Iterator[lis
 
 
 def without_break(line: bytes) -> bytes:
-    r"""Return a line, or several, without the final `\n` or `\r\n`."""
-    if line.endswith(b"\r\n"):
-        return line[:-2]
-    return line.removesuffix(b"\n")
+    r"""Return a line, or several, without the final `\n`, `\r\n` or `\r`."""
+    return line.removesuffix(b"\n").removesuffix(b"\r")
 
 
 class Survey(BaseModel):

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.common.errors import DataError
-from tasks.ingestion.column_types import JsonTypeInference, cast_values
+from tasks.ingestion.column_types import JsonTypeInference, cast_values, is_null
 from tasks.ingestion.formats import Record, without_break
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def reject_non_text(records: Iterable[Record], schema: pa.Schema) -> Iterator[Re
     texts = [field.name for field in schema if _is_marked(field)]
     for record in records:
         values = (record.value.get(name) for name in texts) if record.value else ()
-        odd = next((v for v in values if v is not None and not isinstance(v, str)), None)
+        odd = next((v for v in values if not is_null(v) and not isinstance(v, str)), None)
         if odd is None:
             yield record
         else:
@@ -174,13 +174,10 @@ def _parse_float(digits: str) -> float:
     return number
 
 
-def _reject_constant(_name: str) -> None:
-    raise _RowError("not JSON")  # NaN, Infinity or -Infinity
-
-
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_unique_keys,
     parse_int=_parse_integer,
     parse_float=_parse_float,
-    parse_constant=_reject_constant,
+    # Not JSON, but what Python's json and others write for NaN, Infinity and -Infinity.
+    parse_constant=float,
 )

@@ -18,7 +18,7 @@ from tasks.common.errors import DataError, ParameterError
 from tasks.dataset.labelled_rows import RowTally, read_labelled
 from tasks.dataset.labels import order_labels
 from tasks.dataset.types import LabelledData
-from tasks.ingestion.table_reader import survey
+from tasks.ingestion.table_reader import read_blocks, survey
 
 ROWS = [("a great film", "positive"), ('an "awful", long film', "negative")]
 SECRET = "the-text-of-a-row"
@@ -186,6 +186,44 @@ def test_files_follow_each_other_in_the_order_given(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         paths.append(saved(tmp_path / name, f"text,label\n{name},{label}\n"))
     assert pairs(read_labelled(paths)) == [("b", "x"), ("a", "y")]
+
+
+# Training reads what scoring reads
+
+TWO = [("a film", "x"), ("b film", "y")]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content", "columns"),
+    [
+        (".csv", "text,label,,,\na film,x,,,\nb film,y,,,\n,,,,\n", "column_3 column_4 column_5"),
+        (".csv", ",text,label,,column_4\n1,a film,x,,\n2,b film,y,,\n", "column_1 column_4_"),
+        (".csv", "text,label,id\ra film,x,1\rb film,y,2\r", "id"),
+        (".tsv", "text\tlabel\tid\ra film\tx\t1\rb film\ty\t2", "id"),
+        (".csv.gz", "text,label,id\ra film,x,1\rb film,y,2\r", "id"),
+        (".jsonl", '{"text":"a film","label":"x","id":NaN}\n{"text":"b film","label":"y"}\n', "id"),
+        (".jsonl", '{"text":"a film","label":"x","id":1}\r{"text":"b film","label":"y"}\r', "id"),
+        (
+            ".jsonl",
+            '{"text":"a film","label":"x","id":1}\n{"text":"b film","label":"y","id":"A"}\n',
+            "id",
+        ),
+    ],
+)
+def test_training_and_scoring_read_the_same_rows(
+    tmp_path: Path, suffix: str, content: str, columns: str
+) -> None:
+    data = gzip.compress(content.encode()) if suffix.endswith(".gz") else content.encode()
+    path = saved(tmp_path, data, suffix)
+    assert pairs(read_labelled([path])) == TWO
+    found = survey(path, {"text", "label"}, (), {"text"})
+    (block,) = read_blocks(path, found)
+    rows = list(zip(block["text"].to_pylist(), block["label"].to_pylist(), strict=True))
+    assert [row for row in rows if row[0]] == TWO
+    assert block["reason"].null_count == found.rows == len(rows)
+    first = 1 if suffix == ".jsonl" else 2
+    assert block["line"].to_pylist() == list(range(first, first + len(rows)))
+    assert set(columns.split()) <= set(block.column_names)
 
 
 # Rows that look wrong, and rows that are set aside

@@ -95,6 +95,13 @@ def test_blank_lines_are_no_rows_but_an_empty_cell_is_one() -> None:
     assert table["line"].to_pylist() == [5, 6, 8]
 
 
+def test_malformed_row_of_a_file_with_carriage_returns_has_its_line_and_bytes() -> None:
+    table = read_lines(b'a,b\r1,2\r\r3\r"4\rx",5\r')
+    assert table["line"].to_pylist() == [2, 4, 5]
+    assert table["raw"].to_pylist() == [None, b"3", None]
+    assert table["a"].to_pylist() == ["1", None, "4\rx"]
+
+
 # Types
 
 

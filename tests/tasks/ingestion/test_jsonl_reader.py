@@ -227,6 +227,16 @@ def test_text_column_of_one_other_type_keeps_it() -> None:
     assert table["reason"].null_count == 3
 
 
+def test_what_python_writes_for_numbers_that_json_lacks_is_read() -> None:
+    table = read_lines(b'{"x": NaN, "y": "a"}\n{"x": 1, "y": NaN}\n{"x": -Infinity, "y": 2}\n')
+    assert table["reason"].null_count == 3
+    assert str(table["x"].to_pylist()) == "[nan, 1.0, -inf]"
+    assert table["y"].to_pylist() == ["a", None, "2"]
+    texts = read_lines(b'{"text": "a"}\n{"text": NaN}\n{"text": 2.5}\n', texts=("text",))
+    assert texts["text"].to_pylist() == ["a", None, "2.5"]
+    assert texts["reason"].to_pylist() == [None, None, "not text but float"]
+
+
 # Malformed rows
 
 MALFORMED = {
@@ -236,8 +246,8 @@ MALFORMED = {
     b'{"x": 1}}': "not JSON",
     b'{"x": 1} {"x": 2}': "not JSON",
     b"{'x': 1}": "not JSON",
-    b'{"x": NaN}': "not JSON",
-    b'{"x": [-Infinity]}': "not JSON",
+    b'{"x": nan}': "not JSON",
+    b'{"x": -NaN}': "not JSON",
     b'{"x": "a\tb"}': "not JSON",
     "\ufeff{}".encode(): "not JSON",
     b"null": "not an object",

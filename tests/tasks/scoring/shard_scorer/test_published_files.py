@@ -157,6 +157,32 @@ def test_texts_may_be_of_any_type_of_string(parameters: ScoringParameters) -> No
     assert output("rejected", parameters)["reason"].to_pylist() == ["null", "empty"]
 
 
+VIEW = pa.string_view()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (pa.list_(VIEW), ["a"]),
+        (pa.large_list(pa.list_(pa.binary_view())), [[b"a"]]),
+        (pa.list_(VIEW, 1), ["a"]),
+        (pa.list_view(VIEW), ["a"]),
+        (pa.struct([("x", pa.list_(VIEW)), ("n", pa.int8())]), {"x": ["a"], "n": 1}),
+        (pa.map_(VIEW, pa.list_(VIEW)), [("a", ["b"])]),
+    ],
+)
+def test_views_within_a_column_come_out_as_they_went_in(
+    parameters: ScoringParameters, kind: pa.DataType, value: object
+) -> None:
+    # Arrow cannot read a null list of a fixed size from Parquet.
+    null = value if pa.types.is_fixed_size_list(kind) else None
+    other = pa.array([value, null, value], kind)
+    table = pa.table({"text": ["a film", "another", ""], "other": other})
+    assert in_out(score_table(table, parameters)) == (3, 2, 1)
+    assert output("predictions", parameters)["other"].to_pylist() == other.to_pylist()[:2]
+    assert output("rejected", parameters)["other"].to_pylist() == other.to_pylist()[2:]
+
+
 def test_another_column_can_hold_the_texts(parameters: ScoringParameters) -> None:
     named = with_rows(parameters, text_column="body")
     record = score_table(pa.table({"text": [1], "body": ["a great film"]}), named)
