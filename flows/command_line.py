@@ -19,6 +19,7 @@ from prefect.logging.configuration import setup_logging
 from prefect.settings import PREFECT_API_URL
 from pydantic import ValidationError
 
+from flows.server.temporary import log_file
 from tasks.common.environment import check_home
 from tasks.common.errors import INTERRUPTED, MillstreamError, ParameterError
 from tasks.common.text import printable
@@ -84,7 +85,7 @@ def _shown_default(value: object) -> object:
 
 def _exit_code(flow: Flow[..., Any], tokens: Sequence[str], *, debug: bool) -> int:
     setup_logging()  # else the first flow run would make other handlers
-    for handler in logging.getLogger().handlers:
+    for handler in _terminal_handlers():
         handler.format = partial(_as_printable, handler.format)  # type: ignore[method-assign]
     if not debug:
         _hide_tracebacks()
@@ -120,6 +121,8 @@ def _start_temporary_server() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         SubprocessASGIServer().start()
+    except RuntimeError as error:
+        raise MillstreamError(f"Prefect's server: {error} See {log_file()}.") from error
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
@@ -152,9 +155,21 @@ def _say(message: str, code: int) -> int:
 
 def _hide_tracebacks() -> None:
     """Keep Prefect's tracebacks off the terminal; its server still gets them."""
-    for handler in logging.getLogger().handlers:
+    for handler in _terminal_handlers():
         handler.addFilter(_is_not_said_again)
         handler.format = partial(_without_traceback, handler.format)  # type: ignore[method-assign]
+
+
+def _terminal_handlers() -> set[logging.Handler]:
+    """Return the handlers of all loggers that write to a stream; some do not propagate."""
+    known = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
+    handlers = {
+        handler
+        for logger in known
+        if isinstance(logger, logging.Logger)
+        for handler in logger.handlers
+    }
+    return {found for found in handlers if isinstance(found, logging.StreamHandler)}
 
 
 def _is_not_said_again(record: logging.LogRecord) -> bool:

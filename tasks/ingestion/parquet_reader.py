@@ -70,14 +70,21 @@ def _merged(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordB
     group: list[pa.RecordBatch] = []
     count = size = 0
     for batch in batches:
-        length = _decoded_bytes(batch)
-        if group and (count + batch.num_rows > rows or size + length > _BATCH_BYTES):
-            yield pa.concat_batches(group)
-            group, count, size = [], 0, 0
-        group.append(batch)
-        count, size = count + batch.num_rows, size + length
+        for part in _cut(batch, rows - count):
+            length = _decoded_bytes(part)
+            if group and (count == rows or size + length > _BATCH_BYTES):
+                yield pa.concat_batches(group)
+                group, count, size = [], 0, 0
+            group.append(part)
+            count, size = count + part.num_rows, size + length
     if group:
         yield pa.concat_batches(group)
+
+
+def _cut(batch: pa.RecordBatch, rows: int) -> list[pa.RecordBatch]:
+    """Return a batch in two parts, the first of `rows` rows, if both have any."""
+    parts = [batch.slice(0, rows), batch.slice(rows)]
+    return [part for part in parts if part.num_rows]
 
 
 def _decoded_bytes(batch: pa.RecordBatch) -> int:

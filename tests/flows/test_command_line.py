@@ -16,6 +16,7 @@ from prefect.settings import PREFECT_API_URL
 from rich.console import Console
 
 from deployments.reference import exit_codes
+from flows import command_line
 from flows.command_line import run
 from flows.score_shards import score_shards
 from tasks.common import errors
@@ -32,7 +33,7 @@ HEAVY = {"mlflow", "torch", "transformers", "pandas", "pyarrow", "sklearn", "mat
 def _terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Bring Prefect's lines to this test's standard error; undo what `run` does to them."""
     setup_logging()
-    handlers = logging.getLogger().handlers
+    handlers = command_line._terminal_handlers()
     for handler in handlers:
         if isinstance(handler, PrefectConsoleHandler):
             monkeypatch.setattr(handler, "console", Console(stderr=True, soft_wrap=True))
@@ -385,3 +386,23 @@ def test_control_characters_do_not_reach_the_terminal(
     assert "\x1b[2J" not in said
     assert "--a\\x1b[2J" in said
     assert "b\\x1b[2J.csv: no column" in said
+
+
+def test_prefects_own_services_show_no_traceback_of_what_they_could_not_send() -> None:
+    script = """
+import logging
+from prefect.logging.configuration import setup_logging
+from flows.command_line import _hide_tracebacks
+setup_logging()
+_hide_tracebacks()
+try:
+    raise OSError("the server has ended")
+except OSError:
+    for name in ("prefect._internal.concurrency", "prefect.events", "httpx", "uvicorn.error"):
+        logging.getLogger(name).error("Service failed with 1 pending items", exc_info=True)
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert process.stderr.count("Service failed") == 4
+    assert "Traceback" not in process.stderr

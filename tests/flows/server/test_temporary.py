@@ -1,10 +1,16 @@
 """The server that Prefect starts for a command or a test, where no other is named."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
+
+from flows.server.temporary import MAX_LOG_BYTES, start_uvicorn
+from tests.support.operation import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_harness")]
 
@@ -24,3 +30,34 @@ def test_no_other_site_reads_events() -> None:
     with pytest.raises(InvalidStatus, match="403"):
         connect(url, origin="http://evil.example", proxy=None)  # type: ignore[arg-type]
     connect(url, proxy=None).close()
+
+
+def test_what_the_server_says_as_it_ends_is_in_a_file_and_not_on_the_terminal(
+    home: Path, free_port: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    process = start_uvicorn(SimpleNamespace(port=free_port))
+    try:
+        for stream in (1, 2):
+            output = Path(f"/proc/{process.pid}/fd/{stream}").readlink()
+            assert output == home / "logs" / "temporary-server.log"
+    finally:
+        process.kill()
+        process.wait()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_log_of_the_server_stays_small(home: Path, free_port: int) -> None:
+    log = home / "logs" / "temporary-server.log"
+    log.parent.mkdir(parents=True)
+    for size, kept in ((MAX_LOG_BYTES, MAX_LOG_BYTES), (MAX_LOG_BYTES + 1, 0)):
+        log.write_bytes(b"x" * size)
+        process = start_uvicorn(SimpleNamespace(port=free_port))
+        process.kill()
+        process.wait()
+        assert log.read_bytes().count(b"x") == kept
+
+
+@pytest.fixture
+def free_port() -> int:
+    (port,) = free_ports(1)
+    return port
