@@ -16,16 +16,20 @@ from prefect.client.schemas.actions import (
     WorkPoolUpdate,
 )
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
+from prefect.client.schemas.objects import WorkerStatus
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.workers.process import ProcessWorker
 
 from deployments.check_config import PROJECT_FILE
 from deployments.server.automations import create_automations
-from deployments.services.definitions import POOL
+from deployments.services.definitions import POOL, is_our_worker, uses_external_server, worker_name
 from tasks.common.environment import environment_with
-from tasks.common.errors import MillstreamError
+from tasks.common.errors import MillstreamError, ParameterError
 from tasks.common.settings import REPOSITORY, Settings
+
+# Three heartbeats of a worker, after which the server takes it for stopped.
+_OFFLINE_AFTER_S = 90
 
 # A Prefect variable with our deployments. Those that users deploy themselves are never removed.
 _REGISTERED_VARIABLE = "millstream_deployments"
@@ -42,13 +46,35 @@ def register_deployments(api: str, settings: Settings, project_file: Path = PROJ
         project_file: The `prefect.yaml`.
 
     Raises:
+        ParameterError: If the server is shared, and the worker of another machine or state folder
+            is online.
         MillstreamError: If Prefect rejects a deployment.
     """
     with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
+        if uses_external_server(settings):
+            _check_other_workers(client, api, settings)
         _create_pool(client, settings.concurrent_runs)
         _run_prefect_deploy(api, project_file)
         _remove_obsolete(client, project_file)
         create_automations(client, settings)
+
+
+def _check_other_workers(client: SyncPrefectClient, api: str, settings: Settings) -> None:
+    """Check that the deployments are not those of another folder, whose paths would be replaced.
+
+    Raises:
+        ParameterError: If the worker of another machine or state folder is online.
+    """
+    with suppress(ObjectNotFound):  # no pool yet
+        client.read_work_pool(POOL)
+        for worker in client.read_workers_for_work_pool(POOL):
+            others = is_our_worker(worker.name) and worker.name != worker_name(settings)
+            if others and worker.status == WorkerStatus.ONLINE:
+                raise ParameterError(
+                    f"PREFECT_API_URL: {api} has the deployments of another machine or state "
+                    f"folder, with the worker {worker.name}; expected a server of its own, or make "
+                    f"down there {_OFFLINE_AFTER_S} s before"
+                )
 
 
 def _create_pool(client: SyncPrefectClient, limit: int) -> None:

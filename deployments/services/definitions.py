@@ -1,5 +1,7 @@
 """Definitions of the services of `make up`: command, environment, address and port."""
 
+import hashlib
+import socket
 import sys
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -10,6 +12,8 @@ PREFECT = "prefect"
 MLFLOW = "mlflow"
 WORKER = "worker"
 POOL = "millstream"
+
+_WORKERS = f"{POOL}-"
 
 _HEALTH_PATHS = {PREFECT: "/api/health", MLFLOW: "/health"}
 
@@ -50,11 +54,11 @@ class Service(ServiceAddress):
 def services_of(settings: Settings) -> tuple[Service, ...]:
     """Return the services in start order, without external servers that the environment names."""
     services = []
-    if not _uses_external_server(settings):
+    if not uses_external_server(settings):
         services.append(_prefect_server(settings))
     if settings.tracking_uri.startswith("sqlite:"):
         services.append(_mlflow_server(settings))
-    return (*services, _worker())
+    return (*services, _worker(settings))
 
 
 def api_url(settings: Settings) -> str:
@@ -62,7 +66,8 @@ def api_url(settings: Settings) -> str:
     return settings.explicit_api_url or f"{settings.prefect_url}/api"
 
 
-def _uses_external_server(settings: Settings) -> bool:
+def uses_external_server(settings: Settings) -> bool:
+    """Return whether Prefect's server is not the one that `make up` starts here."""
     configured = urlsplit(api_url(settings))
     own_hosts = {settings.host, urlsplit(settings.prefect_url).hostname, "localhost"}
     return configured.hostname not in own_hosts or configured.port != settings.prefect_port
@@ -113,13 +118,24 @@ def _mlflow_server(settings: Settings) -> Service:
     )
 
 
-def _worker() -> Service:
+def worker_name(settings: Settings) -> str:
+    """Return the worker's name on the Prefect server: one for each machine and state folder."""
+    place = hashlib.sha256(str(settings.root).encode()).hexdigest()[:8]
+    return f"{_WORKERS}{socket.gethostname()}-{place}"
+
+
+def is_our_worker(name: str) -> bool:
+    """Return whether the `make up` of any machine and state folder started the worker."""
+    return name.startswith(_WORKERS)
+
+
+def _worker(settings: Settings) -> Service:
     return Service(
         name=WORKER,
         address="",
         command=(
             *_python("prefect", "worker", "start"),
-            *("--pool", POOL, "--type", "process", "--name", WORKER),
+            *("--pool", POOL, "--type", "process", "--name", worker_name(settings)),
         ),
         # Prefect's default of 10 s delays the start of a run.
         environment={"PREFECT_WORKER_QUERY_SECONDS": "2"},

@@ -12,10 +12,10 @@ from prefect.client.schemas.objects import Worker, WorkerStatus
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from deployments.services.definitions import POOL, WORKER, Service, ServiceAddress
+from deployments.services.definitions import POOL, WORKER, Service, ServiceAddress, worker_name
 from deployments.services.supervisor import ProcessState, Supervisor
 from tasks.common.errors import MillstreamError, ParameterError
-from tasks.common.settings import Settings
+from tasks.common.settings import Settings, get_settings
 
 _START_TIMEOUT_S = 180  # a first start migrates new databases, which takes 20 s on two idle cores
 _POLL_INTERVAL_S = 0.3
@@ -89,7 +89,12 @@ def is_healthy(service: ServiceAddress, process: ProcessState, api: str) -> bool
             get_client(sync_client=True) as client,  # with Prefect's authentication
         ):
             workers = client.read_workers_for_work_pool(POOL)
-        return any(_sent_heartbeat(worker, process.since) for worker in workers)
+        names = {
+            worker_name(get_settings()),
+            WORKER,
+        }  # the latter of one that an older version started
+        own = [worker for worker in workers if worker.name in names]
+        return any(_sent_heartbeat(worker, process.since) for worker in own)
     return False
 
 

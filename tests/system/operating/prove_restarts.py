@@ -2,15 +2,23 @@
 
 import signal
 import socket
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
+from deployments.services.definitions import worker_name
 from deployments.services.lock import services_lock
 from deployments.services.supervisor import Supervisor
+from tasks.common.environment import environment_with
+from tasks.common.settings import REPOSITORY
 from tests.support.builders import Trained
 from tests.support.operation import Operation, free_ports, in_operation, settings_of, until
 from tests.support.processes import is_manager, kill_all, marked, process_of
@@ -54,11 +62,41 @@ def test_what_a_kill_left_is_ended_by_the_next_up(operation: Operation) -> None:
         bystander.wait()
 
 
+@contextmanager
+def server_elsewhere(folder: Path) -> Iterator[str]:
+    """Run a Prefect server that no `make up` started, and yield the address of its API."""
+    (port,) = free_ports(1)
+    command = ("deployments.server.prefect_server", "server", "start", "--host", "127.0.0.1")
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command, "--port", str(port)],
+        cwd=REPOSITORY,
+        env=environment_with({"MILLSTREAM_HOME": str(folder), "PREFECT_HOME": str(folder)}),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    api = f"http://127.0.0.1:{port}/api"
+    try:
+        until(lambda: answers(f"{api}/health"), "the server answers", patience=180)
+        yield api
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def answers(url: str) -> bool:
+    with suppress(httpx.HTTPError):
+        return httpx.get(url).is_success
+    return False
+
+
 def test_a_prefect_server_elsewhere_is_used_and_none_is_started(
-    operation: Operation, trained: Trained, tmp_path: Path
+    trained: Trained, tmp_path: Path
 ) -> None:
     home = state_folder(trained.home, tmp_path / "var")
-    with in_operation(home, PREFECT_API_URL=operation.api) as other:
+    with (
+        server_elsewhere(tmp_path / "elsewhere") as api,
+        in_operation(home, PREFECT_API_URL=api) as other,
+    ):
         assert {service.name for service in Supervisor(settings_of(other)).addresses} == {
             "mlflow",
             "worker",
@@ -67,7 +105,25 @@ def test_a_prefect_server_elsewhere_is_used_and_none_is_started(
             status = asked.command("status")
             assert status.returncode == 0, status.stderr
             assert status.stdout.count("works") == 2
-        assert process_of(other.home, "worker").environ()["PREFECT_API_URL"] == operation.api
+        assert process_of(other.home, "worker").environ()["PREFECT_API_URL"] == api
+
+
+def test_a_server_that_another_folder_has_deployed_to_is_refused_by_name(
+    operation: Operation, trained: Trained, tmp_path: Path
+) -> None:
+    home = state_folder(trained.home, tmp_path / "var")
+    before = operation.get("/deployments/name/score-shards/nightly")
+    prefect_port, mlflow_port = free_ports(2)
+    other = Operation(home, prefect_port, mlflow_port, {"PREFECT_API_URL": operation.api})
+    try:
+        up = other.command("up")
+    finally:
+        down = other.command("down")
+    assert up.returncode == 2
+    assert f"{operation.api} has the deployments of another machine or state folder" in up.stderr
+    assert worker_name(settings_of(operation)) in up.stderr
+    assert down.stdout == "nothing was up\n"
+    assert operation.get("/deployments/name/score-shards/nightly") == before
     assert operation.command("status").returncode == 0
 
 
