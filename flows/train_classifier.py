@@ -1,6 +1,5 @@
 """Train a text classifier: download, split, fine-tune, register, evaluate."""
 
-from pathlib import Path
 from typing import Annotated, Any, get_args
 
 from prefect import flow
@@ -68,7 +67,7 @@ def train_classifier(
     tuning = record_from(training.FineTuneParameters, given)
     todo = choose_steps(steps, get_args(TrainingStep)[1:], NEEDS, given)
     report: dict[str, Any] = {}
-    files = tuple(Path(file).expanduser().resolve() for file in data_files)
+    files = dataset.resolve_data_files(data_files)
     if "download_data" in todo:
         files = download_data(source, sha256)
         report["data_files"] = [str(file) for file in files]

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from tasks.common.errors import ParameterError
 from tasks.common.settings import REPOSITORY, Settings, get_settings
+from tasks.common.urls import local_path
 
 
 def environment_with(variables: Mapping[str, str]) -> dict[str, str]:
@@ -28,6 +29,15 @@ def check_home() -> None:
         raise ParameterError(f"MILLSTREAM_HOME: {root} is no folder that may be written")
 
 
+def _home_at_hand() -> Path:
+    """Return `home`, or its default if the variable names no folder of this machine."""
+    home = os.environ.get("MILLSTREAM_HOME")
+    with suppress(ParameterError):
+        if home:
+            return local_path("MILLSTREAM_HOME", home, "a folder")
+    return REPOSITORY / "var"
+
+
 def prepare_process() -> None:
     """Set defaults of the dependencies: state under `home`, no telemetry, our own log lines.
 
@@ -38,9 +48,7 @@ def prepare_process() -> None:
         settings = get_settings()
     except ParameterError:
         # The command reports it in one line; Prefect's files need a folder until then.
-        settings = Settings.model_construct(
-            home=Path(os.environ.get("MILLSTREAM_HOME") or REPOSITORY / "var")
-        )
+        settings = Settings.model_construct(home=_home_at_hand())
     # When imported, Prefect creates its home, but not the folder above it. A failure is an error
     # of the command (`check_home`), not of the import.
     with suppress(OSError):

@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tasks.common.errors import ParameterError
-from tasks.common.urls import has_password, is_url, redact_url
+from tasks.common.urls import has_password, is_url, local_path, redact_url
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -62,6 +62,11 @@ class Settings(BaseSettings):
         default=2**32, validation_alias="MILLSTREAM_UNPACK_LIMIT"
     )
     netrc: Path | None = Field(default=None, validation_alias="NETRC")
+
+    @field_validator("home", mode="before")
+    @classmethod
+    def _require_local_home(cls, home: str | Path) -> Path:
+        return local_path("MILLSTREAM_HOME", str(home), "a folder on this machine")
 
     @field_validator("explicit_tracking_uri")
     @classmethod

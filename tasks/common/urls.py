@@ -1,6 +1,7 @@
-"""URLs from users: redact passwords and tokens in messages, refuse logins in parameters."""
+"""URLs from users: redact passwords and tokens in messages, refuse logins, and URLs as paths."""
 
 import re
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 from tasks.common.errors import ParameterError
@@ -15,10 +16,41 @@ _HOST = re.compile(r"([^:@\[\]]*|\[[0-9a-f:.%]+\])(:\d{0,5})?", re.IGNORECASE)
 _PASSWORD = re.compile(r"passw|pwd", re.IGNORECASE)
 _HIDDEN = "…"
 
+# Two letters or more, unlike a drive; `Path` makes one slash of two.
+_ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+
 
 def is_url(source: str) -> bool:
     """Return whether `source` is an http(s) URL, not a name or path."""
     return source.lower().startswith(("http://", "https://"))
+
+
+def local_path(parameter: str, text: str, expected: str) -> Path:
+    """Return what a parameter names as a path on this machine, with the user's home for `~`.
+
+    Args:
+        parameter: Its name, for the error.
+        text: Its value.
+        expected: What it may be, for the error.
+
+    Raises:
+        ParameterError: If it is an address, such as `s3://bucket/key`, which would else become a
+            folder `s3:`; or if it starts with the name of a user who has no home.
+    """
+    if _ADDRESS.match(text):
+        raise ParameterError(
+            f"{parameter}: {redact_url(text)!r} is no path on this machine; expected {expected}"
+        )
+    if not text.startswith("~"):  # `Path` drops a "./" in front of it
+        return Path(text)
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        user = text.partition("/")[0]
+        raise ParameterError(
+            f"{parameter}: {text!r} needs the home of {user}, which has none; expected {expected}, "
+            f"written ./{user} if that is its name"
+        ) from error
 
 
 def has_password(url: str) -> bool:

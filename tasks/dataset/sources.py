@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from tasks.common.errors import DataError, DownloadError, ParameterError
 from tasks.common.files import published_file, sha256_of
 from tasks.common.settings import get_settings
-from tasks.common.urls import is_url, redact_url, url_path
+from tasks.common.urls import is_url, local_path, redact_url, url_path
 from tasks.ingestion.download import download_file
 from tasks.ingestion.formats import EXPECTED, format_of
 from tasks.ingestion.zip_archive import unpack_archive
@@ -51,12 +51,10 @@ def fetch_tables(source: str, sha256: str | None = None) -> tuple[Path, ...]:
 
 
 def _local_file(source: str, sha256: str | None) -> Path:
-    path = Path(source).expanduser().resolve()
+    expected = f"{', '.join(EMBEDDED)}, a file, or an http(s) URL"
+    path = local_path("source", source, expected).resolve()
     if not path.is_file():
-        raise ParameterError(
-            f"source: {redact_url(source)} is no file; "
-            f"expected {', '.join(EMBEDDED)}, a file, or an http(s) URL"
-        )
+        raise ParameterError(f"source: {redact_url(source)} is no file; expected {expected}")
     _check_ending(path.name, str(path))
     if sha256 and (found := sha256_of(path)) != sha256.lower():
         raise DownloadError(f"{path}: its SHA-256 is {found}; expected {sha256}")

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel, Source, about
-from tasks.common.urls import redact_url
+from tasks.common.urls import local_path, redact_url
 from tasks.dataset.labels import label_key
 
 RECORD = "split.json"
@@ -50,6 +50,17 @@ SplitFolder = Annotated[str, about("The split to start from, without the step sp
 HeldOutShards = Annotated[
     int, about("Files that the held-out rows are written to.", ge=1, le=1_000)
 ]
+
+
+def resolve_data_files(data_files: Sequence[str]) -> tuple[Path, ...]:
+    """Return the absolute paths of tables.
+
+    Raises:
+        ParameterError: If one is an address.
+    """
+    return tuple(
+        local_path("data_files", file, "files on this machine").resolve() for file in data_files
+    )
 
 
 class LabelledData(FrozenModel):

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel, about
+from tasks.common.urls import local_path
 
 LeftoverKind = Literal["outputs", "versions", "checkpoints", "downloads"]
 LeftoverKindChoice = Literal["all", "outputs", "versions", "checkpoints", "downloads"]
@@ -114,9 +115,11 @@ def resolve_output_dirs(output_dirs: Iterable[str]) -> tuple[Path, ...]:
     """Return the absolute paths of folders, which need not exist.
 
     Raises:
-        ParameterError: If one is empty, which would mean the working folder.
+        ParameterError: If one is empty, which would mean the working folder, or an address.
     """
     names = tuple(output_dirs)
     if not all(name.strip() for name in names):
         raise ParameterError("output_dirs: an empty one; expected folders")
-    return tuple(Path(name).expanduser().resolve() for name in names)
+    return tuple(
+        local_path("output_dirs", name, "folders on this machine").resolve() for name in names
+    )

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from tasks.common.errors import OutputError, OutputInUseError, ParameterError
 from tasks.common.files import published_file
+from tasks.common.urls import local_path
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +33,12 @@ def resolve_output_folder(output_dir: str) -> Path:
     """Return the absolute path of a writable folder that exists or can be created.
 
     Raises:
-        ParameterError: If it is empty, or a file is in its place.
+        ParameterError: If it is empty or an address, or a file is in its place.
         OutputError: If it may not be written, or its disk is full.
     """
     if not output_dir.strip():
         raise ParameterError("output_dir: missing; expected a folder")
-    folder = Path(output_dir).expanduser().resolve()
+    folder = local_path("output_dir", output_dir, "a folder on this machine").resolve()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir():
         raise ParameterError(f"output_dir: {existing} is a file; expected a folder")

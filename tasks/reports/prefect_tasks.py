@@ -1,7 +1,6 @@
 """Prefect tasks that log reports, link them as artifacts and explain a row."""
 
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from prefect import task
@@ -9,6 +8,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.client.schemas.objects import State
 
 from tasks.common.task_errors import RETRY_BUSY_MLFLOW, RETRY_MLFLOW, RETRY_ONCE, describe_error
+from tasks.common.urls import local_path
 from tasks.reports.types import LoggedRun
 from tasks.scoring.types import ScoringParameters, ShardOutcome
 from tasks.training.types import FineTuned
@@ -102,7 +102,7 @@ def explain_row(output_dir: str, shard: str, row: int, *, verify: bool) -> dict[
     """Print and return the lineage of a row; see `tasks.reports.lineage.trace_row`."""
     from tasks.reports import lineage
 
-    folder = Path(output_dir).expanduser().resolve()
+    folder = local_path("output_dir", output_dir, "a folder on this machine").resolve()
     return lineage.trace_row(folder, shard, row, verify=verify)
 
 

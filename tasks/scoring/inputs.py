@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from tasks.common.errors import DataError, ParameterError
 from tasks.common.files import unique_name
 from tasks.common.settings import get_settings
-from tasks.common.urls import is_url, redact_url, url_path
+from tasks.common.urls import is_url, local_path, redact_url, url_path
 from tasks.ingestion.download import download_file
 from tasks.ingestion.formats import EXPECTED, format_of, stem_of
 from tasks.output.file_ids import FileIds
@@ -24,13 +24,16 @@ _THIS_PROCESS = unique_name()  # of the folder of its downloads
 
 
 def check_inputs(inputs: Sequence[str]) -> None:
-    """Check that there is an input.
+    """Check that there is an input, and that each is a path or an http(s) URL.
 
     Raises:
-        ParameterError: If there is none, or an empty one.
+        ParameterError: If there is none, an empty one, or an address of another kind.
     """
     if not inputs or "" in inputs:
         raise ParameterError("inputs: none given; expected files, folders, glob patterns or URLs")
+    for text in inputs:
+        if not is_url(text):
+            _path_of(text)
 
 
 def list_input_files(
@@ -45,7 +48,7 @@ def list_input_files(
         allow_empty: Whether a folder without a table, or a pattern without a match, is no error.
 
     Raises:
-        ParameterError: If there is no input, or an empty one.
+        ParameterError: If there is no input, an empty one, or an address of another kind.
         DataError: If an input brings no file, or a file of another kind is named.
     """
     check_inputs(inputs)
@@ -115,8 +118,14 @@ def _modified_time(path: Path) -> float:
         return 0
 
 
+def _path_of(text: str) -> Path:
+    return local_path(
+        "inputs", text, "a file, folder or pattern on this machine, or an http(s) URL"
+    )
+
+
 def _expand_input(text: str, allow_empty: bool) -> Iterator[Path]:
-    path = Path(text).expanduser()
+    path = _path_of(text)
     may_be_empty = allow_empty and (path.is_dir() or glob.has_magic(text))
     if path.is_dir():
         # Hidden files, as macOS and editors leave them, are left out, as glob patterns do.

@@ -6,6 +6,7 @@ from pathlib import Path
 from tasks.common.errors import DownloadError, ModelError, ParameterError, TransientDownloadError
 from tasks.common.files import sha256_of
 from tasks.common.urls import redact_url
+from tasks.training.types import base_model_path
 
 PACKAGED = "minilm"
 
@@ -29,7 +30,7 @@ def base_model_folder(base_model: str) -> Path:
     """
     if base_model == PACKAGED:
         return _find_packaged_minilm()
-    folder = Path(base_model).expanduser()
+    folder = base_model_path(base_model)
     if not folder.is_dir():
         folder = _download_from_hub(base_model)
     if not list(folder.glob("*.safetensors")):

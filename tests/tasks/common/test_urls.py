@@ -1,5 +1,7 @@
 """What is shown of URLs, and what they may hold."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,63 @@ from flows.end_to_end import end_to_end
 from flows.score_shards import score_shards
 from flows.train_classifier import train_classifier
 from tasks.common.errors import ParameterError
-from tasks.common.urls import has_password, redact_url, url_path
+from tasks.common.settings import Settings
+from tasks.common.urls import has_password, local_path, redact_url, url_path
+from tasks.dataset.prefect_tasks import read_split
+from tasks.dataset.sources import fetch_tables
+from tasks.dataset.types import resolve_data_files
+from tasks.maintenance.types import resolve_output_dirs
+from tasks.output.folder import resolve_output_folder
+from tasks.reports.prefect_tasks import explain_row
+from tasks.scoring.inputs import check_inputs
+from tasks.training.types import FineTuneParameters
+
+# What takes a path, by the parameter that its errors name
+TAKERS: list[tuple[str, Callable[[str], object]]] = [
+    ("inputs", lambda text: check_inputs(["a.csv", text])),
+    ("output_dir", resolve_output_folder),
+    ("output_dir", lambda text: explain_row.fn(text, "a-00001", 1, verify=False)),
+    ("output_dirs", lambda text: resolve_output_dirs(["a", text])),
+    ("source", fetch_tables),
+    ("data_files", lambda text: resolve_data_files(["a.csv", text])),
+    ("split_folder", read_split.fn),
+    ("base_model", lambda text: FineTuneParameters(base_model=text)),
+    ("MILLSTREAM_HOME", lambda text: Settings(MILLSTREAM_HOME=text)),
+]
+
+
+@pytest.mark.parametrize(("parameter", "taker"), TAKERS)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("s3://bucket/out", "'s3://bucket/out' is no path on"),
+        ("gs://bucket/a.csv", "'gs://bucket/a.csv' is no path on"),
+        ("hdfs://name/a.csv", "'hdfs://name/a.csv' is no path on"),
+        ("file:///a.csv", "'file:///a.csv' is no path on"),
+        ("S3:/b/out", "'S3://b/out' is no path on"),
+        ("~no-such-user/a", "'~no-such-user/a' needs the home of ~no-such-user"),
+    ],
+)
+def test_what_is_no_path_of_this_machine_is_refused_by_name(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    parameter: str,
+    taker: Callable[[str], object],
+    text: str,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParameterError) as raised:
+        taker(text)
+    assert str(raised.value).startswith(f"{parameter}: {message}")
+    assert "; expected " in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["./s3:/b", "a:b.csv", "c:/a.csv", "./~no-such-user", "a/b://c"])
+def test_path_with_a_colon_or_a_tilde_in_it_is_a_path(name: str) -> None:
+    assert local_path("inputs", name, "a path") == Path(name)
 
 
 @pytest.mark.parametrize(
