@@ -48,6 +48,15 @@ def published_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def absolute_path(path: Path) -> Path:
+    """Return an absolute path of the same name: the links of its folders are followed, not its own.
+
+    The name of a link is what the user sees, and says what its file is; the target of one by
+    Hugging Face, DVC or git-annex is named by a digest.
+    """
+    return path.parent.resolve() / path.name
+
+
 def unique_name() -> str:
     """Return a name that no other process uses: its number, and random digits.
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from tasks.common.errors import DataError, DownloadError, ParameterError
-from tasks.common.files import published_file, sha256_of
+from tasks.common.files import absolute_path, published_file, sha256_of
 from tasks.common.settings import get_settings
 from tasks.common.urls import is_url, local_path, redact_url, url_path
 from tasks.ingestion.download import download_file
@@ -52,7 +52,7 @@ def fetch_tables(source: str, sha256: str | None = None) -> tuple[Path, ...]:
 
 def _local_file(source: str, sha256: str | None) -> Path:
     expected = f"{', '.join(EMBEDDED)}, a file, or an http(s) URL"
-    path = local_path("source", source, expected).resolve()
+    path = absolute_path(local_path("source", source, expected))
     if not path.is_file():
         raise ParameterError(f"source: {redact_url(source)} is no file; expected {expected}")
     _check_ending(path.name, str(path))

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator, model_validator
 
 from tasks.common.errors import ParameterError
+from tasks.common.files import absolute_path
 from tasks.common.parameter_types import FrozenModel, Source, about
 from tasks.common.urls import local_path, redact_url
 from tasks.dataset.labels import label_key
@@ -59,7 +60,8 @@ def resolve_data_files(data_files: Sequence[str]) -> tuple[Path, ...]:
         ParameterError: If one is an address.
     """
     return tuple(
-        local_path("data_files", file, "files on this machine").resolve() for file in data_files
+        absolute_path(local_path("data_files", file, "files on this machine"))
+        for file in data_files
     )
 
 

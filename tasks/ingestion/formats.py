@@ -4,9 +4,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from pydantic import BaseModel, ConfigDict
+
+from tasks.common.files import sha256_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -131,6 +134,7 @@ class Survey(BaseModel):
         sha256: Digest of the file as it lies there.
         size: Of the file, in bytes.
         modified_ns: Its modification time, in nanoseconds.
+        changed_ns: When the system last noted a change of it, in nanoseconds; 0 if unknown.
         rows: All its rows, malformed ones included.
         columns: The Arrow schema of its columns, serialised.
         warnings: A line for each kind of row that looks wrong and is read all the same.
@@ -143,6 +147,7 @@ class Survey(BaseModel):
     sha256: str
     size: int
     modified_ns: int
+    changed_ns: int = 0
     rows: int
     columns: bytes
     warnings: tuple[str, ...] = ()
@@ -152,3 +157,33 @@ class Survey(BaseModel):
         import pyarrow as pa
 
         return pa.ipc.read_schema(pa.py_buffer(self.columns))
+
+
+class SurveyedFile:
+    """A file that is read after its survey, and must be the same then.
+
+    Args:
+        path: The file.
+        survey: What the survey found.
+    """
+
+    def __init__(self, path: Path, survey: Survey) -> None:
+        self._path, self._survey = path, survey
+        self._changed_ns = survey.changed_ns
+
+    def is_unchanged(self) -> bool:
+        """Return whether the file is still the one that was surveyed.
+
+        Raises:
+            OSError: If it cannot be read.
+        """
+        status = self._path.stat()
+        known = (self._survey.size, self._survey.modified_ns)
+        if (status.st_size, status.st_mtime_ns) != known:
+            return False
+        if status.st_ctime_ns != self._changed_ns:
+            # Another file of equal size and time, or the same one with another mode or hard link.
+            if sha256_of(self._path) != self._survey.sha256:
+                return False
+            self._changed_ns = status.st_ctime_ns
+        return True

@@ -24,6 +24,7 @@ from tasks.ingestion.formats import (
     Record,
     RowWarnings,
     Survey,
+    SurveyedFile,
     format_of,
     in_blocks,
 )
@@ -102,13 +103,14 @@ def survey(
         sha256=digest,
         size=status.st_size,
         modified_ns=status.st_mtime_ns,
+        changed_ns=status.st_ctime_ns,
         rows=rows,
         columns=schema.serialize().to_pybytes(),
         warnings=warnings.messages(path),
     )
     for warning in found.warnings:
         logger.warning("%s", warning)
-    _check_unchanged(path, found)
+    _check_fits(path, SurveyedFile(path, found).is_unchanged())
     return found
 
 
@@ -125,9 +127,10 @@ def read_blocks(path: Path, survey: Survey, block_rows: int = BLOCK_ROWS) -> Ite
         DataError: If it is damaged, or no longer the file that was surveyed.
     """
     rows = 0
-    _check_unchanged(path, survey)
+    file = SurveyedFile(path, survey)
+    _check_fits(path, file.is_unchanged())
     for columns, records in _blocks(path, survey.arrow_schema, block_rows):
-        _check_unchanged(path, survey)
+        _check_fits(path, file.is_unchanged())
         first, rows = rows + 1, rows + len(records)
         _check_fits(path, rows <= survey.rows)
         arrays = [*columns, *_places(records, first)]
@@ -277,11 +280,6 @@ def _places(records: Sequence[Record], first: int) -> list[pa.Array]:
 def _block_schema(survey: Survey) -> pa.Schema:
     schema = jsonl_reader.remove_marks(survey.arrow_schema)
     return pa.schema([*schema, *PLACE], metadata=schema.metadata)
-
-
-def _check_unchanged(path: Path, survey: Survey) -> None:
-    status = path.stat()
-    _check_fits(path, (status.st_size, status.st_mtime_ns) == (survey.size, survey.modified_ns))
 
 
 def _check_fits(path: Path, fits: bool) -> None:

@@ -40,14 +40,21 @@ class FileIds:
             stem: Its name without extensions.
             source: As in its records.
         """
-        digest = hashlib.sha256(os.fsencode(place)).hexdigest()
-        former = f"{stem[:_FORMER_CHARACTERS]}-{digest[:_FORMER_DIGITS]}"
-        name = stem[:_NAME_CHARACTERS]
+        former, *candidates = _possible_ids(place, stem)
         known = [former] if former in self._shards else []
-        candidates = (*known, f"{name}-{digest[:16]}", f"{name}-{digest[:32]}")
-        file_id = next(found for found in candidates if self._may_have(found, source))
+        file_id = next(found for found in known + candidates if self._may_have(found, source))
         self._given.add(file_id)
         return file_id
+
+    def has(self, source: str, stem: str) -> bool:
+        """Return whether the folder has shards of a local file that has no id yet.
+
+        Args:
+            source: Its path, as in its records.
+            stem: Its name without extensions.
+        """
+        ids = [found for found in _possible_ids(source, stem) if found in self._shards]
+        return any(found not in self._given and self._source_of(found) == source for found in ids)
 
     def _may_have(self, file_id: str, source: str) -> bool:
         return file_id not in self._given and self._source_of(file_id) in (None, source)
@@ -59,6 +66,14 @@ class FileIds:
                 if record := read_record(self._output_dir, shard_id):
                     return record.shard.source
         return None
+
+
+def _possible_ids(place: str, stem: str) -> list[str]:
+    """Return the ids that a file may have, that of a former version first."""
+    digest = hashlib.sha256(os.fsencode(place)).hexdigest()
+    name = stem[:_NAME_CHARACTERS]
+    former = f"{stem[:_FORMER_CHARACTERS]}-{digest[:_FORMER_DIGITS]}"
+    return [former, f"{name}-{digest[:16]}", f"{name}-{digest[:32]}"]
 
 
 def file_id_of(shard_id: str) -> str:

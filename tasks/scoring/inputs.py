@@ -2,6 +2,7 @@
 
 import glob
 import hashlib
+import logging
 import os
 import shutil
 import time
@@ -12,13 +13,16 @@ from pathlib import Path, PurePosixPath
 from pydantic import SecretStr
 
 from tasks.common.errors import DataError, ParameterError
-from tasks.common.files import unique_name
+from tasks.common.files import absolute_path, unique_name
 from tasks.common.settings import get_settings
 from tasks.common.urls import is_url, local_path, redact_url, url_path
 from tasks.ingestion.download import download_file
 from tasks.ingestion.formats import EXPECTED, format_of, stem_of
 from tasks.output.file_ids import FileIds
+from tasks.output.records import FOLDERS
 from tasks.scoring.types import InputFile
+
+logger = logging.getLogger(__name__)
 
 _THIS_PROCESS = unique_name()  # of the folder of its downloads
 
@@ -43,7 +47,8 @@ def list_input_files(
 
     Args:
         inputs: Files, folders (their tables, but neither those of subfolders nor hidden ones),
-            glob patterns and http(s) URLs.
+            glob patterns and http(s) URLs. A link is a file of its own name, unless its target is
+            among them; what `output_dir` holds is none of a folder or pattern.
         output_dir: The output; files go on with the ids that they have there.
         allow_empty: Whether a folder without a table, or a pattern without a match, is no error.
 
@@ -54,7 +59,8 @@ def list_input_files(
     check_inputs(inputs)
     urls = sorted({text for text in inputs if is_url(text)})
     places = [text for text in inputs if not is_url(text)]
-    paths = sorted({path.resolve() for text in places for path in _expand_input(text, allow_empty)})
+    found = (path for text in places for path in _expand_input(text, output_dir, allow_empty))
+    paths = _without_links_to_others({absolute_path(path) for path in found})
     for url in urls:
         if format_of(url_path(url)) is None:
             raise DataError(f"{redact_url(url)}: unknown kind of file; expected {EXPECTED}")
@@ -113,9 +119,18 @@ def settled_files(files: Sequence[InputFile], seconds: int) -> tuple[InputFile, 
 
 def _modified_time(path: Path) -> float:
     try:
-        return path.stat().st_mtime
+        status = path.stat()
     except FileNotFoundError:  # removed meanwhile, or a link that leads nowhere
         return 0
+    # A time to come was set by a program, or copied. The system sets the other one.
+    return status.st_mtime if status.st_mtime <= time.time() else status.st_ctime
+
+
+def _without_links_to_others(paths: set[Path]) -> list[Path]:
+    """Return the paths, sorted, without links to a file that is among them."""
+    return sorted(
+        path for path in paths if not path.is_symlink() or path.resolve() not in paths - {path}
+    )
 
 
 def _path_of(text: str) -> Path:
@@ -124,7 +139,7 @@ def _path_of(text: str) -> Path:
     )
 
 
-def _expand_input(text: str, allow_empty: bool) -> Iterator[Path]:
+def _expand_input(text: str, output_dir: Path, allow_empty: bool) -> Iterator[Path]:
     path = _path_of(text)
     may_be_empty = allow_empty and (path.is_dir() or glob.has_magic(text))
     if path.is_dir():
@@ -137,6 +152,8 @@ def _expand_input(text: str, allow_empty: bool) -> Iterator[Path]:
     else:
         found = [Path(name) for name in glob.glob(str(path), recursive=True)]  # noqa: PTH207
         found = [file for file in found if file.is_file()]
+    if not path.is_file():
+        found = _without_output(text, found, output_dir)
     for file in found:
         if format_of(file.name) is None:
             raise DataError(f"{_shown(file)}: unknown kind of file; expected {EXPECTED}")
@@ -145,7 +162,20 @@ def _expand_input(text: str, allow_empty: bool) -> Iterator[Path]:
     yield from found
 
 
+def _without_output(text: str, found: Sequence[Path], output_dir: Path) -> list[Path]:
+    """Leave out what runs wrote to the output folder, which may be among the inputs."""
+    own = {output_dir / name for name in (*FOLDERS, "records", "manifest.json")}
+    others = [file for file in found if own.isdisjoint([file.resolve(), *file.resolve().parents])]
+    if len(others) < len(found):
+        left = len(found) - len(others)
+        logger.info("inputs: %s: left out %d files of output_dir", redact_url(text), left)
+    return others
+
+
 def _local_file(path: Path, ids: FileIds) -> InputFile:
+    # Shards of before links kept their names go on as those of the target.
+    if path.is_symlink() and ids.has(str(target := path.resolve()), stem_of(target.name)):
+        path = target
     name = _shown(path)
     file_id = ids.id_of(str(path), stem_of(Path(name).name), name)
     if name == str(path):

@@ -13,7 +13,7 @@ from tasks.common.settings import REPOSITORY
 from tasks.dataset.labelled_rows import read_labelled
 from tasks.dataset.sources import fetch_tables
 from tasks.dataset.splitting import split_files
-from tasks.dataset.types import LabelledData, Split
+from tasks.dataset.types import LabelledData, Split, resolve_data_files
 from tests.support.http_server import Reply, serving
 
 CSV = b"text,label\na good film,positive\na bad film,negative\n"
@@ -90,6 +90,14 @@ def test_digest_for_an_embedded_data_set_is_refused(home: Path) -> None:
 @pytest.mark.parametrize("name", ["a.csv", "a.TSV", "a.jsonl", "a.parquet"])
 def test_local_table_is_used_where_it_is(home: Path, tmp_path: Path, name: str) -> None:
     assert fetch_tables(str(saved(tmp_path / name, b"x"))) == (tmp_path / name,)
+
+
+def test_link_is_a_table_of_its_own_name(home: Path, tmp_path: Path) -> None:
+    link = tmp_path / "train.csv"
+    link.symlink_to(saved(tmp_path / "3f2a9c", CSV))
+    assert fetch_tables(str(link)) == (link,)
+    assert resolve_data_files([str(link)]) == (link,)
+    assert len(read_labelled([link])) == 2
 
 
 def test_file_under_the_users_home_is_found(

@@ -241,6 +241,27 @@ def test_file_of_another_size_is_refused(path: Path) -> None:
         next(read_blocks(path, found))
 
 
+def test_other_file_of_equal_size_and_time_is_refused(path: Path) -> None:
+    found = survey(path, (), ())
+    status, content = path.stat(), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    other = path.with_name("other")
+    other.write_bytes(content)
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    other.replace(path)
+    with pytest.raises(DataError, match="changed while it was read"):
+        next(read_blocks(path, found))
+
+
+def test_file_with_another_mode_or_link_is_the_same(path: Path) -> None:
+    found = survey(path, (), ())
+    blocks = read_blocks(path, found, 1)
+    next(blocks)
+    path.with_name("link").hardlink_to(path)
+    path.chmod(0o600)
+    assert sum(block.num_rows for block in blocks) == found.rows - 1
+
+
 def test_file_that_changes_between_blocks_is_refused(path: Path) -> None:
     blocks = read_blocks(path, survey(path, (), ()))
     next(blocks)

@@ -39,6 +39,17 @@ def test_a_file_goes_on_with_its_id(tmp_path: Path, file_id: str) -> None:
     assert id_in(tmp_path) == file_id
 
 
+@pytest.mark.parametrize("file_id", [FORMER, NOW])
+def test_a_file_is_known_by_its_shards_until_it_has_its_id(tmp_path: Path, file_id: str) -> None:
+    assert not FileIds(tmp_path).has(SOURCE, "a")
+    publish(tmp_path, file_id, SOURCE)
+    ids = FileIds(tmp_path)
+    assert ids.has(SOURCE, "a")
+    assert not ids.has("/in/b.csv", "b")
+    ids.id_of(PLACE, "a", SOURCE)
+    assert not ids.has(SOURCE, "a")
+
+
 @pytest.mark.parametrize("part", ["records", "predictions"])
 def test_what_a_killed_run_left_of_a_former_version_is_gone_on_with(
     tmp_path: Path, part: str

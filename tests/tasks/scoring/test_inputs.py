@@ -1,12 +1,14 @@
 import errno
 import hashlib
 import os
+import time
 import traceback
 from pathlib import Path
 
 import pytest
 
 from tasks.common.errors import DataError, ParameterError
+from tasks.ingestion.table_reader import survey
 from tasks.scoring.inputs import (
     download_input,
     is_gone,
@@ -78,9 +80,50 @@ def test_relative_paths_and_the_users_home_are_understood(
     )
 
 
-def test_link_to_a_file_is_that_file(folder: Path) -> None:
+def test_link_to_a_file_that_is_an_input_counts_once(folder: Path) -> None:
     (folder / "link.csv").symlink_to(folder / "b.csv")
     assert names(folder / "link.csv", folder / "b.csv") == ["b.csv"]
+
+
+def test_link_is_a_file_of_its_own_name(folder: Path, tmp_path: Path) -> None:
+    blob = tmp_path / "blobs" / "3f2a9c"
+    blob.parent.mkdir()
+    blob.write_text("text\na film\n")
+    for name in ("train.csv", "validation.csv"):
+        (folder / "more" / name).symlink_to(Path("../../blobs/3f2a9c"))
+    table, *linked = list_input_files([str(folder / "more")], OUT)
+    assert table.path.name == "e.tsv"
+    assert [file.name for file in linked] == [
+        str(folder / "more" / name) for name in ("train.csv", "validation.csv")
+    ]
+    assert [file.id[:6] for file in linked] == ["train-", "valida"]
+    assert survey(linked[0].path, {"text"}, ()).rows == 1
+
+
+def test_link_in_a_folder_that_is_a_link_has_one_id(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "alias").symlink_to(folder)
+    assert list_input_files([str(tmp_path / "alias")], OUT) == list_input_files([str(folder)], OUT)
+
+
+@pytest.mark.parametrize("pattern", ["**", "**/*.*", "out/predictions", "out/*/*.parquet"])
+def test_what_runs_wrote_to_the_output_is_no_input(tmp_path: Path, pattern: str) -> None:
+    output = tmp_path / "out"
+    for name in ("predictions/a.parquet", "rejected/a.parquet", "records/a.json", "manifest.json"):
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        (output / name).touch()
+    for path in (tmp_path / "a.csv", output / "b.csv"):
+        path.touch()
+    found = list_input_files([str(tmp_path / pattern)], output, allow_empty=True)
+    assert [file.path.name for file in found] == ["a.csv", "b.csv"] * pattern.startswith("**")
+
+
+def test_file_whose_time_is_to_come_settles(folder: Path) -> None:
+    files = list_input_files([str(folder / "b.csv")], OUT)
+    to_come = time.time() + 86_400
+    os.utime(folder / "b.csv", (to_come, to_come))
+    assert settled_files(files, 60) == ()
+    time.sleep(1.1)
+    assert settled_files(files, 1) == files
 
 
 # What is refused
@@ -191,9 +234,7 @@ def test_what_was_downloaded_is_removed_in_the_end(home: Path) -> None:
 @pytest.mark.parametrize("seconds", [0, 60])
 def test_link_that_leads_nowhere_is_found_and_not_passed_over(folder: Path, seconds: int) -> None:
     (folder / "z.csv").symlink_to(folder / "missing.csv")
-    assert (
-        settled_files(list_input_files([str(folder)], OUT), seconds)[-1].path.name == "missing.csv"
-    )
+    assert settled_files(list_input_files([str(folder)], OUT), seconds)[-1].path.name == "z.csv"
 
 
 def test_file_that_cannot_be_looked_for_is_not_gone(
