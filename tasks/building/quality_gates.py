@@ -72,11 +72,17 @@ class Gatekeeper:
             artifact: Folder of the pipeline with `classifier/`; conversion adds `openvino/`.
             max_tokens: Longer texts are cut to this many tokens.
             rows: Rows to predict, and texts to calibrate int8 with.
+
+        Raises:
+            ArtifactError: If a file of the classifier is missing or cannot be used.
+            ModelError: If the model cannot read `max_tokens`.
         """
         self._artifact = artifact
         self._classifier, self._openvino = artifact / "classifier", artifact / "openvino"
         self._max_tokens = max_tokens
         self._rows = rows
+        # First: its errors are those of the files, not of a variant.
+        self._encoder = Encoder(self._classifier, max_tokens=max_tokens)
         reference = ReferenceModel(self._classifier, max_tokens=max_tokens)
         self._expected = pd.Series(reference.predict(rows.unseen["text"].tolist()))
         self._accuracy = _share_of_equal(self._expected, rows.unseen["label"])
@@ -140,10 +146,9 @@ class Gatekeeper:
         if variant.precision != "int8":
             yield
             return
-        encoder = Encoder(self._classifier, max_tokens=self._max_tokens)
         for count in _UNQUANTISED_PRODUCTS:
             openvino_conversion.quantise_to_int8(
-                self._openvino, encoder, self._rows.calibration, unquantised_products=count
+                self._openvino, self._encoder, self._rows.calibration, unquantised_products=count
             )
             yield
 

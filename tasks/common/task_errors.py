@@ -11,6 +11,7 @@ from prefect import Task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
+from pyfunc.errors import ArtifactError
 from tasks.common.errors import MillstreamError, TransientDownloadError, UnexpectedError
 from tasks.common.settings import REPOSITORY
 
@@ -37,7 +38,8 @@ def is_retryable(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> boo
     """
     error = state.data
     if not isinstance(error, TransientDownloadError):
-        return isinstance(error, UnexpectedError) or not isinstance(error, MillstreamError)
+        lasting = isinstance(error, MillstreamError | ArtifactError)
+        return isinstance(error, UnexpectedError) or not lasting
     if error.retry_after_s > MAX_RETRY_AFTER_S:
         return False
     time.sleep(error.retry_after_s)

@@ -1,7 +1,9 @@
 """Find a base model to fine-tune: the packaged MiniLM, the Hugging Face Hub, or a folder."""
 
 import importlib.util
+import json
 from pathlib import Path
+from typing import Any
 
 from tasks.common.errors import DownloadError, ModelError, ParameterError, TransientDownloadError
 from tasks.common.files import sha256_of
@@ -16,6 +18,8 @@ _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9
 # Weights in another format than safetensors may be pickles.
 _HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 
+_SENTENCEPIECE = "*.model"
+
 
 def base_model_folder(base_model: str) -> Path:
     """Return the folder of a base model's configuration, tokenizer and weights.
@@ -25,7 +29,8 @@ def base_model_folder(base_model: str) -> Path:
 
     Raises:
         ParameterError: If it is none of these.
-        ModelError: If the packaged weights have another SHA-256, or the folder has no weights.
+        ModelError: If the packaged weights have another SHA-256, or the files of the folder are
+            not those of a model that can be trained here.
         DownloadError: If it cannot be downloaded from the Hub.
     """
     if base_model == PACKAGED:
@@ -33,11 +38,59 @@ def base_model_folder(base_model: str) -> Path:
     folder = base_model_path(base_model)
     if not folder.is_dir():
         folder = _download_from_hub(base_model)
-    if not list(folder.glob("*.safetensors")):
-        raise ModelError(
-            f"base_model: {folder} has no *.safetensors; expected weights in that form"
-        )
+    if reason := _unfit_files(folder):
+        raise ModelError(f"base_model: {folder} {reason}")
     return folder.resolve()
+
+
+def _unfit_files(folder: Path) -> str:
+    """Return why the files of a folder cannot be trained, or an empty string."""
+    if (folder / "adapter_config.json").is_file():
+        return (
+            "is an adapter (adapter_config.json); expected the whole model, as peft's "
+            "merge_and_unload makes it"
+        )
+    if not list(folder.glob("*.safetensors")):
+        return "has no *.safetensors; expected weights in that form"
+    if needs_code := _own_code(folder):
+        return f"needs Python code of its own ({needs_code}: auto_map); expected none"
+    tokenizers = sorted(path.name for path in folder.glob(_SENTENCEPIECE))
+    if (
+        tokenizers
+        and not (folder / "tokenizer.json").is_file()
+        and importlib.util.find_spec("sentencepiece") is None
+    ):
+        return (
+            f"has its tokenizer as {tokenizers[0]} alone, which needs the package sentencepiece; "
+            "expected the package, or tokenizer.json"
+        )
+    return ""
+
+
+def _own_code(folder: Path) -> str:
+    """Return the file that asks for code of the model's author, or an empty string.
+
+    Where transformers has a model of that type, it takes its own code instead.
+    """
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+    from transformers.models.auto.tokenization_auto import tokenizer_class_from_name
+
+    config = _read_json(folder / "config.json")
+    if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING:
+        return "config.json"
+    settings = _read_json(folder / "tokenizer_config.json")
+    tokenizer_class = str(settings.get("tokenizer_class"))
+    if "auto_map" in settings and tokenizer_class_from_name(tokenizer_class) is None:
+        return "tokenizer_config.json"
+    return ""
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # transformers refuses it with a reason when it loads it
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _find_packaged_minilm() -> Path:

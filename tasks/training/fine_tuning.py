@@ -7,25 +7,16 @@ from pathlib import Path
 
 import mlflow
 import pandas as pd
-import torch
 from filelock import FileLock
-from transformers import (
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    set_seed,
-)
 from transformers.trainer_utils import get_last_checkpoint
 
 from pyfunc.fingerprint import digest_folder
-from tasks.common.errors import ModelError
 from tasks.common.progress import show_progress
 from tasks.common.settings import get_settings
 from tasks.dataset.splitting import sample_rows
 from tasks.dataset.types import Split
+from tasks.training.base_model_loading import load_base_model
 from tasks.training.base_models import base_model_folder
-from tasks.training.finetuned_model import quiet_transformers
 from tasks.training.mlflow_run import find_equal_training, log_model, log_training_inputs, open_run
 from tasks.training.trainer import ClassifierTrainer, RowProgressCallback, TokenisedRows
 from tasks.training.types import FineTuned, FineTuneParameters
@@ -72,7 +63,7 @@ def fine_tune(
     )
     warn_of_undrawn_labels(rows, split)
     validation = pd.read_parquet(split.part("validation"))
-    model, tokenizer = _load_base_model(base, split, parameters)
+    model, tokenizer = load_base_model(base, split.labels, parameters)
     with open_run(checkpoints, key, parameters) as run:
         trainer = ClassifierTrainer(
             model,
@@ -129,36 +120,3 @@ def _last_complete_checkpoint(checkpoints: Path) -> str | None:
         logger.info("continuing from %s", last)
         mlflow.set_tag("resumed_from", Path(last).name)
     return last
-
-
-def _load_base_model(
-    base: Path, split: Split, parameters: FineTuneParameters
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    quiet_transformers()
-    # The weights of the new head are random.
-    set_seed(parameters.seed)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            base,
-            local_files_only=True,
-            dtype=torch.float32,
-            num_labels=len(split.labels),
-            id2label=dict(enumerate(split.labels)),
-            label2id={label: number for number, label in enumerate(split.labels)},
-        )
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"base_model: {base}: expected a transformer ({reason})") from error
-    if tokenizer.pad_token_id is None:
-        raise ModelError(f"base_model: {base}: its tokenizer has no padding token; expected one")
-    # RoBERTa's position ids start at 2, so its tokenizer's limit is below the model's.
-    positions = getattr(model.config, "max_position_embeddings", None)
-    longest = min(positions or tokenizer.model_max_length, tokenizer.model_max_length)
-    if parameters.max_tokens > longest:
-        raise ModelError(f"max_tokens: {parameters.max_tokens}; {base} reads {longest} at most")
-    tokenizer.model_max_length = parameters.max_tokens
-    if parameters.strategy == "freeze":
-        for weights in model.base_model.parameters():
-            weights.requires_grad = False
-    return model, tokenizer

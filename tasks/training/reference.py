@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 
 from pyfunc.classifier import read_labels
 from pyfunc.engines.torch import load_model
+from tasks.training.token_limit import check_token_limit
 
 Probabilities = npt.NDArray[np.float64]
 
@@ -28,7 +29,7 @@ class ReferenceModel:
     """
 
     def __init__(self, folder: Path, *, max_tokens: int) -> None:
-        """Load tokenizer and model, without a download.
+        """Load tokenizer and model, without a download, and check what it can read.
 
         Args:
             folder: Written by `save_pretrained` of the model and of its tokenizer.
@@ -36,12 +37,14 @@ class ReferenceModel:
 
         Raises:
             ArtifactError: If a file is missing or cannot be used.
+            ModelError: If the model cannot read `max_tokens`.
         """
         self.labels = read_labels(folder)
         self._max_tokens = max_tokens
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self._model = load_model(folder).to(self._device)
+        check_token_limit(self._model, self._tokenizer, max_tokens, "the model")
         # transformers' Trainer drops what the model does not take.
         self._accepted = inspect.signature(self._model.forward).parameters
 

@@ -18,7 +18,7 @@ from pyfunc.tokens import Encoder
 from tasks.building import openvino_conversion, quality_gates
 from tasks.building.quality_gates import MIN_ROWS, Gatekeeper, candidate_variants
 from tasks.building.types import EngineChoice, Gate, PipelineParameters, PrecisionChoice
-from tasks.common.errors import ParameterError
+from tasks.common.errors import ModelError, ParameterError
 from tasks.training.finetuned_model import record_inputs
 from tasks.training.logged_rows import CheckRows
 from tasks.training.reference import ReferenceModel
@@ -248,6 +248,12 @@ def test_other_families_pass_with_the_labels_of_transformers(tmp_path: Path, fam
     openvino, exact = measured(artifact, rows, OPENVINO_F32, TORCH_F32)
     assert (exact.reason, exact.agreement, exact.accuracy) == ("", 1.0, 1.0)
     assert openvino.agreement == 1.0 or openvino.reason.startswith("not convertible")
+
+
+def test_a_length_that_the_model_cannot_read_is_refused(tmp_path: Path) -> None:
+    artifact = staged(tmp_path / "artifact", save_classifier(tmp_path / "family", "gpt2"))
+    with pytest.raises(ModelError, match=r"^max_tokens: 65; the model reads 64 at most$"):
+        Gatekeeper(artifact, 65, check_rows(SENTENCES, ["label 0"] * len(SENTENCES)))
 
 
 def test_torch_that_gets_other_inputs_than_transformers_fails_its_gate(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tasks.common.errors import DataError, MillstreamError, UnexpectedError
+from pyfunc.errors import ArtifactError
+from tasks.common.errors import DataError, MillstreamError, ModelError, UnexpectedError
 from tasks.common.task_errors import describe_error, is_retryable, redacted_errors
 
 SECRET = "the-text-of-a-row"
@@ -31,9 +32,10 @@ def test_our_own_errors_and_the_systems_stay_as_they_are(tmp_path: Path) -> None
 
 
 def test_what_is_not_expected_is_tried_again() -> None:
-    states: Any = [SimpleNamespace(data=error("words")) for error in (UnexpectedError, DataError)]
+    errors = (UnexpectedError, ValueError, DataError, ModelError, ArtifactError)
+    states: Any = [SimpleNamespace(data=error("words")) for error in errors]
     run: Any = None
-    assert [is_retryable(run, run, state) for state in states] == [True, False]
+    assert [is_retryable(run, run, state) for state in states] == [True, True, False, False, False]
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,52 @@ def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
         base_model_folder(str(tmp_path))
 
 
+WEIGHTS = {"model.safetensors": ""}
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            {"adapter_config.json": "{}", "adapter_model.safetensors": ""},
+            "is an adapter (adapter_config.json); expected the whole model",
+        ),
+        (
+            {"config.json": '{"auto_map": {"AutoConfig": "own.Config"}, "model_type": "own"}'},
+            "needs Python code of its own (config.json: auto_map); expected none",
+        ),
+        (
+            {"tokenizer_config.json": '{"auto_map": {"AutoTokenizer": ["own.Words", null]}}'},
+            "needs Python code of its own (tokenizer_config.json: auto_map); expected none",
+        ),
+        ({"spm.model": ""}, "has its tokenizer as spm.model alone, which needs the package senten"),
+        ({"sentencepiece.bpe.model": ""}, "has its tokenizer as sentencepiece.bpe.model alone, wh"),
+    ],
+)
+def test_files_that_cannot_be_trained_are_named(
+    tmp_path: Path, files: dict[str, str], message: str
+) -> None:
+    for name, content in (WEIGHTS | files).items():
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ModelError) as raised:
+        base_model_folder(str(tmp_path))
+    assert str(raised.value).startswith(f"base_model: {tmp_path} {message}")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"config.json": '{"auto_map": {"AutoConfig": "own.Config"}, "model_type": "bert"}'},
+        {"spm.model": "", "tokenizer.json": "{}"},
+    ],
+)
+def test_what_is_not_needed_is_no_obstacle(tmp_path: Path, files: dict[str, str]) -> None:
+    for name, content in (WEIGHTS | files).items():
+        (tmp_path / name).write_text(content)
+    assert base_model_folder(str(tmp_path)) == tmp_path.resolve()
+
+
 def test_what_is_neither_folder_nor_id_is_refused() -> None:
     with pytest.raises(ParameterError, match=r"^base_model: 'no such/thing/here' is no folder"):
         base_model_folder("no such/thing/here")
