@@ -12,7 +12,7 @@ from tasks.common.errors import DataError, DownloadError, ParameterError
 from tasks.common.files import absolute_path, published_file, sha256_of
 from tasks.common.settings import get_settings
 from tasks.common.urls import is_url, local_path, redact_url, url_path
-from tasks.ingestion.download import download_file
+from tasks.download.http_download import download_file
 from tasks.ingestion.formats import EXPECTED, format_of
 from tasks.ingestion.zip_archive import unpack_archive
 

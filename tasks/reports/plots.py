@@ -13,7 +13,7 @@ from tasks.common.counting import SCORE_BINS
 from tasks.common.task_errors import class_and_line
 from tasks.reports.formatting import format_count_of, percent
 from tasks.reports.page import Plot
-from tasks.training.figures import drawing, shorten_name
+from tasks.training.evaluation_plots import drawing, shorten_name
 
 Data = TypeVar("Data")
 

@@ -16,7 +16,7 @@ from tasks.common.errors import DataError, ParameterError
 from tasks.common.files import absolute_path, unique_name
 from tasks.common.settings import get_settings
 from tasks.common.urls import is_url, local_path, redact_url, url_path
-from tasks.ingestion.download import download_file
+from tasks.download.http_download import download_file
 from tasks.ingestion.formats import EXPECTED, format_of, stem_of
 from tasks.output.file_ids import FileIds
 from tasks.output.records import FOLDERS

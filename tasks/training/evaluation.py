@@ -18,7 +18,7 @@ from tqdm import tqdm
 from tasks.common.counting import score_histogram
 from tasks.tracking.mlflow_client import connect, missing_file_reason
 from tasks.training import evaluation_plots
-from tasks.training.figures import draw_png
+from tasks.training.evaluation_plots import draw_png
 from tasks.training.finetuned_model import downloaded_classifier, max_tokens_of
 from tasks.training.logged_rows import load_test_rows
 from tasks.training.reference import Probabilities, ReferenceModel

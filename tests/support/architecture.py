@@ -22,6 +22,7 @@ RANKS = (
     ("scoring", "building"),
     ("training",),
     ("dataset",),
+    ("download",),
     ("output", "ingestion", "tracking"),
     ("common",),
 )

@@ -57,7 +57,7 @@ def test_blocks_hold_all_records_in_order_and_are_bounded(sizes: list[int], rows
 
 @pytest.mark.parametrize(
     ("line", "expected"),
-    [(b"a\n", b"a"), (b"a\r\n", b"a"), (b"a", b"a"), (b"a\r", b"a\r"), (b"a\n\n", b"a\n")],
+    [(b"a\n", b"a"), (b"a\r\n", b"a"), (b"a", b"a"), (b"a\r", b"a"), (b"a\n\n", b"a\n")],
 )
 def test_final_line_break_alone_is_left_out(line: bytes, expected: bytes) -> None:
     assert without_break(line) == expected

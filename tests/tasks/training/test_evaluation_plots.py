@@ -16,11 +16,11 @@ from tasks.training.evaluation_plots import (
     MOST_CURVES,
     MOST_LABELS,
     Curve,
+    draw_png,
     most_confused,
     plot_confusion_matrix,
     plot_roc_curves,
 )
-from tasks.training.figures import draw_png
 
 HOSTILE = (
     r"$\frac{$",  # no mathematics

@@ -24,15 +24,15 @@ from tasks.common.files import published_file, sha256_of
 from tasks.common.settings import get_settings
 from tasks.common.text import printable
 from tasks.common.urls import redact_url
-from tasks.ingestion.disk_budget import DiskBudget
-from tasks.ingestion.http_client import check_address, http_client
-from tasks.ingestion.partial_download import PartialFile, RemoteVersion
-from tasks.ingestion.responses import (
+from tasks.download.http_client import check_address, http_client
+from tasks.download.partial_download import PartialFile, RemoteVersion
+from tasks.download.responses import (
     check_response,
     decompress_body,
     requested_url,
     transport_compression,
 )
+from tasks.ingestion.disk_budget import DiskBudget
 
 READ_TIMEOUT_S = 60.0  # between two reads, not for the whole transfer
 

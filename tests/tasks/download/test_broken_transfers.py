@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.common.errors import DownloadError, TransientDownloadError
-from tasks.ingestion.download import download_file
+from tasks.download.http_download import download_file
 from tests.support.http_server import FileServer, Reply, serving
-from tests.tasks.ingestion.download.parts import BODY, OTHER, SHA256, break_once, left_by, part_of
+from tests.tasks.download.parts import BODY, OTHER, SHA256, break_once, left_by, part_of
 
 # Broken transfers
 

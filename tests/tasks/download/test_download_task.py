@@ -16,7 +16,7 @@ from tasks.common.errors import DataError, DownloadError, ParameterError, Transi
 from tasks.common.task_errors import is_retryable
 from tasks.dataset.prefect_tasks import download_data
 from tests.support.http_server import FileServer, Reply
-from tests.tasks.ingestion.download.parts import BODY, SHA256, left_by
+from tests.tasks.download.parts import BODY, SHA256, left_by
 
 # Which failures are worth another attempt of a task
 

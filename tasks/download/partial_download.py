@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from tasks.common.files import published_file
-from tasks.ingestion.responses import encoding_of
+from tasks.download.responses import encoding_of
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.http_server import FileServer, serving
-from tests.tasks.ingestion.download.parts import BODY
+from tests.tasks.download.parts import BODY
 
 
 @pytest.fixture

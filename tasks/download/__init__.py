@@ -1,0 +1,1 @@
+"""Download: one URL to one file over HTTP, resumed, asked again, within bounds."""
