@@ -108,11 +108,17 @@ def test_a_prefect_server_elsewhere_is_used_and_none_is_started(
         assert process_of(other.home, "worker").environ()["PREFECT_API_URL"] == api
 
 
+def paths_of(operation: Operation) -> tuple[str, object]:
+    """Return where the nightly scoring runs and what it reads."""
+    found = operation.get("/deployments/name/score-shards/nightly")
+    return found["path"], found["parameters"]
+
+
 def test_a_server_that_another_folder_has_deployed_to_is_refused_by_name(
     operation: Operation, trained: Trained, tmp_path: Path
 ) -> None:
     home = state_folder(trained.home, tmp_path / "var")
-    before = operation.get("/deployments/name/score-shards/nightly")
+    before = paths_of(operation)
     prefect_port, mlflow_port = free_ports(2)
     other = Operation(home, prefect_port, mlflow_port, {"PREFECT_API_URL": operation.api})
     try:
@@ -123,7 +129,7 @@ def test_a_server_that_another_folder_has_deployed_to_is_refused_by_name(
     assert f"{operation.api} has the deployments of another machine or state folder" in up.stderr
     assert worker_name(settings_of(operation)) in up.stderr
     assert down.stdout == "nothing was up\n"
-    assert operation.get("/deployments/name/score-shards/nightly") == before
+    assert paths_of(operation) == before
     assert operation.command("status").returncode == 0
 
 
