@@ -4,11 +4,20 @@ import json
 import logging
 import shutil
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 import mlflow
 import pandas as pd
 from filelock import FileLock
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from transformers.trainer import (
+    OPTIMIZER_NAME,
+    SCHEDULER_NAME,
+    TRAINER_STATE_NAME,
+)
 from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from pyfunc.fingerprint import digest_folder
 from tasks.common.progress import show_progress
@@ -74,7 +83,7 @@ def fine_tune(
             checkpoints=checkpoints,
         )
         log_training_inputs(split, parameters, rows, bf16=trainer.args.bf16)
-        checkpoint = _last_complete_checkpoint(checkpoints)
+        checkpoint, dropped = _last_usable_checkpoint(checkpoints)
         done = int(checkpoint.rpartition("-")[2]) * parameters.batch_size if checkpoint else 0
         with show_progress("training", parameters.epochs * len(rows) - done) as progress:
             trainer.add_callback(RowProgressCallback(progress))
@@ -88,7 +97,7 @@ def fine_tune(
             }
             mlflow.log_metrics(speed)
     shutil.rmtree(checkpoints)
-    return FineTuned(run_id=run.info.run_id, model_uri=model_uri)
+    return FineTuned(run_id=run.info.run_id, model_uri=model_uri, dropped_checkpoints=dropped)
 
 
 def warn_of_undrawn_labels(drawn: pd.DataFrame, split: Split) -> None:
@@ -104,19 +113,45 @@ def warn_of_undrawn_labels(drawn: pd.DataFrame, split: Split) -> None:
         )
 
 
-def _last_complete_checkpoint(checkpoints: Path) -> str | None:
-    """Remove checkpoints that a kill left incomplete, and return the last of the others.
+def _last_usable_checkpoint(checkpoints: Path) -> tuple[str | None, tuple[str, ...]]:
+    """Return the last checkpoint that can be read, and the names of later ones.
 
-    The Trainer writes `trainer_state.json` last.
+    Those are removed: a kill left them incomplete, or a file of theirs is damaged.
     """
-    for folder in checkpoints.glob("checkpoint-*"):
-        try:
-            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            logger.warning("dropping %s: it was not written to the end", folder)
-            shutil.rmtree(folder)
-    last: str | None = get_last_checkpoint(str(checkpoints))
-    if last:
-        logger.info("continuing from %s", last)
-        mlflow.set_tag("resumed_from", Path(last).name)
-    return last
+    dropped: list[str] = []
+    while last := get_last_checkpoint(str(checkpoints)):
+        if not (reason := _damage(Path(last))):
+            logger.info("continuing from %s", last)
+            mlflow.set_tag("resumed_from", Path(last).name)
+            break
+        logger.warning("dropping the checkpoint %s: %s", last, reason)
+        shutil.rmtree(last)
+        dropped.append(Path(last).name)
+    if dropped:
+        mlflow.set_tag("dropped_checkpoints", json.dumps(dropped))
+    return last, tuple(dropped)
+
+
+def _damage(checkpoint: Path) -> str:
+    """Return which file of a checkpoint cannot be read, or an empty string."""
+    weights = sorted(checkpoint.glob("*.safetensors")) or [checkpoint / SAFE_WEIGHTS_NAME]
+    random_states = sorted(checkpoint.glob("rng_state*.pth")) or [checkpoint / "rng_state.pth"]
+    states = [checkpoint / OPTIMIZER_NAME, checkpoint / SCHEDULER_NAME, *random_states]
+    # The Trainer writes it last.
+    path = checkpoint / TRAINER_STATE_NAME
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in weights:
+            load_file(path)
+        for path in states:
+            _check_archive(path)
+    except (OSError, ValueError, SafetensorError, BadZipFile) as error:
+        return f"{path.name} cannot be read ({type(error).__name__})"
+    return ""
+
+
+def _check_archive(path: Path) -> None:
+    """Compare the checksums in a file that torch wrote, without running what it holds."""
+    with ZipFile(path) as archive:
+        if archive.testzip() is not None:
+            raise BadZipFile(f"{path}: another checksum")

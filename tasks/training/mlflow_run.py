@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
@@ -108,7 +109,7 @@ def log_training_inputs(
         rows: The sample of its train part that the model is trained on.
         bf16: Whether matrix products run in bfloat16.
     """
-    mlflow.log_params(parameters.model_dump() | {"source": split.source, "bf16": bf16})
+    _log_parameters(parameters.model_dump() | {"source": split.source, "bf16": bf16})
     mlflow.set_tag("data_digest", split.digest)
     # MLflow allows a digest of 36 characters; the tag has all of it.
     source = CodeDatasetSource({"source": split.source, "split": str(split.folder)})
@@ -119,6 +120,25 @@ def log_training_inputs(
     mlflow.log_dict(split.model_dump(mode="json"), SPLIT_FILE)
     log_rows(split, rows)
     mlflow.log_dict(package_versions(), "packages.json")
+
+
+def _log_parameters(parameters: dict[str, Any]) -> None:
+    """Log parameters; those that a resumed run was started with otherwise go into a tag.
+
+    MLflow refuses another value of a parameter. Only what does not decide the weights can differ:
+    other parameters have another run.
+    """
+    run = mlflow.active_run()
+    known = connect().get_run(run.info.run_id).data.params if run else {}
+    changed = {
+        name: value
+        for name, value in parameters.items()
+        if known.get(name, str(value)) != str(value)
+    }
+    mlflow.log_params({name: value for name, value in parameters.items() if name not in known})
+    if changed:
+        logger.info("continuing with %s", changed)
+        mlflow.set_tag("resumed_with", json.dumps(changed))
 
 
 def log_model(

@@ -86,11 +86,13 @@ class FineTuned(FrozenModel):
         run_id: The MLflow run that trained it.
         model_uri: The logged model, as `models:/m-…`.
         reused: Whether an earlier run had trained it already.
+        dropped_checkpoints: Those that a resumed training could not read, the last first.
     """
 
     run_id: str
     model_uri: str
     reused: bool = False
+    dropped_checkpoints: tuple[str, ...] = ()
 
 
 class Evaluation(FrozenModel):

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,17 +26,20 @@ from tasks.training.types import FineTuneParameters
 data, base = Path(sys.argv[1]), sys.argv[2]
 split = split_data.fn((data,), LabelledData(source=str(data)))
 parameters = FineTuneParameters(
-    base_model=base, epochs=12, sample_size=0, max_tokens=32, checkpoint_steps=10
+    base_model=base, epochs=12, sample_size=0, max_tokens=32,
+    checkpoint_steps=int(sys.argv[3]),
 )
 print(fine_tune_model.fn(split, parameters, reuse=True).run_id)
 """
 
 
-def _start(home: Path, data: Path, base: Path) -> subprocess.Popen[str]:
+def _start(
+    home: Path, data: Path, base: Path, *, checkpoint_steps: int = 10
+) -> subprocess.Popen[str]:
     # The test's own process may have connected to another database.
     environment = {name: os.environ[name] for name in os.environ if name != "MLFLOW_TRACKING_URI"}
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(data), str(base)],
+        [sys.executable, "-c", SCRIPT, str(data), str(base), str(checkpoint_steps)],
         cwd=REPOSITORY,
         env=environment | {"MILLSTREAM_HOME": str(home)},
         stdout=subprocess.PIPE,
@@ -44,9 +48,9 @@ def _start(home: Path, data: Path, base: Path) -> subprocess.Popen[str]:
     )
 
 
-def _wait_for_checkpoint(home: Path, process: subprocess.Popen[str]) -> None:
+def _wait_for_checkpoint(home: Path, process: subprocess.Popen[str], count: int = 1) -> None:
     deadline = time.monotonic() + 120
-    while not list(home.glob("checkpoints/*/checkpoint-*/trainer_state.json")):
+    while len(list(home.glob("checkpoints/*/checkpoint-*/trainer_state.json"))) < count:
         assert process.poll() is None, "the training ended before it could be killed"
         assert time.monotonic() < deadline, "no checkpoint within two minutes"
         time.sleep(0.01)
@@ -78,6 +82,39 @@ def test_a_killed_training_continues_from_its_last_checkpoint_in_the_same_run(
     other_id, _ = _start(other_home, labelled_csv, tiny_base).communicate(timeout=180)
     resumed = _losses(home, run_id.strip())
     assert resumed == pytest.approx(_losses(other_home, other_id.strip()), rel=1e-3)
+
+
+def _cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1_000])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("model.safetensors", _cut_short),
+        ("optimizer.pt", Path.unlink),
+    ],
+)
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_with_any_checkpoint_steps(
+    home: Path, labelled_csv: Path, tiny_base: Path, name: str, damage: Callable[[Path], None]
+) -> None:
+    process = _start(home, labelled_csv, tiny_base)
+    _wait_for_checkpoint(home, process, count=2)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    steps = [int(path.name.partition("-")[2]) for path in home.glob("checkpoints/*/checkpoint-*")]
+    *_, before, last = sorted(steps)
+    damage(next(home.glob(f"checkpoints/*/checkpoint-{last}")) / name)
+
+    run_id, _ = _start(home, labelled_csv, tiny_base, checkpoint_steps=7).communicate(timeout=180)
+
+    (run,) = connect().search_runs([ensure_experiment(TRAINING_EXPERIMENT)])
+    assert (run.info.run_id, run.info.status) == (run_id.strip(), "FINISHED")
+    assert run.data.tags["resumed_from"] == f"checkpoint-{before}"
+    assert run.data.tags["dropped_checkpoints"] == f'["checkpoint-{last}"]'
+    assert run.data.params["checkpoint_steps"] == "10"
+    assert run.data.tags["resumed_with"] == '{"checkpoint_steps": 7}'
 
 
 def _losses(home: Path, run_id: str) -> list[float]:
