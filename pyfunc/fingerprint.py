@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from .engines.engine import Engine
-from .engines.openvino import model_path
+from .engines.openvino import int8_arithmetic, model_path
 
 # Another version of these may give another answer.
 _LIBRARIES = ("gcld3", "tokenizers")
@@ -25,7 +25,7 @@ def digest_folder(folder: Path) -> str:
 
 
 def fingerprint_pipeline(artifact: Path, max_tokens: int, engine: Engine) -> str:
-    """Return the SHA-256 of everything that can change an answer of the pipeline.
+    """Return the SHA-256 of everything that can change an answer of the pipeline here.
 
     Model URIs are left out: equivalent versions share their cache entries.
 
@@ -46,6 +46,8 @@ def fingerprint_pipeline(artifact: Path, max_tokens: int, engine: Engine) -> str
     if name == "openvino":
         model = model_path(artifact / "openvino", precision)
         parts["model"] = _digest_files(model.parent, model.parent.glob(f"{model.stem}.*"))
+    if precision == "int8":
+        parts["int8"] = int8_arithmetic()
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

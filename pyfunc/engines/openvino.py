@@ -13,6 +13,11 @@ from ..spec import Precision, Variant
 from ..tokens import TokenBatch
 from .engine import Logits
 
+# By their names in Linux, of x86 and ARM.
+_INT8_INSTRUCTIONS = frozenset(
+    {"avx2", "avx_vnni", "avx_vnni_int8", "avx512bw", "avx512_vnni", "amx_int8", "asimddp", "i8mm"}
+)
+
 # If the first inferences of a process run in two threads, they deadlock: the code that makes its
 # type tables at the first use releases the GIL half way
 # (https://github.com/pybind/pybind11/pull/4877 describes the trap).
@@ -103,15 +108,29 @@ def _float_precision(precision: Precision) -> Precision:
         return "f32"
     # With AMX, OpenVINO 2026.4 computes some batches of an int8 model with bf16 wrong: scores are
     # off by up to 0.59 instead of 0.09.
-    return "f32" if precision == "int8" and _has_amx() else "bf16"
+    return "f32" if precision == "int8" and "amx_int8" in _int8_instructions() else "bf16"
 
 
-def _has_amx() -> bool:
-    """Return whether the CPU has AMX for int8; OpenVINO has no property for it."""
+def int8_arithmetic() -> list[str]:
+    """Return what decides the results of an int8 model on this machine, besides the model.
+
+    The number format of the products that are not quantised, and the instructions for those that
+    are: without VNNI their sums saturate. OpenVINO names its kernels, but not before each stream
+    has computed, so that two processes of one machine would differ.
+    """
+    found = sorted(_int8_instructions())
+    if not found:  # no Linux, or none that is known
+        found = [str(import_openvino().Core().get_property("CPU", "FULL_DEVICE_NAME"))]
+    return [_float_precision("int8"), *found]
+
+
+def _int8_instructions() -> set[str]:
+    """Return the CPU's instructions for int8; OpenVINO has no property for them."""
     try:
-        return "amx_int8" in Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+        words = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
     except OSError:
-        return False
+        return set()
+    return words & _INT8_INSTRUCTIONS
 
 
 def supported_precisions() -> set[Precision]:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyfunc.engines import openvino
 from pyfunc.engines.engine import Logits
 from pyfunc.fingerprint import _digest_files, digest_code, digest_folder, fingerprint_pipeline
 from pyfunc.spec import EngineName, Precision, Variant
@@ -119,6 +120,35 @@ def test_length_engine_precision_and_device_change_the_fingerprint(artifact: Pat
         fingerprint(artifact, engine="openvino", precision="int8"),
     ]
     assert len(set(fingerprints)) == len(fingerprints)
+
+
+def test_the_instructions_for_int8_change_the_fingerprint_of_int8_and_no_other(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines = [
+        {"avx2"},
+        {"avx2", "avx512bw"},
+        {"avx2", "avx512bw", "avx512_vnni"},
+        {"avx2", "avx512bw", "avx512_vnni", "amx_int8"},
+        set(),
+    ]
+    found: dict[tuple[EngineName, Precision], set[str]] = {variant: set() for variant in COMPUTED}
+    for instructions in machines:
+        monkeypatch.setattr(openvino, "_int8_instructions", lambda known=instructions: known)
+        for engine, precision in COMPUTED:
+            found[engine, precision].add(fingerprint(artifact, engine=engine, precision=precision))
+    counts = {variant: len(fingerprints) for variant, fingerprints in found.items()}
+    assert counts == dict.fromkeys(COMPUTED, 1) | {("openvino", "int8"): len(machines)}
+
+
+def test_the_format_of_products_that_are_not_quantised_changes_the_fingerprint_of_int8(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fingerprints = set()
+    for precision in ("f32", "bf16"):
+        monkeypatch.setattr(openvino, "_float_precision", lambda _, found=precision: found)
+        fingerprints.add(fingerprint(artifact, engine="openvino", precision="int8"))
+    assert len(fingerprints) == 2
 
 
 @pytest.mark.parametrize(
