@@ -1,5 +1,6 @@
 """MLflow run of a training: start or resume it, find it again, log its inputs and its model."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
