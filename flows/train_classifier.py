@@ -77,9 +77,7 @@ def train_classifier(
         report |= {"split_folder": split_folder, **split.row_counts}
     if "fine_tuning_model" in todo:
         fine_tuned = fine_tune_model(read_split(split_folder), tuning, reuse=reuse)
-        report |= {"finetuned_run_id": fine_tuned.run_id, "reused": fine_tuned.reused}
-        if fine_tuned.dropped_checkpoints:
-            report["dropped_checkpoints"] = list(fine_tuned.dropped_checkpoints)
+        report |= fine_tuned.summary()
     elif finetuned_run_id:
         fine_tuned = find_training_run(finetuned_run_id)
     # First: whatever happens to the evaluation, the model is there.

@@ -192,7 +192,8 @@ def _accuracy(version: ModelVersion, rows: pd.DataFrame) -> float:
                 model, part["text"].tolist(), use_cache=False, batch_tokens=DEFAULT_BATCH_TOKENS
             )
             correct += sum(
-                label_key(answer["response"]["prediction_label"]) == label_key(label)
+                answer["response"] is not None  # a refusal is a wrong answer
+                and label_key(answer["response"]["prediction_label"]) == label_key(label)
                 for answer, label in zip(answers, part["label"], strict=True)
             )
             bar.update(len(part))

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from pyfunc.pipeline import refusal_reason
 from tasks.common.errors import DataError
 from tasks.dataset.labels import KnownLabels, is_missing, label_text, unify_labels
 from tasks.ingestion.formats import RowWarnings
@@ -52,6 +53,9 @@ def read_labelled(
 ) -> pd.DataFrame:
     """Read labelled rows of all `files`, in order, as the string columns `text` and `label`.
 
+    A row is left out and logged if the pipeline would refuse its text, such as one of invisible
+    characters alone.
+
     Args:
         files: CSV, TSV, JSONL or Parquet tables, plain or with .gz or .zst.
         text_column: Column of the texts; `None` takes `text` or `review`.
@@ -59,7 +63,8 @@ def read_labelled(
         label_names: The labels that are allowed, in order. A file may hold the names or
             their positions, as `KnownLabels` finds them. Empty allows any; the texts of one
             label, as 1 and 1.0, get one name.
-        tally: Counts what becomes of the rows. Those with neither text nor label are set aside.
+        tally: Counts what becomes of the rows. Those with neither text nor label are set aside,
+            and those whose text the pipeline would refuse, such as one of invisible characters.
 
     Raises:
         DataError: If a file cannot be read, lacks a column, has an empty text or label or one
@@ -126,7 +131,7 @@ def _labelled_rows(
 def _kept_rows(
     file: Path, choose: Callable[[Sequence[str]], Sequence[str]], tally: RowTally
 ) -> Iterator[_Labelled]:
-    warnings = RowWarnings()
+    warnings, refused = RowWarnings(), list[tuple[int, str]]()
     for row in _parsed_rows(file, choose):
         tally.read += 1
         text, label = row.values
@@ -134,11 +139,31 @@ def _kept_rows(
         if is_missing(text) and is_missing(label):
             tally.set_aside["neither text nor label"] += 1
             continue
+        if reason := _refusal(text):
+            refused.append((row.number, reason))
+            continue
         warnings.add(row.number, row.line, row.warning)
         yield _Labelled(row.number, text, label)
+    if refused:
+        number, reason = refused[0]
+        logger.warning(
+            "%s: %d rows are set aside, the first is row %d: the text is %s",
+            *(file, len(refused), number, reason),
+        )
+        tally.set_aside.update(reason for _, reason in refused)
     for warning in warnings.messages(file):
         logger.warning("%s", warning)
         tally.warnings.append(warning)
+
+
+def _refusal(text: object) -> str:
+    """Return why the pipeline would refuse a text, an empty string if it would not.
+
+    A text that is missing, blank or not UTF-8 is an error of the table instead.
+    """
+    if not isinstance(text, str) or not text.strip() or not _is_utf8(text):
+        return ""
+    return refusal_reason(text)
 
 
 def _parsed_rows(file: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -> Iterator[Row]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -93,6 +93,13 @@ class FineTuned(FrozenModel):
     model_uri: str
     reused: bool = False
     dropped_checkpoints: tuple[str, ...] = ()
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a flow prints: the run, and the dropped checkpoints if there are any."""
+        dropped = list(self.dropped_checkpoints)
+        return {"finetuned_run_id": self.run_id, "reused": self.reused} | (
+            {"dropped_checkpoints": dropped} if dropped else {}
+        )
 
 
 class Evaluation(FrozenModel):

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyfunc.pipeline import MAX_CHARACTERS, refusal_reason
 from tasks.common.errors import DataError, ParameterError
 from tasks.dataset.labelled_rows import RowTally, read_labelled
 from tasks.dataset.labels import order_labels
@@ -23,7 +24,9 @@ from tasks.ingestion.table_reader import read_blocks, survey
 ROWS = [("a great film", "positive"), ('an "awful", long film', "negative")]
 SECRET = "the-text-of-a-row"
 
-texts = st.text(st.characters(exclude_categories=["Cs"])).filter(lambda text: text.strip() != "")
+texts = st.text(st.characters(exclude_categories=["Cs"])).filter(
+    lambda text: not refusal_reason(text)
+)
 
 
 def as_separated(rows: list[tuple[str, str]], separator: str) -> bytes:
@@ -288,6 +291,39 @@ def test_row_without_a_text_is_named(tmp_path: Path, text: object, found: str) -
     assert refusal(path) == expected
 
 
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_texts_that_the_pipeline_refuses_are_set_aside_and_counted(
+    tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    long = "a" * (MAX_CHARACTERS + 1)
+    refused = ["\u200b", "\x00", "\u200b\x00 \u2060", long]
+    rows = [*ROWS, *((text, "positive") for text in refused)]
+    path = saved(tmp_path, WRITERS[suffix](rows), suffix)
+    tally = RowTally()
+    assert pairs(read_labelled([path, path], tally=tally)) == ROWS * 2
+    assert tally.read == 12
+    assert tally.set_aside == {"empty": 6, f"longer than {MAX_CHARACTERS} characters": 2}
+    expected = f"{path}: 4 rows are set aside, the first is row 3: the text is empty"
+    assert [record.getMessage() for record in caplog.records] == [expected] * 2
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs"])))
+def test_a_text_that_is_read_is_one_that_the_pipeline_answers(text: str) -> None:
+    with TemporaryDirectory() as folder:
+        path = saved(Path(folder), as_jsonl([*ROWS, (text, "positive")]), ".jsonl")
+        try:
+            rows = read_labelled([path])
+        except DataError:
+            assert refusal_reason(text)
+        else:
+            assert (text in rows["text"].tolist()) is not bool(refusal_reason(text))
+
+
+def test_a_file_of_refused_texts_alone_has_no_row(tmp_path: Path) -> None:
+    path = saved(tmp_path, as_jsonl([("\u200b", "x"), ("\u200b", "y")]), ".jsonl")
+    assert refusal(path) == "no row; expected rows with two labels or more"
+
+
 def test_row_of_a_csv_without_a_text_is_named(tmp_path: Path) -> None:
     path = saved(tmp_path, f"text,label\n{SECRET},x\n,y\n")
     assert refusal(path) == "row 2: the text is empty; expected a text with words"
@@ -456,7 +492,7 @@ def test_missing_column_is_named_with_those_there_are(tmp_path: Path) -> None:
 
 
 def test_row_longer_than_a_usual_block_is_read(tmp_path: Path) -> None:
-    rows = [("long " * 700_000, "x"), ("b", "y")]
+    rows = [("很长 " * 300_000, "x"), ("b", "y")]  # 2 MB in UTF-8
     for suffix in (".csv", ".jsonl"):
         assert pairs(read_labelled([saved(tmp_path, WRITERS[suffix](rows), suffix)])) == rows
 
