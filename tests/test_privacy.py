@@ -62,7 +62,7 @@ def test_scoring_writes_texts_nowhere_but_in_its_tables(
     (folder / "good.csv").write_text(
         f"text,label,{SECRET}\n{SECRET},{SECRET},{SECRET}\n{SECRET} 很好看的电影,positive,\n"
     )
-    (folder / "wide.csv").write_text(f"text,label\n{SECRET},{SECRET},{SECRET}\n")
+    (folder / "wide.csv").write_text(f"text,label\n{SECRET},{SECRET},{SECRET}\na film,positive\n")
     (folder / "headless.csv").write_text(f"{SECRET},a\n{SECRET},b\n")
     (folder / "twice.csv").write_text(f"{SECRET},{SECRET}\n{SECRET},b\n")
     lines = [
@@ -82,7 +82,8 @@ def test_scoring_writes_texts_nowhere_but_in_its_tables(
         score_shards(
             [str(folder)], str(output), label_column="label", report_examples=0, shard_rows=2
         )
-    score_shards([str(folder)], str(output), label_column="label", dry_run=True)
+    with pytest.raises(ShardsFailedError):
+        score_shards([str(folder)], str(output), label_column="label", dry_run=True)
     assert written(trained.home, output) == []
     assert any(SECRET in str(pq.read_table(path)) for path in output.glob("predictions/good*"))
     assert holds_secret(next(output.glob("rejected/wide*")))

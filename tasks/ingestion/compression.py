@@ -10,8 +10,6 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO, cast
 
-import pyarrow as pa
-
 from tasks.common.cancellation import raise_if_stopped
 from tasks.common.errors import DataError
 from tasks.common.settings import get_settings
@@ -149,5 +147,7 @@ def _decompressed_stream(file: io.BufferedReader, compression: Compression) -> B
     if compression == "gzip":
         return io.BufferedReader(gzip.GzipFile(fileobj=file), _BUFFER_BYTES)
     if compression == "zstd":
+        import pyarrow as pa  # which takes a moment, and a command's help loads this module
+
         return io.BufferedReader(pa.CompressedInputStream(file, "zstd"), _BUFFER_BYTES)
     return file

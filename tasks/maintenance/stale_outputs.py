@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -13,12 +12,12 @@ from tasks.common.errors import OutputInUseError
 from tasks.common.settings import get_settings
 from tasks.maintenance.disk_usage import is_locked, measure_files
 from tasks.maintenance.types import IN_USE, YOUNGER, CleanupResult, Leftover, Limits
+from tasks.output.file_ids import is_shard_id
 from tasks.output.folder import LOCK, STAGING, locked_folder, output_errors
 from tasks.output.records import FOLDERS
 
 logger = logging.getLogger(__name__)
 
-_SHARD = re.compile(r".+-[0-9a-f]{8}-\d{5,}", re.DOTALL)  # a file's name may have any character
 # In the order of removal: without its record, a shard does not exist.
 _SUFFIXES = {"records": ".json", **dict.fromkeys(FOLDERS, ".parquet")}
 _MANIFEST = "manifest.json"
@@ -103,9 +102,7 @@ def list_own_files(folder: Path) -> Iterator[Path]:
 
 
 def _is_shard_file(suffix: str) -> Callable[[str], bool]:
-    return lambda name: (
-        name.endswith(suffix) and _SHARD.fullmatch(name.removesuffix(suffix)) is not None
-    )
+    return lambda name: name.endswith(suffix) and is_shard_id(name.removesuffix(suffix))
 
 
 def _is_draft(name: str) -> bool:

@@ -15,6 +15,13 @@ _NAME_CHARACTERS = 40  # each may take 4 bytes; a file name, with all that is ad
 # Of outputs before ids had 16 digits.
 _FORMER_CHARACTERS, _FORMER_DIGITS = 50, 8
 
+_DIGITS, _MORE_DIGITS = 16, 32  # of the digest; the more where a record of another source has an id
+# A file's name may have any character.
+_SHARD_ID = re.compile(
+    rf".+-(?:[0-9a-f]{{{_FORMER_DIGITS}}}|[0-9a-f]{{{_DIGITS}}}|[0-9a-f]{{{_MORE_DIGITS}}})-\d{{5,}}",
+    re.DOTALL,
+)
+
 
 class FileIds:
     """Gives each input file of a run an id that no other file of the output folder has.
@@ -73,7 +80,12 @@ def _possible_ids(place: str, stem: str) -> list[str]:
     digest = hashlib.sha256(os.fsencode(place)).hexdigest()
     name = stem[:_NAME_CHARACTERS]
     former = f"{stem[:_FORMER_CHARACTERS]}-{digest[:_FORMER_DIGITS]}"
-    return [former, f"{name}-{digest[:16]}", f"{name}-{digest[:32]}"]
+    return [former, f"{name}-{digest[:_DIGITS]}", f"{name}-{digest[:_MORE_DIGITS]}"]
+
+
+def is_shard_id(name: str) -> bool:
+    """Return whether a name has the form of a shard's id, also of a former version's."""
+    return _SHARD_ID.fullmatch(name) is not None
 
 
 def file_id_of(shard_id: str) -> str:

@@ -43,6 +43,8 @@ SHARDS = (
     "mixed-ec9d86ba-00001",
     "mixed-ec9d86ba-00002",
 )
+# Keys that came later; readers of before do not look for them.
+ADDED_TO_THE_SUMMARY = ("row_warnings",)
 # Columns that the model decides, or that the place of the input does.
 NOT_COMPARED = (
     "shard",
@@ -245,7 +247,10 @@ def test_records_of_today_have_the_stored_keys(stored: Path, scored: Path) -> No
 
 
 def test_manifest_of_today_has_the_stored_keys(stored: Path, scored: Path) -> None:
-    assert shape(manifest_of(scored)) == shape(manifest_of(stored))
+    today = manifest_of(scored)
+    for key in ADDED_TO_THE_SUMMARY:
+        del today["summary"][key]
+    assert shape(today) == shape(manifest_of(stored))
 
 
 @pytest.mark.parametrize("folder", ["predictions", "rejected"])

@@ -357,6 +357,8 @@ def test_interrupted_freeing_of_an_output_is_finished_by_the_next_run(state: Pat
         done = iter(range(step))
 
         def unlink(path: Path, done: Iterator[int] = done, **_: object) -> None:
+            if path.name.startswith("..lock.json"):  # the draft of the note, gone by now
+                return
             if next(done, None) is None:
                 raise Killed
             os.unlink(path)  # noqa: PTH108
