@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tasks.common.text import markdown_table, printable
+from tasks.common.text import escape_markdown, markdown_table, printable
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,8 @@ def print_table(title: str, fields: Mapping[str, Any]) -> None:
 
 def format_markdown(title: str, fields: Mapping[str, Any]) -> str:
     """Return `fields` as a Markdown table under a heading."""
-    return f"# {title}\n\n{markdown_table(('', ''), format_rows(fields))}"
+    rows = [(name, escape_markdown(value)) for name, value in format_rows(fields)]
+    return f"# {title}\n\n{markdown_table(('', ''), rows)}"
 
 
 def _format_value(value: Any) -> str:

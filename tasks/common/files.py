@@ -5,6 +5,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +64,19 @@ def unique_name() -> str:
     The number alone is not unique: every container has a process 1.
     """
     return f"{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def read_plain_file(path: Path) -> bytes:
+    """Return the content of a file that others may have replaced, as by a pipe, without waiting.
+
+    Raises:
+        OSError: If it cannot be read, or is no plain file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "no plain file", str(path))
+        return file.read()
 
 
 def sha256_of(path: Path) -> str:

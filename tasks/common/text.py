@@ -1,5 +1,6 @@
 """Text for people: Markdown tables, and text that is safe to print in a terminal."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 # C0 and C1 control characters, which terminals obey, and the bytes of names that are not UTF-8.
@@ -16,6 +17,15 @@ def printable(text: str) -> str:
     return text.translate(_UNPRINTABLE)
 
 
+_BAR = re.compile(r"(?<!\\)\|")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#!|~&:@]|(?<=www)\.)")
+
+
+def escape_markdown(text: str) -> str:
+    """Return a text of others as Markdown that shows it: no link, image or markup, on one line."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+
+
 def markdown_table(
     header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = False
 ) -> str:
@@ -27,5 +37,6 @@ def markdown_table(
         numbers: Whether all columns but the first are aligned to the right.
     """
     rule = ["---", *["---:" if numbers else "---"] * (len(header) - 1)]
-    lines = [[cell.replace("|", "\\|") for cell in line] for line in (header, rule, *rows)]
+    # Not twice, as in a cell of `escape_markdown`.
+    lines = [[_BAR.sub(r"\|", cell) for cell in line] for line in (header, rule, *rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -214,6 +214,8 @@ def _resolve_labels(file: Path, rows: Sequence[_Labelled], names: tuple[str, ...
     named = []
     for row, _, label in rows:
         text = label_text(label)
+        if text and not _is_utf8(text):
+            raise DataError(f"{file}: row {row}: the label is not UTF-8; expected UTF-8")
         name = known.find(label) if names else text
         if not text or name is None:
             found = _kind(label) if text is None else "unknown" if text else "empty"

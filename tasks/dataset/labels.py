@@ -3,12 +3,16 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from datetime import date, time, timedelta
 from decimal import Decimal
+from uuid import UUID
 
 # Whole numbers, which a column of fractions, or one with nulls, has as 1.0. With leading zeros, as
 # in 01, it is a text, and so is a version such as 1.10.
 _WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))(?:\.0+)?")
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
+# Other values are several, or one that Python cannot hold.
+_SINGLE = (str, bool, int, float, Decimal, date, time, timedelta, UUID)
 _TRUTH_VALUES = {"false": "0", "true": "1"}
 
 
@@ -21,7 +25,7 @@ def label_text(value: object) -> str | None:
     Returns:
         The text, which may be empty; `None` for null and for what is no single value.
     """
-    if value is None or isinstance(value, bytes | list | dict) or value != value:
+    if not isinstance(value, _SINGLE) or value != value:
         return None
     if not isinstance(value, Decimal):
         return str(value).strip()

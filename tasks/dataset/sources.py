@@ -98,16 +98,17 @@ def _tables_in(file: Path) -> tuple[Path, ...]:
         sorted(
             path
             for path in folder.rglob("*")
-            if path.is_file()
-            and format_of(path.name)
-            # macOS adds a shadow of every file, in a folder of its own or beside it.
-            and "__MACOSX" not in path.parts
-            and not path.name.startswith("._")
+            if path.is_file() and format_of(path.name) and not _is_hidden(path.relative_to(folder))
         )
     )
     if not tables:
         raise DataError(f"{file}: no table inside; expected {EXPECTED}")
     return tables
+
+
+def _is_hidden(path: Path) -> bool:
+    """Return whether a file is none of the user's: macOS and editors add copies."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
 
 def _export_embedded(source: str) -> Path:

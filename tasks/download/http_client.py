@@ -1,6 +1,7 @@
 """HTTP client of downloads: logins of `~/.netrc`, timeouts, and no address in the log."""
 
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,13 +74,20 @@ def _muted_request_log() -> Iterator[None]:
         httpx_log.removeFilter(other_thread)
 
 
+def _is_private(path: Path) -> bool:
+    status = path.stat()
+    return status.st_uid == os.getuid() and not status.st_mode & 0o077
+
+
 def _netrc_auth() -> httpx.NetRCAuth | None:
     """Return the logins of `~/.netrc`; httpx sends none of them to another host on a redirect."""
     named = get_settings().netrc
     path = named or Path("~/.netrc").expanduser()
     try:
-        # Without a path, Python also checks that nobody else may read the file.
-        return httpx.NetRCAuth(str(named) if named else None)
+        # Without a path, Python checks itself that nobody else may read the file.
+        if named is None or _is_private(named):
+            return httpx.NetRCAuth(str(named) if named else None)
+        where = "others may read it"
     except FileNotFoundError:
         return None
     except NetrcParseError as error:  # its text may quote a password

@@ -113,12 +113,14 @@ def _name_columns(names: Sequence[str]) -> list[str]:
     """Return the names; several columns without one, as spreadsheets leave them, get one."""
     if names.count("") < 2:
         return list(names)
-    named = list(names)
+    named, taken = list(names), set(names)
     for place, name in enumerate(names):
         if not name:
-            named[place] = f"column_{place + 1}"
-            while named.count(named[place]) > 1:
-                named[place] += "_"
+            new = f"column_{place + 1}"
+            while new in taken:
+                new += "_"
+            taken.add(new)
+            named[place] = new
     return named
 
 

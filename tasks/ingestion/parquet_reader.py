@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -43,8 +44,8 @@ def read_parquet_batches(
         # Without metadata: a serialised schema loses the names inside maps.
         if not file.schema_arrow.equals(schema):
             raise DataError(f"{path}: its columns have changed; expected those surveyed")
-        # Threads would keep more columns in memory at once.
-        batches = file.iter_batches(min(rows, _batch_rows(file.metadata)), use_threads=False)
+        groups = range(file.metadata.num_row_groups)
+        batches = chain.from_iterable(_group_batches(file, group, rows) for group in groups)
         yield from _merged((batch for batch in batches if batch.num_rows), rows)
 
 
@@ -63,6 +64,16 @@ def _open_parquet(path: Path, compression: Compression) -> Iterator[pq.ParquetFi
                 raise
             reason = re.sub(r"\s+", " ", str(error)).strip()
             raise DataError(f"{path}: expected a Parquet table ({reason})") from error
+
+
+def _group_batches(file: pq.ParquetFile, group: int, rows: int) -> Iterator[pa.RecordBatch]:
+    # Asking for the metadata of a damaged or encrypted column would end the process; reading it is
+    # an error.
+    if next(file.iter_batches(1, row_groups=[group], use_threads=False), None) is None:
+        return
+    at_once = min(rows, _batch_rows(file.metadata.row_group(group)))
+    # Threads would keep more columns in memory at once.
+    yield from file.iter_batches(at_once, row_groups=[group], use_threads=False)
 
 
 def _merged(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
@@ -95,11 +106,9 @@ def _decoded_bytes(batch: pa.RecordBatch) -> int:
     return size
 
 
-def _batch_rows(metadata: pq.FileMetaData) -> int:
+def _batch_rows(group: pq.RowGroupMetaData) -> int:
     """Return how many rows may be decoded at once, if all are as long as one may be."""
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    longest = max((_row_bytes(group) for group in groups if group.num_rows > 0), default=0.0)
-    return max(1, int(_BATCH_BYTES / max(1.0, longest)))
+    return max(1, int(_BATCH_BYTES / max(1.0, _row_bytes(group))))
 
 
 def _row_bytes(group: pq.RowGroupMetaData) -> float:
@@ -112,5 +121,5 @@ def _row_bytes(group: pq.RowGroupMetaData) -> float:
     for chunk in map(group.column, range(group.num_columns)):
         has_texts = chunk.physical_type in ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY")
         longest = chunk.total_uncompressed_size if has_texts else _FIXED_BYTES
-        size += max(0, longest) * max(1.0, chunk.num_values / group.num_rows)
+        size += max(0, longest) * max(1.0, chunk.num_values / max(1, group.num_rows))
     return size

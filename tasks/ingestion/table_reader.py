@@ -3,6 +3,7 @@
 Memory does not grow with the file, and each cell and value is passed on unchanged.
 """
 
+import errno
 import logging
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -84,7 +85,12 @@ def survey(
         DataError: If it is no table, or its columns are not as they should be.
     """
     form = _format(path)
-    status = path.stat()
+    try:
+        status = path.stat()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise DataError(f"{path}: a link that leads back to itself; expected a file") from error
     if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
         raise DataError(f"{path}: no regular file; expected {EXPECTED}")
     digest = sha256_of(path)
@@ -96,7 +102,7 @@ def survey(
         raise DataError(f"{path}: {describe_refused_file(readable.first_refused)}")
     check_distinct(path, schema.names)
     # A JSONL file without a row that can be read has no columns to look for.
-    if schema.names or form.kind != "jsonl":
+    if schema.names or form.kind != "jsonl" or readable.rows:
         check_required(path, schema.names, required)
     check_reserved(path, schema.names, {*reserved, *PLACE.names})
     found = Survey(

@@ -38,7 +38,7 @@ def days_since(seconds: float) -> float:
 def is_locked(lock: Path) -> bool:
     """Return whether a process holds the lock file, without creating or writing it."""
     try:
-        descriptor = os.open(lock, os.O_RDONLY)
+        descriptor = os.open(lock, os.O_RDONLY | os.O_NONBLOCK)  # others may have put a pipe there
     except FileNotFoundError:
         return False
     try:

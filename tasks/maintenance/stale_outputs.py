@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tasks.common.errors import OutputInUseError
+from tasks.common.files import read_plain_file
 from tasks.common.settings import get_settings
 from tasks.maintenance.disk_usage import is_locked, measure_files
 from tasks.maintenance.types import IN_USE, YOUNGER, CleanupResult, Leftover, Limits
@@ -122,7 +123,7 @@ def _is_ours(manifest: Path) -> bool:
     if manifest.is_symlink():
         return False
     try:
-        content = json.loads(manifest.read_bytes())
+        content = json.loads(read_plain_file(manifest))
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and content.keys() >= {"summary", "parameters", "shards"}

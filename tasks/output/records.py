@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import ValidationError
 
 from pyfunc.spec import EngineName, Precision
-from tasks.common.files import published_file, sha256_of
+from tasks.common.files import published_file, read_plain_file, sha256_of
 from tasks.common.parameter_types import FrozenModel, about
 from tasks.output.language_policy import LanguagePolicy
 
@@ -160,7 +160,7 @@ def read_record(output_dir: Path, shard_id: str) -> ShardRecord | None:
     """
     path = record_path(output_dir, shard_id)
     try:
-        return ShardRecord.model_validate_json(path.read_bytes())
+        return ShardRecord.model_validate_json(read_plain_file(path))
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tasks.common.console import print_table
 from tasks.common.settings import REPOSITORY, get_settings
-from tasks.common.text import markdown_table
+from tasks.common.text import escape_markdown, markdown_table
 from tasks.reports.formatting import format_or_dash
 from tasks.reports.types import TEST_METRICS, LoggedReport, LoggedRun, Metric, scoring_metrics
 from tasks.tracking.names import FINETUNED_MODEL, PIPELINE_MODEL
@@ -51,9 +51,9 @@ def scoring_markdown(summary: dict[str, Any], logged: LoggedRun | None) -> str:
     if summary["engine_fallback"]:
         lines += [f"Another engine answers: {summary['engine_fallback']}", ""]
     for shard, error in list(summary["failures"].items())[:1]:
-        lines += [f"The first failure: {shard}: {error}", ""]
+        lines += [f"The first failure: {escape_markdown(f'{shard}: {error}')}", ""]
     for fact in _unscored_notes(summary):
-        lines += [fact, ""]
+        lines += [escape_markdown(fact), ""]
     if logged is None:
         lines.append("MLflow has no record of this run.")
     else:
@@ -93,7 +93,7 @@ def training_markdown(logged: LoggedReport, missing: Mapping[str, str], *, reuse
     lines += ["The model of an earlier run was taken: all is equal.", ""] if reused else []
     lines += [markdown_table(("", "this run", "previous run"), rows, numbers=True), ""]
     for name, reason in missing.items():
-        lines += [f"{name}: {reason}", ""]
+        lines += [escape_markdown(f"{name}: {reason}"), ""]
     lines += [f"[Report in MLflow]({logged.url})"] if logged.url else []
     return "\n".join(lines)
 

@@ -13,6 +13,8 @@ import pyarrow as pa
 from pyfunc.language import LanguageDetector
 from pyfunc.pipeline import refusal_reason
 from tasks.common.console import print_table
+from tasks.common.errors import DataError
+from tasks.common.task_errors import describe_error
 from tasks.output.records import read_records
 from tasks.output.tables import extract_texts, select_readable
 from tasks.scoring.row_ranges import read_shards
@@ -35,21 +37,25 @@ def estimate_run(
     to be scored; `expected_seconds` is estimated from the records of the output folder, and None
     if none of them is of this pipeline.
 
-    Raises:
-        DataError: If a file changed since its survey.
+    A file that cannot be read to its end, or changed since its survey, is one of
+    `unreadable_files`.
     """
     texts = _TextCounter(parameters)
+    unreadable = {s.file.name: s.error for s in surveys if s.error}
     with closing(texts):
         for surveyed in surveys:
             shards = [p for p in planned if p.shard.file_id == surveyed.file.id]
             wanted = {p.shard.id for p in shards if p.why}
-            for shard, rows in read_shards(surveyed, [p.shard for p in shards]):
-                texts.add(rows, is_to_be_scored=shard.id in wanted)
+            try:
+                for shard, rows in read_shards(surveyed, [p.shard for p in shards]):
+                    texts.add(rows, is_to_be_scored=shard.id in wanted)
+            except (DataError, OSError) as error:
+                unreadable[surveyed.file.name] = describe_error(error)
     remaining = [p for p in planned if p.why]
     report = {
         "output_dir": str(parameters.output_dir),
         "model_uri": parameters.model.uri,
-        "rows": sum(s.survey.rows for s in surveys if s.survey is not None),
+        "rows": sum(s.survey.rows for s in surveys if s.survey and s.file.name not in unreadable),
         **texts.counts,
         "shards_total": len(planned),
         "shards_to_skip": sum(p.record is not None for p in planned),
@@ -57,7 +63,7 @@ def estimate_run(
         "left_because": dict(Counter(p.left for p in planned if p.left)),
         "scored_because": dict(Counter(p.why for p in remaining)),
         "row_warnings": row_warnings(surveys),
-        "unreadable_files": {s.file.name: s.error for s in surveys if s.error},
+        "unreadable_files": unreadable,
         "expected_seconds": _expected_seconds(
             texts.counts["expected_model_calls"], remaining, parameters
         ),
@@ -117,11 +123,12 @@ class _TextCounter:
 def _expected_seconds(
     calls: int, to_score: Sequence[PlannedShard], parameters: ScoringParameters
 ) -> float | None:
-    records = [
+    alike = (
         record
-        for record in islice(read_records(parameters.output_dir), _RECORDS)
+        for record in read_records(parameters.output_dir)
         if record.fingerprint == parameters.model.fingerprint
-    ]
+    )
+    records = list(islice(alike, _RECORDS))
     in_model = seconds_a_call(records)
     rows = sum(record.counts.rows_in for record in records)
     if in_model is None or not rows:

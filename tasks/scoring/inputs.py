@@ -129,7 +129,7 @@ def _modified_time(path: Path) -> float:
 def _without_links_to_others(paths: set[Path]) -> list[Path]:
     """Return the paths, sorted, without links to a file that is among them."""
     return sorted(
-        path for path in paths if not path.is_symlink() or path.resolve() not in paths - {path}
+        path for path in paths if not path.is_symlink() or _real(path) not in paths - {path}
     )
 
 
@@ -165,7 +165,7 @@ def _expand_input(text: str, output_dir: Path, allow_empty: bool) -> Iterator[Pa
 def _without_output(text: str, found: Sequence[Path], output_dir: Path) -> list[Path]:
     """Leave out what runs wrote to the output folder, which may be among the inputs."""
     own = {output_dir / name for name in (*FOLDERS, "records", "manifest.json")}
-    others = [file for file in found if own.isdisjoint([file.resolve(), *file.resolve().parents])]
+    others = [file for file in found if own.isdisjoint([_real(file), *_real(file).parents])]
     if len(others) < len(found):
         left = len(found) - len(others)
         logger.info("inputs: %s: left out %d files of output_dir", redact_url(text), left)
@@ -174,7 +174,7 @@ def _without_output(text: str, found: Sequence[Path], output_dir: Path) -> list[
 
 def _local_file(path: Path, ids: FileIds) -> InputFile:
     # Shards of before links kept their names go on as those of the target.
-    if path.is_symlink() and ids.has(str(target := path.resolve()), stem_of(target.name)):
+    if path.is_symlink() and ids.has(str(target := _real(path)), stem_of(target.name)):
         path = target
     name = _shown(path)
     file_id = ids.id_of(str(path), stem_of(Path(name).name), name)
@@ -183,6 +183,11 @@ def _local_file(path: Path, ids: FileIds) -> InputFile:
     # Such a path cannot pass to a task, nor be written into a manifest.
     error = f"{name}: the file's name is not UTF-8; expected a name in UTF-8"
     return InputFile(id=file_id.replace("\\", "_"), path=Path(name), name=name, error=error)
+
+
+def _real(path: Path) -> Path:
+    # `Path.resolve` raises RuntimeError for links in a circle, which are a file that is missing.
+    return Path(os.path.realpath(path))
 
 
 def _shown(path: Path) -> str:

@@ -4,7 +4,6 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import chain
 from pathlib import Path
 
 from tasks.common.errors import DataError
@@ -104,12 +103,8 @@ def remove_obsolete_shards(planned: Sequence[PlannedShard], output_dir: Path) ->
     files = {shard.shard.file_id for shard in planned}
     files -= {shard.shard.file_id for shard in planned if shard.left}
     with output_errors(output_dir):
-        for draft in chain(
-            output_dir.glob(".*.draft"),
-            output_dir.glob("*/.*.draft"),
-            output_dir.glob(f"{STAGING}/*"),
-        ):
-            draft.unlink()
+        for remains in _list_remains(output_dir):
+            remains.unlink()
         superseded = sorted(shards_of_files(output_dir, files) - keep)
         for shard_id in superseded:
             # The record first: without it, the rest does not count.
@@ -118,6 +113,22 @@ def remove_obsolete_shards(planned: Sequence[PlannedShard], output_dir: Path) ->
                 table_path(output_dir, folder, shard_id).unlink(missing_ok=True)
     if superseded:
         logger.info("removed %d shards that the input no longer has", len(superseded))
+
+
+def _list_remains(output_dir: Path) -> Iterator[Path]:
+    """Yield the drafts and staged rows of killed runs, of our own folders alone.
+
+    Others may write to the output folder: a link there is not followed.
+    """
+    yield from (path for path in output_dir.glob(".*.draft") if not path.is_dir())
+    for name in ("records", *FOLDERS):
+        if not (output_dir / name).is_symlink():
+            yield from (path for path in output_dir.glob(f"{name}/.*.draft") if not path.is_dir())
+    staging = output_dir / STAGING
+    if staging.is_symlink():
+        yield staging
+    else:
+        yield from (path for path in staging.glob("*") if not path.is_dir())
 
 
 def list_removed_files(output_dir: Path, files: Sequence[InputFile]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from tasks.common.errors import ParameterError
+from tasks.common.files import read_plain_file
 from tasks.output.records import Shard, ShardRecord
 from tasks.scoring.inputs import is_gone
 from tasks.scoring.types import ShardOutcome
@@ -74,7 +75,7 @@ def read_earlier_runs(output_dir: Path) -> EarlierRuns:
                 "output of an earlier run"
             ) from error
         return EarlierRuns(failed=frozenset(), finished=False)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise ParameterError(
             f"only_failed: {output_dir / 'manifest.json'} cannot be read; expected the manifest "
             "of an earlier run"
@@ -95,7 +96,7 @@ def remaining_failures(output_dir: Path, outcomes: Sequence[ShardOutcome]) -> It
         failures = _read_failures(output_dir)
     except FileNotFoundError:
         return
-    except ValueError:
+    except (OSError, ValueError):
         logger.warning("%s: its manifest cannot be read; what failed is forgotten", output_dir)
         return
     met = {outcome.id for outcome in outcomes if not outcome.left}
@@ -108,5 +109,5 @@ def remaining_failures(output_dir: Path, outcomes: Sequence[ShardOutcome]) -> It
 
 
 def _read_failures(output_dir: Path) -> list[Failure]:
-    manifest = _Manifest.model_validate_json((output_dir / "manifest.json").read_bytes())
+    manifest = _Manifest.model_validate_json(read_plain_file(output_dir / "manifest.json"))
     return [shard for shard in manifest.shards if shard.error] + manifest.still_failed

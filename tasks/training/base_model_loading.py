@@ -96,6 +96,7 @@ def _load_classifier(
         dtype=torch.float32,
         ignore_mismatched_sizes=True,
         output_loading_info=True,
+        use_safetensors=True,
         **_OFFLINE,
     )
     _check_body(model, report)

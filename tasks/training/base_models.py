@@ -52,6 +52,9 @@ def _unfit_files(folder: Path) -> str:
         )
     if not list(folder.glob("*.safetensors")):
         return "has no *.safetensors; expected weights in that form"
+    index = _read_json(folder / "model.safetensors.index.json").get("weight_map", {})
+    if others := sorted({name for name in index.values() if not name.endswith(".safetensors")}):
+        return f"has weights in {others[0]}; expected *.safetensors alone"
     if needs_code := _own_code(folder):
         return f"needs Python code of its own ({needs_code}: auto_map); expected none"
     tokenizers = sorted(path.name for path in folder.glob(_SENTENCEPIECE))

@@ -1,5 +1,6 @@
 """What fails fails alone and by name, and the next run makes it good."""
 
+import base64
 import json
 import os
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyarrow.parquet.encryption as encryption
 import pytest
 from prefect import flow
 
@@ -49,27 +51,69 @@ def test_files_that_cannot_be_named_or_read_fail_alone_and_a_dry_run_foresees_it
     (inputs / os.fsdecode(b"caf\xe9.csv")).write_text("text\na film\n")
     (inputs / "array.jsonl").write_text('[{"text": "a film"}, {"text": "another"}]')
     (inputs / "latin.csv").write_bytes("text,id\nun café,1\n".encode("latin-1"))
+    (inputs / "loop.csv").symlink_to("loop.csv")
+    (inputs / "no-keys.jsonl").write_text("{}\n{}\n")
+    write_encrypted(inputs / "secret.parquet")
     dry: dict[str, Any] = {"output_dir": str(tmp_path / "out"), "dry_run": True}
-    with pytest.raises(ShardsFailedError, match=r"^3 files cannot be read; the first: .*array"):
+    with pytest.raises(ShardsFailedError, match=r"^6 files cannot be read; the first: .*array"):
         score_shards([str(inputs)], **dry)
-    told = score_shards([str(inputs)], max_failed_shards=3, **dry)
-    assert (told["rows"], told["shards_to_score"], len(told["unreadable_files"])) == (30, 3, 3)
+    told = score_shards([str(inputs)], max_failed_shards=6, **dry)
+    assert (told["rows"], told["shards_to_score"], len(told["unreadable_files"])) == (30, 4, 6)
     with pytest.raises(
         ShardsFailedError, match=r"^6 of 30 rows cannot be scored; expected at most"
     ):
-        score_shards([str(inputs)], max_failed_shards=3, max_rejected_fraction=0.1, **dry)
+        score_shards([str(inputs)], max_failed_shards=6, max_rejected_fraction=0.1, **dry)
 
-    with pytest.raises(ShardsFailedError, match=r"^3 of 6 shards failed"):
+    with pytest.raises(ShardsFailedError, match=r"^6 of 9 shards failed"):
         score_shards([str(inputs)], str(tmp_path / "out"))
     summary = json.loads((tmp_path / "out" / "manifest.json").read_text())["summary"]
     assert (summary["shards_done"], summary["rows_in"]) == (3, 30)
-    errors = sorted(summary["failures"].values())
-    assert "probably one JSON array" in errors[0]
-    assert (
-        errors[1]
-        == f"{inputs}/caf\\xe9.csv: the file's name is not UTF-8; expected a name in UTF-8"
+    array, name, latin, loop, keys, secret = sorted(summary["failures"].values())
+    assert "probably one JSON array" in array
+    assert name == f"{inputs}/caf\\xe9.csv: the file's name is not UTF-8; expected a name in UTF-8"
+    assert "probably Latin-1" in latin
+    assert loop == f"{inputs}/loop.csv: a link that leads back to itself; expected a file"
+    assert "no-keys.jsonl: no column 'text'" in keys
+    assert "secret.parquet: expected a Parquet table" in secret
+
+
+class Keys(encryption.KmsClient):  # type: ignore[misc]
+    """Wraps keys in nothing."""
+
+    def wrap_key(self, key_bytes: bytes, master_key_identifier: str) -> bytes:
+        return base64.b64encode(key_bytes)
+
+    def unwrap_key(self, wrapped_key: bytes, master_key_identifier: str) -> bytes:
+        return base64.b64decode(wrapped_key)
+
+
+def write_encrypted(path: Path) -> None:
+    """Write a table with a column that nobody can read without its key."""
+    table = pa.table({"text": ["a film", "another"], "secret": ["x", "y"]})
+    factory = encryption.CryptoFactory(lambda _: Keys())
+    properties = factory.file_encryption_properties(
+        encryption.KmsConnectionConfig(),
+        encryption.EncryptionConfiguration(
+            footer_key="k", column_keys={"k": ["secret"]}, plaintext_footer=True
+        ),
     )
-    assert "probably Latin-1" in errors[2]
+    with pq.ParquetWriter(path, table.schema, encryption_properties=properties) as writer:
+        writer.write_table(table)
+
+
+def test_file_that_is_damaged_further_on_does_not_end_a_dry_run(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    path = inputs / "part-1.parquet"
+    rows = pd.read_parquet(path)
+    pq.write_table(pa.Table.from_pandas(rows), path, compression="none", write_page_checksum=True)
+    content = bytearray(path.read_bytes())
+    content[30] ^= 0xFF
+    path.write_bytes(content)
+    dry: dict[str, Any] = {"output_dir": str(tmp_path / "out"), "dry_run": True}
+    told = score_shards([str(inputs)], max_failed_shards=1, **dry)
+    assert list(told["unreadable_files"]) == [str(path)]
+    assert told["rows"] == 20
 
 
 def test_address_that_brings_nothing_fails_alone(

@@ -1,5 +1,6 @@
 """What is done is not done twice, and what is no longer as recorded is."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,28 @@ def test_ranges_that_a_file_no_longer_has_are_removed_and_other_files_stay(
     for folder in ("predictions", "rejected", "records"):
         names = sorted(path.name[:6] for path in (output / folder).iterdir())
         assert names == ["part-0"] * 3 + ["part-1"] + ["part-2"] * 3
+
+
+def test_links_and_pipes_in_the_output_cost_nobody_a_file_or_a_night(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    """Others may write to the folder."""
+    output, others = tmp_path / "out", tmp_path / "others"
+    others.mkdir()
+    (others / "thesis").touch()
+    first = score_shards([str(inputs)], str(output))
+    (output / ".staged").rmdir() if (output / ".staged").exists() else None
+    (output / ".staged").symlink_to(others)
+    (output / ".folder.draft").mkdir()
+    record = min((output / "records").iterdir())
+    record.unlink()
+    os.mkfifo(record)
+    (output / "manifest.json").unlink()
+    os.mkfifo(output / "manifest.json")
+    again = score_shards([str(inputs)], str(output))
+    assert (others / "thesis").exists()
+    assert (again["rows_in"], again["scored"]) == (first["rows_in"], first["scored"])
+    assert again["scored_because"] == {"its record is damaged": 1}
 
 
 def test_what_a_killed_run_left_is_cleared_away(

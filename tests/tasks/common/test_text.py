@@ -1,8 +1,10 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.common.text import printable
+from tasks.common.text import escape_markdown, printable
 
 
 @pytest.mark.parametrize(
@@ -16,6 +18,15 @@ from tasks.common.text import printable
 )
 def test_control_characters_are_printed_as_escapes(text: str, shown: str) -> None:
     assert printable(text) == shown
+
+
+def test_text_of_others_makes_no_link_image_or_markup() -> None:
+    name = "![](http://evil.example/seen) [Report](http://evil.example) <b> &#47; `x` www.evil"
+    shown = escape_markdown(name)
+    assert not re.search(r"(?<!\\)[\[\]()<>&`*_!:]", shown)
+    assert "www\\.evil" in shown
+    assert "\n" not in escape_markdown("a\n# b")
+    assert escape_markdown("part-01.csv, 2 rows") == "part-01.csv, 2 rows"
 
 
 @given(st.text())

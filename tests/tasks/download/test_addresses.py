@@ -44,6 +44,7 @@ def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The file of logins that is named; it has one for this machine."""
     path = tmp_path / "logins"
     path.write_text("machine 127.0.0.1\nlogin me\npassword my/hunter2\n")
+    path.chmod(0o600)
     monkeypatch.setenv("NETRC", str(path))
     get_settings.cache_clear()
     yield path
@@ -81,6 +82,14 @@ def test_a_login_is_not_sent_to_where_a_host_redirects(
         download_file(server.url, target)
         assert server.requests[0].headers["Authorization"] == LOGIN
         assert "Authorization" not in other.requests[0].headers
+
+
+def test_a_file_of_logins_that_others_may_read_is_refused(
+    server: FileServer, target: Path, netrc: Path
+) -> None:
+    netrc.chmod(0o644)
+    with pytest.raises(ParameterError, match=f"^{netrc}: others may read it, expected"):
+        download_file(server.url, target)
 
 
 def test_a_host_without_a_login_gets_none(server: FileServer, target: Path, netrc: Path) -> None:
