@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from fastapi import FastAPI
 from prefect.server.api import server
 from prefect.server.database.dependencies import set_database_config
 from prefect.server.utilities.database import get_dialect
@@ -12,6 +11,7 @@ from prefect.settings import (
     PREFECT_UI_URL,
 )
 from sqlalchemy import Engine
+from starlette.types import ASGIApp
 
 from flows.server.same_origin import SameOriginMiddleware
 from flows.server.sqlite_writers import QueuedWriters, close_failed_cursors
@@ -20,21 +20,31 @@ from tasks.common.settings import get_settings
 _create_prefect_app = server.create_app
 
 
-def create_app(**options: Any) -> FastAPI:
-    """Return the application of a server: a factory for uvicorn.
+def create_app(**options: Any) -> ASGIApp:
+    """Return Prefect's application; that of a server, which is `final`, is behind our middleware.
+
+    Prefect also calls the application within its process, under a host name of its own.
 
     Args:
         options: Those of Prefect's `create_app`.
     """
     app = _create_prefect_app(**options)
-    # The last one added is the first to see a request.
-    app.add_middleware(SameOriginMiddleware, bound=get_settings().host, origins=_allowed_origins())
+    if not options.get("final"):
+        return app
+    return SameOriginMiddleware(app, bound=get_settings().host, origins=_allowed_origins())
+
+
+def create_temporary_app() -> ASGIApp:
+    """Return the application of a command's server: a factory for uvicorn."""
     queue_sqlite_writers()
-    return app
+    return create_app(final=True)
 
 
 def queue_sqlite_writers() -> None:
-    """Let this process write to a SQLite database one transaction at a time; others stay."""
+    """Let this process write to a SQLite database one transaction at a time; others stay.
+
+    Call it once: each call makes a queue.
+    """
     url = PREFECT_API_DATABASE_CONNECTION_URL.value()
     close_failed_cursors(Engine)
     if get_dialect(url).name == "sqlite":

@@ -28,7 +28,7 @@ def start_uvicorn(server: Any) -> "subprocess.Popen[bytes]":
     """
     command = [
         *(sys.executable, "-m", "uvicorn", "--app-dir", str(REPOSITORY)),
-        *("--factory", "flows.server.app:create_app"),
+        *("--factory", "flows.server.app:create_temporary_app"),
         *("--host", "127.0.0.1", "--port", str(server.port)),
         *("--log-level", "error", "--lifespan", "on"),
     ]

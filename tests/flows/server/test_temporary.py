@@ -1,5 +1,7 @@
 """The server that Prefect starts for a command or a test, where no other is named."""
 
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +12,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from flows.server.temporary import MAX_LOG_BYTES, start_uvicorn
+from tasks.common.settings import REPOSITORY
 from tests.support.operation import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_harness")]
@@ -61,3 +64,16 @@ def test_the_log_of_the_server_stays_small(home: Path, free_port: int) -> None:
 def free_port() -> int:
     (port,) = free_ports(1)
     return port
+
+
+def test_prefect_calls_its_own_application_within_the_process() -> None:
+    """As automations do; it names a host that no request from outside may name."""
+    script = """
+from flows.server import app
+outside, inside = app.create_app(final=True), app.create_app()
+print(type(outside).__name__, type(inside).__name__)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["SameOriginMiddleware", "FastAPI"]
