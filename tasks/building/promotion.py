@@ -32,6 +32,10 @@ logger = logging.getLogger(__name__)
 # Marks a version whose promotion is incomplete; its value is the champion before it, or empty.
 _PENDING_TAG = "promotion_pending"
 
+# On a champion that another one replaced by hand; its value is that one. A build of equal inputs
+# finds this version again, and would make it champion again.
+_REPLACED_TAG = "replaced_by_hand"
+
 # Of so many rows, one moves the accuracy by three points; fewer decide nothing.
 MIN_COMPARED_ROWS = 30
 
@@ -46,7 +50,8 @@ def decide_promotion(registered: RegisteredModel) -> PromotionDecision:
     The first full pipeline becomes champion. A later one does if its accuracy is no lower than the
     champion's, both on its own test rows that neither was trained on. It becomes challenger if its
     accuracy is lower, if there are fewer than `MIN_COMPARED_ROWS` such rows, or if its labels
-    differ. A plain pipeline returns bare labels and gets no alias.
+    differ. A plain pipeline returns bare labels and gets no alias, nor does a champion of before
+    that another version replaced by hand.
     """
     candidate = registry.find_version(registered.name, str(registered.version))
     reason = candidate.tags.get("promotion_reason", "")
@@ -54,11 +59,15 @@ def decide_promotion(registered: RegisteredModel) -> PromotionDecision:
     if aliases.get(CHAMPION) == registered.version:
         set_champion(registered.name, candidate, reason)  # completes an interrupted promotion
         return PromotionDecision(alias=CHAMPION, reason=reason)
-    if aliases.get(CHALLENGER) == registered.version:
+    champion = aliases.get(CHAMPION)
+    compared = candidate.tags.get("champion_version") == str(champion)
+    if aliases.get(CHALLENGER) == registered.version and compared:
         return PromotionDecision(alias=CHALLENGER, reason=reason)
     if candidate.tags["kind"] == "plain":
         return PromotionDecision(alias=None, reason="a plain pipeline answers with bare labels")
-    champion = aliases.get(CHAMPION)
+    if by := candidate.tags.get(_REPLACED_TAG):
+        reason = f"version {by} replaced it as champion by hand; {_how_to_promote(candidate)}"
+        return PromotionDecision(alias=None, reason=reason)
     decision = _compare(candidate, champion)
     # Another version may have been promoted by hand during the minutes of a comparison.
     while (current := registry.get_aliases(registered.name).get(CHAMPION)) != champion:
@@ -94,7 +103,12 @@ def promote_by_hand(reference: str, reason: str) -> RegisteredModel:
         raise ModelError(
             f"{PIPELINE_MODEL} version {version.version} is plain; expected a full pipeline"
         )
+    replaced = registry.get_aliases(PIPELINE_MODEL).get(CHAMPION)
     set_champion(PIPELINE_MODEL, version, reason)
+    if replaced is not None and replaced != int(version.version):
+        connect().set_model_version_tag(
+            PIPELINE_MODEL, str(replaced), _REPLACED_TAG, str(version.version)
+        )
     return RegisteredModel(name=PIPELINE_MODEL, version=int(version.version))
 
 
@@ -112,6 +126,8 @@ def set_champion(name: str, version: ModelVersion, reason: str) -> None:
         replaced = str(current or "")
         client.set_model_version_tag(name, str(number), _PENDING_TAG, replaced)
     client.set_model_version_tag(name, str(number), "promotion_reason", reason)
+    if _REPLACED_TAG in version.tags:
+        client.delete_model_version_tag(name, str(number), _REPLACED_TAG)
     _set_alias(client, version, CHAMPION)
     logger.info("%s version %s is champion: %s", name, number, reason)
     # Last, so that `previous` and `challenger` resolve to the same versions in a repeated call.

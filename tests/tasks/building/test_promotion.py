@@ -66,6 +66,11 @@ def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
     assert registry.get_aliases(NAME) == {"champion": 3, "challenger": 2}
     assert registry.get_aliases("dl_finetuned_model") == {"champion": 3, "challenger": 2}
 
+    # A challenger that is built again is compared with the champion of now.
+    again = build(worse["finetuned_model"])
+    assert again["alias"] == "challenger"
+    assert "of champion 3" in str(again["reason"])
+
     # No answer of an earlier champion is given as the new one's.
     rows = score(home, labelled_csv, why="the model changed")
     assert old_uri not in set(rows["inference_pipeline_model_uri"])
@@ -79,6 +84,11 @@ def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
     assert rows["cached"].all()
 
     assert registry.find_version(NAME, "1").tags["promotion_reason"] == "it was better"
+    # A schedule that builds the replaced version again does not undo that.
+    again = build(equal["finetuned_model"])
+    assert again["alias"] is None
+    assert "version 1 replaced it as champion by hand" in str(again["reason"])
+    assert registry.get_aliases(NAME)["champion"] == 1
     promote_pipeline(version="previous")
     assert registry.get_aliases(NAME)["champion"] == 3
     promote_pipeline(version="challenger")
