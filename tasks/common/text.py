@@ -18,7 +18,8 @@ def printable(text: str) -> str:
 
 
 _BAR = re.compile(r"(?<!\\)\|")
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#!|~&:@]|(?<=www)\.)")
+# Code, emphasis, links, images, HTML and bare addresses; names such as `part_01` stay readable.
+_MARKDOWN = re.compile(r"([\\`*\[\]<>&|~]|(?<!\w)_|_(?!\w)|:(?=//)|(?<=www)\.)")
 
 
 def escape_markdown(text: str) -> str:
