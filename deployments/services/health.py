@@ -89,10 +89,8 @@ def is_healthy(service: ServiceAddress, process: ProcessState, api: str) -> bool
             get_client(sync_client=True) as client,  # with Prefect's authentication
         ):
             workers = client.read_workers_for_work_pool(POOL)
-        names = {
-            worker_name(get_settings()),
-            WORKER,
-        }  # the latter of one that an older version started
+        # The second name is that of a worker which an older version started.
+        names = {worker_name(get_settings()), WORKER}
         own = [worker for worker in workers if worker.name in names]
         return any(_sent_heartbeat(worker, process.since) for worker in own)
     return False

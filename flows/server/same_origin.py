@@ -33,15 +33,15 @@ class SameOriginMiddleware:
         bound: The address that the server listens on. On all of them (`0.0.0.0`, `::`), every IP
             address is a known host, since a browser does not resolve it.
         origins: Other origins that may call, such as `https://runs.example.org` of a reverse proxy;
-            their hosts are known hosts. `*` is not one.
+            their hosts are known hosts. `*` is not one, and a path behind one does not count.
     """
 
     def __init__(self, app: ASGIApp, *, bound: str, origins: Collection[str] = ()) -> None:
         self._app = app
         self._any_address = bound in _EVERYWHERE
-        named = [origin.strip().rstrip("/").lower() for origin in origins]
-        self._origins = {origin for origin in named if urlsplit(origin).hostname}
-        if "*" in named:
+        named = [urlsplit(origin.strip().lower()) for origin in origins]
+        self._origins = {f"{url.scheme}://{url.netloc}" for url in named if url.hostname}
+        if any(url.path == "*" for url in named):
             logger.warning(
                 "PREFECT_SERVER_CORS_ALLOWED_ORIGINS: * is ignored; expected addresses such as "
                 "https://runs.example.org, since any web page could run flows"
@@ -52,7 +52,7 @@ class SameOriginMiddleware:
         """Answer 403, or pass the request on."""
         asked = scope["type"] in ("http", "websocket")
         if asked and (reason := self._refusal(scope, Headers(scope=scope))):
-            logger.warning("%s: refused, %s", scope["path"], reason)
+            logger.warning("%r: refused, %s", scope["path"], reason)
             await PlainTextResponse(reason, status_code=403)(scope, receive, send)
             return
         await self._app(scope, receive, send)
