@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Never
 
 import pytest
+from prefect import flow
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from pyfunc.classifier import Classifier
@@ -56,6 +57,32 @@ def train_tiny(base_model: Path, data: Path, **parameters: Any) -> dict[str, Any
     }
     report: dict[str, Any] = train_classifier(**settings | parameters)
     return report
+
+
+def train_unevaluated(base_model: Path, data: Path, **parameters: Any) -> dict[str, Any]:
+    """Train a tiny model for a test of what comes after it, without its evaluation and report."""
+    steps = ["download_data", "split_data", "fine_tuning_model", "register_model"]
+    return train_tiny(base_model, data, steps=steps, **parameters)
+
+
+@flow(name="build-unverified")
+def build_unverified(finetuned_model: str, **parameters: Any) -> dict[str, Any]:
+    """Build as the flow does, but without the check in a new process and without a conversion.
+
+    Both take longer than all the rest.
+    """
+    from tasks.building import prefect_tasks as building
+    from tasks.building.types import PipelineParameters
+
+    wanted = PipelineParameters(engine="torch", precision="f32", **parameters)
+    logged = building.log_pipeline(building.find_finetuned_model(finetuned_model), wanted)
+    registered = building.register_pipeline(logged)
+    decision = building.choose_champion(registered)
+    return {
+        "inference_pipeline_model": registered.uri,
+        "reused": registered.reused,
+        **decision.model_dump(),
+    }
 
 
 def build_trained(home: Path, base_model: Path, data: Path) -> Trained:

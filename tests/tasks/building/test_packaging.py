@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pandas as pd
@@ -26,7 +25,12 @@ from tasks.tracking import registry
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import RegisteredModel
 from tasks.tracking.pipeline_loader import load_typed_pipeline
-from tests.support.builders import Trained, finetuned_of, train_tiny
+from tests.support.builders import (
+    Trained,
+    build_unverified,
+    finetuned_of,
+    train_unevaluated,
+)
 
 URI = "models:/inference_pipeline_model@champion"
 
@@ -304,19 +308,13 @@ def intents_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_pipeline_of_hundreds_of_labels_is_found_again_and_compared(
     home: Path, prefect_harness: None, tiny_base: Path, intents_csv: Path
 ) -> None:
-    def build(training: dict[str, Any]) -> dict[str, Any]:
-        report: dict[str, Any] = build_inference_pipeline(
-            training["finetuned_model"], engine="torch", precision="f32"
-        )
-        return report
-
-    training = train_tiny(tiny_base, intents_csv, epochs=1)
-    first, again = build(training), build(training)
+    finetuned = train_unevaluated(tiny_base, intents_csv, epochs=1)["finetuned_model"]
+    first, again = build_unverified(finetuned), build_unverified(finetuned)
     assert again == first | {"reused": True}
     # With other labels: the reason names a few of them.
     renamed = intents_csv.with_name("renamed.csv")
     renamed.write_text(intents_csv.read_text().replace("intent_", "other_"))
-    other = build(train_tiny(tiny_base, renamed, epochs=1))
+    other = build_unverified(train_unevaluated(tiny_base, renamed, epochs=1)["finetuned_model"])
     assert other["alias"] == "challenger"
     assert "other labels than champion 1: without 300, such as 'intent_000_" in other["reason"]
     assert len(other["reason"]) < 500

@@ -1,7 +1,6 @@
 """Who becomes champion, by rule and by hand."""
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,17 +13,9 @@ from flows.train_classifier import train_classifier
 from tasks.building import promotion
 from tasks.common.errors import ModelError, ParameterError
 from tasks.tracking import registry
-from tests.support.builders import Trained, train_tiny
+from tests.support.builders import Trained, build_unverified, train_unevaluated
 
 NAME = "inference_pipeline_model"
-
-
-def build(finetuned_model: str, **parameters: Any) -> dict[str, Any]:
-    """Build without a conversion, which takes longer than all the rest."""
-    report: dict[str, Any] = build_inference_pipeline(
-        finetuned_model=finetuned_model, engine="torch", precision="f32", **parameters
-    )
-    return report
 
 
 def score(home: Path, rows: Path, why: str) -> pd.DataFrame:
@@ -43,12 +34,12 @@ def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
     labelled_csv: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first = train_tiny(tiny_base, labelled_csv)
-    champion = build(first["finetuned_model"])
+    first = train_unevaluated(tiny_base, labelled_csv)
+    champion = build_unverified(first["finetuned_model"])
     assert champion["alias"] == "champion"
 
-    worse = train_tiny(tiny_base, labelled_csv, learning_rate=1e-7, epochs=1)
-    challenger = build(worse["finetuned_model"])
+    worse = train_unevaluated(tiny_base, labelled_csv, learning_rate=1e-7, epochs=1)
+    challenger = build_unverified(worse["finetuned_model"])
     assert challenger["alias"] == "challenger"
     version = registry.find_version(NAME, "challenger")
     assert float(version.tags["accuracy"]) < float(version.tags["champion_accuracy"])
@@ -59,15 +50,15 @@ def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
     rows = score(home, labelled_csv, why="new")
     (old_uri,) = set(rows["inference_pipeline_model_uri"])
 
-    equal = train_tiny(tiny_base, labelled_csv, seed=7)
-    third = build(equal["finetuned_model"])
+    equal = train_unevaluated(tiny_base, labelled_csv, seed=7)
+    third = build_unverified(equal["finetuned_model"])
     assert third["alias"] == "champion"
     assert "is no lower than" in str(third["reason"])
     assert registry.get_aliases(NAME) == {"champion": 3, "challenger": 2}
     assert registry.get_aliases("dl_finetuned_model") == {"champion": 3, "challenger": 2}
 
     # A challenger that is built again is compared with the champion of now.
-    again = build(worse["finetuned_model"])
+    again = build_unverified(worse["finetuned_model"])
     assert again["alias"] == "challenger"
     assert "of champion 3" in str(again["reason"])
 
@@ -85,7 +76,7 @@ def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
 
     assert registry.find_version(NAME, "1").tags["promotion_reason"] == "it was better"
     # A schedule that builds the replaced version again does not undo that.
-    again = build(equal["finetuned_model"])
+    again = build_unverified(equal["finetuned_model"])
     assert again["alias"] is None
     assert "version 1 replaced it as champion by hand" in str(again["reason"])
     assert registry.get_aliases(NAME)["champion"] == 1
@@ -105,7 +96,7 @@ def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
         return accuracy(version, rows)
 
     monkeypatch.setattr(promotion, "_accuracy", chosen_meanwhile)
-    fourth = build(equal["finetuned_model"], max_tokens=24)
+    fourth = build_unverified(equal["finetuned_model"], max_tokens=24)
     assert [int(version) for version in asked] == [4, 2, 4, 1]
     assert "of champion 1, on" in str(fourth["reason"])
 
@@ -123,10 +114,10 @@ def test_the_champion_is_compared_on_rows_that_it_was_not_trained_on(
     home: Path, prefect_harness: None, tiny_base: Path, tmp_path: Path
 ) -> None:
     data = numbered_reviews(tmp_path / "reviews.csv", 400)
-    first = train_tiny(tiny_base, data, epochs=1)
-    build(first["finetuned_model"])
-    second = train_tiny(tiny_base, data, epochs=1, test_fraction=0.5)
-    built = build(second["finetuned_model"])
+    first = train_unevaluated(tiny_base, data, epochs=1)
+    build_unverified(first["finetuned_model"])
+    second = train_unevaluated(tiny_base, data, epochs=1, test_fraction=0.5)
+    built = build_unverified(second["finetuned_model"])
     train, test = (
         pd.read_parquet(f"{folder}/{part}.parquet")
         for folder, part in ((first["split_folder"], "train"), (second["split_folder"], "test"))
@@ -142,9 +133,9 @@ def test_too_few_rows_decide_nothing_and_the_reason_says_what_to_type(
     home: Path, prefect_harness: None, tiny_base: Path, tmp_path: Path
 ) -> None:
     data = numbered_reviews(tmp_path / "reviews.csv", 100)
-    build(train_tiny(tiny_base, data, epochs=1)["finetuned_model"])
-    second = train_tiny(tiny_base, data, epochs=1, seed=7)
-    built = build(second["finetuned_model"])
+    build_unverified(train_unevaluated(tiny_base, data, epochs=1)["finetuned_model"])
+    second = train_unevaluated(tiny_base, data, epochs=1, seed=7)
+    built = build_unverified(second["finetuned_model"])
     rows = len(pd.read_parquet(f"{second['split_folder']}/test.parquet"))
     assert rows < promotion.MIN_COMPARED_ROWS
     assert built["alias"] == "challenger"
@@ -161,8 +152,8 @@ def test_other_labels_are_always_a_challenger(
 ) -> None:
     renamed = labelled_csv.with_name("renamed.csv")
     renamed.write_text(labelled_csv.read_text().replace(",positive", ",glad"))
-    report = train_tiny(tiny_base, renamed)
-    built = build(report["finetuned_model"])
+    report = train_unevaluated(tiny_base, renamed)
+    built = build_unverified(report["finetuned_model"])
     assert built["alias"] == "challenger"
     assert "other labels than champion 1" in str(built["reason"])
 
@@ -175,7 +166,10 @@ def test_labels_that_are_equal_numbers_are_the_same_labels(
     whole, fractions = tmp_path / "whole.csv", tmp_path / "fractions.csv"
     whole.write_text(content.replace(",positive", ",2").replace(",negative", ",1"))
     fractions.write_text(content.replace(",positive", ",2.0").replace(",negative", ",1.0"))
-    assert build(train_tiny(tiny_base, fractions)["finetuned_model"])["alias"] == "champion"
+    assert (
+        build_unverified(train_unevaluated(tiny_base, fractions)["finetuned_model"])["alias"]
+        == "champion"
+    )
 
     for file in (whole, fractions):
         summary = score_shards([str(file)], str(home / file.stem), label_column="label")
@@ -185,7 +179,7 @@ def test_labels_that_are_equal_numbers_are_the_same_labels(
         assert summary["accuracy"] == pytest.approx(share)
         assert set(rows["prediction_label"]) == {"1.0", "2.0"}
 
-    second = build(train_tiny(tiny_base, whole)["finetuned_model"])
+    second = build_unverified(train_unevaluated(tiny_base, whole)["finetuned_model"])
     assert "of champion 1, on" in str(second["reason"])
 
 
@@ -213,7 +207,7 @@ def test_what_cannot_be_promoted_is_named(
 
 
 def test_a_plain_pipeline_cannot_be_promoted(trained: Trained) -> None:
-    plain = build(trained.training["finetuned_model"], pipeline="plain")
+    plain = build_unverified(trained.training["finetuned_model"], pipeline="plain")
     with pytest.raises(ModelError, match="is plain; expected a full pipeline"):
         promote_pipeline(version=str(plain["inference_pipeline_model"]))
 

@@ -385,13 +385,13 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, home: Path, ending: 
     random.seed(0)
     rows = some_rows(0)
     part = [next(rows) for _ in range(20_000)]
-    sizes = (20, 100)
+    sizes = (10, 60)
     peaks = {}
     for size in sizes:
         path = large(tmp_path / f"{size}{ending}", part, size)
         counted, peaks[size] = peak(path, home)
         assert counted > size * 1_000
-    assert peaks[100] < 1.1 * peaks[20]
+    assert peaks[60] < 1.1 * peaks[10]
 
 
 def large(path: Path, part: list[dict[str, Any]], mebibytes: int) -> Path:
