@@ -99,47 +99,57 @@ def _unpack(path: Path, stream: BinaryIO, target: BinaryIO, root: Path) -> None:
         budget.count(target.write(chunk))
 
 
-def line_end(stream: BinaryIO) -> bytes:
-    """Return what ends the lines of a stream of `open_compressed`, which is at its start.
+def read_lines(stream: BinaryIO, path: Path) -> Iterator[bytes]:
+    """Yield the lines with their line ends, the first without a byte order mark.
 
-    It is a carriage return if its first thousands of bytes have some and no line feed.
-    """
-    head = cast("io.BufferedReader", stream).peek(_BUFFER_BYTES)
-    return b"\n" if b"\n" in head or b"\r" not in head[:-1] else b"\r"
-
-
-def read_lines(stream: BinaryIO, path: Path, end: bytes = b"\n") -> Iterator[bytes]:
-    """Yield the lines with their line breaks, the first without a byte order mark.
+    A line ends with a line feed, the carriage returns before it included, or with a carriage return
+    alone. One file may have several of these.
 
     Args:
         stream: At its start.
         path: Named in errors.
-        end: What ends a line: a line feed or a carriage return.
 
     Raises:
         DataError: If a line is longer than `MAX_LINE_BYTES`; it would have to fit into memory.
         StoppedError: If the run is to stop.
     """
-    for number, line in enumerate(_split_lines(stream, end), start=1):
+    number = 0
+    for lines in _split_lines(stream):
         raise_if_stopped()
-        if len(line) > MAX_LINE_BYTES:
-            raise DataError(
-                f"{path}: line {number} is longer than {MAX_LINE_BYTES} bytes; expected shorter"
-            )
-        yield line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+        if not number and lines:
+            lines[0] = lines[0].removeprefix(codecs.BOM_UTF8)
+        for line in lines:
+            number += 1
+            if len(line) > MAX_LINE_BYTES:
+                raise DataError(
+                    f"{path}: line {number} is longer than {MAX_LINE_BYTES} bytes; expected shorter"
+                )
+            yield line
 
 
-def _split_lines(stream: BinaryIO, end: bytes) -> Iterator[bytes]:
-    """Yield the lines; what is longer than `MAX_LINE_BYTES` may be cut."""
-    if end == b"\n":
-        yield from iter(lambda: stream.readline(MAX_LINE_BYTES + 1), b"")
-        return
+def _split_lines(stream: BinaryIO) -> Iterator[list[bytes]]:
+    """Yield the lines, many at a time; what is longer than `MAX_LINE_BYTES` may be cut."""
     rest = b""
     while len(rest) <= MAX_LINE_BYTES and (chunk := stream.read(_BUFFER_BYTES)):
-        *lines, rest = (rest + chunk).split(end)
-        yield from (line + end for line in lines)
-    if rest:
-        yield rest
+        block = rest + chunk
+        known = block.rstrip(b"\r")  # a line feed may follow these
+        lines, rest = _split_block(known), block[len(known) :]
+        if lines and not lines[-1].endswith(b"\n"):
+            rest = lines.pop() + rest
+        yield lines
+    yield _split_block(rest) if len(rest) <= MAX_LINE_BYTES else [rest]
+
+
+def _split_block(block: bytes) -> list[bytes]:
+    if b"\r\r\n" not in block:
+        return block.splitlines(keepends=True)
+    # As programs write that replace the line feed of "\r\n" once more: one end, not two.
+    lines: list[bytes] = []
+    for part in io.BytesIO(block):
+        content = part.rstrip(b"\r\n")
+        *others, last = content.splitlines(keepends=True) or [b""]
+        lines += [*others, last + part[len(content) :]]
+    return lines
 
 
 def _decompressed_stream(file: io.BufferedReader, compression: Compression) -> BinaryIO:

@@ -23,9 +23,15 @@ _REASONS = {
     "unexpected end of data": "a quote that is never closed",
     "record larger": f"a quote that is not closed within {MAX_RECORD_BYTES} bytes",
     "expected after": "text after a closing quote",
-    "new-line character": "a carriage return outside quotes",
     "field larger": f"a cell longer than {MAX_RECORD_BYTES} characters",
 }
+
+# A line end of another kind than those before, in the middle of a row.
+_CUTS = {b"\r": "a carriage return outside quotes", b"\n": "a line feed outside quotes"}
+
+_MIXED_ENDS = (
+    "mixed line ends, of which this row has another than those before; expected LF or CRLF"
+)
 
 _HOLDS_ROWS = (
     "a quoted cell holds whole lines of the table; expected its closing quote on the same line"
@@ -33,7 +39,11 @@ _HOLDS_ROWS = (
 
 
 class _LineBuffer(Iterator[str]):
-    """The lines of a file for `csv.reader`, kept until their record ends or is rejected."""
+    """The lines of a file for `csv.reader`, kept until their record ends or is rejected.
+
+    A file may end some rows with a line feed and others with a carriage return. One that ended no
+    row so far ends no line within quotes either.
+    """
 
     def __init__(self, lines: Iterator[bytes]) -> None:
         self.line = 1
@@ -44,6 +54,8 @@ class _LineBuffer(Iterator[str]):
         self._reread: deque[bytes] = deque()
         self._done_bytes = 0
         self._reread_bytes = 0
+        self._ends: set[bytes] = set()  # of the records so far
+        self._warning: str | None = None
 
     def __next__(self) -> str:
         if self._pending_bytes > MAX_RECORD_BYTES:
@@ -57,31 +69,54 @@ class _LineBuffer(Iterator[str]):
             self.utf8 = False
             return line.decode(errors="surrogateescape")
 
+    @property
+    def pending(self) -> int:
+        """The number of lines that no record has yet."""
+        return len(self._pending)
+
+    @property
+    def cut(self) -> str | None:
+        """Why the last line may be cut in the middle of a row; None if its end is a usual one."""
+        end = self._pending[-1][-1:]
+        return None if end in self._ends else _CUTS.get(end)
+
     def end_record(
         self, value: list[str] | None, reason: str | None = None, warning: str | None = None
     ) -> Record:
         """Return the record made of all pending lines."""
+        if (end := self._pending[-1][-1:]) not in self._ends and end in _CUTS and value != []:
+            self._ends.add(end)
+            self._warning = _MIXED_ENDS if self._ends.issuperset(_CUTS) else None
+        if self._warning and value and not warning:
+            warning, self._warning = self._warning, None
         raw = None if reason is None else without_break(b"".join(self._pending))
         record = Record(self.line, self._pending_bytes, value, raw, reason, warning)
-        self._drop_pending(len(self._pending))
+        self._drop_pending()
         return record
 
     def reject_line(self, reason: str) -> Record:
         """Return the first pending line as a rejected record; the others are read again."""
-        first, *others = self._pending
+        ends = (number for number, line in enumerate(self._pending, 1) if line[-1:] in self._ends)
+        return self.reject_lines(next(ends, len(self._pending)), reason)
+
+    def reject_lines(self, count: int, reason: str) -> Record:
+        """Return the first pending lines as a rejected record; the others are read again."""
+        others = self._pending[count:]
+        del self._pending[count:]
         self._reread.extendleft(reversed(others))
-        self._reread_bytes += self._pending_bytes - len(first)
-        record = Record(self.line, len(first), None, without_break(first), reason)
-        self._pending_bytes = len(first)
-        self._drop_pending(1)
-        return record
+        reread = sum(map(len, others))
+        self._reread_bytes += reread
+        self._pending_bytes -= reread
+        return self.end_record(None, reason)
 
     @property
     def rereads_too_much(self) -> bool:
         return self._reread_bytes > _FREE_REREAD_BYTES + 8 * self._done_bytes
 
-    def _drop_pending(self, lines: int) -> None:
-        self.line += lines
+    def _drop_pending(self) -> None:
+        self.line += 1
+        if len(self._pending) > 1:
+            self.line += sum(line[-1:] in self._ends for line in self._pending[:-1])
         self._done_bytes += self._pending_bytes
         self._pending, self._pending_bytes, self.utf8 = [], 0, True
 
@@ -170,13 +205,37 @@ def _parse_records(lines: _LineBuffer, delimiter: str, path: Path) -> Iterator[R
         width = width or len(cells)
         if not cells:
             lines.end_record(cells)
+        elif len(cells) != width:
+            yield _reject_cells(reader, lines, cells, width)
         elif not lines.utf8:
             yield lines.end_record(None, "not UTF-8")
-        elif len(cells) != width:
-            yield lines.end_record(None, f"{len(cells)} cells; expected {width}")
         else:
             swallows = any(_holds_rows(cell, delimiter, width) for cell in cells if "\n" in cell)
             yield lines.end_record(cells, warning=_HOLDS_ROWS if swallows else None)
+
+
+def _reject_cells(
+    reader: Iterator[list[str]], lines: _LineBuffer, cells: Sequence[str], width: int
+) -> Record:
+    """Return the record of a row that has another number of cells than the header line."""
+    count, utf8 = lines.pending, lines.utf8
+    if (cut := lines.cut) and _is_one_row(reader, lines, cells, width):
+        return lines.end_record(None, cut)
+    reason = f"{len(cells)} cells; expected {width}" if utf8 else "not UTF-8"
+    return lines.reject_lines(count, reason)
+
+
+def _is_one_row(
+    reader: Iterator[list[str]], lines: _LineBuffer, cells: Sequence[str], width: int
+) -> bool:
+    """Read on to the next usual line end, and return whether all this is one row at most."""
+    found = len(cells)
+    while found < width and lines.cut:
+        try:
+            found += max(len(next(reader)), 1) - 1
+        except (StopIteration, csv.Error):
+            return False
+    return found <= width
 
 
 def _holds_rows(cell: str, delimiter: str, width: int) -> bool:

@@ -17,7 +17,7 @@ from tasks.common.errors import DataError
 from tasks.common.files import sha256_of
 from tasks.ingestion import csv_reader, jsonl_reader, parquet_reader
 from tasks.ingestion.column_checks import check_distinct, check_required, check_reserved
-from tasks.ingestion.compression import line_end, open_compressed, read_lines
+from tasks.ingestion.compression import open_compressed, read_lines
 from tasks.ingestion.formats import (
     BLOCK_ROWS,
     EXPECTED,
@@ -171,7 +171,7 @@ def read_columns(path: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -
     check_distinct(path, names)
     chosen = choose(names) if names or form.kind != "jsonl" else ()
     with open_compressed(path, form.compression) as stream:
-        lines, keys = read_lines(stream, path, line_end(stream)), list[Any](chosen)
+        lines, keys = read_lines(stream, path), list[Any](chosen)
         if form.kind == "jsonl":
             records = jsonl_reader.read_jsonl_rows(lines)
         else:
@@ -185,7 +185,7 @@ def read_columns(path: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -
 
 def _column_names(path: Path, form: Format) -> list[str]:
     with open_compressed(path, form.compression) as stream:
-        lines = read_lines(stream, path, line_end(stream))
+        lines = read_lines(stream, path)
         if form.kind != "jsonl":
             return csv_reader.read_csv_rows(lines, _DELIMITERS[form.kind], path)[0]
         records = jsonl_reader.read_jsonl_rows(lines)
@@ -230,7 +230,7 @@ def _schema_of(
     if form.kind == "parquet":
         return parquet_reader.read_schema(path, form.compression)
     with open_compressed(path, form.compression) as stream:
-        lines = read_lines(stream, path, line_end(stream))
+        lines = read_lines(stream, path)
         if form.kind == "jsonl":
             return jsonl_reader.infer_schema(
                 watch(jsonl_reader.read_jsonl_rows(lines)), path, texts
@@ -263,7 +263,7 @@ def _blocks(
 def _records(
     stream: BinaryIO, path: Path, form: Format, schema: pa.Schema
 ) -> tuple[Iterator[Record], _ArraysOf]:
-    lines = read_lines(stream, path, line_end(stream))
+    lines = read_lines(stream, path)
     if form.kind == "jsonl":
         records = jsonl_reader.read_jsonl_rows(lines)
         return jsonl_reader.reject_non_text(records, schema), jsonl_reader.to_arrow_columns

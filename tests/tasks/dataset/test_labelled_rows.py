@@ -204,6 +204,10 @@ TWO = [("a film", "x"), ("b film", "y")]
         (".csv", "text,label,id\ra film,x,1\rb film,y,2\r", "id"),
         (".tsv", "text\tlabel\tid\ra film\tx\t1\rb film\ty\t2", "id"),
         (".csv.gz", "text,label,id\ra film,x,1\rb film,y,2\r", "id"),
+        (".csv", "text,label,id\ra film,x,1\nb film,y,2\r\n", "id"),
+        (".csv", "text,label,id\r\na film,x,1\rb film,y,2\n", "id"),
+        (".tsv", "text\tlabel\tid\na film\tx\t1\rb film\ty\t2", "id"),
+        (".jsonl", '{"text":"a film","label":"x","id":1}\r{"text":"b film","label":"y"}\n', "id"),
         (".jsonl", '{"text":"a film","label":"x","id":NaN}\n{"text":"b film","label":"y"}\n', "id"),
         (".jsonl", '{"text":"a film","label":"x","id":1}\r{"text":"b film","label":"y"}\r', "id"),
         (

@@ -1,6 +1,7 @@
 import gzip
 import io
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -197,13 +198,22 @@ def test_byte_order_mark_is_dropped_at_the_start_alone() -> None:
     assert list(read_lines(stream, Path("x"))) == [b"a\n", mark + b"b\n", mark]
 
 
-@given(st.lists(st.sampled_from([b"a", b"\r", b"\n", b"\r\n", "\u2028".encode(), b"\x0b"])))
-def test_lines_end_at_line_feeds_alone(parts: list[bytes]) -> None:
+@given(
+    st.lists(st.sampled_from([b"a", b"\r", b"\n", b"\r\n", "\u2028".encode(), b"\x0b"])),
+    st.integers(1, 4),
+)
+def test_lines_end_at_line_feeds_and_carriage_returns(parts: list[bytes], block: int) -> None:
     content = b"".join(parts)
-    lines = list(read_lines(io.BytesIO(content), Path("x")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compression, "_BUFFER_BYTES", block)
+        lines = list(read_lines(io.BytesIO(content), Path("x")))
+    assert lines == re.findall(rb"[^\r\n]*(?:\r*\n|\r)|[^\r\n]+", content)
     assert b"".join(lines) == content
-    assert all(line.endswith(b"\n") for line in lines[:-1])
-    assert all(line.count(b"\n") <= 1 for line in lines)
+
+
+def test_a_hundred_thousand_carriage_returns_are_read_in_linear_time() -> None:
+    content = b"\r" * 100_000 + b"\n" + b"\r" * 100_000
+    assert b"".join(read_lines(io.BytesIO(content), Path("x"))) == content
 
 
 def test_line_that_would_fill_the_memory_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,6 +102,91 @@ def test_malformed_row_of_a_file_with_carriage_returns_has_its_line_and_bytes() 
     assert table["a"].to_pylist() == ["1", None, "4\rx"]
 
 
+# Line ends of several kinds in one file
+
+MIXED = "mixed line ends, of which this row has another than those before; expected LF or CRLF"
+
+
+@pytest.mark.parametrize(
+    ("content", "first", "lines"),
+    [
+        (b"x,y\n1,a\r2,b\r3,c\n4,d\r\n", 1, [2, 3, 4, 5]),
+        (b"x,y\r1,a\r2,b\n3,c\n4,d\r\n", 2, [2, 3, 4, 5]),
+        (b"x,y\r\n1,a\n2,b\r3,c\r\r\n4,d", 2, [2, 3, 4, 5]),
+        (b'x,y\n1,a\n2,b\n3,"c"\r4,"d"\n', 3, [2, 3, 4, 5]),
+        (b"x,y\r" + b"1,a\r" * 5_000 + b"2,b\n3,c\r\n", 5_001, [*range(2, 5_004)]),
+        (b"x,y\n" + b"1,a\n" * 5_000 + b"2,b\r3,c\r", 5_001, [*range(2, 5_004)]),
+    ],
+)
+def test_each_kind_of_line_end_ends_a_row_and_the_first_other_one_is_a_warning(
+    tmp_path: Path, content: bytes, first: int, lines: list[int]
+) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(content)
+    (warning,) = survey(path, (), ()).warnings
+    assert warning == f"{path}: row {first} (line {lines[first - 1]}): {MIXED}"
+    table = read(path)
+    assert table["line"].to_pylist() == lines
+    assert table["reason"].null_count == len(lines)
+    assert all(table["x"].to_pylist())
+
+
+@given(
+    rows=st.lists(st.tuples(cells, cells), min_size=1),
+    ends=st.lists(st.sampled_from(["\n", "\r", "\r\n", "\r\r\n"]), min_size=1),
+    suffix=st.sampled_from([".csv", ".tsv"]),
+)
+def test_no_mixture_of_line_ends_changes_a_cell(
+    rows: list[tuple[str, str]], ends: list[str], suffix: str
+) -> None:
+    buffer = io.StringIO()
+    for number, row in enumerate([("x", "y"), *rows]):
+        csv.writer(
+            buffer,
+            delimiter="\t" if suffix == ".tsv" else ",",
+            lineterminator=ends[number % len(ends)],
+            quoting=csv.QUOTE_ALL,
+        ).writerow(row)
+    with TemporaryDirectory() as folder:
+        path = Path(folder, f"rows{suffix}")
+        path.write_bytes(buffer.getvalue().encode())
+        table = read(path, ("x", "y"))
+    assert [tuple(row.values()) for row in table.select(["x", "y"]).to_pylist()] == rows
+    assert table["reason"].null_count == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("content", "rejected"),
+    [
+        # A row that a line end of another kind cuts stays one row.
+        (b"x,y\n1,a\n2\r,b\n3,c\n", [(2, b"2\r,b", "a carriage return outside quotes")]),
+        (b"x,y\n1,a\n2\rb\n3,c\n", [(2, b"2\rb", "a carriage return outside quotes")]),
+        (b"x,y\r1,a\r2\n,b\r3,c\r", [(2, b"2\n,b", "a line feed outside quotes")]),
+        # Where both kinds end rows, a row that cannot be read takes no other with it.
+        (b"x,y\n1,a\r2\r3,c\r4,d\n", [(2, b"2", "1 cells; expected 2")]),
+        (b"x,y\n1,a\r2\xff,b\r3,c\n", [(2, b"2\xff,b", "not UTF-8")]),
+        (b'x,y\n1,a\r"2" ,b\r3,c\n', [(2, b'"2" ,b', "text after a closing quote")]),
+        (b'x,y\n1,a\r"2,b\r3,c\r4,d\n', [(2, b'"2,b', "a quote that is never closed")]),
+        # A carriage return within quotes that ends no row of the file ends no line either.
+        (b'x,y\n1,a\n"2\r" ,b\n3,c\n', [(2, b'"2\r" ,b', "text after a closing quote")]),
+        (b'x,y\n1,a\n"2\rb\n3,c\n', [(2, b'"2\rb', "a quote that is never closed")]),
+        # The row that shows the second kind of end has too many cells.
+        (b"x,y\n1,a\n2,b,c\r3,c\r4,d\n", [(2, b"2,b,c", "3 cells; expected 2")]),
+    ],
+)
+def test_row_that_cannot_be_read_has_its_own_bytes_among_line_ends_of_any_kind(
+    content: bytes, rejected: list[tuple[int, bytes, str]]
+) -> None:
+    table = read_lines(content, ("x", "y"))
+    rows = [row for row in table.to_pylist() if row["reason"]]
+    assert [(row["row"], row["raw"], row["reason"]) for row in rows] == rejected
+    kept = [(row["x"], row["y"]) for row in table.to_pylist() if not row["reason"]]
+    assert kept == [
+        pair for pair in [("1", "a"), ("3", "c"), ("4", "d")] if pair[1] in str(content)
+    ]
+    assert len(kept) >= 2
+
+
 # Types
 
 
@@ -352,7 +437,6 @@ def test_lower_limit_of_another_module_does_not_hold() -> None:
         (b"\xffx,y\n1,2\n", "line 1: not UTF-8"),
         (SECRET.encode("utf-16"), "line 1: not UTF-8"),
         (b'"%s\n1,2\n' % SECRET.encode(), "line 1: a quote that is never closed"),
-        (b"\n%s\rb\r" % SECRET.encode(), "line 2: a carriage return outside quotes"),
     ],
 )
 def test_header_line_must_be_there(tmp_path: Path, content: bytes, message: str) -> None:
