@@ -12,7 +12,7 @@ from pyfunc.pipeline import refusal_reason
 from tasks.common.errors import DataError
 from tasks.dataset.labels import KnownLabels, is_missing, label_text, unify_labels
 from tasks.ingestion.formats import RowWarnings
-from tasks.ingestion.likely_causes import separator_hint
+from tasks.ingestion.likely_causes import describe_refused_row, header_hint
 from tasks.ingestion.table_reader import Row, read_columns
 
 logger = logging.getLogger(__name__)
@@ -171,7 +171,8 @@ def _parsed_rows(file: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -
         for row in read_columns(file, choose):
             if row.reason:
                 line = f" (line {row.line})" if row.line else ""
-                raise DataError(f"{file}: row {row.number}{line}: {row.reason}")
+                why = describe_refused_row(row.raw or b"", row.reason)
+                raise DataError(f"{file}: row {row.number}{line}: {why}")
             yield row
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror}); expected a table") from error
@@ -187,7 +188,7 @@ def _find_column(
     # The names stay unsaid: without a header line they are the first row's text.
     raise DataError(
         f"{file}: no column {' or '.join(map(repr, wanted))} among its {len(names)}; "
-        f"name one with {parameter}{separator_hint(names)}"
+        f"name one with {parameter}{header_hint(names)}"
     )
 
 

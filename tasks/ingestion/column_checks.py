@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tasks.common.errors import DataError
-from tasks.ingestion.likely_causes import separator_hint
+from tasks.ingestion.likely_causes import header_hint
 
 
 def check_distinct(path: Path, names: Sequence[str]) -> None:
@@ -23,7 +23,7 @@ def check_required(path: Path, names: Sequence[str], required: Collection[str]) 
         # The others stay unsaid, for the same reason.
         raise DataError(
             f"{path}: no column {name!r} among its {len(names)}; "
-            f"expected a column of that name{separator_hint(names)}"
+            f"expected a column of that name{header_hint(names)}"
         )
 
 

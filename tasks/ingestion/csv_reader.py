@@ -10,6 +10,7 @@ import pyarrow as pa
 from tasks.common.errors import DataError
 from tasks.ingestion.column_types import CsvTypeInference, cast_cells
 from tasks.ingestion.formats import Record, in_blocks, without_break
+from tasks.ingestion.likely_causes import likely_cause
 
 # Also the most characters of a field. An unclosed quote would read the rest of the file.
 MAX_RECORD_BYTES = 2**24
@@ -140,7 +141,11 @@ def read_csv_rows(
     if header is None:
         raise DataError(f"{path}: no header line; expected the names of the columns")
     if header.value is None:
-        raise DataError(f"{path}: line {header.line}: {header.reason}; expected a header line")
+        cause = likely_cause(header.raw or b"", header.reason or "")
+        raise DataError(
+            f"{path}: line {header.line}: {header.reason}; expected a header line"
+            + (f" ({cause})" if cause else "")
+        )
     return _name_columns(header.value), records
 
 

@@ -1,10 +1,39 @@
 """What is probably wrong with a file of which nothing can be read; no text of a row is quoted."""
 
+import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from tasks.ingestion.formats import Record
 
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars", ",": "commas"}
+
+# By the first bytes of a file.
+_KINDS = {
+    b"\x1f\x8b": "probably gzip; expected a name that ends with .gz",
+    b"\x28\xb5\x2f\xfd": "probably zstd; expected a name that ends with .zst",
+    b"PK\x03\x04": "probably a zip archive or an Excel workbook; expected a table as its name says",
+    b"PAR1": "probably Parquet; expected a name that ends with .parquet",
+}
+
+_ONE_CELL = re.compile(r"1 cells; expected (\d+)")
+
+_COMMA = "it has a comma after an object; expected the object alone"
+
+# By a part of the reason for which a reader refuses a row.
+_EXPECTED = {
+    "UTF-8": "UTF-8",
+    "quote that is": "a closing quote, or the text in quotes with its own quotes doubled",
+    "after a closing quote": "the text in quotes with its own quotes doubled",
+    "outside quotes": "the text in quotes",
+    "a cell longer": "a shorter one",
+    "twice": "each key once",
+    "object": "an object on each line",
+    "JSON": "an object on each line",
+    "nested": "fewer levels",
+    "surrogate": "both halves of a character",
+    "too large": "a number of 64 bits",
+}
 
 
 class Readable:
@@ -26,11 +55,33 @@ class Readable:
 
 def describe_refused_file(first: Record) -> str:
     """Return why no row of a file can be read, by its first row."""
-    return f"no row can be read, the first (line {first.line}): {first.reason}; {_cause(first)}"
+    raw, reason = first.raw or b"", first.reason or ""
+    if "cells" not in reason:
+        cause = likely_cause(raw, reason) or "expected rows as its name says"
+    elif kind := _other_kind(raw):
+        cause = f"it is {kind}"
+    else:
+        cause = "its header line has another number of columns; expected as many as the rows have"
+    return f"no row can be read, the first (line {first.line}): {reason}; {cause}"
 
 
-def separator_hint(names: Sequence[str]) -> str:
-    """Return a remark if a header line of one cell seems to have another separator, or nothing."""
+def describe_refused_row(raw: bytes, reason: str) -> str:
+    """Return why a row cannot be read, its likely cause if there is one, and what was expected.
+
+    Args:
+        raw: The row's bytes.
+        reason: Why the reader refuses it.
+    """
+    if cause := likely_cause(raw, reason):
+        return f"{reason}; {cause}"
+    expected = (expected for part, expected in _EXPECTED.items() if part in reason)
+    return reason if "expected" in reason else f"{reason}; expected {next(expected, 'a row')}"
+
+
+def header_hint(names: Sequence[str]) -> str:
+    """Return a remark if a header line is one of another kind of file, or nothing."""
+    if kind := _other_kind(",".join(names).encode(errors="surrogateescape")):
+        return f"; the file is {kind}"
     if len(names) != 1:
         return ""
     for separator, plural in _SEPARATORS.items():
@@ -39,15 +90,65 @@ def separator_hint(names: Sequence[str]) -> str:
     return ""
 
 
-def _cause(first: Record) -> str:
-    raw, reason = (first.raw or b"").lstrip(), first.reason or ""
-    if "UTF-8" in reason:
-        coding = "UTF-16" if b"\0" in raw else "Latin-1 or Windows-1252"
-        return f"it is probably {coding}; expected UTF-8"
-    if "cells" in reason:
-        return "its header line has another number of columns; expected as many as the rows have"
-    if raw.startswith(b"["):
+def likely_cause(raw: bytes, reason: str) -> str:
+    """Return what is probably wrong with a row that cannot be read, or with its file, or nothing.
+
+    Args:
+        raw: The row's bytes.
+        reason: Why the reader refuses it.
+    """
+    if reason in ("not UTF-8", "not JSON") and (kind := _other_kind(raw)):
+        return f"it is {kind}"
+    if reason == "not UTF-8":
+        return "it is probably Latin-1 or Windows-1252; expected UTF-8"
+    if found := _ONE_CELL.fullmatch(reason):
+        return _other_separator(raw, int(found[1]) - 1)
+    if reason in ("not JSON", "not an object"):
+        return _json_cause(raw.decode(errors="replace").strip())
+    return ""
+
+
+def _other_kind(start: bytes) -> str:
+    """Return what kind of file starts so, if it is no text in UTF-8, and what was expected."""
+    kinds = (kind for magic, kind in _KINDS.items() if start.startswith(magic))
+    utf16 = "probably UTF-16; expected UTF-8" if b"\0" in start else ""
+    return next(kinds, utf16)
+
+
+def _other_separator(raw: bytes, expected: int) -> str:
+    for separator, plural in _SEPARATORS.items():
+        if raw.count(separator.encode()) == expected:
+            return f"its separators are perhaps {plural}"
+    return ""
+
+
+def _json_cause(text: str) -> str:
+    if text.startswith("["):
         return "it is probably one JSON array; expected an object on each line"
-    if raw.startswith(b"{"):
-        return "it probably has objects over several lines; expected one on each line"
-    return "expected rows as its name says"
+    if text == "},":
+        return _COMMA
+    if not text.startswith("{"):
+        return ""
+    try:
+        _, end = json.JSONDecoder().raw_decode(text)
+    except json.JSONDecodeError as error:
+        return _syntax_cause(text, error)
+    except (RecursionError, ValueError):  # nested too deeply, or a number of too many digits
+        return ""
+    rest = text[end:].lstrip()
+    if rest == ",":
+        return _COMMA
+    return "it has several objects; expected one on each line" if rest.startswith("{") else ""
+
+
+def _syntax_cause(text: str, error: json.JSONDecodeError) -> str:
+    at = text[error.pos : error.pos + 1]
+    if at == "'":
+        return "it has single quotes; expected double quotes"
+    if not at or error.msg.startswith("Unterminated string"):
+        return "it probably has objects over several lines, or was cut; expected one on each line"
+    if at == "}" and error.msg.startswith("Expecting property name"):
+        return "it has a comma after the last value of an object; expected none there"
+    if error.msg.startswith("Invalid control character"):
+        return "it has a control character, such as a tab, in a text; expected its escape"
+    return ""

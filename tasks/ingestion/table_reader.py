@@ -54,6 +54,7 @@ class Row(NamedTuple):
         values: Its values in the chosen columns; empty if it could not be parsed.
         reason: Why it could not be parsed, without any text of the row; None if it could.
         warning: What looks wrong in it all the same.
+        raw: Its bytes without the final line break, if it could not be parsed.
     """
 
     number: int
@@ -61,6 +62,7 @@ class Row(NamedTuple):
     values: tuple[object, ...]
     reason: str | None
     warning: str | None = None
+    raw: bytes | None = None
 
 
 _ArraysOf = Callable[[Sequence[Record], pa.Schema], list[pa.Array]]
@@ -180,7 +182,8 @@ def read_columns(path: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -
         for number, record in enumerate(records, start=1):
             if not names and record.value is not None:
                 choose(names)  # objects without a key
-            yield Row(number, record.line, _values(record, keys), record.reason, record.warning)
+            values = _values(record, keys)
+            yield Row(number, record.line, values, record.reason, record.warning, record.raw)
 
 
 def _column_names(path: Path, form: Format) -> list[str]:

@@ -480,6 +480,57 @@ def test_no_content_of_a_file_brings_another_error(content: bytes, suffix: str) 
     assert len(message.splitlines()) == 1
 
 
+_SINGLE = "not JSON; it has single quotes; expected double quotes"
+_CLOSING = (
+    "a quote that is never closed; expected a closing quote, or the text in quotes with its own "
+    "quotes doubled"
+)
+_LATIN = "not UTF-8; it is probably Latin-1 or Windows-1252; expected UTF-8"
+_ARRAY = "it is probably one JSON array; expected an object on each line"
+
+
+@pytest.mark.parametrize(
+    ("suffix", "content", "message"),
+    [
+        (".jsonl", f'[{{"text": "{SECRET}"}}]', f"row 1 (line 1): not an object; {_ARRAY}"),
+        (
+            ".jsonl",
+            f'[\n{{"text": "{SECRET}", "label": 1}}\n]',
+            f"row 1 (line 1): not JSON; {_ARRAY}",
+        ),
+        (".jsonl", f"{{'text': '{SECRET}'}}", f"row 1 (line 1): {_SINGLE}"),
+        (
+            ".jsonl",
+            '{"text": "a", "label": "x"}\n{"text": "b"},',
+            "row 2 (line 2): not JSON; it has a comma after an object; expected the object alone",
+        ),
+        (".jsonl", f"{SECRET}", "row 1 (line 1): not JSON; expected an object on each line"),
+        (
+            ".jsonl",
+            '{"text": 1, "text": 1}',
+            "row 1 (line 1): a key twice in one object; expected each key once",
+        ),
+        (".csv", "text,label\na,x\nb\xe9,y\n".encode("latin-1"), f"row 2 (line 3): {_LATIN}"),
+        (".csv", f'text,label\na,x\n"{SECRET},y\n', f"row 2 (line 3): {_CLOSING}"),
+        (
+            ".csv",
+            f"text,label\n{SECRET};y\n",
+            "row 1 (line 2): 1 cells; expected 2; its separators are perhaps semicolons",
+        ),
+        (".csv", f"text,label\n{SECRET}\n", "row 1 (line 2): 1 cells; expected 2"),
+        (
+            ".csv",
+            f"text,label\na,x\n{SECRET}\rb,y\n",
+            "row 2 (line 3): a carriage return outside quotes; expected the text in quotes",
+        ),
+    ],
+)
+def test_row_that_cannot_be_read_has_its_likely_cause_and_what_was_expected(
+    tmp_path: Path, suffix: str, content: bytes | str, message: str
+) -> None:
+    assert refusal(saved(tmp_path, content, suffix)) == message
+
+
 def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
     assert "cannot be read (No such file or directory)" in refusal(tmp_path / "none.csv")
     (tmp_path / "folder.csv").mkdir()

@@ -164,6 +164,26 @@ def test_columns_of_one_name_are_told_by_their_numbers(tmp_path: Path, ending: s
         (".jsonl", '{"text": "x"}'.encode("utf-16"), "not UTF-8; it is probably UTF-16"),
         (".csv", b"text,id\nx;1\ny;2\n", "1 cells; expected 2; its header line has another"),
         (".csv", b'text\n"the-text-of-a-row\n', "a quote that is never closed; expected rows"),
+        (
+            ".jsonl",
+            b'{"text": "x"},\n',
+            "not JSON; it has a comma after an object; expected the ob",
+        ),
+        (".jsonl", b"},\n", "not JSON; it has a comma after an object; expected the object alone"),
+        (".jsonl", b"{'text': 'x'}\n", "not JSON; it has single quotes; expected double quotes"),
+        (".jsonl", b"{\"text\": 'x'}\n", "not JSON; it has single quotes; expected double quotes"),
+        (".jsonl", b'{"text": "x",}\n', "it has a comma after the last value of an object"),
+        (".jsonl", b'{"text": "x"} {"text": "y"}\n', "it has several objects; expected one on"),
+        (".jsonl", b'{"text": "x\ty"}\n', "it has a control character, such as a tab, in a text"),
+        (".jsonl", b'{"text": "x\n y"}\n', "probably has objects over several lines, or was cut"),
+        (".jsonl", b'{"text": x}\n', "(line 1): not JSON; expected rows as its name says"),
+        (".jsonl", b'{"text": ' + b"[" * 9_000 + b"\n", "nested too deeply; expected rows as its"),
+        (".jsonl", gzip.compress(b'{"text": "x"}\n'), "it is probably gzip; expected a name that"),
+        (
+            ".jsonl",
+            '{"text": "x"}'.encode("utf-16-le"),
+            "JSON; it is probably UTF-16; expected UTF-8",
+        ),
     ],
 )
 def test_file_without_one_readable_row_is_refused_with_the_likely_cause(
@@ -175,6 +195,39 @@ def test_file_without_one_readable_row_is_refused_with_the_likely_cause(
         survey(path, {"text"}, ())
     assert str(error.value).startswith(f"{path}: no row can be read, the first (line ")
     assert SECRET not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("text,label\n".encode("utf-16"), "(it is probably UTF-16; expected UTF-8)"),
+        (
+            gzip.compress(b"text,label\na,b\n"),
+            "(it is probably gzip; expected a name that ends with",
+        ),
+        (
+            pa.compress(b"text,label\n", "zstd", asbytes=True),
+            "(it is probably zstd; expected a name that ends with .zst)",
+        ),
+        (b"te\xe9t,label\n", "(it is probably Latin-1 or Windows-1252; expected UTF-8)"),
+        (b'"text,label\n', "line 1: a quote that is never closed; expected a header line"),
+        ("text,label\n".encode("utf-16-le"), " is probably UTF-16; expected UTF-8"),
+        (b"PK\x03\x04,a\n1,2\n", "; the file is probably a zip archive or an Excel workbook"),
+        (
+            b"PAR1,a\n1,2\n",
+            "; the file is probably Parquet; expected a name that ends with .parquet",
+        ),
+    ],
+)
+def test_header_line_of_another_kind_of_file_is_named_in_training_and_in_scoring(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(content)
+    for read in (lambda: survey(path, {"text"}, ()), lambda: read_labelled([path])):
+        with pytest.raises(DataError, match=re.escape(message)) as error:
+            read()
+        assert len(str(error.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(
