@@ -16,7 +16,7 @@ from flows.score_shards import OPTIONS, score_shards
 from flows.train_classifier import DATA, TUNING, train_classifier
 from tasks.building import types as building
 from tasks.common.errors import OutputInUseError
-from tasks.common.parameter_types import about
+from tasks.common.parameter_types import about, path_of
 from tasks.common.settings import get_settings
 from tasks.dataset import types as dataset
 from tasks.dataset.prefect_tasks import read_split, write_held_out_rows
@@ -34,7 +34,9 @@ TRAINING_STEPS = {
 }
 
 ScoredFolder = Annotated[
-    str, about("Folder of the scores; empty takes scored/end-to-end in the state folder.")
+    str,
+    path_of("output_dir", "a folder on this machine"),
+    about("Folder of the scores; empty takes scored/end-to-end in the state folder."),
 ]
 
 

@@ -5,11 +5,19 @@ from typing import Annotated, Any
 from prefect import flow
 
 from flows.parameters import described
-from tasks.common.parameter_types import FolderPath, Positive, about
+from tasks.common.parameter_types import FolderPath, Positive, about, path_of
 from tasks.reports.prefect_tasks import explain_row
 
-ScoredFolder = Annotated[FolderPath, about("Folder that score_shards wrote.")]
-ShardId = Annotated[str, about("The shard, as the output's column shard names it.")]
+ScoredFolder = Annotated[
+    FolderPath,
+    path_of("output_dir", "a folder on this machine"),
+    about("Folder that score_shards wrote."),
+]
+ShardId = Annotated[
+    str,
+    path_of("shard", "a name in the output's column shard"),
+    about("The shard, as the output's column shard names it."),
+]
 RowNumber = Annotated[Positive, about("The row, as the output's column row numbers it.")]
 Verify = Annotated[
     bool, about("Whether to predict the row again, with the version that computed it, and compare.")

@@ -17,11 +17,11 @@ from tasks.building.types import (
     PrecisionChoice,
 )
 from tasks.common.errors import ParameterError
-from tasks.common.parameter_types import FrozenModel, Source, about
+from tasks.common.parameter_types import FrozenModel, about
 from tasks.dataset.types import DataFiles
 from tasks.output.language_policy import LanguagePolicy, Languages, LanguageThreshold, PolicyName
 from tasks.scoring.inputs import check_inputs
-from tasks.scoring.types import OPTIONS, Inputs, ModelUri, OnlyFailed, Resume
+from tasks.scoring.types import OPTIONS, Inputs, InputSource, ModelUri, OnlyFailed, Resume
 from tasks.tracking.names import parse_pipeline_reference
 from tasks.training.types import FinetunedRunId
 
@@ -44,7 +44,7 @@ EndToEndStep = Literal[
 EndToEndSteps = Annotated[Sequence[EndToEndStep], Steps]
 
 InputsOrHeldOut = Annotated[
-    Sequence[Source],
+    Sequence[InputSource],
     about("Files, folders or glob patterns to score; empty scores the held-out test rows."),
 ]
 FinetunedModelToStartFrom = Annotated[

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from tasks.common.errors import ParameterError
 from tasks.common.settings import REPOSITORY, Settings, get_settings
-from tasks.common.urls import local_path
+from tasks.common.urls import reachable_path
 
 
 def environment_with(variables: Mapping[str, str]) -> dict[str, str]:
@@ -34,7 +34,7 @@ def _home_at_hand() -> Path:
     home = os.environ.get("MILLSTREAM_HOME")
     with suppress(ParameterError):
         if home:
-            return local_path("MILLSTREAM_HOME", home, "a folder")
+            return reachable_path("MILLSTREAM_HOME", home, "a folder")
     return REPOSITORY / "var"
 
 

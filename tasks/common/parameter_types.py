@@ -6,19 +6,42 @@ which becomes the text of the form and of `--help`, see `flows.parameters.descri
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from tasks.common.urls import refuse_login
+from tasks.common.urls import check_characters, is_url, local_path, refuse_login
 
 Positive = Annotated[int, Field(ge=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
-Source = Annotated[str, AfterValidator(refuse_login)]  # a path, a name or a URL
 FolderPath = Annotated[str, Field(min_length=1)]
 
 
 def about(description: str, **bounds: Any) -> Any:
     """Return what describes and bounds a parameter within `Annotated`: pydantic's `Field`."""
     return Field(description=description, **bounds)
+
+
+def path_of(parameter: str, expected: str) -> BeforeValidator:
+    """Return what refuses, within `Annotated`, text that can be no path or is a URL with a login.
+
+    So it is refused before a run starts, and before Prefect has to store it. Whether there is such
+    a file is for the run to find, which may be on another machine.
+
+    Args:
+        parameter: Its name, for the error.
+        expected: What it may be, for the error.
+    """
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        refuse_login(value)
+        if is_url(value):
+            check_characters(parameter, value, expected)
+        else:
+            local_path(parameter, value, expected)
+        return value
+
+    return BeforeValidator(check)
 
 
 class FrozenModel(BaseModel):

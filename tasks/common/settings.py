@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tasks.common.errors import ParameterError
-from tasks.common.urls import has_password, is_url, local_path, redact_url
+from tasks.common.urls import has_password, is_url, reachable_path, redact_url
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     @field_validator("home", mode="before")
     @classmethod
     def _require_local_home(cls, home: str | Path) -> Path:
-        return local_path("MILLSTREAM_HOME", str(home), "a folder on this machine")
+        return reachable_path("MILLSTREAM_HOME", str(home), "a folder on this machine")
 
     @field_validator("explicit_tracking_uri")
     @classmethod

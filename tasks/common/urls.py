@@ -1,10 +1,15 @@
 """URLs from users: redact passwords and tokens in messages, refuse logins, and URLs as paths."""
 
+import errno
 import re
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qsl
 
 from tasks.common.errors import ParameterError
+from tasks.common.files import absolute_path
+from tasks.common.text import printable
 
 # Not urllib: its errors quote the invalid part, which may belong to a password.
 _URL = re.compile(
@@ -18,6 +23,14 @@ _HIDDEN = "…"
 
 # Two letters or more, unlike a drive; `Path` makes one slash of two.
 _ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+
+
+# Bytes of a path, and of a name in it, on Linux.
+_LONGEST_PATH, _LONGEST_NAME = 4_095, 255
+_LONGEST_URL_NAME = 200  # with room for what unfinished downloads have behind it
+_LONGEST_SHOWN = 80  # characters of a value in a message
+
+_UNREACHABLE = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 def is_url(source: str) -> bool:
@@ -35,8 +48,16 @@ def local_path(parameter: str, text: str, expected: str) -> Path:
 
     Raises:
         ParameterError: If it is an address, such as `s3://bucket/key`, which would else become a
-            folder `s3:`; or if it starts with the name of a user who has no home.
+            folder `s3:`; if it starts with the name of a user who has no home; or if it is too long
+            for a path, not UTF-8, or has a NUL character.
     """
+    check_characters(parameter, text, expected)
+    parts = [len(part.encode()) for part in text.split("/")]
+    if len(text.encode()) > _LONGEST_PATH or max(parts) > _LONGEST_NAME:
+        raise ParameterError(
+            f"{parameter}: {_shown(text)} is a path of {len(text.encode())} bytes with a name of "
+            f"{max(parts)}; expected at most {_LONGEST_PATH} and {_LONGEST_NAME}"
+        )
     if _ADDRESS.match(text):
         raise ParameterError(
             f"{parameter}: {redact_url(text)!r} is no path on this machine; expected {expected}"
@@ -53,6 +74,80 @@ def local_path(parameter: str, text: str, expected: str) -> Path:
         ) from error
 
 
+def check_characters(parameter: str, text: str, expected: str) -> None:
+    """Check that a path or URL can be passed on: neither the system nor Prefect takes all text.
+
+    Raises:
+        ParameterError: If it is not UTF-8, or has a NUL character.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ParameterError(
+            f"{parameter}: {_shown(text)}: the file's name is not UTF-8; expected a name in UTF-8"
+        ) from error
+    if "\0" in text:
+        raise ParameterError(
+            f"{parameter}: {_shown(text)} has a NUL character; expected {expected}"
+        )
+
+
+def reachable_path(parameter: str, text: str, expected: str) -> Path:
+    """Return the path that `local_path` returns, which need not exist.
+
+    Raises:
+        ParameterError: Also if its links lead in a circle, or a folder on the way to it may not be
+            read.
+        OSError: If the system fails, which another attempt may mend.
+    """
+    path = local_path(parameter, text, expected)
+    # What needs it says that it is missing.
+    with (
+        path_errors(parameter, text, expected),
+        suppress(FileNotFoundError, NotADirectoryError),
+    ):
+        path.stat()
+    # The folders that its links, or the working folder, lead to.
+    check_characters(parameter, str(absolute_path(path)), expected)
+    return path
+
+
+def resolved_path(parameter: str, text: str, expected: str) -> Path:
+    """Return the path that `reachable_path` returns, absolute and without links.
+
+    Raises:
+        ParameterError: As there.
+        OSError: As there.
+    """
+    path = reachable_path(parameter, text, expected).resolve()
+    check_characters(parameter, str(path), expected)
+    return path
+
+
+@contextmanager
+def path_errors(parameter: str, text: str, expected: str) -> Iterator[None]:
+    """Turn errors that a path's permissions, links or length bring into one of its parameter.
+
+    Raises:
+        ParameterError: In place of these.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _UNREACHABLE:
+            raise
+        raise ParameterError(
+            f"{parameter}: {_shown(text)} cannot be read ({error.strerror}); expected {expected}"
+        ) from error
+
+
+def _shown(text: str) -> str:
+    """Return a value for a message: quoted, without secrets, its end if it is long."""
+    text = printable(redact_url(text)).replace("\n", "\\n")
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return f"'{text}'" if len(text) <= _LONGEST_SHOWN else f"'…{text[-_LONGEST_SHOWN:]}'"
+
+
 def has_password(url: str) -> bool:
     """Return whether a URL has, or may have, a password or a token in it."""
     login, _, _ = url.partition("://")[2].rpartition("@")
@@ -65,6 +160,12 @@ def url_path(url: str) -> str:
     """Return the path of a URL."""
     found = _URL.fullmatch(url)
     return found["path"] if found else ""
+
+
+def url_file_name(url: str) -> str:
+    """Return the last part of a URL's path, or the end of it if it is long for a file's name."""
+    name = PurePosixPath(url_path(url)).name
+    return name.encode()[-_LONGEST_URL_NAME:].decode(errors="ignore")
 
 
 def redact_url(source: str) -> str:

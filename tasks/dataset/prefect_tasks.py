@@ -5,8 +5,7 @@ from pathlib import Path
 from prefect import task
 
 from tasks.common.task_errors import RETRY_DOWNLOAD, RETRY_ONCE
-from tasks.common.urls import local_path
-from tasks.dataset.types import LabelledData, Split
+from tasks.dataset.types import LabelledData, Split, resolve_split_folder
 
 
 @task(
@@ -24,7 +23,7 @@ def download_data(source: str, sha256: str | None = None) -> tuple[Path, ...]:
 @task(name="read split", **RETRY_ONCE)
 def read_split(folder: str) -> Split:
     """Return the split that `split_data` left in `folder`."""
-    return Split.read(local_path("split_folder", folder, "a split's folder").resolve())
+    return Split.read(resolve_split_folder(folder))
 
 
 @task(name="split data", **RETRY_ONCE)

@@ -11,7 +11,15 @@ from pathlib import Path, PurePosixPath
 from tasks.common.errors import DataError, DownloadError, ParameterError
 from tasks.common.files import absolute_path, published_file, sha256_of
 from tasks.common.settings import get_settings
-from tasks.common.urls import is_url, local_path, redact_url, url_path
+from tasks.common.urls import (
+    check_characters,
+    is_url,
+    path_errors,
+    reachable_path,
+    redact_url,
+    url_file_name,
+)
+from tasks.dataset.types import SOURCE_EXPECTED
 from tasks.download.http_download import download_file
 from tasks.ingestion.formats import EXPECTED, format_of
 from tasks.ingestion.zip_archive import unpack_archive
@@ -41,6 +49,7 @@ def fetch_tables(source: str, sha256: str | None = None) -> tuple[Path, ...]:
             raise ParameterError(f"sha256: given for {source}, whose own is checked; expected none")
         return (_export_embedded(source),)
     if is_url(source):
+        check_characters("source", source, SOURCE_EXPECTED)
         target = _download_target(source, sha256)
         _check_ending(target.name, redact_url(source))
         with _earlier_file_named(target):
@@ -51,11 +60,12 @@ def fetch_tables(source: str, sha256: str | None = None) -> tuple[Path, ...]:
 
 
 def _local_file(source: str, sha256: str | None) -> Path:
-    expected = f"{', '.join(EMBEDDED)}, a file, or an http(s) URL"
-    path = absolute_path(local_path("source", source, expected))
+    path = absolute_path(reachable_path("source", source, SOURCE_EXPECTED))
     if not path.is_file():
-        raise ParameterError(f"source: {redact_url(source)} is no file; expected {expected}")
+        raise ParameterError(f"source: {redact_url(source)} is no file; expected {SOURCE_EXPECTED}")
     _check_ending(path.name, str(path))
+    with path_errors("source", source, SOURCE_EXPECTED), path.open("rb"):
+        pass
     if sha256 and (found := sha256_of(path)) != sha256.lower():
         raise DownloadError(f"{path}: its SHA-256 is {found}; expected {sha256}")
     return path
@@ -76,7 +86,7 @@ def _earlier_file_named(target: Path) -> Iterator[None]:
 def _download_target(url: str, sha256: str | None) -> Path:
     # Another URL, or another expected content of the same one, is another file.
     key = hashlib.sha256(f"{url}\0{sha256 or ''}".encode()).hexdigest()[:16]
-    name = PurePosixPath(url_path(url)).name or "download"
+    name = url_file_name(url) or "download"
     return get_settings().data / "downloads" / key / name
 
 

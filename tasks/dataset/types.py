@@ -8,14 +8,18 @@ from pydantic import Field, field_validator, model_validator
 
 from tasks.common.errors import ParameterError
 from tasks.common.files import absolute_path
-from tasks.common.parameter_types import FrozenModel, Source, about
-from tasks.common.urls import local_path, redact_url
+from tasks.common.parameter_types import FrozenModel, about, path_of
+from tasks.common.urls import path_errors, reachable_path, redact_url, resolved_path
 from tasks.dataset.labels import label_key
 
 RECORD = "split.json"
 
+SOURCE_EXPECTED = "rotten_tomatoes, imdb, a file, or an http(s) URL"
+_FILES_EXPECTED, _SPLIT_EXPECTED = "files on this machine", "a split's folder"
+
 DataSource = Annotated[
-    Source,
+    str,
+    path_of("source", SOURCE_EXPECTED),
     about(
         "rotten_tomatoes, imdb, a file or an http(s) URL: CSV, TSV, JSONL or Parquet, plain "
         "or with .gz or .zst, or a zip of these."
@@ -45,9 +49,14 @@ TestFraction = Annotated[
     float, about("Share of the distinct texts that measure the result.", gt=0, lt=1)
 ]
 DataFiles = Annotated[
-    Sequence[str], about("The tables to start from, without the step download_data.")
+    Sequence[Annotated[str, path_of("data_files", _FILES_EXPECTED)]],
+    about("The tables to start from, without the step download_data."),
 ]
-SplitFolder = Annotated[str, about("The split to start from, without the step split_data.")]
+SplitFolder = Annotated[
+    str,
+    path_of("split_folder", _SPLIT_EXPECTED),
+    about("The split to start from, without the step split_data."),
+]
 HeldOutShards = Annotated[
     int, about("Files that the held-out rows are written to.", ge=1, le=1_000)
 ]
@@ -57,12 +66,20 @@ def resolve_data_files(data_files: Sequence[str]) -> tuple[Path, ...]:
     """Return the absolute paths of tables.
 
     Raises:
-        ParameterError: If one is an address.
+        ParameterError: If one is an address, or cannot be reached.
     """
     return tuple(
-        absolute_path(local_path("data_files", file, "files on this machine"))
-        for file in data_files
+        absolute_path(reachable_path("data_files", file, _FILES_EXPECTED)) for file in data_files
     )
+
+
+def resolve_split_folder(split_folder: str) -> Path:
+    """Return the absolute path of a split's folder.
+
+    Raises:
+        ParameterError: If it is an address, or cannot be read.
+    """
+    return resolved_path("split_folder", split_folder, _SPLIT_EXPECTED)
 
 
 class LabelledData(FrozenModel):
@@ -166,11 +183,12 @@ class Split(FrozenModel):
         """Read the record that `split_data` left in `folder`.
 
         Raises:
-            ParameterError: If there is none.
+            ParameterError: If there is none, or it may not be read.
         """
         record = folder / RECORD
-        if not record.is_file():
-            raise ParameterError(
-                f"split_folder: {folder} has no {RECORD}; expected a split's folder"
-            )
-        return cls.model_validate_json(record.read_text(encoding="utf-8"))
+        with path_errors("split_folder", str(folder), _SPLIT_EXPECTED):
+            if not record.is_file():
+                raise ParameterError(
+                    f"split_folder: {folder} has no {RECORD}; expected {_SPLIT_EXPECTED}"
+                )
+            return cls.model_validate_json(record.read_text(encoding="utf-8"))

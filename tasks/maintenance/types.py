@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tasks.common.errors import ParameterError
-from tasks.common.parameter_types import FrozenModel, about
-from tasks.common.urls import local_path
+from tasks.common.parameter_types import FrozenModel, about, path_of
+from tasks.common.urls import resolved_path
 
 LeftoverKind = Literal["outputs", "versions", "checkpoints", "downloads"]
 LeftoverKindChoice = Literal["all", "outputs", "versions", "checkpoints", "downloads"]
@@ -43,7 +43,7 @@ OlderThanDays = Annotated[
     ),
 ]
 OutputFolders = Annotated[
-    Sequence[str],
+    Sequence[Annotated[str, path_of("output_dirs", "folders on this machine")]],
     about("Output folders that may be freed besides those under scored in the state folder."),
 ]
 Keep = Annotated[
@@ -120,6 +120,4 @@ def resolve_output_dirs(output_dirs: Iterable[str]) -> tuple[Path, ...]:
     names = tuple(output_dirs)
     if not all(name.strip() for name in names):
         raise ParameterError("output_dirs: an empty one; expected folders")
-    return tuple(
-        local_path("output_dirs", name, "folders on this machine").resolve() for name in names
-    )
+    return tuple(resolved_path("output_dirs", name, "folders on this machine") for name in names)

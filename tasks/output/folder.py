@@ -15,12 +15,13 @@ from filelock import FileLock, Timeout
 
 from tasks.common.errors import OutputError, OutputInUseError, ParameterError
 from tasks.common.files import published_file
-from tasks.common.urls import local_path
+from tasks.common.urls import resolved_path
 
 logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
 STAGING = ".staged"  # rows on their way to the tasks that score them
+_LONGEST_FOLDER = 3_500  # bytes, of the 4,095 that a path may have
 _HOLDER = ".lock.json"
 
 # A retry fails alike: somebody has to free disk space or change permissions.
@@ -38,7 +39,12 @@ def resolve_output_folder(output_dir: str) -> Path:
     """
     if not output_dir.strip():
         raise ParameterError("output_dir: missing; expected a folder")
-    folder = local_path("output_dir", output_dir, "a folder on this machine").resolve()
+    folder = resolved_path("output_dir", output_dir, "a folder on this machine")
+    if (length := len(os.fsencode(folder))) > _LONGEST_FOLDER:
+        raise ParameterError(
+            f"output_dir: a path of {length} bytes; expected at most {_LONGEST_FOLDER}, since "
+            "those of the files in it are longer"
+        )
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir():
         raise ParameterError(f"output_dir: {existing} is a file; expected a folder")

@@ -8,7 +8,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.client.schemas.objects import State
 
 from tasks.common.task_errors import RETRY_BUSY_MLFLOW, RETRY_MLFLOW, RETRY_ONCE, describe_error
-from tasks.common.urls import local_path
+from tasks.common.urls import resolved_path
 from tasks.reports.types import LoggedRun
 from tasks.scoring.types import ScoringParameters, ShardOutcome
 from tasks.training.types import FineTuned
@@ -102,7 +102,7 @@ def explain_row(output_dir: str, shard: str, row: int, *, verify: bool) -> dict[
     """Print and return the lineage of a row; see `tasks.reports.lineage.trace_row`."""
     from tasks.reports import lineage
 
-    folder = local_path("output_dir", output_dir, "a folder on this machine").resolve()
+    folder = resolved_path("output_dir", output_dir, "a folder on this machine")
     return lineage.trace_row(folder, shard, row, verify=verify)
 
 

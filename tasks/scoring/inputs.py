@@ -8,19 +8,28 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pydantic import SecretStr
 
 from tasks.common.errors import DataError, ParameterError
 from tasks.common.files import absolute_path, unique_name
 from tasks.common.settings import get_settings
-from tasks.common.urls import is_url, local_path, redact_url, url_path
+from tasks.common.urls import (
+    check_characters,
+    is_url,
+    local_path,
+    path_errors,
+    reachable_path,
+    redact_url,
+    url_file_name,
+    url_path,
+)
 from tasks.download.http_download import download_file
 from tasks.ingestion.formats import EXPECTED, format_of, stem_of
 from tasks.output.file_ids import FileIds
 from tasks.output.records import FOLDERS
-from tasks.scoring.types import InputFile
+from tasks.scoring.types import INPUTS_EXPECTED, InputFile
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +45,10 @@ def check_inputs(inputs: Sequence[str]) -> None:
     if not inputs or "" in inputs:
         raise ParameterError("inputs: none given; expected files, folders, glob patterns or URLs")
     for text in inputs:
-        if not is_url(text):
-            _path_of(text)
+        if is_url(text):
+            check_characters("inputs", text, INPUTS_EXPECTED)
+        else:
+            local_path("inputs", text, INPUTS_EXPECTED)
 
 
 def list_input_files(
@@ -120,7 +131,7 @@ def settled_files(files: Sequence[InputFile], seconds: int) -> tuple[InputFile, 
 def _modified_time(path: Path) -> float:
     try:
         status = path.stat()
-    except FileNotFoundError:  # removed meanwhile, or a link that leads nowhere
+    except OSError:  # removed meanwhile, or a link that leads nowhere; reading it is an error
         return 0
     # A time to come was set by a program, or copied. The system sets the other one.
     return status.st_mtime if status.st_mtime <= time.time() else status.st_ctime
@@ -133,20 +144,15 @@ def _without_links_to_others(paths: set[Path]) -> list[Path]:
     )
 
 
-def _path_of(text: str) -> Path:
-    return local_path(
-        "inputs", text, "a file, folder or pattern on this machine, or an http(s) URL"
-    )
-
-
 def _expand_input(text: str, output_dir: Path, allow_empty: bool) -> Iterator[Path]:
-    path = _path_of(text)
+    path = reachable_path("inputs", text, INPUTS_EXPECTED)
     may_be_empty = allow_empty and (path.is_dir() or glob.has_magic(text))
     if path.is_dir():
-        # Hidden files, as macOS and editors leave them, are left out, as glob patterns do.
-        visible = [file for file in path.iterdir() if not file.name.startswith(".")]
-        # A link that leads nowhere is a file that is missing.
-        found = [file for file in visible if not file.is_dir() and format_of(file.name)]
+        with path_errors("inputs", text, INPUTS_EXPECTED):
+            # Hidden files, as macOS and editors leave them, are left out, as glob patterns do.
+            visible = [file for file in path.iterdir() if not file.name.startswith(".")]
+            # A link that leads nowhere is a file that is missing.
+            found = [file for file in visible if not file.is_dir() and format_of(file.name)]
     elif path.is_file():
         found = [path]
     else:
@@ -196,7 +202,7 @@ def _shown(path: Path) -> str:
 
 
 def _remote_file(url: str, output_dir: Path, ids: FileIds) -> InputFile:
-    name = PurePosixPath(url_path(url)).name
+    name = url_file_name(url)
     path = _download_folder(output_dir) / hashlib.sha256(url.encode()).hexdigest()[:16] / name
     # What the address held the last time may not be what it holds now.
     path.unlink(missing_ok=True)

@@ -8,20 +8,30 @@ from pydantic import Field, SecretStr
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS, MAX_BATCH_TOKENS
 from pyfunc.spec import EngineName, Precision
-from tasks.common.parameter_types import FolderPath, FrozenModel, Probability, Source, about
+from tasks.common.parameter_types import (
+    FolderPath,
+    FrozenModel,
+    Probability,
+    about,
+    path_of,
+)
 from tasks.ingestion.formats import Survey
 from tasks.output.records import RowParameters, Shard, ShardRecord
 from tasks.tracking.names import CHAMPION_URI
 
+INPUTS_EXPECTED = "a file, folder or pattern on this machine, or an http(s) URL"
+InputSource = Annotated[str, path_of("inputs", INPUTS_EXPECTED)]
 Inputs = Annotated[
-    Sequence[Source],
+    Sequence[InputSource],
     about(
         "Files, folders, glob patterns or http(s) URLs of CSV, TSV, JSONL or Parquet files, "
         "plain or with .gz or .zst."
     ),
 ]
 OutputFolder = Annotated[
-    FolderPath, about("Folder that gets predictions/, rejected/, records/ and manifest.json.")
+    FolderPath,
+    path_of("output_dir", "a folder on this machine"),
+    about("Folder that gets predictions/, rejected/, records/ and manifest.json."),
 ]
 ModelUri = Annotated[
     str,

@@ -7,8 +7,8 @@ from typing import Any
 
 from tasks.common.errors import DownloadError, ModelError, ParameterError, TransientDownloadError
 from tasks.common.files import sha256_of
-from tasks.common.urls import redact_url
-from tasks.training.types import base_model_path
+from tasks.common.urls import path_errors, redact_url, resolved_path
+from tasks.training.types import BASE_MODEL_EXPECTED
 
 PACKAGED = "minilm"
 
@@ -28,17 +28,19 @@ def base_model_folder(base_model: str) -> Path:
         base_model: `minilm`, a folder, or a Hugging Face id (`organisation/name`).
 
     Raises:
-        ParameterError: If it is none of these.
+        ParameterError: If it is none of these, or may not be read.
         ModelError: If the packaged weights have another SHA-256, or the files of the folder are
             not those of a model that can be trained here.
         DownloadError: If it cannot be downloaded from the Hub.
     """
     if base_model == PACKAGED:
         return _find_packaged_minilm()
-    folder = base_model_path(base_model)
+    folder = resolved_path("base_model", base_model, BASE_MODEL_EXPECTED)
     if not folder.is_dir():
         folder = _download_from_hub(base_model)
-    if reason := _unfit_files(folder):
+    with path_errors("base_model", base_model, BASE_MODEL_EXPECTED):
+        reason = _unfit_files(folder)
+    if reason:
         raise ModelError(f"base_model: {folder} {reason}")
     return folder.resolve()
 

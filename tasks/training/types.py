@@ -2,16 +2,19 @@
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.common.parameter_types import FrozenModel, Source, about
-from tasks.common.urls import local_path
+from tasks.common.parameter_types import FrozenModel, about, path_of
 from tasks.dataset.types import Split
 
-BaseModelName = Annotated[Source, about("minilm (packaged), a Hugging Face id, or a folder.")]
+BASE_MODEL_EXPECTED = "minilm, a Hugging Face id, or a folder"
+BaseModelName = Annotated[
+    str,
+    path_of("base_model", BASE_MODEL_EXPECTED),
+    about("minilm (packaged), a Hugging Face id, or a folder."),
+]
 Strategy = Annotated[
     Literal["full", "freeze"],
     about("full trains all weights, freeze the classification head alone."),
@@ -44,15 +47,6 @@ CONFUSION_FILE = "evaluation/confusion_matrix.json"
 ROC_FILE = "evaluation/roc_curve.json"
 
 
-def base_model_path(base_model: str) -> Path:
-    """Return the folder that a base model's name may mean.
-
-    Raises:
-        ParameterError: If it is an address.
-    """
-    return local_path("base_model", base_model, "minilm, a Hugging Face id, or a folder")
-
-
 class FineTuneParameters(FrozenModel):
     """What shapes a fine-tuned model besides its data: parameters of the flow train-classifier."""
 
@@ -65,12 +59,6 @@ class FineTuneParameters(FrozenModel):
     sample_size: SampleSize = 4_000
     seed: Seed = 42
     checkpoint_steps: CheckpointSteps = 50
-
-    @field_validator("base_model")
-    @classmethod
-    def _is_no_address(cls, base_model: str) -> str:
-        base_model_path(base_model)
-        return base_model
 
     def key(self, split: Split, base_digest: str) -> str:
         """Return a digest of all that decides the weights: data, base and parameters."""

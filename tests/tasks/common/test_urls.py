@@ -1,5 +1,6 @@
 """What is shown of URLs, and what they may hold."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,20 +8,25 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prefect import Flow
 
+from flows.clean_up import clean_up
+from flows.command_line import parse
 from flows.end_to_end import end_to_end
+from flows.explain_prediction import explain_prediction
 from flows.score_shards import score_shards
 from flows.train_classifier import train_classifier
 from tasks.common.errors import ParameterError
 from tasks.common.settings import Settings
-from tasks.common.urls import has_password, local_path, redact_url, url_path
+from tasks.common.urls import has_password, local_path, redact_url, url_file_name, url_path
 from tasks.dataset.prefect_tasks import read_split
 from tasks.dataset.sources import fetch_tables
 from tasks.dataset.types import resolve_data_files
 from tasks.maintenance.types import resolve_output_dirs
 from tasks.output.folder import resolve_output_folder
 from tasks.reports.prefect_tasks import explain_row
-from tasks.scoring.inputs import check_inputs
+from tasks.scoring.inputs import check_inputs, list_input_files
+from tasks.training.base_models import base_model_folder
 from tasks.training.types import FineTuneParameters
 
 # What takes a path, by the parameter that its errors name
@@ -47,6 +53,15 @@ TAKERS: list[tuple[str, Callable[[str], object]]] = [
         ("file:///a.csv", "'file:///a.csv' is no path on"),
         ("S3:/b/out", "'S3://b/out' is no path on"),
         ("~no-such-user/a", "'~no-such-user/a' needs the home of ~no-such-user"),
+        ("a/" * 2_500, f"'…{'a/' * 40}' is a path of 5000 bytes with a name of 1"),
+        ("b/" + "é" * 150, f"'…{'é' * 80}' is a path of 302 bytes with a name of 300"),
+        ("a\0b.csv", r"'a\x00b.csv' has a NUL character"),
+        ("caf\udce9.csv", r"'caf\xe9.csv': the file's name is not UTF-8; expected a name in UTF-8"),
+        ("a\ud800\n.csv", r"'a\ud800\n.csv': the file's name is not UTF-8; expected a name in"),
+        (
+            "http://example.org/a\udce9",
+            r"'http://example.org/a\xe9': the file's name is not",
+        ),
     ],
 )
 def test_what_is_no_path_of_this_machine_is_refused_by_name(
@@ -64,6 +79,100 @@ def test_what_is_no_path_of_this_machine_is_refused_by_name(
     assert "; expected " in str(raised.value)
     assert "\n" not in str(raised.value)
     assert list(tmp_path.iterdir()) == []
+
+
+# Those that look for the path
+READERS = [
+    *(taker for taker in TAKERS if taker[0] not in ("inputs", "base_model")),
+    ("inputs", lambda text: list_input_files([text], Path("/output"))),
+    ("base_model", base_model_folder),
+]
+
+
+@pytest.mark.parametrize(("parameter", "reader"), READERS)
+@pytest.mark.parametrize("name", ["loop", "loop/a.csv"])
+def test_links_that_lead_in_a_circle_are_refused_by_name(
+    tmp_path: Path, parameter: str, reader: Callable[[str], object], name: str
+) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "pool")
+    (tmp_path / "pool").symlink_to(tmp_path / "loop")
+    with pytest.raises(ParameterError) as raised:
+        reader(f"{tmp_path}/{name}")
+    assert str(raised.value).startswith(f"{parameter}: '")
+    assert "cannot be read (Too many levels of symbolic links); expected " in str(raised.value)
+
+
+@pytest.mark.parametrize(("parameter", "reader"), READERS)
+def test_folder_whose_links_lead_to_a_name_that_is_not_utf8_is_refused_by_name(
+    tmp_path: Path, parameter: str, reader: Callable[[str], object]
+) -> None:
+    folder = tmp_path / "caf\udce9"
+    folder.mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    with pytest.raises(ParameterError) as raised:
+        reader(f"{tmp_path}/link/a.csv")
+    assert str(raised.value).startswith(f"{parameter}: '")
+    assert r"caf\xe9/a.csv': the file's name is not UTF-8; expected a name in" in str(raised.value)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read any folder")
+@pytest.mark.parametrize(("parameter", "reader"), READERS)
+@pytest.mark.parametrize("name", ["", "/a.csv"])
+def test_folder_that_may_not_be_read_is_refused_by_name(
+    tmp_path: Path, parameter: str, reader: Callable[[str], object], name: str
+) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    (folder / "a.csv").write_text("text\na\n")
+    if not name and parameter not in ("inputs", "base_model", "split_folder"):
+        return  # the folder as such is no input of these, or is looked into later
+    folder.chmod(0)
+    try:
+        with pytest.raises(ParameterError) as raised:
+            reader(f"{folder}{name}")
+    finally:
+        folder.chmod(0o700)
+    assert str(raised.value).startswith(f"{parameter}: '")
+    assert "closed" + name + "' cannot be read (Permission denied); expected " in str(raised.value)
+
+
+PATH_PARAMETERS = [
+    (train_classifier, ["--source"]),
+    (train_classifier, ["--base-model"]),
+    (train_classifier, ["--steps", "split_data", "--data-files"]),
+    (train_classifier, ["--steps", "fine_tuning_model", "--split-folder"]),
+    (score_shards, ["--output-dir", "o", "--inputs"]),
+    (score_shards, ["--inputs", "a.csv", "--output-dir"]),
+    (end_to_end, ["--source"]),
+    (end_to_end, ["--base-model"]),
+    (end_to_end, ["--inputs"]),
+    (end_to_end, ["--output-dir"]),
+    (end_to_end, ["--data-files"]),
+    (clean_up, ["--output-dirs"]),
+    (explain_prediction, ["--shard", "a", "--row", "1", "--output-dir"]),
+    (explain_prediction, ["--output-dir", "o", "--row", "1", "--shard"]),
+]
+
+
+@pytest.mark.parametrize(("flow", "arguments"), PATH_PARAMETERS)
+@pytest.mark.parametrize("text", ["a" * 5_000, "a\0b", "caf\udce9.csv", "http://example.org/\0"])
+def test_what_can_be_no_path_is_refused_before_a_run_starts(
+    flow: Flow[..., Any], arguments: list[str], text: str
+) -> None:
+    name = arguments[-1].removeprefix("--").replace("-", "_")
+    with pytest.raises(ParameterError, match=f"^{name}: '.*; expected ") as raised:
+        parse(flow, [*arguments, text])
+    assert len(str(raised.value)) < 400
+    given = {"inputs": ["a.csv"], "output_dir": "o", "shard": "a", "row": 1}
+    required = {key: given[key] for key in given.keys() & set(flow.parameters.required)}
+    several = flow.parameters.properties[name].get("type") == "array"
+    with pytest.raises(ParameterError, match=f"^{name}: "):  # as a deployment's run has them
+        flow.validate_parameters(required | {name: [text] if several else text})
+
+
+def test_a_long_name_in_an_address_is_cut_at_its_start() -> None:
+    assert url_file_name("https://example.org/" + "é" * 500 + ".csv.gz") == "é" * 96 + ".csv.gz"
+    assert url_file_name("https://example.org/a/b.csv?x=" + "y" * 500) == "b.csv"
 
 
 @pytest.mark.parametrize("name", ["./s3:/b", "a:b.csv", "c:/a.csv", "./~no-such-user", "a/b://c"])

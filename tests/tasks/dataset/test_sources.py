@@ -196,6 +196,13 @@ def test_table_comes_over_http(home: Path) -> None:
             fetch_tables(server.url, "0" * 64)
 
 
+def test_address_with_a_longer_name_than_a_file_may_have_is_fetched(home: Path) -> None:
+    with serving(CSV) as server:
+        (file,) = fetch_tables(f"http://{server.host}/{'a' * 300}.csv")
+    assert file.read_bytes() == CSV
+    assert file.name == "a" * 196 + ".csv"
+
+
 def test_new_rows_of_a_url_make_another_split(home: Path) -> None:
     def split(url: str) -> Split:
         return split_files(fetch_tables(url), LabelledData(source=url))
