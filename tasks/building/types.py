@@ -73,9 +73,10 @@ class Gate(FrozenModel):
     Attributes:
         engine: The engine.
         precision: Number format of the transformer's matrix products.
-        rows: Labelled rows, unseen in training, that both answered.
-        agreement: The share of them that got the same label from both.
-        accuracy: The share of them that got the right label.
+        rows: Labelled rows, unseen in training.
+        agreement: The share of those that the pipeline answers that got the same label from both.
+        accuracy: The share of all that got the right label; a text that the pipeline refuses has
+            a wrong one.
         reason: Why it must not answer; empty if it passed.
     """
 

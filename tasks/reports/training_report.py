@@ -233,7 +233,18 @@ def _quality_section(training: TrainingRun) -> Section:
         text = f"Cross-entropy by step. At the end: {lasts}."
         plots.append(draw_plot("loss", "Loss", text, plot_loss_curve, training.losses))
     summary, *details = tables
-    return Section("How well", [summary, *([Plots(plots)] if plots else []), *details])
+    shown = [Plots(plots)] if plots else []
+    return Section("How well", [summary, *_refused_note(metrics), *shown, *details])
+
+
+def _refused_note(metrics: Mapping[str, float]) -> list[Block]:
+    if not (refused := int(metrics.get("test_refused", 0))):
+        return []
+    text = (
+        f"{refused} of the test rows are refused by the pipeline. They count as wrong for accuracy "
+        "and F1, and have no part in the other figures and plots."
+    )
+    return [Note(text, warning=True)]
 
 
 def _predictions_section(training: TrainingRun) -> Section:

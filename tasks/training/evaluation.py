@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, roc_auc_score, roc_curve
 from tqdm import tqdm
 
+from pyfunc.pipeline import refusal_reason
 from tasks.common.counting import score_histogram
 from tasks.tracking.mlflow_client import connect, missing_file_reason
 from tasks.training import evaluation_plots
@@ -39,13 +40,20 @@ _ROWS_PER_PROGRESS_UPDATE = 128
 _CALIBRATION_BINS = 15
 _MAX_CURVE_POINTS = 200  # more would not show in a plot
 
+_NO_LABEL = -1
+_NO_ROWS: LabelIds = np.empty(0, dtype=np.int64)
+
 
 def measure_model(fine_tuned: FineTuned) -> Evaluation:
     """Evaluate a model on the test rows of its run, once; log metrics and plots there.
 
+    A text that the pipeline refuses, as the rows of an earlier training may have, counts as a wrong
+    answer and is in no plot.
+
     Returns:
         `test_accuracy`, `test_f1` (macro), `test_roc_auc` (one against the rest, averaged)
-        and `test_calibration_error`, and why plots are missing.
+        and `test_calibration_error`, `test_refused` if there are such texts, and why plots are
+        missing.
     """
     client = connect()
     known = client.get_run(fine_tuned.run_id).data.metrics
@@ -56,9 +64,16 @@ def measure_model(fine_tuned: FineTuned) -> Evaluation:
     rows = load_test_rows(fine_tuned.run_id)
     with downloaded_classifier(fine_tuned.model_uri) as folder:
         model = ReferenceModel(folder, max_tokens=max_tokens_of(folder))
-    probabilities = _predict_probabilities(model, rows["text"].tolist())
-    truth = np.array([model.labels.index(label) for label in rows["label"]])
-    metrics = classification_metrics(truth, probabilities)
+    labels = np.array([model.labels.index(label) for label in rows["label"]], dtype=np.int64)
+    answered = (rows["text"].map(refusal_reason) == "").to_numpy()
+    truth, refused = labels[answered], labels[~answered]
+    if len(refused):
+        logger.warning(
+            "run %s: %d of the test rows are refused by the pipeline, and count as wrong",
+            *(fine_tuned.run_id, len(refused)),
+        )
+    probabilities = _predict_probabilities(model, rows["text"][answered].tolist())
+    metrics = classification_metrics(truth, probabilities, refused)
     confusion = _confusion_counts(truth, probabilities, model.labels)
     curves = _roc_curves(truth, probabilities, model.labels)
     documents = {
@@ -76,20 +91,27 @@ def measure_model(fine_tuned: FineTuned) -> Evaluation:
     return Evaluation(metrics=metrics, missing=missing)
 
 
-def classification_metrics(truth: LabelIds, probabilities: Probabilities) -> dict[str, float]:
+def classification_metrics(
+    truth: LabelIds, probabilities: Probabilities, refused: LabelIds = _NO_ROWS
+) -> dict[str, float]:
     """Return accuracy, macro F1, ROC AUC and calibration error, by their names in MLflow.
 
     Args:
         truth: Ids of the true labels, of shape (rows,).
         probabilities: Softmax outputs, of shape (rows, labels).
+        refused: Ids of the true labels of rows that get no answer. They are wrong for accuracy and
+            F1; ROC AUC and calibration error are those of the other rows.
     """
-    predicted = probabilities.argmax(axis=1)
+    predicted = np.append(probabilities.argmax(axis=1), np.full(len(refused), _NO_LABEL))
+    expected = np.append(truth, refused)
+    labels = np.setdiff1d([*expected, *predicted], _NO_LABEL)
+    f1 = f1_score(expected, predicted, labels=labels, average="macro", zero_division=0.0)
     return {
-        "test_accuracy": float(accuracy_score(truth, predicted)),
-        "test_f1": float(f1_score(truth, predicted, average="macro", zero_division=0.0)),
+        "test_accuracy": float(accuracy_score(expected, predicted)),
+        "test_f1": float(f1),
         "test_roc_auc": _roc_auc(truth, probabilities),
         "test_calibration_error": calibration_error(truth, probabilities),
-    }
+    } | ({"test_refused": float(len(refused))} if len(refused) else {})
 
 
 def calibration_error(
@@ -126,7 +148,7 @@ def _labels_with_roc(truth: LabelIds, probabilities: Probabilities) -> list[int]
 
 
 def _predict_probabilities(model: ReferenceModel, texts: list[str]) -> Probabilities:
-    rows: list[Probabilities] = []
+    rows: list[Probabilities] = [np.empty((0, len(model.labels)))]
     with tqdm(total=len(texts), desc="evaluate", unit="rows", disable=None) as bar:
         for start in range(0, len(texts), _ROWS_PER_PROGRESS_UPDATE):
             part = texts[start : start + _ROWS_PER_PROGRESS_UPDATE]

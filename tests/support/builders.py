@@ -5,8 +5,11 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Never
 
+import mlflow
+import pandas as pd
 import pytest
 from prefect import flow
 
@@ -16,6 +19,7 @@ from pyfunc.engines.torch import TorchEngine
 from pyfunc.pipeline import InferencePipeline
 from pyfunc.spec import PipelineSpec, Precision, Variant
 from tasks.common.settings import REPOSITORY, get_settings
+from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import RegisteredModel
 
 # Prefix of a command that a test interrupts: children of a test run in the background of a shell
@@ -98,6 +102,21 @@ def finetuned_of(trained: Trained) -> RegisteredModel:
     """Return the fine-tuned version of a pipeline."""
     name, version = trained.training["finetuned_model"].removeprefix("models:/").split("/")
     return RegisteredModel(name=name, version=int(version))
+
+
+def with_refused_rows(run_id: str) -> str:
+    """Return a run like that of an earlier training, which took texts that are refused."""
+    from tasks.training.logged_rows import load_test_rows
+
+    rows = load_test_rows(run_id)
+    refused = pd.DataFrame({"text": ["\u200b", "\x00"], "label": ["positive", "negative"]})
+    experiment = connect().get_run(run_id).info.experiment_id
+    with TemporaryDirectory() as folder, mlflow.start_run(experiment_id=experiment) as run:
+        path = Path(folder) / "test.parquet"
+        pd.concat([refused, rows], ignore_index=True).to_parquet(path, index=False)
+        mlflow.log_artifact(str(path), "data")
+    found: str = run.info.run_id
+    return found
 
 
 def torch_classifier(

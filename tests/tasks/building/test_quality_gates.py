@@ -115,7 +115,8 @@ def measured(artifact: Path, rows: CheckRows, *variants: Variant) -> tuple[Gate,
 
 
 def test_what_answers_alike_passes_with_its_metrics(artifact: Path) -> None:
-    texts = TEXTS[1:]  # both are as good for the first
+    # Both labels are as good for the first text; the pipeline refuses the empty one.
+    texts = TEXTS[1:]
     labels = labels_of(artifact, TORCH_F32, texts)
     labels[0] = other(labels[0])
     rows = check_rows(texts, labels, TEXTS)
@@ -126,7 +127,7 @@ def test_what_answers_alike_passes_with_its_metrics(artifact: Path) -> None:
     assert [Variant(gate.engine, gate.precision) for gate in gates] == variants
     for gate in gates:
         assert (gate.rows, gate.agreement, gate.reason) == (MIN_ROWS, 1.0, "")
-        assert gate.accuracy == pytest.approx(0.9)
+        assert gate.accuracy == pytest.approx(0.8)
     assert {path.name for path in (artifact / "openvino").glob("f32.*")} == {"f32.xml", "f32.bin"}
 
 
@@ -186,15 +187,16 @@ def test_int8_that_gives_other_labels_fails_its_gate(artifact: Path) -> None:
 @needs_int8
 def test_int8_that_is_less_often_right_fails_its_gate(artifact: Path, tiny_ir: Path) -> None:
     shutil.copytree(tiny_ir, artifact / "openvino")
-    expected = labels_of(artifact, TORCH_F32, TEXTS)
+    texts = [text for text in TEXTS if text]  # the pipeline refuses an empty one
+    expected = labels_of(artifact, TORCH_F32, texts)
     given = []
     for count in (1, None):  # both ways in which it is made
         encoder = Encoder(artifact / "classifier", max_tokens=16)
         openvino_conversion.quantise_to_int8(
             artifact / "openvino", encoder, NARROW, unquantised_products=count
         )
-        given.append(labels_of(artifact, OPENVINO_INT8, TEXTS))
-    pairs = list(zip(TEXTS, expected, *given, strict=True))
+        given.append(labels_of(artifact, OPENVINO_INT8, texts))
+    pairs = list(zip(texts, expected, *given, strict=True))
     flipped = [(text, label) for text, label, *others in pairs if set(others) == {other(label)}]
     kept = [(text, label) for text, label, *others in pairs if set(others) == {label}]
     # It agrees in 99 of 100 labels, and of the others f32 has right what the test says.

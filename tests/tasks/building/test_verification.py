@@ -4,11 +4,9 @@ import json
 import math
 import shutil
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
-import pandas as pd
 import pytest
 from mlflow.pyfunc.utils import pyfunc
 
@@ -21,7 +19,7 @@ from tasks.common.settings import REPOSITORY
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.registry import find_version
 from tasks.training.logged_rows import load_test_rows
-from tests.support.builders import Trained, finetuned_of
+from tests.support.builders import Trained, finetuned_of, with_refused_rows
 
 # Built in a moment.
 TORCH = PipelineParameters(engine="torch", precision="f32")
@@ -68,19 +66,6 @@ def test_texts_that_the_pipeline_refuses_stop_neither_check_nor_comparison(
     rows = load_test_rows(run_id)
     right = _accuracy(find_version(name, version), rows[2:])
     assert _accuracy(find_version(name, version), rows) == right * (len(rows) - 2) / len(rows)
-
-
-def with_refused_rows(run_id: str) -> str:
-    """Return a run like that of an earlier training, which took texts that are refused."""
-    rows = load_test_rows(run_id)
-    refused = pd.DataFrame({"text": ["\u200b", "\x00"], "label": ["positive", "negative"]})
-    experiment = connect().get_run(run_id).info.experiment_id
-    with TemporaryDirectory() as folder, mlflow.start_run(experiment_id=experiment) as run:
-        path = Path(folder) / "test.parquet"
-        pd.concat([refused, rows], ignore_index=True).to_parquet(path, index=False)
-        mlflow.log_artifact(str(path), "data")
-    found: str = run.info.run_id
-    return found
 
 
 def test_the_gap_that_the_check_found_is_on_the_run(trained: Trained) -> None:

@@ -15,7 +15,8 @@ from tasks.reports import page, training_report
 from tasks.reports.training_report import log_training_report
 from tasks.tracking.mlflow_client import connect
 from tasks.training import evaluation, evaluation_plots
-from tests.support.builders import Trained, train_tiny
+from tasks.training.mlflow_run import find_run
+from tests.support.builders import Trained, train_tiny, with_refused_rows
 from tests.support.pages import PageReader
 
 
@@ -147,6 +148,15 @@ def test_training_that_left_less_has_a_page_of_what_there_is(
     finally:
         report.write_bytes(kept)
         path.write_bytes(document)
+
+
+def test_page_counts_the_test_rows_that_the_pipeline_refuses(trained: Trained) -> None:
+    run_id = trained.training["finetuned_run_id"]
+    earlier = find_run(run_id).model_copy(update={"run_id": with_refused_rows(run_id)})
+    evaluation.measure_model(earlier)
+    assert log_training_report(earlier.run_id).error == ""
+    assert "2 of the test rows are refused by the pipeline. They" in page_of(earlier.run_id).text
+    assert "are refused by the pipeline" not in page_of(run_id).text
 
 
 def test_page_that_cannot_be_made_does_not_cost_the_model(
