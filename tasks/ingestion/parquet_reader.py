@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.common.cancellation import raise_if_stopped
 from tasks.common.errors import DataError
 from tasks.ingestion.compression import open_seekable
 from tasks.ingestion.formats import Compression
@@ -17,18 +18,41 @@ _BATCH_BYTES = 2**25  # of the values, decoded
 
 _MAGIC = b"PAR1"
 
+_COUNTED_AT_ONCE = 50_000  # rows
+
+_TEXTS = ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY")
+
 _FIXED_BYTES = 16  # at most, of a number
 
 
-def read_schema(path: Path, compression: Compression) -> tuple[pa.Schema, int]:
-    """Return the schema and the number of rows, from the file's metadata.
+def read_schema(path: Path, compression: Compression) -> pa.Schema:
+    """Return the schema, from the file's metadata.
 
     Raises:
         OSError: If it cannot be opened.
         DataError: If it is no Parquet file.
     """
     with _open_parquet(path, compression) as file:
-        return file.schema_arrow, file.metadata.num_rows
+        return file.schema_arrow
+
+
+def survey_parquet(path: Path, compression: Compression) -> tuple[pa.Schema, int]:
+    """Return the schema, and the number of rows that the file has, whatever it says of itself.
+
+    Of each row group the smallest column is read, unless it has texts, which take as long as all
+    the file, and there are no more rows than bytes. Rows that are missing then are found when the
+    file is read.
+
+    Raises:
+        OSError: If it cannot be opened.
+        DataError: If it is no Parquet file, or has another number of rows than it says.
+    """
+    with _open_parquet(path, compression) as file:
+        groups = range(file.metadata.num_row_groups)
+        plausible = file.metadata.num_rows <= path.stat().st_size
+        rows = sum(_count_rows(path, file, group, plausible=plausible) for group in groups)
+        _check_rows(path, rows, file.metadata.num_rows)
+        return file.schema_arrow, rows
 
 
 def read_parquet_batches(
@@ -45,7 +69,7 @@ def read_parquet_batches(
         if not file.schema_arrow.equals(schema):
             raise DataError(f"{path}: its columns have changed; expected those surveyed")
         groups = range(file.metadata.num_row_groups)
-        batches = chain.from_iterable(_group_batches(file, group, rows) for group in groups)
+        batches = chain.from_iterable(_group_batches(path, file, group, rows) for group in groups)
         yield from _merged((batch for batch in batches if batch.num_rows), rows)
 
 
@@ -66,14 +90,57 @@ def _open_parquet(path: Path, compression: Compression) -> Iterator[pq.ParquetFi
             raise DataError(f"{path}: expected a Parquet table ({reason})") from error
 
 
-def _group_batches(file: pq.ParquetFile, group: int, rows: int) -> Iterator[pa.RecordBatch]:
+def _group_batches(
+    path: Path, file: pq.ParquetFile, group: int, rows: int
+) -> Iterator[pa.RecordBatch]:
+    if not _has_rows(path, file, group):
+        return
+    metadata = file.metadata.row_group(group)
+    at_once = min(rows, _batch_rows(_row_bytes(metadata)))
+    found = 0
+    # Threads would keep more columns in memory at once.
+    for batch in file.iter_batches(at_once, row_groups=[group], use_threads=False):
+        found += batch.num_rows
+        yield batch
+    _check_rows(path, found, metadata.num_rows)
+
+
+def _count_rows(path: Path, file: pq.ParquetFile, group: int, *, plausible: bool) -> int:
+    if not _has_rows(path, file, group):
+        return 0
+    metadata = file.metadata.row_group(group)
+    chunks = [metadata.column(number) for number in range(metadata.num_columns)]
+    for chunk, column in zip(chunks, file.schema, strict=True):
+        # A list has a value for each of its items.
+        if column.max_repetition_level == 0 or chunk.num_values < metadata.num_rows:
+            _check_rows(path, chunk.num_values, metadata.num_rows)
+    smallest = min(chunks, key=lambda chunk: chunk.total_compressed_size)
+    if plausible and smallest.physical_type in _TEXTS:
+        return int(metadata.num_rows)
+    at_once = min(_COUNTED_AT_ONCE, _batch_rows(_value_bytes(smallest, metadata.num_rows)))
+    batches = file.iter_batches(
+        at_once, row_groups=[group], columns=[smallest.path_in_schema], use_threads=False
+    )
+    rows = 0
+    for batch in batches:
+        raise_if_stopped()
+        rows += batch.num_rows
+    _check_rows(path, rows, metadata.num_rows)
+    return rows
+
+
+def _has_rows(path: Path, file: pq.ParquetFile, group: int) -> bool:
     # Asking for the metadata of a damaged or encrypted column would end the process; reading it is
     # an error.
-    if next(file.iter_batches(1, row_groups=[group], use_threads=False), None) is None:
-        return
-    at_once = min(rows, _batch_rows(file.metadata.row_group(group)))
-    # Threads would keep more columns in memory at once.
-    yield from file.iter_batches(at_once, row_groups=[group], use_threads=False)
+    if next(file.iter_batches(1, row_groups=[group], use_threads=False), None) is not None:
+        return True
+    _check_rows(path, 0, file.metadata.row_group(group).num_rows)
+    return False
+
+
+def _check_rows(path: Path, found: int, claimed: int) -> None:
+    if found != claimed:
+        raise DataError(f"{path}: its metadata claims {claimed} rows; expected {found}, as found")
 
 
 def _merged(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
@@ -106,20 +173,23 @@ def _decoded_bytes(batch: pa.RecordBatch) -> int:
     return size
 
 
-def _batch_rows(group: pq.RowGroupMetaData) -> int:
+def _batch_rows(row_bytes: float) -> int:
     """Return how many rows may be decoded at once, if all are as long as one may be."""
-    return max(1, int(_BATCH_BYTES / max(1.0, _row_bytes(group))))
+    return max(1, int(_BATCH_BYTES / max(1.0, row_bytes)))
 
 
 def _row_bytes(group: pq.RowGroupMetaData) -> float:
-    """Return the bytes that a row of a group may become.
+    """Return the bytes that a row of a group may become."""
+    chunks = map(group.column, range(group.num_columns))
+    return sum(_value_bytes(chunk, group.num_rows) for chunk in chunks)
+
+
+def _value_bytes(chunk: pq.ColumnChunkMetaData, rows: int) -> float:
+    """Return the bytes that a row may become in a column.
 
     What equal values or prefixes share is stored once, so a text may be as long as all that its
     column stores. Of a column of lists, the average length is taken.
     """
-    size = 0.0
-    for chunk in map(group.column, range(group.num_columns)):
-        has_texts = chunk.physical_type in ("BYTE_ARRAY", "FIXED_LEN_BYTE_ARRAY")
-        longest = chunk.total_uncompressed_size if has_texts else _FIXED_BYTES
-        size += max(0, longest) * max(1.0, chunk.num_values / max(1, group.num_rows))
-    return size
+    has_texts = chunk.physical_type in _TEXTS
+    longest = chunk.total_uncompressed_size if has_texts else _FIXED_BYTES
+    return float(max(0, longest) * max(1.0, chunk.num_values / max(1, rows)))

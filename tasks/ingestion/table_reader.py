@@ -198,7 +198,7 @@ def _column_names(path: Path, form: Format) -> list[str]:
 def _parquet_rows(
     path: Path, form: Format, choose: Callable[[Sequence[str]], Sequence[str]]
 ) -> Iterator[Row]:
-    schema, _ = parquet_reader.read_schema(path, form.compression)
+    schema = parquet_reader.read_schema(path, form.compression)
     check_distinct(path, schema.names)
     names = choose(schema.names)
     number = 0
@@ -231,7 +231,7 @@ def _schema_of(
     watch: Callable[[Iterable[Record]], Iterator[Record]],
 ) -> tuple[pa.Schema, int]:
     if form.kind == "parquet":
-        return parquet_reader.read_schema(path, form.compression)
+        return parquet_reader.survey_parquet(path, form.compression)
     with open_compressed(path, form.compression) as stream:
         lines = read_lines(stream, path)
         if form.kind == "jsonl":

@@ -26,6 +26,8 @@ from tasks.scoring.types import FoundInputs, InputFile, PlannedShard, ScoringPar
 
 logger = logging.getLogger(__name__)
 
+MAX_SHARDS = 99_999  # of a file: their ids have five digits, by which they are sorted
+
 
 def select_inputs(
     inputs: Sequence[str], output_dir: Path, *, settle_seconds: int, allow_empty: bool
@@ -71,6 +73,20 @@ def plan_files(
     reasons = Counter(shard.why or shard.left or "done" for shard in planned)
     logger.info("%d shards: %s", len(planned), dict(reasons))
     return planned
+
+
+def check_shard_count(file: InputFile, survey: Survey, shard_rows: int) -> None:
+    """Check that a file makes no more shards than a run can hold in memory and name.
+
+    Raises:
+        DataError: If it makes more than `MAX_SHARDS`.
+    """
+    shards = -(-survey.rows // shard_rows)
+    if shards > MAX_SHARDS:
+        raise DataError(
+            f"{file.name}: its {survey.rows} rows make {shards} shards of {shard_rows}; expected "
+            f"at most {MAX_SHARDS}: a larger shard_rows, or several files"
+        )
 
 
 def split_into_shards(file: InputFile, survey: Survey, shard_rows: int) -> Iterator[Shard]:

@@ -17,6 +17,7 @@ from tasks.common.task_errors import describe_error
 from tasks.ingestion.formats import Survey
 from tasks.output.folder import STAGING, output_errors
 from tasks.output.records import Shard, ShardRecord
+from tasks.scoring.planning import check_shard_count
 from tasks.scoring.prefect_tasks import score_shard, survey_input
 from tasks.scoring.types import (
     InputFile,
@@ -55,13 +56,17 @@ def survey_in_parallel(
         futures = runner.map(survey_input, {"file": named, "rows": unmapped(parameters.rows)})
         results = [future.result(raise_on_failure=False) for future in futures]
     found = {file.id: result for file, result in zip(named, results, strict=True)}
-    return tuple(_surveyed(file, found.get(file.id)) for file in files)
+    return tuple(_surveyed(file, found.get(file.id), parameters.shard_rows) for file in files)
 
 
-def _surveyed(file: InputFile, result: object) -> Surveyed:
-    if isinstance(result, Survey):
-        return Surveyed(file=file, survey=result)
-    return Surveyed(file=file, error=file.error or describe_error(result))
+def _surveyed(file: InputFile, result: object, shard_rows: int) -> Surveyed:
+    if not isinstance(result, Survey):
+        return Surveyed(file=file, error=file.error or describe_error(result))
+    try:
+        check_shard_count(file, result, shard_rows)
+    except DataError as error:
+        return Surveyed(file=file, error=describe_error(error))
+    return Surveyed(file=file, survey=result)
 
 
 def score_in_parallel(

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tasks.common.errors import DataError
 from tasks.ingestion import parquet_reader
-from tasks.ingestion.table_reader import PLACE, empty_block, read_blocks, survey
+from tasks.ingestion.table_reader import PLACE, empty_block, read_blocks, read_columns, survey
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -187,6 +187,69 @@ def test_damaged_file_is_read_or_refused_in_one_line(position: int, value: int) 
         assert "\n" not in message
 
 
+def varint(number: int) -> bytes:
+    low, rest = 2 * number & 127, 2 * number >> 7
+    content = b""
+    while rest:
+        content += bytes([low | 128])
+        low, rest = rest & 127, rest >> 7
+    return content + bytes([low])
+
+
+def with_claimed_rows(path: Path, rows: int, claimed: int, places: set[int]) -> None:
+    """Change the row count in a footer: of the file (0), the columns and the row group (last)."""
+    content = path.read_bytes()
+    start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    number = b"\x16" + varint(rows)  # a 64-bit integer that is the next field
+    first, *others = content[start:-8].split(number)
+    footer = first + b"".join(
+        (b"\x16" + varint(claimed) if place in places else number) + part
+        for place, part in enumerate(others)
+    )
+    path.write_bytes(content[:start] + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+
+
+@pytest.mark.parametrize(
+    ("claimed", "places", "found"),
+    [
+        (10**9, {0, 1, 2, 3}, 1234),
+        (10**12, {0, 1, 2, 3}, 1234),
+        (10**12, {0}, 1234),
+        (10**12, {0, 1}, None),
+        (1235, {0, 3}, None),
+        (10, {0, 3}, None),
+        (10, {3}, None),
+    ],
+    ids=str,
+)
+def test_rows_that_the_metadata_alone_has_are_an_error(
+    tmp_path: Path, claimed: int, places: set[int], found: int | None
+) -> None:
+    path = tmp_path / "rows.parquet"
+    write(pa.table({"text": [f"text {n}" for n in range(1234)], "n": range(1234)}), path)
+    with_claimed_rows(path, 1234, claimed, places)
+    expected = rf"its metadata claims {claimed} rows; expected {found}" if found else "claims"
+    with pytest.raises(DataError, match=f"^{path}: .*{expected}") as error:
+        survey(path, (), ())
+    assert "\n" not in str(error.value)
+
+
+def test_texts_that_the_metadata_alone_has_are_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    write(pa.table({"text": ["a"] * 1234}), path)
+    with_claimed_rows(path, 1234, 10**9, {0, 1, 2, 3})
+    with pytest.raises(DataError, match="claims 1000000000 rows; expected 1234, as found"):
+        survey(path, (), ())
+
+
+def test_rows_that_training_does_not_find_are_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    write(pa.table({"text": [f"text {n}" for n in range(1234)], "n": range(1234)}), path)
+    with_claimed_rows(path, 1234, 2000, {0, 1, 2, 3})
+    with pytest.raises(DataError, match="claims 2000 rows; expected 1234, as found"):
+        list(read_columns(path, lambda names: ["text"]))
+
+
 def test_damage_that_a_checksum_tells_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "rows.parquet"
     options = {"use_dictionary": False, "compression": "none", "write_page_checksum": True}
@@ -195,9 +258,8 @@ def test_damage_that_a_checksum_tells_is_an_error(tmp_path: Path) -> None:
     length = b"\x09\0\0\0"
     path.write_bytes(content.replace(length + b"some text", length + b"same text", 1))
     assert path.read_bytes() != content
-    found = survey(path, (), ())
     with pytest.raises(DataError, match=str(path)):
-        list(read_blocks(path, found))
+        list(read_blocks(path, survey(path, (), ())))
 
 
 # Bounds

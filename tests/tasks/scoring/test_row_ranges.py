@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.common.errors import DataError
 from tasks.ingestion.formats import Survey
-from tasks.scoring.planning import split_into_shards
+from tasks.scoring.planning import MAX_SHARDS, check_shard_count, split_into_shards
 from tasks.scoring.row_ranges import cut_into_shards, read_staged, write_staged
 from tasks.scoring.types import InputFile
 
@@ -46,6 +47,14 @@ def test_ranges_cover_a_file_without_gaps_and_there_is_always_one(
     assert numbers == list(range(1, rows + 1))
     assert all(shard.rows <= shard_rows for shard in shards)
     assert sorted(shard.id for shard in shards) == [shard.id for shard in shards]
+
+
+def test_file_of_too_many_shards_is_refused_by_name() -> None:
+    check_shard_count(FILE, survey_of(MAX_SHARDS * 2), 2)
+    with pytest.raises(
+        DataError, match=r"^/rows.csv: its 199999 rows make 100000 shards of 2; expected at most"
+    ):
+        check_shard_count(FILE, survey_of(MAX_SHARDS * 2 + 1), 2)
 
 
 def test_blocks_that_end_early_are_an_error() -> None:
