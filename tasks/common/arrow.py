@@ -1,6 +1,36 @@
 """Arrow columns as Python values, without an error for what Python cannot hold."""
 
+from datetime import time
+from typing import Self
+
 import pyarrow as pa
+
+
+class NanosecondTime(time):
+    """A time of day with nanoseconds, of which Python's has whole microseconds alone.
+
+    Args:
+        nanoseconds: Since midnight.
+    """
+
+    nanoseconds: int
+
+    def __new__(cls, nanoseconds: int) -> Self:
+        """Take nanoseconds since midnight; a ValueError says that they are more than a day."""
+        seconds, rest = divmod(nanoseconds, 10**9)
+        self = super().__new__(cls, seconds // 3600, seconds // 60 % 60, seconds % 60, rest // 1000)
+        self.nanoseconds = nanoseconds
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.isoformat('microseconds')}{self.nanoseconds % 1000:03}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NanosecondTime) and self.nanoseconds == other.nanoseconds
+
+    def __hash__(self) -> int:
+        return hash(self.nanoseconds)
+
 
 _TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 
@@ -9,8 +39,8 @@ def python_values(column: pa.Array | pa.ChunkedArray) -> list[object]:
     """Return the values of a column; null is None.
 
     A string that is not UTF-8 gets lone surrogates; of a value that Python cannot hold, as a date
-    after the year 9999, the type is returned. A float of 32 bits is the shortest decimal
-    that stands for it.
+    after the year 9999 or in an unknown time zone, the type is returned. A float of 32 bits is the
+    shortest decimal that stands for it. What has nanoseconds keeps them.
     """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -24,6 +54,23 @@ def python_values(column: pa.Array | pa.ChunkedArray) -> list[object]:
 
 def _python_value(value: pa.Scalar) -> object:
     try:
+        # Arrow would cut the nanoseconds of a time; its dates and durations are those of pandas.
+        if isinstance(value, pa.Time64Scalar) and value.type.unit == "ns" and value.is_valid:
+            return _time(value.value)
         return value.as_py()
-    except (OverflowError, ValueError):
+    except (OverflowError, ValueError, KeyError):  # KeyError: an unknown time zone
         return value.type
+
+
+def _time(nanoseconds: int) -> time:
+    exact = NanosecondTime(nanoseconds)
+    return exact if nanoseconds % 1000 else time.fromisoformat(exact.isoformat())
+
+
+def decoded_bytes(batch: pa.RecordBatch) -> int:
+    """Return the bytes of a batch's values; one of a dictionary counts each time it is used."""
+    size: int = batch.nbytes
+    for column in batch.columns:
+        if isinstance(column, pa.DictionaryArray):
+            size += column.dictionary_decode().nbytes - column.nbytes
+    return size

@@ -9,11 +9,11 @@ import pyarrow as pa
 
 from tasks.common.errors import DataError
 from tasks.ingestion.column_types import CsvTypeInference, cast_cells
-from tasks.ingestion.formats import Record, in_blocks, without_break
+from tasks.ingestion.formats import MAX_CELL, Record, in_blocks, without_break
 from tasks.ingestion.likely_causes import likely_cause
 
 # Also the most characters of a field. An unclosed quote would read the rest of the file.
-MAX_RECORD_BYTES = 2**24
+MAX_RECORD_BYTES = MAX_CELL
 
 # Bytes that may be read again after records without an end, whatever the length of the file, in
 # addition to 8 times the bytes before them. Only a file made of unclosed quotes needs more.

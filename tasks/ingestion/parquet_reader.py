@@ -7,16 +7,27 @@ from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tasks.common.arrow import decoded_bytes
 from tasks.common.cancellation import raise_if_stopped
 from tasks.common.errors import DataError
 from tasks.ingestion.compression import open_seekable
-from tasks.ingestion.formats import Compression
+from tasks.ingestion.formats import MAX_CELL, Compression
 
 _BATCH_BYTES = 2**25  # of the values, decoded
 
 _MAGIC = b"PAR1"
+
+_TEXT_TYPES = (
+    pa.types.is_string,
+    pa.types.is_large_string,
+    pa.types.is_string_view,
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_binary_view,
+)
 
 _COUNTED_AT_ONCE = 50_000  # rows
 
@@ -71,6 +82,48 @@ def read_parquet_batches(
         groups = range(file.metadata.num_row_groups)
         batches = chain.from_iterable(_group_batches(path, file, group, rows) for group in groups)
         yield from _merged((batch for batch in batches if batch.num_rows), rows)
+
+
+def empty_long_cells(batch: pa.RecordBatch) -> tuple[list[pa.Array], list[bool]]:
+    """Return the columns with neither text nor binary value of more than `MAX_CELL` bytes.
+
+    Such a cell becomes null, or empty where its column may not be null. Lists and structs stay.
+
+    Returns:
+        The columns, and for each row whether it had such a cell.
+    """
+    columns, rows = [], pa.repeat(False, batch.num_rows)
+    for column, field in zip(batch.columns, batch.schema, strict=True):
+        lengths = _lengths(column) if column.nbytes > MAX_CELL else None
+        if lengths is None:
+            columns.append(column)
+            continue
+        long = pc.fill_null(pc.greater(lengths, MAX_CELL), False)
+        rows = pc.or_(rows, long)
+        columns.append(_emptied(column, long, nullable=field.nullable))
+    return columns, rows.to_pylist()
+
+
+def _lengths(column: pa.Array) -> pa.Array | None:
+    """Return the bytes of each text or binary value; None for a column of another type."""
+    if isinstance(column, pa.DictionaryArray):
+        lengths = _lengths(column.dictionary)
+        return None if lengths is None else lengths.take(column.indices)
+    if any(is_kind(column.type) for is_kind in _TEXT_TYPES):
+        return pc.binary_length(column.cast(pa.large_binary()))
+    return None
+
+
+def _emptied(column: pa.Array, places: pa.Array, *, nullable: bool) -> pa.Array:
+    if isinstance(column, pa.DictionaryArray):
+        # The values stand in the dictionary once, so that a column that has no nulls can keep them.
+        nothing = pa.scalar(None, column.indices.type)
+        indices = pc.if_else(places, nothing, column.indices) if nullable else column.indices
+        return pa.DictionaryArray.from_arrays(indices, column.dictionary)
+    # Arrow has no if_else for views. Unsafe: texts that are not UTF-8 pass through.
+    empty = pa.scalar(None if nullable else b"", pa.large_binary())
+    kept = pc.if_else(places, empty, column.cast(pa.large_binary()))
+    return kept.cast(column.type, safe=False)
 
 
 @contextmanager
@@ -149,7 +202,7 @@ def _merged(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordB
     count = size = 0
     for batch in batches:
         for part in _cut(batch, rows - count):
-            length = _decoded_bytes(part)
+            length = decoded_bytes(part)
             if group and (count == rows or size + length > _BATCH_BYTES):
                 yield pa.concat_batches(group)
                 group, count, size = [], 0, 0
@@ -163,14 +216,6 @@ def _cut(batch: pa.RecordBatch, rows: int) -> list[pa.RecordBatch]:
     """Return a batch in two parts, the first of `rows` rows, if both have any."""
     parts = [batch.slice(0, rows), batch.slice(rows)]
     return [part for part in parts if part.num_rows]
-
-
-def _decoded_bytes(batch: pa.RecordBatch) -> int:
-    size: int = batch.nbytes
-    for column in batch.columns:
-        if isinstance(column, pa.DictionaryArray):
-            size += column.dictionary_decode().nbytes - column.nbytes
-    return size
 
 
 def _batch_rows(row_bytes: float) -> int:

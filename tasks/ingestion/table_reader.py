@@ -21,6 +21,7 @@ from tasks.ingestion.compression import open_compressed, read_lines
 from tasks.ingestion.formats import (
     BLOCK_ROWS,
     EXPECTED,
+    MAX_CELL,
     Format,
     Record,
     RowWarnings,
@@ -64,6 +65,10 @@ class Row(NamedTuple):
     warning: str | None = None
     raw: bytes | None = None
 
+
+# Rows of a Parquet file.
+_PLAIN = Record(None, 0, None)
+_TOO_LONG = Record(None, 0, None, reason=f"a cell longer than {MAX_CELL} bytes")
 
 _ArraysOf = Callable[[Sequence[Record], pa.Schema], list[pa.Array]]
 
@@ -249,7 +254,8 @@ def _blocks(
     form = _format(path)
     if form.kind == "parquet":
         for batch in parquet_reader.read_parquet_batches(path, form.compression, schema, rows):
-            yield batch.columns, [Record(None, 0, None)] * batch.num_rows
+            columns, long = parquet_reader.empty_long_cells(batch)
+            yield columns, [_TOO_LONG if is_long else _PLAIN for is_long in long]
         return
     with open_compressed(path, form.compression) as stream:
         records, arrays_of = _records(stream, path, form, schema)

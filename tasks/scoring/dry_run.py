@@ -47,8 +47,9 @@ def estimate_run(
             shards = [p for p in planned if p.shard.file_id == surveyed.file.id]
             wanted = {p.shard.id for p in shards if p.why}
             try:
-                for shard, rows in read_shards(surveyed, [p.shard for p in shards]):
-                    texts.add(rows, is_to_be_scored=shard.id in wanted)
+                for shard, blocks in read_shards(surveyed, [p.shard for p in shards]):
+                    for rows in blocks:
+                        texts.add(rows, is_to_be_scored=shard.id in wanted)
             except (DataError, OSError) as error:
                 unreadable[surveyed.file.name] = describe_error(error)
     remaining = [p for p in planned if p.why]
@@ -94,7 +95,7 @@ class _TextCounter:
         )
 
     def add(self, rows: pa.Table, *, is_to_be_scored: bool) -> None:
-        """Count the rows of a shard."""
+        """Count some rows of a shard."""
         readable = select_readable(rows)
         values = extract_texts(readable, self._parameters.rows.text_column)
         texts = [str(value) for value in values if not refusal_reason(value)]

@@ -4,8 +4,9 @@ import logging
 import socket
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,23 +42,24 @@ def score_rows(shard: Shard, staged: Path, parameters: ScoringParameters) -> Sha
         StoppedError: If the run is cancelled.
     """
     started, clock = datetime.now(UTC), time.monotonic()
-    rows = read_staged(staged)
-    readable = select_readable(rows)
-    with track_rows(shard.rows) as count:
-        answers = load_typed_pipeline(parameters.model.uri).answer(
-            extract_texts(readable, parameters.rows.text_column),
-            use_cache=parameters.use_cache,
-            batch_tokens=parameters.batch_tokens,
-            refuse=parameters.rows.language.rejection_reason,
-            progress=count,
-        )
-    rejected = build_rejected(shard, rows, answers.outcomes)
-    predictions = build_predictions(shard, readable, answers.outcomes, parameters.rows.language)
+    answers = _answer(shard, staged, parameters)
+    tally = _Tally(parameters)
     with output_errors(parameters.output_dir):
+        parts = _parts_with_outcomes(staged, answers.outcomes)
+        rejected = (build_rejected(shard, rows, outcomes) for rows, outcomes in parts)
         files = {
-            "rejected": _write_table(rejected, "rejected", shard, parameters),
-            "predictions": _write_table(predictions, "predictions", shard, parameters),
+            "rejected": _write_table(
+                map(tally.count_rejected, rejected), "rejected", shard, parameters
+            )
         }
+        parts = _parts_with_outcomes(staged, answers.outcomes)
+        predictions = (
+            build_predictions(shard, select_readable(rows), outcomes, parameters.rows.language)
+            for rows, outcomes in parts
+        )
+        files["predictions"] = _write_table(
+            map(tally.count_predictions, predictions), "predictions", shard, parameters
+        )
         record = ShardRecord(
             shard=shard,
             model_uri=parameters.model.uri,
@@ -65,11 +67,11 @@ def score_rows(shard: Shard, staged: Path, parameters: ScoringParameters) -> Sha
             engine=parameters.model.engine,
             precision=parameters.model.precision,
             parameters=parameters.rows,
-            counts=_counts(predictions, rejected, answers, parameters),
-            labels=count_values(predictions["prediction_label"].to_pylist()),
+            counts=_counts(tally, answers),
+            labels=count_values(tally.labels),
             languages=count_values(_languages(answers.outcomes)),
-            scores=score_histogram(predictions["prediction_score"].to_pylist()),
-            reasons=count_values(_reasons(rejected)),
+            scores=score_histogram(tally.scores),
+            reasons=count_values(tally.reasons),
             files=files,
             started=started,
             seconds=time.monotonic() - clock,
@@ -89,55 +91,109 @@ def score_rows(shard: Shard, staged: Path, parameters: ScoringParameters) -> Sha
     return record
 
 
-def _write_table(table: pa.Table, folder: str, shard: Shard, parameters: ScoringParameters) -> str:
+def _answer(shard: Shard, staged: Path, parameters: ScoringParameters) -> Answers:
+    """Answer the readable rows, part by part; the texts of one part are in memory at a time."""
+    pipeline = load_typed_pipeline(parameters.model.uri)
+    with track_rows(shard.rows) as count:
+        answers = [
+            pipeline.answer(
+                extract_texts(select_readable(rows), parameters.rows.text_column),
+                use_cache=parameters.use_cache,
+                batch_tokens=parameters.batch_tokens,
+                refuse=parameters.rows.language.rejection_reason,
+                progress=count,
+            )
+            for rows in read_staged(staged)
+        ]
+    return Answers(
+        outcomes=[outcome for part in answers for outcome in part.outcomes],
+        model_calls=sum(part.model_calls for part in answers),
+        model_seconds=sum(part.model_seconds for part in answers),
+        cache_failures=sum(part.cache_failures for part in answers),
+        retried=sum(part.retried for part in answers),
+    )
+
+
+def _parts_with_outcomes(
+    staged: Path, outcomes: Sequence[Outcome]
+) -> Iterator[tuple[pa.Table, Sequence[Outcome]]]:
+    """Yield the staged rows in parts, each with the outcomes of those that are readable."""
+    first = 0
+    for rows in read_staged(staged):
+        last = first + rows["reason"].null_count
+        yield rows, outcomes[first:last]
+        first = last
+
+
+def _write_table(
+    parts: Iterable[pa.Table], folder: str, shard: Shard, parameters: ScoringParameters
+) -> str:
+    stream = iter(parts)
+    first = next(stream)
     with published_file(table_path(parameters.output_dir, folder, shard.id)) as draft:
-        pyarrow.parquet.write_table(table, draft)
+        with pyarrow.parquet.ParquetWriter(draft, first.schema) as writer:
+            for part in chain([first], stream):
+                writer.write_table(part)
         return sha256_of(draft)
 
 
-def _counts(
-    predictions: pa.Table, rejected: pa.Table, answers: Answers, parameters: ScoringParameters
-) -> Counts:
+class _Tally:
+    """Counts the rows of a shard while they are written.
+
+    Attributes:
+        labels: Predicted, of each scored row.
+        scores: Of each scored row.
+        reasons: Step and reason of each rejected row.
+        accuracy: Rows that have a label, those it is predicted for, and those of unknown labels.
+    """
+
+    def __init__(self, parameters: ScoringParameters) -> None:
+        self._label_column = parameters.rows.label_column
+        self._known = KnownLabels(parameters.model.labels)
+        self.labels: list[str] = []
+        self.scores: list[float] = []
+        self.reasons: list[str] = []
+        self.accuracy: Counter[str] = Counter()
+
+    def count_predictions(self, table: pa.Table) -> pa.Table:
+        """Count rows with a prediction, and return them."""
+        predicted = table["prediction_label"].to_pylist()
+        self.labels += predicted
+        self.scores += table["prediction_score"].to_pylist()
+        if self._label_column is None:
+            return table
+        labels = extract_texts(table, self._label_column)
+        for label, prediction in zip(labels, predicted, strict=True):
+            if not is_missing(label):
+                name = self._known.find(label)
+                self.accuracy["labelled"] += 1
+                self.accuracy["correct"] += name == prediction
+                self.accuracy["unknown_labels"] += name is None
+        return table
+
+    def count_rejected(self, table: pa.Table) -> pa.Table:
+        """Count rows without a prediction, and return them."""
+        columns = (table["step"].to_pylist(), table["reason"].to_pylist())
+        self.reasons += [f"{step}: {reason}" for step, reason in zip(*columns, strict=True)]
+        return table
+
+
+def _counts(tally: _Tally, answers: Answers) -> Counts:
     sources = Counter(outcome.source for outcome in answers.outcomes)
     return Counts(
-        rows_in=predictions.num_rows + rejected.num_rows,
-        scored=predictions.num_rows,
-        rejected=rejected.num_rows,
+        rows_in=len(tally.labels) + len(tally.reasons),
+        scored=len(tally.labels),
+        rejected=len(tally.reasons),
         model_calls=answers.model_calls,
         repeated=sources["repeated"],
         cached=sources["cached"],
         cache_failures=answers.cache_failures,
         retried=answers.retried,
-        **_accuracy_counts(predictions, parameters),
+        **tally.accuracy,
     )
-
-
-def _accuracy_counts(predictions: pa.Table, parameters: ScoringParameters) -> Counter[str]:
-    """Count rows that have a label, those it is predicted for, and those of unknown labels."""
-    counts: Counter[str] = Counter()
-    if parameters.rows.label_column is None:
-        return counts
-    known = KnownLabels(parameters.model.labels)
-    labels = extract_texts(predictions, parameters.rows.label_column)
-    for label, predicted in zip(labels, predictions["prediction_label"].to_pylist(), strict=True):
-        if not is_missing(label):
-            name = known.find(label)
-            counts["labelled"] += 1
-            counts["correct"] += name == predicted
-            counts["unknown_labels"] += name is None
-    return counts
 
 
 def _languages(outcomes: Sequence[Outcome]) -> list[str]:
     """Return the language of each row for which one was looked for."""
     parts = [outcome.answer or outcome.refusal for outcome in outcomes]
     return [part.language.code for part in parts if part is not None and part.language is not None]
-
-
-def _reasons(rejected: pa.Table) -> list[str]:
-    return [
-        f"{step}: {reason}"
-        for step, reason in zip(
-            rejected["step"].to_pylist(), rejected["reason"].to_pylist(), strict=True
-        )
-    ]

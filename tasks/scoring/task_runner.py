@@ -15,7 +15,7 @@ from tasks.common.errors import DataError, OutputError
 from tasks.common.progress import Progress, show_progress
 from tasks.common.task_errors import describe_error
 from tasks.ingestion.formats import Survey
-from tasks.output.folder import STAGING, output_errors
+from tasks.output.folder import STAGING
 from tasks.output.records import Shard, ShardRecord
 from tasks.scoring.planning import check_shard_count
 from tasks.scoring.prefect_tasks import score_shard, survey_input
@@ -143,7 +143,7 @@ class _ShardScheduler:
             raise self._output_error
         return self._outcomes
 
-    def _submit(self, planned: PlannedShard, rows: "pa.Table") -> None:
+    def _submit(self, planned: PlannedShard, rows: "Iterator[pa.Table]") -> None:
         from tasks.scoring.row_ranges import write_staged
 
         while len(self._running) >= self._limit:
@@ -152,8 +152,7 @@ class _ShardScheduler:
             raise self._output_error
         shard, output_dir = planned.shard, self._parameters.output_dir
         path = output_dir / STAGING / f"{shard.id}.arrow"
-        with output_errors(output_dir):
-            write_staged(rows, path)
+        write_staged(rows, path, output_dir)
         future = self._runner.submit(
             score_shard, {"shard": shard, "staged": path, "parameters": self._parameters}
         )

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tasks.common.errors import DataError
 from tasks.ingestion import parquet_reader
+from tasks.ingestion.formats import MAX_CELL
 from tasks.ingestion.table_reader import PLACE, empty_block, read_blocks, read_columns, survey
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -306,6 +307,33 @@ def test_short_rows_fill_their_blocks_whatever_their_encoding(tmp_path: Path) ->
     assert min(block.num_rows for block in blocks[:-1]) > 900
     assert [text for block in blocks for text in block["text"].to_pylist()] == texts
     assert [text for block in blocks for text in block["kind"].to_pylist()] == texts
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        pa.field("text", pa.string()),
+        pa.field("text", pa.string_view()),
+        pa.field("text", pa.binary()),
+        pa.field("text", pa.dictionary(pa.int32(), pa.string())),
+        pa.field("text", pa.string(), nullable=False),
+    ],
+    ids=str,
+)
+def test_row_with_a_cell_that_is_too_long_is_rejected_without_it(
+    tmp_path: Path, field: pa.Field
+) -> None:
+    path = tmp_path / "rows.parquet"
+    texts = ["a", "x" * MAX_CELL, "x" * (MAX_CELL + 1), "b"]
+    schema = pa.schema([field, ("n", pa.int64())])
+    write(pa.table([pa.array(texts, field.type), range(4)], schema=schema), path)
+    found = read(path)
+    assert found["reason"].to_pylist() == [None, None, "a cell longer than 16777216 bytes", None]
+    assert found["step"].to_pylist() == [None, None, "read", None]
+    assert found["n"].to_pylist() == [0, 1, 2, 3]
+    assert found.schema.field("text").equals(field)
+    lengths = [None if text is None else len(text) for text in found["text"].to_pylist()]
+    assert lengths == [1, MAX_CELL, None if field.nullable else 0, 1]
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])

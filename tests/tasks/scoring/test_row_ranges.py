@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tasks.common.errors import DataError
 from tasks.ingestion.formats import Survey
+from tasks.output.records import Shard
 from tasks.scoring.planning import MAX_SHARDS, check_shard_count, split_into_shards
 from tasks.scoring.row_ranges import cut_into_shards, read_staged, write_staged
 from tasks.scoring.types import InputFile
@@ -31,7 +32,9 @@ def test_each_wanted_range_gets_its_rows_whatever_the_blocks(
     blocks = [table.slice(start, size) for start, size in zip(starts, sizes, strict=True)]
     shards = list(split_into_shards(FILE, survey_of(sum(sizes)), shard_rows))
     wanted = data.draw(st.sets(st.sampled_from([shard.id for shard in shards])))
-    found = list(cut_into_shards(blocks, shards, wanted))
+    found = [
+        (shard, pa.concat_tables(parts)) for shard, parts in cut_into_shards(blocks, shards, wanted)
+    ]
     assert [shard.id for shard, _ in found] == [s.id for s in shards if s.id in wanted]
     for shard, rows in found:
         assert rows["row"].to_pylist() == list(range(shard.first_row, shard.first_row + shard.rows))
@@ -76,7 +79,30 @@ def test_staged_rows_come_back_with_types_and_changing_dictionaries(tmp_path: Pa
     path, victim = tmp_path / "deep" / "rows.arrow", tmp_path / "victim"
     path.parent.mkdir()
     path.symlink_to(victim)
-    write_staged(table, path)
+    write_staged(tables, path, tmp_path)
     assert not victim.exists()
-    assert read_staged(path).to_pylist() == table.to_pylist()
-    assert read_staged(path).schema == table.schema
+    (found,) = read_staged(path)
+    assert found.to_pylist() == table.to_pylist()
+    assert found.schema == table.schema
+
+
+def test_long_rows_are_staged_once_and_read_in_parts_of_bounded_size(tmp_path: Path) -> None:
+    text = "x" * 1_000_000
+    blocks = [pa.table({"text": [text] * 10, "n": range(first, first + 10)}) for first in range(20)]
+    shard = Shard(id="s", file_id="f", source="s", sha256="0", first_row=1, rows=190)
+    _, rows = next(cut_into_shards(blocks, [shard], {"s"}))
+    path = tmp_path / "rows.arrow"
+    write_staged(rows, path, tmp_path)
+    assert path.stat().st_size < 2**20
+    parts = list(read_staged(path))
+    assert max(part.nbytes for part in parts) <= 2**26
+    assert len(parts) == 4
+    assert pa.concat_tables(parts).equals(pa.concat_tables(blocks[:19]))
+
+
+def test_nothing_is_left_of_a_shard_that_cannot_be_read_to_its_end(tmp_path: Path) -> None:
+    shard = Shard(id="s", file_id="f", source="s", sha256="0", first_row=1, rows=3)
+    _, rows = next(cut_into_shards([pa.table({"row": [1, 2]})], [shard], {"s"}))
+    with pytest.raises(EOFError, match="1 rows of s are missing"):
+        write_staged(rows, tmp_path / "rows.arrow", tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -19,8 +19,11 @@ def stage(path: Path, parameters: ScoringParameters) -> tuple[Shard, Path]:
     """Put the rows of a file that fits into one shard where `score` reads them."""
     (file,) = list_input_files([str(path)], parameters.output_dir)
     surveyed = Surveyed(file=file, survey=survey_input.fn(file, parameters.rows))
-    ((shard, rows),) = read_shards(surveyed, [p.shard for p in plan_files([surveyed], parameters)])
-    return shard, write_staged(rows, path.with_suffix(".arrow"))
+    planned = [p.shard for p in plan_files([surveyed], parameters)]
+    staged = path.with_suffix(".arrow")
+    shard, rows = next(read_shards(surveyed, planned))
+    write_staged(rows, staged, parameters.output_dir)
+    return shard, staged
 
 
 def score_file(path: Path, parameters: ScoringParameters) -> ShardRecord:

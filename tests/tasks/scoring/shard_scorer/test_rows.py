@@ -7,8 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from tasks.ingestion import parquet_reader
 from tasks.output.language_policy import LanguagePolicy
 from tasks.output.records import ShardRecord
+from tasks.scoring import row_ranges
 from tasks.scoring.types import ScoringParameters
 from tests.tasks.scoring.shard_scorer.shards import (
     in_out,
@@ -50,6 +52,29 @@ def test_result_counts_labels_and_languages(parameters: ScoringParameters) -> No
     record = score_table(pa.table({"text": ["This film is great", "很好看的电影", ""]}), parameters)
     assert record.languages == {"en": 1, "zh": 1}
     assert sum(record.labels.values()) == 2
+
+
+# Long texts
+
+
+def test_long_texts_are_scored_in_parts_and_published_in_order(
+    parameters: ScoringParameters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"film {number} " * 20 if number % 3 else "" for number in range(40)]
+    table = pa.table({"text": texts, "label": ["positive", "negative"] * 20})
+    parameters = with_rows(parameters, label_column="label").model_copy(update={"use_cache": False})
+    whole = score_table(table, parameters)
+    tables = [output(folder, parameters) for folder in ("predictions", "rejected")]
+    monkeypatch.setattr(parquet_reader, "_BATCH_BYTES", 1_000)
+    monkeypatch.setattr(row_ranges, "_PART_BYTES", 2_000)
+    parts = score_table(table, parameters)
+    assert [output(folder, parameters) for folder in ("predictions", "rejected")] == tables
+    assert parts.counts == whole.counts
+    assert (parts.labels, parts.reasons, parts.languages) == (
+        whole.labels,
+        whole.reasons,
+        whole.languages,
+    )
 
 
 # CSV and JSONL
