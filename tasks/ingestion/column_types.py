@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +15,17 @@ _MAX_DEPTH = 50
 _MAX_FIELDS = 1_000
 
 _EXACT_IN_DOUBLE = 2**53
+
+
+class ExactNumber(Decimal):
+    """A number of JSON that a double would change; its text is as it is written."""
+
+    def __init__(self, digits: str) -> None:
+        """Keep the digits."""
+        self._digits = digits
+
+    def __str__(self) -> str:
+        return self._digits
 
 
 class CsvTypeInference:
@@ -182,7 +194,18 @@ def _to_text(value: Any) -> str | None:
         return None
     if isinstance(value, str):
         return value
-    return json.dumps(value, ensure_ascii=False)
+    return to_json(value)
+
+
+def to_json(value: Any) -> str:
+    """Return a value as JSON, with numbers as they are written where a double would change them."""
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except TypeError:  # it is or has an ExactNumber
+        if isinstance(value, dict):
+            pairs = (f"{to_json(key)}: {to_json(inner)}" for key, inner in value.items())
+            return f"{{{', '.join(pairs)}}}"
+        return f"[{', '.join(map(to_json, value))}]" if isinstance(value, list) else str(value)
 
 
 def _children(value: Any) -> Iterable[tuple[str | None, Any]]:

@@ -4,6 +4,7 @@ import json
 import logging
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from decimal import Context, Decimal, InvalidOperation
 from math import isinf
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,13 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.common.errors import DataError
-from tasks.ingestion.column_types import JsonTypeInference, cast_values, is_null
+from tasks.ingestion.column_types import (
+    ExactNumber,
+    JsonTypeInference,
+    cast_values,
+    is_null,
+    to_json,
+)
 from tasks.ingestion.formats import Record, without_break
 
 logger = logging.getLogger(__name__)
@@ -25,6 +32,13 @@ _MAX_DEPTH = 200
 _MARK = {b"millstream": b"not only texts"}
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+# Of a number's text with a point.
+_SURE_LENGTH = 16
+_NEAR_ZERO = 1e-300
+
+_MAX_ZEROS = 4_300  # before the first digit; as many digits as Python reads of an integer
 
 
 class _RowError(ValueError):
@@ -89,6 +103,7 @@ def reject_non_text(records: Iterable[Record], schema: pa.Schema) -> Iterator[Re
             yield record
         else:
             kind = "object" if isinstance(odd, dict) else type(odd).__name__
+            kind = "float" if isinstance(odd, ExactNumber) else kind
             yield record._replace(reason=f"not text but {kind}")
 
 
@@ -145,7 +160,7 @@ def _is_deep(value: Any) -> bool:
 
 def _is_unicode(value: Any) -> bool:
     try:
-        json.dumps(value, ensure_ascii=False).encode()
+        to_json(value).encode()
     except UnicodeEncodeError:
         return False
     return True
@@ -167,11 +182,23 @@ def _parse_integer(digits: str) -> int:
         raise _RowError("a number that is too large") from None
 
 
-def _parse_float(digits: str) -> float:
+def _parse_float(digits: str) -> float | ExactNumber:
+    """Return a double if it has the digits that are given, and else the number as it is written."""
     number = float(digits)
     if isinf(number):
         raise _RowError("a number that is too large")
-    return number
+    # A double has any 15 digits, except near zero.
+    if (len(digits) <= _SURE_LENGTH and abs(number) > _NEAR_ZERO) or repr(number) == digits:
+        return number
+    try:
+        exact = ExactNumber(digits)
+    except InvalidOperation:
+        raise _RowError("a number that is too small") from None
+    if exact and exact.adjusted() < -_MAX_ZEROS:
+        raise _RowError("a number that is too small")
+    # Programs write a double with as few digits as it needs, or with a fixed number of them.
+    as_many = Context(prec=len(exact.as_tuple().digits)).create_decimal_from_float(number)
+    return number if exact in (as_many, Decimal(repr(number))) else exact
 
 
 _DECODER = json.JSONDecoder(

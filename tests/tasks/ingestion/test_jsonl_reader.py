@@ -1,7 +1,9 @@
 import json
 import logging
 import random
+from decimal import Context, Decimal
 from itertools import pairwise
+from math import isinf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -9,12 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from tasks.common.errors import DataError
+from tasks.dataset.labels import label_text
 from tasks.ingestion import jsonl_reader
-from tasks.ingestion.table_reader import empty_block, read_blocks, survey
+from tasks.ingestion.table_reader import empty_block, read_blocks, read_columns, survey
 
 SECRET = "the-text-of-a-row"
 LARGEST = 2**63 - 1
@@ -237,6 +240,74 @@ def test_what_python_writes_for_numbers_that_json_lacks_is_read() -> None:
     assert texts["reason"].to_pylist() == [None, None, "not text but float"]
 
 
+EXACT = [
+    "12345678901234567890.123",
+    "0.1234567890123456789",
+    "1e-400",
+    "-1E-400",
+    "5.1e-324",
+    "1.00000000000000000001e5",
+    "0.10000000000000000000000001",
+    "9007199254740993.0",
+    str(2**64),
+    str(-(10**40)),
+]
+DOUBLES = ["0.1", "1.10", "1e5", "0.0", "-0.0", "1e-320", "0.10000000000000001", "1.5e300"]
+
+
+@pytest.mark.parametrize("number", EXACT)
+def test_number_that_no_type_holds_is_text_as_it_is_written(number: str) -> None:
+    table = read_lines(f'{{"x": {number}, "y": [{{"z": {number}}}]}}\n{{"x": 1.5}}'.encode())
+    assert table["x"].to_pylist() == [number, "1.5"]
+    assert table["y"].to_pylist() == [f'[{{"z": {number}}}]', None]
+    assert table["reason"].null_count == 2
+
+
+@pytest.mark.parametrize("number", DOUBLES)
+def test_number_that_a_double_holds_is_one(number: str) -> None:
+    table = read_lines(f'{{"x": {number}}}'.encode())
+    assert table["x"].type == pa.float64()
+    assert repr(table["x"].to_pylist()) == repr([float(number)])
+
+
+@given(finite, st.integers(1, 17))
+def test_digits_that_programs_write_for_doubles_make_doubles(number: float, digits: int) -> None:
+    for text in (repr(number), f"{number:.17g}", f"{float(f'{number:.{digits}g}'):.{digits}g}"):
+        table = read_lines(f'{{"x": {text}}}\n{{"x": 0.5}}'.encode())
+        is_integer = text.lstrip("-").isdigit()
+        if not is_integer and not isinf(float(text)):
+            assert table["x"].to_pylist() == [float(text), 0.5]
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False))
+@example(Decimal("1e-400"))
+def test_no_digit_of_a_number_is_lost(number: Decimal) -> None:
+    assume(abs(number) < Decimal("1e308") and number.adjusted() > -4_300)
+    table = read_lines(f'{{"x": {number}, "y": 0}}'.encode())
+    found = table["x"][0].as_py()
+    if isinstance(found, float):
+        written = Context(prec=len(number.as_tuple().digits)).create_decimal_from_float(found)
+        assert number in (written, Decimal(repr(found)))
+    else:
+        assert Decimal(found) == number
+
+
+def test_text_that_is_a_long_number_is_rejected() -> None:
+    content = b'{"text": "a"}\n{"text": 12345678901234567890.123}\n'
+    table = read_lines(content, texts=("text",))
+    assert table["reason"].to_pylist() == [None, "not text but float"]
+
+
+def test_labels_that_differ_in_digits_beyond_a_double_stay_different(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"label": 0.1234567890123456789}\n{"label": 0.1234567890123456788}\n')
+    rows = list(read_columns(path, lambda names: ["label"]))
+    assert [label_text(row.values[0]) for row in rows] == [
+        "0.1234567890123456789",
+        "0.1234567890123456788",
+    ]
+
+
 # Malformed rows
 
 MALFORMED = {
@@ -259,6 +330,8 @@ MALFORMED = {
     b'{"x": 1, "x": 2}': "a key twice in one object",
     b'{"x": {"y": 1, "y": 1}}': "a key twice in one object",
     b'{"x": 1e999}': "a number that is too large",
+    b'{"x": 1e-999999999}': "a number that is too small",
+    b'{"x": 1e-99999999999999999999}': "a number that is too small",
     b'{"x": 1' + b"0" * 5_000 + b"}": "a number that is too large",
     b'{"x": ' + b"[" * 200 + b"]" * 200 + b"}": "nested too deeply",
     b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}": "nested too deeply",
