@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from tasks.common.errors import DataError
 from tasks.ingestion.column_types import CsvTypeInference, cast_cells
-from tasks.ingestion.formats import MAX_CELL, Record, in_blocks, without_break
+from tasks.ingestion.formats import MAX_CELL, MAX_COLUMNS, Record, in_blocks, without_break
 from tasks.ingestion.likely_causes import likely_cause
 
 # Also the most characters of a field. An unclosed quote would read the rest of the file.
@@ -130,8 +130,8 @@ def read_csv_rows(
     Of several columns without a name, each is called by its place, such as `column_3`.
 
     Raises:
-        DataError: If there is no header line; during iteration, if nearly every row has a quote
-            that is never closed.
+        DataError: If there is no header line, or one of too many columns; during iteration, if
+            nearly every row has a quote that is never closed.
     """
     # Process-wide; the default of 131,072 is too short for a document. It is never lowered, and
     # always raised to the same value, so that two passes agree.
@@ -145,6 +145,11 @@ def read_csv_rows(
         raise DataError(
             f"{path}: line {header.line}: {header.reason}; expected a header line"
             + (f" ({cause})" if cause else "")
+        )
+    if len(header.value) > MAX_COLUMNS:
+        raise DataError(
+            f"{path}: line {header.line}: {len(header.value)} columns; expected at most "
+            f"{MAX_COLUMNS}"
         )
     return _name_columns(header.value), records
 

@@ -21,6 +21,8 @@ EXPECTED = ".csv, .tsv, .jsonl or .parquet, each plain or followed by .gz or .zs
 
 BLOCK_ROWS = 1_000
 
+MAX_COLUMNS = 10_000
+
 MAX_CELL = 2**24  # characters of a CSV cell, bytes of a Parquet cell
 
 _MOST_WARNED_ROWS = 10  # named in one warning

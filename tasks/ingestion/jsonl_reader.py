@@ -19,11 +19,9 @@ from tasks.ingestion.column_types import (
     is_null,
     to_json,
 )
-from tasks.ingestion.formats import Record, without_break
+from tasks.ingestion.formats import MAX_COLUMNS, Record, without_break
 
 logger = logging.getLogger(__name__)
-
-MAX_COLUMNS = 10_000
 
 # Fixed, so that a rejection does not depend on the depth of the caller's stack.
 _MAX_DEPTH = 200
@@ -73,10 +71,9 @@ def infer_schema(
         rows += 1
         for key, value in (record.value or {}).items():
             if key not in columns:
+                _check_keys(path, len(columns))
                 columns[key] = JsonTypeInference()
             columns[key].add(value)
-        if len(columns) > MAX_COLUMNS:
-            raise DataError(f"{path}: more than {MAX_COLUMNS} different keys; expected columns")
     kinds = {name: types.type for name, types in columns.items()}
     if mixed := sum(kind is None for kind in kinds.values()):
         logger.info("%s: %d columns without a common type travel as text", path, mixed)
@@ -85,6 +82,26 @@ def infer_schema(
         for name, kind in kinds.items()
     ]
     return pa.schema(fields), rows
+
+
+def column_names(records: Iterable[Record], path: Path) -> list[str]:
+    """Return the different keys, in the order of first appearance.
+
+    Raises:
+        DataError: If there are more than `MAX_COLUMNS`.
+    """
+    names: dict[str, None] = {}
+    for record in records:
+        for key in record.value or ():
+            if key not in names:
+                _check_keys(path, len(names))
+                names[key] = None
+    return list(names)
+
+
+def _check_keys(path: Path, known: int) -> None:
+    if known == MAX_COLUMNS:
+        raise DataError(f"{path}: more than {MAX_COLUMNS} different keys; expected columns")
 
 
 def remove_marks(schema: pa.Schema) -> pa.Schema:

@@ -14,7 +14,7 @@ from tasks.common.arrow import decoded_bytes
 from tasks.common.cancellation import raise_if_stopped
 from tasks.common.errors import DataError
 from tasks.ingestion.compression import open_seekable
-from tasks.ingestion.formats import MAX_CELL, Compression
+from tasks.ingestion.formats import MAX_CELL, MAX_COLUMNS, Compression
 
 _BATCH_BYTES = 2**25  # of the values, decoded
 
@@ -28,6 +28,13 @@ _TEXT_TYPES = (
     pa.types.is_large_binary,
     pa.types.is_binary_view,
 )
+
+# Of types within types: Arrow cannot read a schema again that is much deeper.
+_MAX_DEPTH = 100
+
+# Of a list in the metadata, as of columns with those inside them, or of row groups. Arrow needs
+# memory by the square of the depth, and ends the process at about 100,000.
+_MAX_ELEMENTS = 2**15
 
 _COUNTED_AT_ONCE = 50_000  # rows
 
@@ -44,7 +51,7 @@ def read_schema(path: Path, compression: Compression) -> pa.Schema:
         DataError: If it is no Parquet file.
     """
     with _open_parquet(path, compression) as file:
-        return file.schema_arrow
+        return _checked_schema(path, file)
 
 
 def survey_parquet(path: Path, compression: Compression) -> tuple[pa.Schema, int]:
@@ -60,10 +67,11 @@ def survey_parquet(path: Path, compression: Compression) -> tuple[pa.Schema, int
     """
     with _open_parquet(path, compression) as file:
         groups = range(file.metadata.num_row_groups)
+        schema = _checked_schema(path, file)
         plausible = file.metadata.num_rows <= path.stat().st_size
         rows = sum(_count_rows(path, file, group, plausible=plausible) for group in groups)
         _check_rows(path, rows, file.metadata.num_rows)
-        return file.schema_arrow, rows
+        return schema, rows
 
 
 def read_parquet_batches(
@@ -82,6 +90,18 @@ def read_parquet_batches(
         groups = range(file.metadata.num_row_groups)
         batches = chain.from_iterable(_group_batches(path, file, group, rows) for group in groups)
         yield from _merged((batch for batch in batches if batch.num_rows), rows)
+
+
+def _checked_schema(path: Path, file: pq.ParquetFile) -> pa.Schema:
+    schema = file.schema_arrow
+    if len(schema) > MAX_COLUMNS:
+        raise DataError(f"{path}: {len(schema)} columns; expected at most {MAX_COLUMNS}")
+    level = schema.types
+    for _ in range(_MAX_DEPTH):
+        level = [kind.field(place).type for kind in level for place in range(kind.num_fields)]
+    if level:
+        raise DataError(f"{path}: columns nested more than {_MAX_DEPTH} levels; expected fewer")
+    return schema
 
 
 def empty_long_cells(batch: pa.RecordBatch) -> tuple[list[pa.Array], list[bool]]:
@@ -132,7 +152,11 @@ def _open_parquet(path: Path, compression: Compression) -> Iterator[pq.ParquetFi
         try:
             # With pre_buffer a whole row group would be in memory.
             yield pq.ParquetFile(
-                source, buffer_size=2**20, pre_buffer=False, page_checksum_verification=True
+                source,
+                buffer_size=2**20,
+                pre_buffer=False,
+                page_checksum_verification=True,
+                thrift_container_size_limit=_MAX_ELEMENTS,
             )
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             # Arrow raises OSError for damage too, but only the system's have an errno; a damaged

@@ -196,8 +196,7 @@ def _column_names(path: Path, form: Format) -> list[str]:
         lines = read_lines(stream, path)
         if form.kind != "jsonl":
             return csv_reader.read_csv_rows(lines, _DELIMITERS[form.kind], path)[0]
-        records = jsonl_reader.read_jsonl_rows(lines)
-        return list(dict.fromkeys(key for record in records for key in record.value or ()))
+        return jsonl_reader.column_names(jsonl_reader.read_jsonl_rows(lines), path)
 
 
 def _parquet_rows(

@@ -18,7 +18,8 @@ import pytest
 from tasks.common.errors import DataError
 from tasks.common.settings import REPOSITORY
 from tasks.dataset.labelled_rows import read_labelled
-from tasks.ingestion.table_reader import PLACE, empty_block, read_blocks, survey
+from tasks.ingestion.formats import MAX_COLUMNS
+from tasks.ingestion.table_reader import PLACE, empty_block, read_blocks, read_columns, survey
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -475,3 +476,40 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     with pytest.raises(DataError, match=r"rows\.csv: no regular file; expected"):
         survey(pipe, {"text"}, ())
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".parquet"])
+def test_file_of_too_many_columns_is_refused_in_training_and_in_scoring(
+    tmp_path: Path, ending: str
+) -> None:
+    path = written(tmp_path, ending, [{f"c{n}": "x" for n in range(MAX_COLUMNS + 1)}])
+    for read in (lambda: survey(path, (), ()), lambda: list(read_columns(path, list))):
+        with pytest.raises(DataError, match=rf"^{path}: .*{MAX_COLUMNS}") as error:
+            read()
+        assert "\n" not in str(error.value)
+        assert len(str(error.value)) < 300
+    path = written(tmp_path, ending, [{f"c{n}": "x" for n in range(MAX_COLUMNS)}])
+    assert survey(path, (), ()).rows == 1
+
+
+@pytest.mark.parametrize(("levels", "refused"), [(99, False), (101, True), (200, True)])
+def test_parquet_file_of_deep_columns_is_refused(
+    tmp_path: Path, levels: int, refused: bool
+) -> None:
+    path, kind = tmp_path / "rows.parquet", pa.int64()
+    for _ in range(levels):
+        kind = pa.struct([("a", kind)])
+    table = pa.table({"text": ["x"], "deep": pa.array([None], kind)})
+    pq.write_table(table, path, store_schema=False)
+    if refused:
+        with pytest.raises(DataError, match=f"^{path}: columns nested more than 100 levels"):
+            survey(path, (), ())
+    else:
+        assert sum(block.num_rows for block in read_blocks(path, survey(path, (), ()))) == 1
+
+
+def test_parquet_file_of_too_many_nested_columns_is_refused(tmp_path: Path) -> None:
+    path, names = tmp_path / "rows.parquet", [f"c{n}" for n in range(40_000)]
+    pq.write_table(pa.table({"s": pa.array([], pa.struct([(n, pa.int8()) for n in names]))}), path)
+    with pytest.raises(DataError, match=f"^{path}: expected a Parquet table .*size limit"):
+        survey(path, (), ())
