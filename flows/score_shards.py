@@ -72,10 +72,7 @@ def score_shards(
     rows = RowParameters(
         text_column=text_column, label_column=label_column or None, language=request.language
     )
-    limits: dict[str, Any] = {
-        "max_failed_shards": max_failed_shards,
-        "max_rejected_fraction": max_rejected_fraction,
-    }
+    limits = record_from(scoring.FailureLimits, given)
     sole = nullcontext() if dry_run else locked_folder(folder, flow_run.name or "score-shards")
     try:
         with sole, temporary_downloads(folder):
@@ -97,7 +94,7 @@ def score_shards(
             planned = plan_shards(surveys, parameters)
             if dry_run:
                 report = report_dry_run(surveys, planned, parameters)
-                raise_if_would_fail(report, **limits)
+                raise_if_would_fail(report, limits)
                 return report
             remove_obsolete_shards(planned, folder)
             outcomes = score_in_parallel(surveys, planned, parameters)
@@ -114,7 +111,7 @@ def score_shards(
     except OutputInUseError as error:
         return cancelled_state(error)
     link_scoring_report(summary, logged_run(logged))
-    raise_if_failed(summary, **limits)
+    raise_if_failed(summary, limits)
     raise_if_unrecorded(logged)
     return summary
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -19,7 +19,7 @@ from tasks.output.records import read_records
 from tasks.output.tables import extract_texts, select_readable
 from tasks.scoring.row_ranges import read_shards
 from tasks.scoring.summary import row_warnings, seconds_a_call
-from tasks.scoring.types import PlannedShard, ScoringParameters, Surveyed
+from tasks.scoring.types import InputFile, PlannedShard, ScoringParameters, Surveyed
 from tasks.tracking.pipeline_loader import load_typed_pipeline
 
 # Records of the same pipeline that an estimate is made from, the latest ones.
@@ -33,38 +33,34 @@ def estimate_run(
 ) -> dict[str, Any]:
     """Read the input, print and return what a run with these parameters would do.
 
-    Rows and texts are those of the whole input. Hits and calls are those of the shards that are
-    to be scored; `expected_seconds` is estimated from the records of the output folder, and None
-    if none of them is of this pipeline.
+    Rows, texts and refusals are those of the shards that are done or to be scored, as in the
+    summary of a run; what was counted of a shard that is done is in its record. Hits and calls are
+    those of the shards that are to be scored; `expected_seconds` is estimated from the records of
+    the output folder, and None if none of them is of this pipeline.
 
     A file that cannot be read to its end, or changed since its survey, is one of
-    `unreadable_files`.
+    `unreadable_files`. `shards_that_cannot_be_read` are what a run would count as failed for it:
+    one for a file that has no survey, and else the shards to score that were not reached.
     """
     texts = _TextCounter(parameters)
-    unreadable = {s.file.name: s.error for s in surveys if s.error}
     with closing(texts):
-        for surveyed in surveys:
-            shards = [p for p in planned if p.shard.file_id == surveyed.file.id]
-            wanted = {p.shard.id for p in shards if p.why}
-            try:
-                for shard, blocks in read_shards(surveyed, [p.shard for p in shards]):
-                    for rows in blocks:
-                        texts.add(rows, is_to_be_scored=shard.id in wanted)
-            except (DataError, OSError) as error:
-                unreadable[surveyed.file.name] = describe_error(error)
+        unread = _read_inputs(surveys, planned, texts)
+    done = [p.record.counts for p in planned if p.record is not None]
     remaining = [p for p in planned if p.why]
     report = {
         "output_dir": str(parameters.output_dir),
         "model_uri": parameters.model.uri,
-        "rows": sum(s.survey.rows for s in surveys if s.survey and s.file.name not in unreadable),
+        "rows": texts.rows_to_score + sum(counts.rows_in for counts in done),
+        "rows_that_cannot_be_scored": texts.refused + sum(counts.rejected for counts in done),
         **texts.counts,
-        "shards_total": len(planned),
-        "shards_to_skip": sum(p.record is not None for p in planned),
+        "shards_total": len(planned) + sum(bool(surveyed.error) for surveyed in surveys),
+        "shards_to_skip": len(done),
         "shards_to_score": len(remaining),
+        "shards_that_cannot_be_read": sum(found.shards for found in unread),
         "left_because": dict(Counter(p.left for p in planned if p.left)),
         "scored_because": dict(Counter(p.why for p in remaining)),
         "row_warnings": row_warnings(surveys),
-        "unreadable_files": unreadable,
+        "unreadable_files": _errors_by_name(unread),
         "expected_seconds": _expected_seconds(
             texts.counts["expected_model_calls"], remaining, parameters
         ),
@@ -73,8 +69,51 @@ def estimate_run(
     return report
 
 
+class _UnreadFile(NamedTuple):
+    """A file that cannot be read to its end, and how many of its shards a run would fail for."""
+
+    file: InputFile
+    error: str
+    shards: int
+
+
+def _read_inputs(
+    surveys: Sequence[Surveyed], planned: Sequence[PlannedShard], texts: "_TextCounter"
+) -> list[_UnreadFile]:
+    """Count the texts of all shards but those that are left out; return what cannot be read."""
+    by_file: dict[str, list[PlannedShard]] = {surveyed.file.id: [] for surveyed in surveys}
+    for shard in planned:
+        by_file[shard.shard.file_id].append(shard)
+    unread = []
+    for surveyed in surveys:
+        if surveyed.error:
+            unread.append(_UnreadFile(surveyed.file, surveyed.error, shards=1))
+            continue
+        shards = by_file[surveyed.file.id]
+        counted = {p.shard.id for p in shards if not p.left}
+        waiting = {p.shard.id for p in shards if p.why}
+        try:
+            for shard, blocks in read_shards(surveyed, [p.shard for p in shards], counted):
+                for rows in blocks:
+                    texts.add(rows, is_to_be_scored=shard.id in waiting)
+                waiting.discard(shard.id)
+        except (DataError, OSError) as error:
+            # As in a run, the shards before the damage are none of them.
+            unread.append(_UnreadFile(surveyed.file, describe_error(error), shards=len(waiting)))
+    return unread
+
+
+def _errors_by_name(unread: Sequence[_UnreadFile]) -> dict[str, str]:
+    """Return the errors by the file's name; addresses that differ in a hidden part share one."""
+    named = Counter(found.file.name for found in unread)
+    return {
+        found.file.name if named[found.file.name] == 1 else found.file.id: found.error
+        for found in unread
+    }
+
+
 class _TextCounter:
-    """What is known of the texts that were read."""
+    """What is known of the texts that were read; rows and refusals of shards to score alone."""
 
     def __init__(self, parameters: ScoringParameters) -> None:
         self._parameters = parameters
@@ -83,15 +122,9 @@ class _TextCounter:
         self._refuse = parameters.rows.language.rejection_reason
         self._distinct = DistinctTexts()
         self._distinct_to_score = DistinctTexts()
+        self.rows_to_score = self.refused = 0
         self.counts = dict.fromkeys(
-            (
-                "distinct_texts",
-                "duplicates",
-                "rows_that_cannot_be_scored",
-                "expected_cache_hits",
-                "expected_model_calls",
-            ),
-            0,
+            ("distinct_texts", "duplicates", "expected_cache_hits", "expected_model_calls"), 0
         )
 
     def add(self, rows: pa.Table, *, is_to_be_scored: bool) -> None:
@@ -104,9 +137,10 @@ class _TextCounter:
         new = self._distinct.add(texts)
         self.counts["distinct_texts"] += len(new)
         self.counts["duplicates"] += len(texts) - len(new)
-        self.counts["rows_that_cannot_be_scored"] += len(rows) - len(texts)
         if not is_to_be_scored:
             return
+        self.rows_to_score += len(rows)
+        self.refused += len(rows) - len(texts)
         if not self._parameters.use_cache:
             self.counts["expected_model_calls"] += len(texts)
             return

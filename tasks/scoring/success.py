@@ -7,60 +7,58 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled
 
 from tasks.common.errors import OutputInUseError, ShardsFailedError, TrackingError
+from tasks.scoring.types import FailureLimits
 
 
-def raise_if_failed(
-    summary: dict[str, Any], *, max_failed_shards: int, max_rejected_fraction: float
-) -> None:
+def raise_if_failed(summary: dict[str, Any], limits: FailureLimits) -> None:
     """Fail the run if more went wrong than was allowed; what was published stays.
 
     Args:
         summary: What `tasks.scoring.summary.summarise_outcomes` returned.
-        max_failed_shards: Shards, or files that cannot be read, that may fail.
-        max_rejected_fraction: Share of the rows that may be rejected.
+        limits: What may go wrong.
 
     Raises:
         ShardsFailedError: If so.
     """
-    failures = summary["failures"]
-    if len(failures) > max_failed_shards:
+    failures, rows, rejected = (summary[name] for name in ("failures", "rows_in", "rejected"))
+    exceeded = limits.exceeded(failed=len(failures), rows=rows, rejected=rejected)
+    if exceeded == "failed":
         shard, error = next(iter(failures.items()))
         raise ShardsFailedError(
             f"{len(failures)} of {summary['shards_total']} shards failed; "
             f"the first, {shard}: {error}"
         )
-    rows, rejected = summary["rows_in"], summary["rejected"]
-    if rejected > max_rejected_fraction * rows:
+    if exceeded == "rejected":
         reason = next(iter(summary["rejected_because"]))
         raise ShardsFailedError(
             f"{rejected} of {rows} rows were rejected, most of them for {reason!r}; "
-            f"expected at most {max_rejected_fraction:.2%}"
+            f"expected at most {limits.max_rejected_fraction:.2%}"
         )
 
 
-def raise_if_would_fail(
-    report: dict[str, Any], *, max_failed_shards: int, max_rejected_fraction: float
-) -> None:
+def raise_if_would_fail(report: dict[str, Any], limits: FailureLimits) -> None:
     """Fail a dry run if the run that it stands for would fail, as far as it can be foreseen.
 
     Args:
         report: What `tasks.scoring.dry_run.estimate_run` returned.
-        max_failed_shards: Shards, or files that cannot be read, that may fail.
-        max_rejected_fraction: Share of the rows that may be rejected.
+        limits: What may go wrong.
 
     Raises:
         ShardsFailedError: If so.
     """
-    unreadable = report["unreadable_files"]
-    if len(unreadable) > max_failed_shards:
-        raise ShardsFailedError(
-            f"{len(unreadable)} files cannot be read; the first: {next(iter(unreadable.values()))}"
-        )
+    unreadable, failed = report["unreadable_files"], report["shards_that_cannot_be_read"]
     rows, rejected = report["rows"], report["rows_that_cannot_be_scored"]
-    if rejected > max_rejected_fraction * rows:
+    exceeded = limits.exceeded(failed=failed, rows=rows, rejected=rejected)
+    if exceeded == "failed":
+        first = next(iter(unreadable.values()))
+        raise ShardsFailedError(
+            f"{len(unreadable)} files cannot be read; the first: {first}; "
+            f"{failed} of {report['shards_total']} shards would fail"
+        )
+    if exceeded == "rejected":
         raise ShardsFailedError(
             f"{rejected} of {rows} rows cannot be scored; "
-            f"expected at most {max_rejected_fraction:.2%}"
+            f"expected at most {limits.max_rejected_fraction:.2%}"
         )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
@@ -114,6 +114,30 @@ class ScoringOptions(FrozenModel):
 
 
 OPTIONS = ScoringOptions()
+
+
+class FailureLimits(FrozenModel):
+    """What may go wrong before a run counts as failed; a dry run asks the same."""
+
+    max_failed_shards: MaxFailedShards = OPTIONS.max_failed_shards
+    max_rejected_fraction: MaxRejectedFraction = OPTIONS.max_rejected_fraction
+
+    def exceeded(
+        self, *, failed: int, rows: int, rejected: int
+    ) -> Literal["failed", "rejected"] | None:
+        """Return what is more than may be, or None.
+
+        Args:
+            failed: Shards, and files that cannot be read, that are not published.
+            rows: Rows of the shards that are published.
+            rejected: Those of them that are rejected.
+        """
+        if failed > self.max_failed_shards:
+            return "failed"
+        # A product would not do: 0.29 * 100 is less than 29.
+        if rows and rejected / rows > self.max_rejected_fraction:
+            return "rejected"
+        return None
 
 
 class ScoringModel(FrozenModel):

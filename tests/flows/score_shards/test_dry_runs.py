@@ -1,13 +1,18 @@
 """A dry run tells what a run would do, and writes nothing."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from flows.score_shards import score_shards
+from tasks.common.errors import ShardsFailedError
 from tests.support.builders import Trained
+from tests.support.http_server import Reply, serving
 
 
 def test_dry_run_tells_what_a_run_would_do_and_writes_nothing(
@@ -62,3 +67,162 @@ def test_dry_run_without_the_cache_expects_a_call_a_row(
 ) -> None:
     told = score_shards([str(inputs)], str(tmp_path / "out"), dry_run=True, use_cache=False)
     assert (told["expected_model_calls"], told["expected_cache_hits"]) == (24, 0)
+
+
+def exit_code(inputs: Any, output: Path, **parameters: Any) -> int:
+    try:
+        score_shards(inputs, str(output), **parameters)
+    except ShardsFailedError as error:
+        return error.exit_code
+    return 0
+
+
+def write_rows(path: Path, rows: int, rejected: int = 0) -> None:
+    texts = [
+        *(f"film {row}" for row in range(rows - rejected)),
+        *("\u200b" for _ in range(rejected)),
+    ]
+    pd.DataFrame({"text": texts, "number": range(rows)}).to_csv(path, index=False)
+
+
+def nothing_to_do(folder: Path, output: Path) -> dict[str, Any]:
+    write_rows(folder / "a.csv", 4, rejected=1)
+    score_shards([str(folder)], str(output))
+    return {"max_rejected_fraction": 0.25}
+
+
+def nothing_to_do_and_too_many_were_rejected(folder: Path, output: Path) -> dict[str, Any]:
+    return nothing_to_do(folder, output) | {"max_rejected_fraction": 0.24}
+
+
+def only_failed_and_none_failed(folder: Path, output: Path) -> dict[str, Any]:
+    write_rows(folder / "a.csv", 4)
+    score_shards([str(folder)], str(output))
+    return {"only_failed": True, "max_rejected_fraction": 0.0}
+
+
+def only_failed_beside_a_file_that_changed(folder: Path, output: Path) -> dict[str, Any]:
+    write_rows(folder / "a.csv", 100)
+    (folder / "b.csv").write_text("no column of texts\n")
+    score_shards([str(folder)], str(output), max_failed_shards=1)
+    write_rows(folder / "a.csv", 101)
+    write_rows(folder / "b.csv", 10, rejected=5)
+    return {"only_failed": True, "max_rejected_fraction": 0.1}
+
+
+def only_failed_beside_a_file_that_lost_its_texts(folder: Path, output: Path) -> dict[str, Any]:
+    parameters = only_failed_beside_a_file_that_changed(folder, output)
+    write_rows(folder / "a.csv", 101, rejected=101)
+    write_rows(folder / "b.csv", 10)
+    return parameters
+
+
+def all_unreadable(folder: Path, output: Path) -> dict[str, Any]:
+    for name in ("a.csv", "b.csv"):
+        (folder / name).write_text("no column of texts\n")
+    return {"max_failed_shards": 1}
+
+
+def one_of_two_unreadable(folder: Path, output: Path) -> dict[str, Any]:
+    write_rows(folder / "a.csv", 4)
+    (folder / "b.csv").write_text("no column of texts\n")
+    return {}
+
+
+def one_of_two_unreadable_and_one_allowed(folder: Path, output: Path) -> dict[str, Any]:
+    return one_of_two_unreadable(folder, output) | {"max_failed_shards": 1}
+
+
+def a_done_shard_beside_an_unreadable_file(folder: Path, output: Path) -> dict[str, Any]:
+    nothing_to_do(folder, output)
+    (folder / "b.csv").write_text("no column of texts\n")
+    return {"max_failed_shards": 1, "max_rejected_fraction": 0.24}
+
+
+def all_rejected_and_none_allowed(folder: Path, output: Path) -> dict[str, Any]:
+    write_rows(folder / "a.csv", 3, rejected=3)
+    return {"max_rejected_fraction": 0.0}
+
+
+def exactly_the_share_that_may_be_rejected(folder: Path, output: Path) -> dict[str, Any]:
+    write_rows(folder / "a.csv", 100, rejected=29)
+    return {"max_rejected_fraction": 0.29}  # 0.29 * 100 is less than 29
+
+
+def a_file_damaged_after_its_first_shard(folder: Path, output: Path) -> dict[str, Any]:
+    texts = [f"film {row % 7}" for row in range(2_100)]
+    texts[1_500] = (
+        "film 3 damaged"  # in the second of the blocks of 1,000 rows in which a file is read
+    )
+    path = folder / "a.parquet"
+    table = pa.table({"text": texts})
+    pq.write_table(
+        table,
+        path,
+        row_group_size=700,
+        compression="none",
+        write_page_checksum=True,
+        use_dictionary=False,
+    )
+    path.write_bytes(path.read_bytes().replace(b"damaged", b"DAMAGED", 1))
+    return {"shard_rows": 700, "max_failed_shards": 1}
+
+
+def a_file_damaged_after_its_first_shard_and_as_many_allowed(
+    folder: Path, output: Path
+) -> dict[str, Any]:
+    return a_file_damaged_after_its_first_shard(folder, output) | {"max_failed_shards": 2}
+
+
+@pytest.mark.parametrize(
+    ("case", "expected"),
+    [
+        (nothing_to_do, 0),
+        (nothing_to_do_and_too_many_were_rejected, 6),
+        (only_failed_and_none_failed, 0),
+        (only_failed_beside_a_file_that_changed, 6),
+        (only_failed_beside_a_file_that_lost_its_texts, 0),
+        (all_unreadable, 6),
+        (one_of_two_unreadable, 6),
+        (one_of_two_unreadable_and_one_allowed, 0),
+        (a_done_shard_beside_an_unreadable_file, 6),
+        (all_rejected_and_none_allowed, 6),
+        (exactly_the_share_that_may_be_rejected, 0),
+        (a_file_damaged_after_its_first_shard, 6),
+        (a_file_damaged_after_its_first_shard_and_as_many_allowed, 0),
+    ],
+)
+def test_dry_run_ends_as_the_run_does(
+    trained: Trained,
+    tmp_path: Path,
+    case: Callable[[Path, Path], dict[str, Any]],
+    expected: int,
+) -> None:
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    parameters = case(folder, output)
+    codes = [exit_code([str(folder)], output, dry_run=dry, **parameters) for dry in (True, False)]
+    assert codes == [expected, expected]
+
+
+def test_dry_run_counts_the_rows_of_the_run(trained: Trained, tmp_path: Path) -> None:
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    asked = only_failed_beside_a_file_that_changed(folder, output) | {"max_rejected_fraction": 1.0}
+    told = score_shards([str(folder)], str(output), dry_run=True, **asked)
+    done = score_shards([str(folder)], str(output), **asked)
+    assert (told["rows"], told["rows_that_cannot_be_scored"]) == (10, 5)
+    assert (done["rows_in"], done["rejected"]) == (10, 5)
+
+
+def test_dry_run_counts_each_address_of_one_name(trained: Trained, tmp_path: Path) -> None:
+    with serving(b"no column of texts\n") as server:
+        urls = [f"http://{server.host}/export.csv?part={part}" for part in (1, 2)]
+        for dry in (True, False):
+            assert exit_code(urls, tmp_path / "out", dry_run=dry, max_failed_shards=1) == 6
+        server.body = b"text\na film\n"
+        server.will(Reply(status=404))  # the first to be asked for
+        told = score_shards(
+            urls, str(tmp_path / "out"), dry_run=True, max_failed_shards=1, workers=1
+        )
+    assert told["rows"] == 1

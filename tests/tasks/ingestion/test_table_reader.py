@@ -179,7 +179,11 @@ def test_columns_of_one_name_are_told_by_their_numbers(tmp_path: Path, ending: s
         (".jsonl", b'{"text": "x\n y"}\n', "probably has objects over several lines, or was cut"),
         (".jsonl", b'{"text": x}\n', "(line 1): not JSON; expected rows as its name says"),
         (".jsonl", b'{"text": ' + b"[" * 9_000 + b"\n", "nested too deeply; expected rows as its"),
-        (".jsonl", gzip.compress(b'{"text": "x"}\n'), "it is probably gzip; expected a name that"),
+        (
+            ".jsonl",
+            gzip.compress(b'{"text": "x"}\n', mtime=0),
+            "it is probably gzip; expected a name that",
+        ),
         (
             ".jsonl",
             '{"text": "x"}'.encode("utf-16-le"),
@@ -203,7 +207,7 @@ def test_file_without_one_readable_row_is_refused_with_the_likely_cause(
     [
         ("text,label\n".encode("utf-16"), "(it is probably UTF-16; expected UTF-8)"),
         (
-            gzip.compress(b"text,label\na,b\n"),
+            gzip.compress(b"text,label\na,b\n", mtime=0),
             "(it is probably gzip; expected a name that ends with",
         ),
         (
