@@ -24,10 +24,21 @@ from deployments.project.flow_parameters import (
 from deployments.project.placeholders import read_yaml, unresolved_placeholders
 from deployments.project.schema import Deployment, ProjectFile, validation_problems
 from deployments.project.triggers import Trigger
+from tasks.common.environment import check_environment
 from tasks.common.errors import ParameterError
 from tasks.common.settings import REPOSITORY
 
 PROJECT_FILE = REPOSITORY / "prefect.yaml"
+
+
+def check_config() -> None:
+    """Check the variables of the environment, and `prefect.yaml`.
+
+    Raises:
+        ParameterError: If one is invalid.
+    """
+    check_environment()
+    check_project_file()
 
 
 def check_project_file(path: Path = PROJECT_FILE) -> None:
@@ -103,4 +114,4 @@ def _one_line(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(check_project_file))
+    sys.exit(run_command(check_config))

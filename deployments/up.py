@@ -11,7 +11,7 @@ from deployments.services.lock import services_lock
 from deployments.services.processes import end_processes, leftover_processes
 from deployments.services.supervisor import Supervisor
 from deployments.status import print_status
-from tasks.common.environment import check_home
+from tasks.common.environment import check_environment
 from tasks.common.errors import MillstreamError, ParameterError
 from tasks.common.settings import Settings, get_settings
 
@@ -24,7 +24,7 @@ def up() -> None:
     Raises:
         MillstreamError: If the configuration is invalid, a port is in use, or a service fails.
     """
-    check_home()
+    check_environment()
     check_config.check_project_file()
     settings = get_settings()
     with services_lock(settings):

@@ -20,7 +20,7 @@ from prefect.settings import PREFECT_API_URL
 from pydantic import ValidationError
 
 from flows.server.temporary import log_file
-from tasks.common.environment import check_home
+from tasks.common.environment import check_environment
 from tasks.common.errors import INTERRUPTED, MillstreamError, ParameterError
 from tasks.common.text import printable
 
@@ -90,7 +90,7 @@ def _exit_code(flow: Flow[..., Any], tokens: Sequence[str], *, debug: bool) -> i
     if not debug:
         _hide_tracebacks()
     try:
-        check_home()
+        check_environment()
         parameters = parse(flow, tokens)
         _start_temporary_server()
         flow(**parameters)

@@ -15,6 +15,8 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from tasks.common.urls import is_origin, origin_of, redact_url
+
 _EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 -- compared, not bound
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _LONGEST_SHOWN = 100  # characters of a header in a message
@@ -39,12 +41,13 @@ class SameOriginMiddleware:
     def __init__(self, app: ASGIApp, *, bound: str, origins: Collection[str] = ()) -> None:
         self._app = app
         self._any_address = bound in _EVERYWHERE
-        named = [urlsplit(origin.strip().lower()) for origin in origins]
-        self._origins = {f"{url.scheme}://{url.netloc}" for url in named if url.hostname}
-        if any(url.path == "*" for url in named):
+        named = {origin.strip() for origin in origins} - {""}
+        self._origins = {origin_of(origin) for origin in named if is_origin(origin)}
+        for ignored in sorted(origin for origin in named if not is_origin(origin)):
             logger.warning(
-                "PREFECT_SERVER_CORS_ALLOWED_ORIGINS: * is ignored; expected addresses such as "
-                "https://runs.example.org, since any web page could run flows"
+                "PREFECT_SERVER_CORS_ALLOWED_ORIGINS: %s is ignored; expected addresses such as "
+                "https://runs.example.org, since any web page could run flows",
+                redact_url(ignored),
             )
         self._hosts = _LOOPBACK | {bound.lower()} | {_host_of(origin) for origin in self._origins}
 

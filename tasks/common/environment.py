@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pyfunc.cache.settings import prediction_cache_size_limit
+from pyfunc.errors import SettingError
 from tasks.common.errors import ParameterError
 from tasks.common.settings import REPOSITORY, Settings, get_settings
 from tasks.common.urls import reachable_path
@@ -27,6 +29,19 @@ def check_home() -> None:
     root = get_settings().root
     if not root.is_dir() or not os.access(root, os.W_OK):
         raise ParameterError(f"MILLSTREAM_HOME: {root} is no folder that may be written")
+
+
+def check_environment() -> None:
+    """Check all variables before work, also the one that a loaded model reads.
+
+    Raises:
+        ParameterError: If one is out of bounds, or `home` is no writable folder.
+    """
+    check_home()
+    try:
+        prediction_cache_size_limit(None)
+    except SettingError as error:
+        raise ParameterError(str(error)) from error
 
 
 def _home_at_hand() -> Path:
@@ -114,7 +129,8 @@ def _running_server_url(settings: Settings) -> str:
 
     The file alone may be stale after a kill or a reboot, so the process manager has to answer too.
     """
-    with suppress(OSError), socket.socket(socket.AF_UNIX) as manager:
+    # A disk that was full leaves a file without an address.
+    with suppress(OSError, ValueError, KeyError), socket.socket(socket.AF_UNIX) as manager:
         url = settings.api_url_file.read_text(encoding="utf-8")
         manager.connect(str(settings.manager_socket))
         place = urlsplit(url)

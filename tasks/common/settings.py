@@ -8,7 +8,14 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tasks.common.errors import ParameterError
-from tasks.common.urls import has_password, is_url, reachable_path, redact_url
+from tasks.common.urls import (
+    has_password,
+    is_host,
+    is_origin,
+    is_url,
+    reachable_path,
+    redact_url,
+)
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -24,6 +31,9 @@ class Settings(BaseSettings):
             takes the SQLite file `mlflow.db` under `home`.
         explicit_api_url: Prefect's API (`PREFECT_API_URL`); without it the server of `make up`, or
             one for each run.
+        allowed_origins: Addresses of other sites that may call Prefect's server, with commas
+            (`PREFECT_SERVER_CORS_ALLOWED_ORIGINS`); none takes its own.
+        ui_url: Address of Prefect's UI, for links (`PREFECT_UI_URL`); none takes its own.
         host: Address that the servers of `make up` listen on (`MILLSTREAM_HOST`).
         prefect_port: Port of Prefect's server and UI (`PREFECT_PORT`).
         mlflow_port: Port of MLflow's server and UI (`MLFLOW_PORT`).
@@ -43,13 +53,17 @@ class Settings(BaseSettings):
     home: Path = Field(default=REPOSITORY / "var", validation_alias="MILLSTREAM_HOME")
     explicit_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
     explicit_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
+    allowed_origins: str | None = Field(
+        default=None, validation_alias="PREFECT_SERVER_CORS_ALLOWED_ORIGINS"
+    )
+    ui_url: str | None = Field(default=None, validation_alias="PREFECT_UI_URL")
     host: str = Field(default="127.0.0.1", validation_alias="MILLSTREAM_HOST")
     prefect_port: Port = Field(default=4200, validation_alias="PREFECT_PORT")
     mlflow_port: Port = Field(default=5000, validation_alias="MLFLOW_PORT")
     concurrent_runs: Annotated[int, Field(ge=1)] = Field(
         default=2, validation_alias="MILLSTREAM_CONCURRENT_RUNS"
     )
-    longest_run_hours: Annotated[float, Field(gt=0)] = Field(
+    longest_run_hours: Annotated[float, Field(gt=0, le=1_000_000)] = Field(
         default=12.0, validation_alias="MILLSTREAM_LONGEST_RUN_HOURS"
     )
     notification_url: SecretStr | None = Field(
@@ -78,13 +92,45 @@ class Settings(BaseSettings):
                 "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or in the file of a "
                 "database's driver"
             )
-        return uri
+        return _check_http("MLFLOW_TRACKING_URI", uri) if uri and is_url(uri) else uri
+
+    @field_validator("explicit_api_url")
+    @classmethod
+    def _require_api_url(cls, url: str | None) -> str | None:
+        return url and _check_http("PREFECT_API_URL", url)
+
+    @field_validator("ui_url")
+    @classmethod
+    def _require_ui_url(cls, url: str | None) -> str | None:
+        return url and _check_http("PREFECT_UI_URL", url)
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _require_origins(cls, origins: str | None) -> str | None:
+        # Prefect's server is started by the process manager, whose log nobody reads at first.
+        for origin in filter(None, map(str.strip, (origins or "").split(","))):
+            if origin != "*" and not is_origin(origin):
+                raise ParameterError(
+                    f"PREFECT_SERVER_CORS_ALLOWED_ORIGINS: {redact_url(origin)!r} is no address of "
+                    "a site; expected such as https://runs.example.org, separated by commas"
+                )
+        return origins
+
+    @field_validator("host")
+    @classmethod
+    def _require_host(cls, host: str) -> str:
+        if not is_host(host):
+            raise ParameterError(
+                f"MILLSTREAM_HOST: {redact_url(host)!r} is no name or address of this machine; "
+                "expected such as 127.0.0.1, without scheme and port"
+            )
+        return host
 
     @field_validator("notification_url")
     @classmethod
     def _require_url(cls, url: SecretStr | None) -> SecretStr | None:
         # It may hold a token, so it is not quoted.
-        if url is not None and not is_url(url.get_secret_value()):
+        if url is not None and not _is_http(url.get_secret_value()):
             raise ParameterError(
                 "MILLSTREAM_NOTIFICATION_URL: is no http(s) URL; expected one such as "
                 "https://example.org/hook"
@@ -164,6 +210,19 @@ class Settings(BaseSettings):
     def root(self) -> Path:
         """`home` as an absolute path, so that a later change of folder cannot move it."""
         return self.home.expanduser().resolve()
+
+
+def _is_http(url: str) -> bool:
+    return is_url(url) and is_origin(url)
+
+
+def _check_http(variable: str, url: str) -> str:
+    if not _is_http(url):
+        raise ParameterError(
+            f"{variable}: {redact_url(url)!r} is no http(s) address; expected one such as "
+            "http://127.0.0.1:4200"
+        )
+    return url
 
 
 @lru_cache(maxsize=1)

@@ -4,8 +4,11 @@ import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from ipaddress import ip_address
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qsl
+
+from pydantic import AnyUrl
 
 from tasks.common.errors import ParameterError
 from tasks.common.files import absolute_path
@@ -20,6 +23,8 @@ _URL = re.compile(
 _HOST = re.compile(r"([^:@\[\]]*|\[[0-9a-f:.%]+\])(:\d{0,5})?", re.IGNORECASE)
 _PASSWORD = re.compile(r"passw|pwd", re.IGNORECASE)
 _HIDDEN = "…"
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 # Two letters or more, unlike a drive; `Path` makes one slash of two.
 _ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
@@ -36,6 +41,37 @@ _UNREACHABLE = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
 def is_url(source: str) -> bool:
     """Return whether `source` is an http(s) URL, not a name or path."""
     return source.lower().startswith(("http://", "https://"))
+
+
+def origin_of(url: str) -> str:
+    """Return the origin of a URL as browsers send it: in lower case, without a default port.
+
+    Raises:
+        ValueError: If it is no URL of a host. The text quotes what may be a password.
+    """
+    parts = AnyUrl(url.strip())
+    if "://" not in url or not parts.host:
+        raise ValueError("no URL of a host")
+    port = f":{parts.port}" if parts.port != _DEFAULT_PORTS.get(parts.scheme) else ""
+    return f"{parts.scheme}://{parts.host}{port}".lower()
+
+
+def is_host(text: str) -> bool:
+    """Return whether a text is a name of a host or an IP address, without scheme and port."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return re.search(r"[/:@?#\\\s]", text) is None and is_origin(f"http://{text}")
+    return True
+
+
+def is_origin(url: str) -> bool:
+    """Return whether a URL names a host, and is well-formed up to there."""
+    try:
+        origin_of(url)
+    except ValueError:
+        return False
+    return True
 
 
 def local_path(parameter: str, text: str, expected: str) -> Path:

@@ -119,6 +119,27 @@ def test_the_address_of_a_reverse_proxy_is_known_whether_or_not_it_keeps_the_hos
         assert statuses(with_host, origins=("https://other.example.org",)) == {403}
 
 
+@pytest.mark.parametrize(
+    ("named", "sent"),
+    [
+        ("https://runs.example.org:443", "https://runs.example.org"),
+        ("HTTP://Runs.Example.ORG:80/", "http://runs.example.org"),
+        ("https://münchen.example:8443", "https://xn--mnchen-3ya.example:8443"),
+        ("http://[2001:DB8:0::1]", "http://[2001:db8::1]"),
+    ],
+)
+def test_an_origin_is_known_as_browsers_send_it(named: str, sent: str) -> None:
+    assert statuses({"host": LOOPBACK, "origin": sent}, origins=(named,)) == {200, 101}
+
+
+@pytest.mark.parametrize("malformed", ["http://[", "runs.example.org", "http://a:99999", "null"])
+def test_a_malformed_origin_is_ignored_with_a_warning(
+    caplog: pytest.LogCaptureFixture, malformed: str
+) -> None:
+    assert statuses({"host": LOOPBACK, "origin": malformed}, origins=(malformed,)) == {403}
+    assert "is ignored; expected addresses" in caplog.text
+
+
 def test_a_star_is_no_origin(caplog: pytest.LogCaptureFixture) -> None:
     assert statuses(OUR_PAGE | {"origin": "http://evil.example"}, origins=("*",)) == {403}
     assert "PREFECT_SERVER_CORS_ALLOWED_ORIGINS: * is ignored" in caplog.text

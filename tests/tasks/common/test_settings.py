@@ -85,6 +85,84 @@ def test_an_address_without_a_password_is_taken(monkeypatch: pytest.MonkeyPatch,
     assert Settings().tracking_uri == uri
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", "http://["),
+        ("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", "https://runs.example.org,runs.example.org"),
+        ("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", "https://runs.example.org:99999"),
+        ("PREFECT_UI_URL", "http://[::1"),
+        ("PREFECT_UI_URL", "runs.example.org"),
+        ("PREFECT_API_URL", "http://127.0.0.1:4200x/api"),
+        ("PREFECT_API_URL", "127.0.0.1:4200"),
+        ("PREFECT_API_URL", "http://"),
+        ("MLFLOW_TRACKING_URI", "http://127.0.0.1:70000"),
+        ("MLFLOW_TRACKING_URI", "https://[models"),
+        ("MILLSTREAM_NOTIFICATION_URL", "https://[hunter2"),
+        ("MILLSTREAM_HOST", "http://127.0.0.1"),
+        ("MILLSTREAM_HOST", "127.0.0.1:4200"),
+        ("MILLSTREAM_HOST", "my host"),
+        ("PREFECT_PORT", "70000"),
+        ("MLFLOW_PORT", "5000x"),
+        ("MILLSTREAM_DOWNLOAD_LIMIT", "16GiB"),
+        ("MILLSTREAM_LONGEST_RUN_HOURS", "nan"),
+        ("MILLSTREAM_LONGEST_RUN_HOURS", "inf"),
+    ],
+)
+def test_a_malformed_variable_is_named_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ParameterError, match=f"^{variable}: ") as raised:
+        get_settings.__wrapped__()
+    assert "\n" not in str(raised.value)
+    assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        (
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS",
+            "*, https://münchen.example:8443/ui/ ,http://[::1]:80",
+        ),
+        ("PREFECT_API_URL", "HTTPS://[::1]:4200/api"),
+        ("MLFLOW_TRACKING_URI", "databricks"),
+        ("MILLSTREAM_HOST", "fe80::1%eth0"),
+        ("MILLSTREAM_HOST", "gpu_box.local"),
+    ],
+)
+def test_a_well_formed_variable_is_taken(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    get_settings.__wrapped__()
+
+
+@pytest.mark.parametrize(
+    ("module", "variable", "value"),
+    [
+        ("deployments.check_config", "PREFECT_SERVER_CORS_ALLOWED_ORIGINS", "http://["),
+        ("deployments.up", "MILLSTREAM_CACHE_SIZE_LIMIT", "2GiB"),
+    ],
+)
+def test_what_is_read_by_another_process_is_checked_before_it_starts(
+    tmp_path: Path, module: str, variable: str, value: str
+) -> None:
+    command = subprocess.run(
+        [sys.executable, "-m", module],
+        cwd=REPOSITORY,
+        env=os.environ | {"MILLSTREAM_HOME": str(tmp_path), variable: value},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert command.returncode == 2
+    assert command.stderr.startswith(f"error: {variable}: ")
+    assert command.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("module", ["deployments.status", "deployments.down", "flows.prune_cache"])
 @pytest.mark.parametrize(
     ("variable", "value", "line"),
