@@ -82,8 +82,8 @@ def _read_inputs(
 ) -> list[_UnreadFile]:
     """Count the texts of all shards but those that are left out; return what cannot be read."""
     by_file: dict[str, list[PlannedShard]] = {surveyed.file.id: [] for surveyed in surveys}
-    for shard in planned:
-        by_file[shard.shard.file_id].append(shard)
+    for plan in planned:
+        by_file[plan.shard.file_id].append(plan)
     unread = []
     for surveyed in surveys:
         if surveyed.error:
