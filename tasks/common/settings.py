@@ -41,7 +41,8 @@ class Settings(BaseSettings):
         longest_run_hours: Hours after which a run is cancelled (`MILLSTREAM_LONGEST_RUN_HOURS`).
         notification_url: Webhook that is notified of failed runs of schedules and events
             (`MILLSTREAM_NOTIFICATION_URL`).
-        download_limit: Bytes of a downloaded file at most (`MILLSTREAM_DOWNLOAD_LIMIT`).
+        download_limit: Bytes of a downloaded file, or of the files of a base model, at most
+            (`MILLSTREAM_DOWNLOAD_LIMIT`).
         unpack_limit: Bytes that a zip, or a compressed Parquet file, may unpack to on disk
             (`MILLSTREAM_UNPACK_LIMIT`).
         netrc: File with the logins of hosts that data is downloaded from (`NETRC`); none takes

@@ -1,1 +1,1 @@
-"""Download: one URL to one file over HTTP, resumed, asked again, within bounds."""
+"""Download within bounds: one URL to one file over HTTP, or a model of the Hugging Face Hub."""

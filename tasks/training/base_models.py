@@ -5,18 +5,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tasks.common.errors import DownloadError, ModelError, ParameterError, TransientDownloadError
+from tasks.common.errors import ModelError
 from tasks.common.files import sha256_of
-from tasks.common.urls import path_errors, redact_url, resolved_path
+from tasks.common.urls import path_errors, resolved_path
+from tasks.download.hub_download import download_from_hub
 from tasks.training.types import BASE_MODEL_EXPECTED
 
 PACKAGED = "minilm"
 
 # The weights of sentence-transformers/all-MiniLM-L6-v2 at revision 1110a243.
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-
-# Weights in another format than safetensors may be pickles.
-_HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 
 _SENTENCEPIECE = "*.model"
 
@@ -31,13 +29,13 @@ def base_model_folder(base_model: str) -> Path:
         ParameterError: If it is none of these, or may not be read.
         ModelError: If the packaged weights have another SHA-256, or the files of the folder are
             not those of a model that can be trained here.
-        DownloadError: If it cannot be downloaded from the Hub.
+        DownloadError: If it cannot be downloaded from the Hub, or is too large.
     """
     if base_model == PACKAGED:
         return _find_packaged_minilm()
     folder = resolved_path("base_model", base_model, BASE_MODEL_EXPECTED)
     if not folder.is_dir():
-        folder = _download_from_hub(base_model)
+        folder = download_from_hub(base_model)
     with path_errors("base_model", base_model, BASE_MODEL_EXPECTED):
         reason = _unfit_files(folder)
     if reason:
@@ -107,26 +105,3 @@ def _find_packaged_minilm() -> Path:
     if (found := sha256_of(weights)) != _MINILM_SHA256:
         raise ModelError(f"{weights}: its SHA-256 is {found}; expected {_MINILM_SHA256}")
     return folder
-
-
-def _download_from_hub(base_model: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
-
-    try:
-        return Path(snapshot_download(base_model, allow_patterns=list(_HUB_FILES)))
-    except HFValidationError:
-        raise ParameterError(
-            f"base_model: {redact_url(base_model)!r} is no folder and no Hugging Face id; "
-            f"expected {PACKAGED!r}, an id, or a folder"
-        ) from None  # its message quotes a token in the address
-    except RepositoryNotFoundError as error:
-        raise DownloadError(
-            f"base_model: {base_model!r} is no folder, and the Hugging Face Hub has no such model "
-            "that you may read"
-        ) from error
-    except OSError as error:  # the Hub client's errors are OSErrors as well
-        reason = str(error).strip().splitlines()[0]
-        raise TransientDownloadError(
-            f"base_model: {base_model!r} is no folder, and the Hugging Face Hub gave: {reason}"
-        ) from error
