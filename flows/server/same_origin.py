@@ -7,6 +7,7 @@ and `asgi-cross-origin-protection` 0.1 neither WebSockets nor hosts.
 """
 
 import logging
+import re
 from collections.abc import Collection
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from tasks.common.urls import is_origin, origin_of, redact_url
 
 _EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104 -- compared, not bound
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_HOST = re.compile(r"(?:\[(?P<address>[^\[\]]+)\]|(?P<name>[^\s/?#@\\:,\[\]]+))(?::[0-9]{0,5})?")
 _LONGEST_SHOWN = 100  # characters of a header in a message
 
 logger = logging.getLogger(__name__)
@@ -49,7 +51,8 @@ class SameOriginMiddleware:
                 "https://runs.example.org, since any web page could run flows",
                 redact_url(ignored),
             )
-        self._hosts = _LOOPBACK | {bound.lower()} | {_host_of(origin) for origin in self._origins}
+        named_hosts = {urlsplit(origin).hostname or "" for origin in self._origins}
+        self._hosts = _LOOPBACK | {_normal(host) for host in {bound, *named_hosts}}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 403, or pass the request on."""
@@ -62,8 +65,12 @@ class SameOriginMiddleware:
 
     def _refusal(self, scope: Scope, headers: Headers) -> str:
         """Return why a request is refused, an empty string if it is not."""
+        for name in ("Host", "Origin", "Sec-Fetch-Site"):
+            if len(headers.getlist(name)) > 1:
+                # Which one counts would depend on who reads it.
+                return f"{name}: sent more than once; expected one"
         host = headers.get("host", "")
-        if not self._is_known(_host_of(f"//{host}")):
+        if not self._is_known(_name_of(host)):
             return (
                 f"Host {_shown(host)}: not a name of this server; "
                 "PREFECT_SERVER_CORS_ALLOWED_ORIGINS adds one"
@@ -95,12 +102,18 @@ def _is_link(scope: Scope, headers: Headers) -> bool:
     )
 
 
-def _host_of(url: str) -> str:
-    """Return the host of a URL in lower case, an empty string if it has none."""
+def _name_of(host: str) -> str:
+    """Return the name or address in a `Host` header, an empty string if it is malformed."""
+    found = _HOST.fullmatch(host)
+    return _normal(found["address"] or found["name"]) if found else ""
+
+
+def _normal(host: str) -> str:
+    """Return a host as browsers send it: in lower case, an IPv6 address in its shortest form."""
     try:
-        return urlsplit(url).hostname or ""
+        return str(ip_address(host))
     except ValueError:
-        return ""
+        return host.lower()
 
 
 def _authority_of(origin: str) -> str:

@@ -11,6 +11,8 @@ from uuid import UUID
 # in 01, it is a text, and so is a version such as 1.10.
 _WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))(?:\.0+)?")
 _NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
+# What a number may look like in a name, also as Python writes small ones: 1e-05.
+_NUMBER_NAME = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?", re.IGNORECASE)
 # Other values are several, or one that Python cannot hold.
 _SINGLE = (str, bool, int, float, Decimal, date, time, timedelta, UUID)
 _TRUTH_VALUES = {"false": "0", "true": "1"}
@@ -96,4 +98,4 @@ class KnownLabels:
 
 
 def _is_value(key: str) -> bool:
-    return key in _TRUTH_VALUES or _NUMBER.fullmatch(key) is not None
+    return key in _TRUTH_VALUES or _NUMBER_NAME.fullmatch(key) is not None

@@ -97,11 +97,34 @@ def test_programs_and_our_pages_are_answered(headers: dict[str, str]) -> None:
         {"host": "127.0.0.1.evil.example:4200"},
         {"host": "localhost@evil.example"},
         {"host": "[::1"},
+        {"host": f"someone@{LOOPBACK}"},
+        {"host": f"{LOOPBACK}#evil.example"},
+        {"host": f"{LOOPBACK}/evil.example"},
+        {"host": f"{LOOPBACK},evil.example"},
+        {"host": "localhost:evil.example"},
+        {"host": f"someone@{LOOPBACK}", "origin": f"http://someone@{LOOPBACK}"},
         {"host": ""},
     ],
 )
 def test_pages_of_other_sites_are_refused(headers: dict[str, str]) -> None:
     assert statuses(headers) == {403}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("origin", [f"http://{LOOPBACK}", "http://evil.example"]),
+        ("sec-fetch-site", ["none", "cross-site"]),
+        ("host", [LOOPBACK, "evil.example"]),
+    ],
+)
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_header_that_is_sent_twice_is_refused(name: str, values: list[str], order: int) -> None:
+    headers = [(name, value) for value in values[::order]]
+    if name != "host":
+        headers.append(("host", LOOPBACK))
+    with client() as server:
+        assert server.post("/", headers=headers).status_code == 403
 
 
 def test_a_link_from_another_site_opens_a_page_but_in_no_frame() -> None:
@@ -155,6 +178,8 @@ def test_a_server_at_every_address_knows_addresses_but_no_names(host: str) -> No
 def test_a_server_at_one_address_knows_that_one() -> None:
     assert statuses({"host": "10.0.0.5:4200"}, bound="10.0.0.5") == {200, 101}
     assert statuses({"host": "10.0.0.6:4200"}, bound="10.0.0.5") == {403}
+    # As a browser shortens it.
+    assert statuses({"host": "[fd00::5]:4200"}, bound="FD00:0:0::0005") == {200, 101}
 
 
 @given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40))

@@ -141,6 +141,10 @@ def test_null_and_what_is_no_single_value_is_no_label(value: object) -> None:
         # Positions never stand for names that are numbers or truth values themselves.
         (("1.0", "2.0", "3.0"), 0, None),
         (("1.0", "2.0", "3.0"), "1", "1.0"),
+        (("1e0", "2e0"), 1, None),
+        (("1e-05", "2e-05"), 0, None),
+        ((".5", ".25"), 1, None),
+        (("1.", "2."), 1, None),
         (("True", "False"), 0, "False"),
         (("True", "False"), True, "True"),
         (("0", "1"), False, "0"),
