@@ -26,9 +26,9 @@ _SHARD_ID = re.compile(
 class FileIds:
     """Gives each input file of a run an id that no other file of the output folder has.
 
-    An id is the file's name and a part of the SHA-256 of its place. A file goes on with the id that
-    its shards in the folder have, also with a shorter one of a former version. Where a record says
-    that an id belongs to another source, more digits are taken.
+    An id is the file's name, without dots and underscores at its start, and a part of the SHA-256
+    of its place. A file goes on with the id that its shards in the folder have, also with one of a
+    former version. Where a record says that an id belongs to another source, more digits are taken.
 
     Args:
         output_dir: The output folder; it need not exist.
@@ -47,8 +47,8 @@ class FileIds:
             stem: Its name without extensions.
             source: As in its records.
         """
-        former, *candidates = _possible_ids(place, stem)
-        known = [former] if former in self._shards else []
+        former, candidates = _possible_ids(place, stem)
+        known = [found for found in former if found in self._shards]
         file_id = next(found for found in known + candidates if self._may_have(found, source))
         self._given.add(file_id)
         return file_id
@@ -60,7 +60,8 @@ class FileIds:
             source: Its path, as in its records.
             stem: Its name without extensions.
         """
-        ids = [found for found in _possible_ids(source, stem) if found in self._shards]
+        former, candidates = _possible_ids(source, stem)
+        ids = [found for found in former + candidates if found in self._shards]
         return any(found not in self._given and self._source_of(found) == source for found in ids)
 
     def _may_have(self, file_id: str, source: str) -> bool:
@@ -75,12 +76,17 @@ class FileIds:
         return None
 
 
-def _possible_ids(place: str, stem: str) -> list[str]:
-    """Return the ids that a file may have, that of a former version first."""
+def _possible_ids(place: str, stem: str) -> tuple[list[str], list[str]]:
+    """Return the ids that former versions gave a file, and those that it may have now."""
     digest = hashlib.sha256(os.fsencode(place)).hexdigest()
-    name = stem[:_NAME_CHARACTERS]
+    # pandas, pyarrow and Spark skip the files of a folder that start with one of these.
+    visible = stem.lstrip("._") or "file"
+    names = [name[:_NAME_CHARACTERS] for name in (stem, visible)]
+    hidden, now = (
+        [f"{name}-{digest[:digits]}" for digits in (_DIGITS, _MORE_DIGITS)] for name in names
+    )
     former = f"{stem[:_FORMER_CHARACTERS]}-{digest[:_FORMER_DIGITS]}"
-    return [former, f"{name}-{digest[:_DIGITS]}", f"{name}-{digest[:_MORE_DIGITS]}"]
+    return [former, *(found for found in hidden if found not in now)], now
 
 
 def is_shard_id(name: str) -> bool:
@@ -112,4 +118,4 @@ def _shards_by_file(output_dir: Path) -> dict[str, set[str]]:
 
 def _published(output_dir: Path) -> Iterator[Path]:
     found = ((output_dir / folder).glob("*.*") for folder in ("records", *FOLDERS))
-    return (path for path in chain.from_iterable(found) if not path.name.startswith("."))
+    return (path for path in chain.from_iterable(found) if path.suffix != ".draft")

@@ -3,6 +3,7 @@ import json
 import os
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tasks.output.file_ids import FileIds, file_id_of, shards_of_files
@@ -31,6 +32,34 @@ def id_in(output: Path) -> str:
 
 def test_a_new_file_has_an_id_of_name_and_place(tmp_path: Path) -> None:
     assert id_in(tmp_path / "missing") == NOW
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"),
+    [("_a", "a"), (".a", "a"), ("._a_b", "a_b"), ("_" * 50 + "a", "a"), ("_", "file")],
+)
+def test_a_reader_of_the_folder_skips_no_file_for_its_name(
+    tmp_path: Path, stem: str, name: str
+) -> None:
+    file_id = FileIds(tmp_path).id_of(PLACE, stem, SOURCE)
+    assert file_id == f"{name}-{DIGEST[:16]}"
+    (tmp_path / "predictions").mkdir()
+    pd.DataFrame({"text": ["a film"]}).to_parquet(
+        tmp_path / "predictions" / f"{file_id}-00001.parquet"
+    )
+    assert len(pd.read_parquet(tmp_path / "predictions")) == 1
+
+
+@pytest.mark.parametrize("digits", [8, 16, 32])
+@pytest.mark.parametrize("stem", ["_a", ".a"])
+def test_a_file_goes_on_with_an_id_that_such_readers_skip(
+    tmp_path: Path, stem: str, digits: int
+) -> None:
+    former = f"{stem}-{DIGEST[:digits]}"
+    publish(tmp_path, former, SOURCE)
+    assert FileIds(tmp_path).has(SOURCE, stem)
+    assert FileIds(tmp_path).id_of(PLACE, stem, SOURCE) == former
+    assert shards_of_files(tmp_path, {former}) == {f"{former}-00001"}
 
 
 @pytest.mark.parametrize("file_id", [FORMER, NOW])
