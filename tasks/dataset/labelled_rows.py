@@ -11,9 +11,9 @@ import pandas as pd
 from pyfunc.pipeline import refusal_reason
 from tasks.common.errors import DataError
 from tasks.dataset.labels import KnownLabels, is_missing, label_text, unify_labels
-from tasks.ingestion.formats import RowWarnings
+from tasks.ingestion.formats import Row, RowWarnings
 from tasks.ingestion.likely_causes import describe_refused_row, header_hint
-from tasks.ingestion.table_reader import Row, read_columns
+from tasks.ingestion.table_reader import read_columns
 
 logger = logging.getLogger(__name__)
 

@@ -131,6 +131,26 @@ def without_break(line: bytes) -> bytes:
     return line.removesuffix(b"\n").removesuffix(b"\r")
 
 
+class Row(NamedTuple):
+    """Some values of a row.
+
+    Attributes:
+        number: Its number in the file, counted from 1 over all rows.
+        line: The line on which it starts; None in a file without lines.
+        values: Its values in the chosen columns; empty if it could not be parsed.
+        reason: Why it could not be parsed, without any text of the row; None if it could.
+        warning: What looks wrong in it all the same.
+        raw: Its bytes without the final line break, if it could not be parsed.
+    """
+
+    number: int
+    line: int | None
+    values: tuple[object, ...]
+    reason: str | None
+    warning: str | None = None
+    raw: bytes | None = None
+
+
 class Survey(BaseModel):
     """What one reading of a whole file found.
 

@@ -8,7 +8,7 @@ import logging
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
@@ -24,6 +24,7 @@ from tasks.ingestion.formats import (
     MAX_CELL,
     Format,
     Record,
+    Row,
     RowWarnings,
     Survey,
     SurveyedFile,
@@ -44,26 +45,6 @@ PLACE = pa.schema(
         ("reason", pa.string()),
     ]
 )
-
-
-class Row(NamedTuple):
-    """Some values of a row.
-
-    Attributes:
-        number: Its number in the file, counted from 1 over all rows.
-        line: The line on which it starts; None in a file without lines.
-        values: Its values in the chosen columns; empty if it could not be parsed.
-        reason: Why it could not be parsed, without any text of the row; None if it could.
-        warning: What looks wrong in it all the same.
-        raw: Its bytes without the final line break, if it could not be parsed.
-    """
-
-    number: int
-    line: int | None
-    values: tuple[object, ...]
-    reason: str | None
-    warning: str | None = None
-    raw: bytes | None = None
 
 
 # Rows of a Parquet file.
