@@ -151,15 +151,17 @@ def exactly_the_share_that_may_be_rejected(folder: Path, output: Path) -> dict[s
 
 def a_file_damaged_after_its_first_shard(folder: Path, output: Path) -> dict[str, Any]:
     texts = [f"film {row % 7}" for row in range(2_100)]
-    texts[1_500] = (
-        "film 3 damaged"  # in the second of the blocks of 1,000 rows in which a file is read
-    )
+    # In the second of the blocks of 1,000 rows in which a file is read.
+    texts[1_990] = "film 3 damaged"
     path = folder / "a.parquet"
-    table = pa.table({"text": texts})
+    # The survey decodes the smallest column, and the first page of the others.
+    table = pa.table({"text": texts, "part": pa.array([0] * len(texts), pa.int8())})
     pq.write_table(
         table,
         path,
         row_group_size=700,
+        data_page_size=1_024,
+        write_batch_size=50,
         compression="none",
         write_page_checksum=True,
         use_dictionary=False,
