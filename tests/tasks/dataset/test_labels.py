@@ -164,7 +164,9 @@ def test_label_of_a_row_is_found_by_name_value_or_position(
         st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=9, unique=True
     )
     | st.lists(
-        st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(str.strip),
+        st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=100).filter(
+            str.strip
+        ),
         min_size=2,
         max_size=9,
         unique_by=lambda text: text.strip(),
