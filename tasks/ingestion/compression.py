@@ -130,7 +130,8 @@ def read_lines(stream: BinaryIO, path: Path) -> Iterator[bytes]:
 def _split_lines(stream: BinaryIO) -> Iterator[list[bytes]]:
     """Yield the lines, many at a time; what is longer than `MAX_LINE_BYTES` may be cut."""
     rest = b""
-    while len(rest) <= MAX_LINE_BYTES and (chunk := stream.read(_BUFFER_BYTES)):
+    # As much again as there is of a long line, or its bytes would be copied for each block.
+    while len(rest) <= MAX_LINE_BYTES and (chunk := stream.read(max(_BUFFER_BYTES, len(rest)))):
         block = rest + chunk
         known = block.rstrip(b"\r")  # a line feed may follow these
         lines, rest = _split_block(known), block[len(known) :]
