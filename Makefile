@@ -4,8 +4,6 @@ PYTHON ?= python3.11
 MILLSTREAM_HOME ?= $(CURDIR)/var
 PREFECT_HOME ?= $(MILLSTREAM_HOME)/prefect
 MLFLOW_TRACKING_URI ?= sqlite:///$(MILLSTREAM_HOME)/mlflow.db
-MLFLOW_PORT ?= 5000
-PREFECT_PORT ?= 4200
 TEST_PROCESSES ?= 2
 
 BIN := .venv/bin
@@ -17,7 +15,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DO_NOT_TRACK := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
-export MILLSTREAM_HOME MLFLOW_PORT PREFECT_PORT
+# The ports are those of the environment, else of the project file: a default here would win over it.
+export MILLSTREAM_HOME
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up status down check-config docs test test-fast faults scale \
@@ -37,6 +36,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PIP) install --constraint constraints.txt --build-constraint constraints.txt --group dev
 	touch $@
 
+# The demo and the page of the defaults are the same whatever one's own project is.
+demo docs: export MILLSTREAM_PROJECT := /dev/null
 demo: $(INSTALLED) ## Fine-tune, register, build, promote and score on the packaged reviews
 	$(BIN)/python -m flows.end_to_end
 
@@ -99,19 +100,19 @@ docs: $(INSTALLED) ## Generate docs/reference.md from the code
 mlflow-ui: export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
 # Not on the command line, which all users of the machine can read.
 mlflow-ui: export MLFLOW_BACKEND_STORE_URI := $(MLFLOW_TRACKING_URI)
-mlflow-ui: $(INSTALLED) ## Serve MLflow's UI alone, at port MLFLOW_PORT
+mlflow-ui: $(INSTALLED) ## Serve MLflow's UI alone, at port MLFLOW_PORT (5000)
 	mkdir -p "$(MILLSTREAM_HOME)"
-	$(BIN)/mlflow ui --host 127.0.0.1 --port $(MLFLOW_PORT) --workers 1 \
+	$(BIN)/mlflow ui --host 127.0.0.1 --port $(or $(MLFLOW_PORT),5000) --workers 1 \
 		--artifacts-destination "$(MILLSTREAM_HOME)/mlartifacts"
 
 # A path: by default the UI requests the API at port 4200.
 prefect-ui: export PREFECT_HOME := $(PREFECT_HOME)
 prefect-ui: export PREFECT_UI_API_URL := /api
 # Prefect's default lets any website in a local browser call the API.
-prefect-ui: export PREFECT_SERVER_CORS_ALLOWED_ORIGINS := http://127.0.0.1:$(PREFECT_PORT)
-prefect-ui: $(INSTALLED) ## Serve Prefect's UI alone, at port PREFECT_PORT
+prefect-ui: export PREFECT_SERVER_CORS_ALLOWED_ORIGINS := http://127.0.0.1:$(or $(PREFECT_PORT),4200)
+prefect-ui: $(INSTALLED) ## Serve Prefect's UI alone, at port PREFECT_PORT (4200)
 	mkdir -p "$(PREFECT_HOME)"
-	$(BIN)/python -m deployments.server.prefect_server server start --no-services --host 127.0.0.1 --port $(PREFECT_PORT)
+	$(BIN)/python -m deployments.server.prefect_server server start --no-services --host 127.0.0.1 --port $(or $(PREFECT_PORT),4200)
 
 pins: ## Resolve pyproject.toml and rewrite constraints.txt
 	.ci/system-packages $(PYTHON)

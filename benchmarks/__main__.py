@@ -49,11 +49,13 @@ def _set_up(home: Path) -> None:
     for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME"):
         os.environ.pop(name, None)
     os.environ["MILLSTREAM_HOME"] = str(home)
+    os.environ["MILLSTREAM_PROJECT"] = os.devnull
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     logging.getLogger("benchmarks").setLevel(logging.INFO)
     from tasks.common.environment import prepare_process
+    from tasks.project.project import server_variables
 
-    prepare_process()
+    prepare_process(server_variables)
     for name in ("tasks", "pyfunc"):  # they log a line for each call
         logging.getLogger(name).setLevel(logging.WARNING)
 

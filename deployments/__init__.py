@@ -1,3 +1,3 @@
 """Services, registration and configuration checks: how flows are deployed, never what they do."""
 
-import tasks  # noqa: F401 -- prepares the process, before a module here imports Prefect
+import flows  # noqa: F401 -- prepares the process, before a module here imports Prefect

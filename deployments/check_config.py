@@ -16,19 +16,20 @@ from prefect.flows import load_flow_from_entrypoint
 from pydantic import ValidationError
 
 from deployments.command import run_command
-from deployments.project.flow_parameters import (
+from deployments.prefect_file.flow_parameters import (
     invalid_combinations,
     invalid_parameters,
     missing_parameters,
 )
-from deployments.project.placeholders import read_yaml, unresolved_placeholders
-from deployments.project.schema import Deployment, ProjectFile, validation_problems
-from deployments.project.triggers import Trigger
+from deployments.prefect_file.placeholders import read_yaml, unresolved_placeholders
+from deployments.prefect_file.schema import Deployment, PrefectFile, Schedule, validation_problems
+from deployments.prefect_file.triggers import Trigger
 from tasks.common.environment import check_environment
 from tasks.common.errors import ParameterError
 from tasks.common.settings import REPOSITORY
+from tasks.project.project import get_project, place_of
 
-PROJECT_FILE = REPOSITORY / "prefect.yaml"
+PREFECT_FILE = REPOSITORY / "prefect.yaml"
 
 
 def check_config() -> None:
@@ -38,17 +39,34 @@ def check_config() -> None:
         ParameterError: If one is invalid.
     """
     check_environment()
-    check_project_file()
+    check_prefect_file()
 
 
-def check_project_file(path: Path = PROJECT_FILE) -> None:
-    """Check a `prefect.yaml` and the flows that it names.
+def check_prefect_file(path: Path = PREFECT_FILE) -> None:
+    """Check the schedules of the project, a `prefect.yaml`, and the flows that it names.
 
     Raises:
-        ParameterError: If it is invalid, with all problems in one line.
+        ParameterError: If one is invalid, with all problems of the file in one line.
     """
+    _check_schedules()
     if found := list(find_problems(path)):
         raise ParameterError(f"{path}: {'; '.join(found)}")
+
+
+def _check_schedules() -> None:
+    """Check the cron lines of the project file, which `prefect.yaml` gets them from.
+
+    Raises:
+        ParameterError: If one is invalid, with the line of the project file.
+    """
+    schedules = get_project().schedules
+    for name in ("nightly", "weekly_training"):
+        given = {"cron": getattr(schedules, name), "timezone": schedules.timezone, "active": True}
+        try:
+            Schedule.model_validate(given)
+        except ValidationError as error:
+            problem = next(validation_problems(error)).removeprefix("cron: ")
+            raise ParameterError(f"{place_of('schedules', name)}: {problem}") from None
 
 
 def find_problems(path: Path) -> Iterator[str]:
@@ -60,7 +78,7 @@ def find_problems(path: Path) -> Iterator[str]:
         return
     yield from unresolved_placeholders(content)
     try:
-        project = ProjectFile.model_validate(content)
+        project = PrefectFile.model_validate(content)
     except ValidationError as error:
         yield from validation_problems(error)
         return

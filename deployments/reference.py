@@ -5,15 +5,17 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import yaml
 from prefect import Flow
 from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
+from deployments.prefect_file.placeholders import read_yaml
 from pyfunc.cache.settings import DEFAULT_SIZE_LIMIT
 from tasks.common.errors import OTHER_EXIT_CODES, MillstreamError
-from tasks.common.settings import REPOSITORY, Settings
+from tasks.common.parameter_types import FrozenModel
+from tasks.common.settings import REPOSITORY, Settings, get_settings
 from tasks.common.text import markdown_table
+from tasks.project.project import Project, variable_of
 
 PAGE = REPOSITORY / "docs" / "reference.md"
 
@@ -38,6 +40,8 @@ def render_reference() -> str:
         _table(("deployment", "schedule", "parameters"), _deployment_rows(deployments)),
         "## Variables of the environment\n",
         _table(("variable", "default", "what it is"), _variable_rows()),
+        "## Project file\n",
+        _table(("key of millstream.toml", "variable", "what it is"), _project_rows()),
         "## Exit codes\n",
         _table(("code", "meaning"), ((str(code), text) for code, text in exit_codes().items())),
     ]
@@ -89,7 +93,9 @@ def _deployment_rows(deployments: list[dict[str, Any]]) -> Iterator[tuple[str, .
         when = "; ".join(f"`{s['cron']}` {s['timezone']}" for s in schedules)
         triggered = "when a new champion is promoted" if deployment.get("triggers") else ""
         given = deployment.get("parameters", {}) | {
-            key: value for schedule in schedules for key, value in schedule["parameters"].items()
+            key: value
+            for schedule in schedules
+            for key, value in schedule.get("parameters", {}).items()
         }
         yield (
             f"`{name}/{deployment['name']}`",
@@ -109,6 +115,28 @@ def _variable_rows() -> Iterator[tuple[str, ...]]:
     limit = f"`{DEFAULT_SIZE_LIMIT}`"
     yield "`MILLSTREAM_CACHE_SIZE_LIMIT`", limit, "Bytes of the prediction cache on disk."
     yield "`PREFECT_HOME`", "`var/prefect`", "Prefect's own database and settings."
+
+
+def _project_rows() -> Iterator[tuple[str, ...]]:
+    for key, variable, what in _project_keys():
+        yield f"`{key}`", f"`{variable}`", what
+
+
+def project_variables() -> set[str]:
+    """Return the variables that win over the keys of the project file."""
+    return {variable for _, variable, _ in _project_keys()}
+
+
+def _project_keys() -> Iterator[tuple[str, str, str]]:
+    """Yield each key of the project file, its variable and what it is."""
+    described = _parse_attributes(inspect.getdoc(Project) or "")
+    for name, field in Project.model_fields.items():
+        table: Any = field.annotation
+        if not (inspect.isclass(table) and issubclass(table, FrozenModel)):
+            yield name, variable_of(name), described[name]
+            continue
+        for key, what in _parse_attributes(inspect.getdoc(table) or "").items():
+            yield f"{name}.{key}", variable_of(name, key), what
 
 
 def _parse_attributes(docstring: str) -> dict[str, str]:
@@ -136,8 +164,7 @@ def _first_line(kind: type[MillstreamError]) -> str:
 
 
 def _read_deployments() -> list[dict[str, Any]]:
-    content = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text(encoding="utf-8"))
-    return list(content["deployments"])
+    return list(read_yaml(REPOSITORY / "prefect.yaml")["deployments"])
 
 
 def _table(header: tuple[str, ...], rows: Iterable[Sequence[str]]) -> str:
@@ -145,7 +172,7 @@ def _table(header: tuple[str, ...], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _show_value(value: Any) -> str:
-    return "none" if value is None else str(value).replace("{{ $MILLSTREAM_HOME }}", "var")
+    return "none" if value is None else str(value).replace(str(get_settings().root), "var")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from deployments.status import print_status
 from tasks.common.environment import check_environment
 from tasks.common.errors import MillstreamError, ParameterError
 from tasks.common.settings import Settings, get_settings
+from tasks.project.project import get_project
 
 
 def up() -> None:
@@ -25,7 +26,7 @@ def up() -> None:
         MillstreamError: If the configuration is invalid, a port is in use, or a service fails.
     """
     check_environment()
-    check_config.check_project_file()
+    check_config.check_prefect_file()
     settings = get_settings()
     with services_lock(settings):
         _bring_up(settings)
@@ -42,7 +43,7 @@ def _bring_up(settings: Settings) -> None:
     for ended in end_processes(leftover_processes(settings)):
         sys.stderr.write(f"ended what was left from before: process {ended}\n")
     check_ports(services, settings)
-    settings.inbox.mkdir(exist_ok=True)
+    get_project().inbox_folder.mkdir(parents=True, exist_ok=True)
     _create_databases()
     try:
         supervisor.start(services, api)

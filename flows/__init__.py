@@ -1,10 +1,25 @@
 """Flows: the body of each is the list of its steps."""
 
+import sys
 from types import ModuleType
 
 import wrapt
 
 import tasks  # noqa: F401 -- prepares the process, before a flow's module imports Prefect
+from tasks.common.errors import ParameterError
+
+try:
+    # Flows take their defaults from it while they are imported.
+    from flows.project_defaults import check_project
+
+    check_project()
+except ParameterError as error:
+    # What `python -m` is while it looks for the module of a command, which will then not start:
+    # https://docs.python.org/3.11/using/cmdline.html#cmdoption-m
+    if sys.argv[0] != "-m":
+        raise
+    sys.stderr.write(f"error: {error}\n")
+    sys.exit(error.exit_code)
 
 
 # A hook, since Prefect imports its server late, and importing it takes a second.

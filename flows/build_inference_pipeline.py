@@ -57,6 +57,7 @@ def build_inference_pipeline(
         },
         "fingerprint": logged.fingerprint,
         "reused": registered.reused,
+        "answers_now": decision.describe_answering(registered),
     }
     print_table("Built inference pipeline", report)
     return report

@@ -31,7 +31,19 @@ def run(flow: Flow[..., Any]) -> NoReturn:
     The flow's signature and docstring define the options; an error is one line on standard
     error, after its traceback if `--debug` is given.
     """
-    app = _app(flow)
+    _run(flow.fn, lambda tokens: _run_flow(flow, parse(flow, tokens)))
+
+
+def run_without_server(function: Callable[..., object]) -> NoReturn:
+    """Run a function that orchestrates nothing, with the parameters in `sys.argv`, and exit.
+
+    Options and errors are as those of a flow.
+    """
+    _run(function, lambda tokens: function(**parse(function, tokens)))
+
+
+def _run(function: Callable[..., object], call: Callable[[Sequence[str]], object]) -> NoReturn:
+    app = _app(function)
 
     @app.meta.default
     def launch(
@@ -44,35 +56,37 @@ def run(flow: Flow[..., Any]) -> NoReturn:
             tokens: Options of the flow.
             debug: Show the traceback of an error.
         """
-        return _exit_code(flow, tokens, debug=debug)
+        return _exit_code(lambda: call(tokens), debug=debug)
 
     sys.exit(app.meta(sys.argv[1:]))
 
 
-def parse(flow: Flow[..., Any], tokens: Sequence[str]) -> dict[str, Any]:
-    """Return a flow's parameters as the options in `tokens` give them, checked.
+def parse(command: Flow[..., Any] | Callable[..., object], tokens: Sequence[str]) -> dict[str, Any]:
+    """Return the parameters of a flow or function as the options in `tokens` give them, checked.
 
     Raises:
         ParameterError: If one is missing, unknown or out of bounds.
     """
+    function = command.fn if isinstance(command, Flow) else command
     try:
-        _, bound, _ = _app(flow).parse_args(tokens, print_error=False, exit_on_error=False)
+        _, bound, _ = _app(function).parse_args(tokens, print_error=False, exit_on_error=False)
     except CycloptsError as error:
         raise ParameterError(_in_one_line(error)) from error
     parameters = dict(bound.arguments)
-    _validate(flow, parameters)
+    if isinstance(command, Flow):
+        _validate(command, parameters)
     return parameters
 
 
-def _app(flow: Flow[..., Any]) -> App:
+def _app(function: Callable[..., object]) -> App:
     app = App(
-        name=f"python -m flows.{flow.fn.__name__}",
+        name=f"python -m flows.{function.__name__}",
         version_flags=(),
         default_parameter=Parameter(
             consume_multiple=True, negative_iterable=(), show_default=_shown_default
         ),
     )
-    app.default(flow.fn)
+    app.default(function)
     return app
 
 
@@ -83,7 +97,12 @@ def _shown_default(value: object) -> object:
     return '""' if value == "" else value
 
 
-def _exit_code(flow: Flow[..., Any], tokens: Sequence[str], *, debug: bool) -> int:
+def _run_flow(flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
+    _start_temporary_server()
+    flow(**parameters)
+
+
+def _exit_code(call: Callable[[], object], *, debug: bool) -> int:
     setup_logging()  # else the first flow run would make other handlers
     for handler in _terminal_handlers():
         handler.format = partial(_as_printable, handler.format)  # type: ignore[method-assign]
@@ -91,9 +110,7 @@ def _exit_code(flow: Flow[..., Any], tokens: Sequence[str], *, debug: bool) -> i
         _hide_tracebacks()
     try:
         check_environment()
-        parameters = parse(flow, tokens)
-        _start_temporary_server()
-        flow(**parameters)
+        call()
     except KeyboardInterrupt:
         return _say("interrupted", INTERRUPTED)
     except Exception as error:  # noqa: BLE001 -- the outermost frame: whatever it is, one line

@@ -6,6 +6,7 @@ from prefect import flow
 
 from flows.build_inference_pipeline import PIPELINE, build_inference_pipeline
 from flows.parameters import arguments_for, described, record_from
+from flows.project_defaults import SOURCE
 from flows.run_requests import (
     EndToEndRequest,
     EndToEndSteps,
@@ -44,7 +45,7 @@ ScoredFolder = Annotated[
 @described
 def end_to_end(
     steps: EndToEndSteps = ("all",),
-    source: dataset.DataSource = DATA.source,
+    source: dataset.DataSource = SOURCE,
     sha256: dataset.Sha256 = None,
     text_column: dataset.TextColumn = DATA.text_column,
     label_column: dataset.LabelColumn = DATA.label_column,

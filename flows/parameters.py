@@ -13,8 +13,12 @@ Result = TypeVar("Result")
 Record = TypeVar("Record", bound=BaseModel)
 
 
+# The default of a parameter that needs a value, unless the project file has one.
+REQUIRED: Any = object()
+
+
 def described(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Write the `Args` section of a flow's docstring from the descriptions in its types.
+    """Write the `Args` section of a flow's docstring from its types; apply `REQUIRED`.
 
     Prefect's form, `--help` and the reference are made from signature and docstring. Prefect takes
     no description from a type: https://github.com/PrefectHQ/prefect/blob/3.8.8/src/prefect/utilities/callables.py
@@ -29,7 +33,18 @@ def described(function: Callable[Parameters, Result]) -> Callable[Parameters, Re
     ]
     head, returns, tail = inspect.cleandoc(function.__doc__ or "").partition("Returns:")
     function.__doc__ = "\n".join([f"{head.rstrip()}\n\nArgs:", *arguments, "", returns + tail])
+    _require_values(function)
     return function
+
+
+def _require_values(function: Callable[..., Any]) -> None:
+    """Take away the defaults that are `REQUIRED`, of the first parameters."""
+    given: Any = function
+    defaults = given.__defaults__ or ()
+    required = sum(value is REQUIRED for value in defaults)
+    if any(value is REQUIRED for value in defaults[required:]):
+        raise TypeError(f"{function.__name__}: REQUIRED after another default; expected it before")
+    given.__defaults__ = defaults[required:]
 
 
 def _description(hint: Any, name: str) -> str:

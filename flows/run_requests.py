@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
+from flows.project_defaults import with_project
 from flows.step_selection import Need, choose_steps
 from tasks.building.types import (
     EngineChoice,
@@ -25,7 +26,7 @@ from tasks.scoring.types import OPTIONS, Inputs, InputSource, ModelUri, OnlyFail
 from tasks.tracking.names import parse_pipeline_reference
 from tasks.training.types import FinetunedRunId
 
-LANGUAGE, PIPELINE = LanguagePolicy(), PipelineParameters()
+LANGUAGE, PIPELINE = with_project(LanguagePolicy), PipelineParameters()
 
 Steps = Field(description="The steps to run, in their order; all runs every one.")
 

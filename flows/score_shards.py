@@ -8,10 +8,11 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.parameters import described, record_from
-from flows.run_requests import ScoringRequest
+from flows.project_defaults import INPUTS, OUTPUT, with_project
+from flows.run_requests import LANGUAGE, ScoringRequest
 from tasks.common.errors import OutputInUseError
 from tasks.output.folder import locked_folder, resolve_output_folder
-from tasks.output.language_policy import LanguagePolicy, Languages, LanguageThreshold, PolicyName
+from tasks.output.language_policy import Languages, LanguageThreshold, PolicyName
 from tasks.output.records import InputLabelColumn, InputTextColumn, RowParameters
 from tasks.reports.prefect_tasks import link_scoring_report, log_to_mlflow, logged_run
 from tasks.scoring import types as scoring
@@ -33,14 +34,14 @@ from tasks.scoring.success import (
 )
 from tasks.scoring.task_runner import default_workers, score_in_parallel, survey_in_parallel
 
-OPTIONS, ROWS, LANGUAGE = scoring.OPTIONS, RowParameters(), LanguagePolicy()
+OPTIONS, ROWS = scoring.OPTIONS, with_project(RowParameters)
 
 
 @flow(name="score-shards")
 @described
 def score_shards(
-    inputs: scoring.Inputs,
-    output_dir: scoring.OutputFolder,
+    inputs: scoring.Inputs = INPUTS,
+    output_dir: scoring.OutputFolder = OUTPUT,
     model_uri: scoring.ModelUri = OPTIONS.model_uri,
     text_column: InputTextColumn = ROWS.text_column,
     label_column: InputLabelColumn = ROWS.label_column,

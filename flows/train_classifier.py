@@ -5,6 +5,7 @@ from typing import Annotated, Any, get_args
 from prefect import flow
 
 from flows.parameters import described, record_from
+from flows.project_defaults import SOURCE, with_project
 from flows.run_requests import TrainingStep, TrainingSteps
 from flows.step_selection import Need, choose_steps
 from tasks.common.console import print_table
@@ -29,14 +30,14 @@ NEEDS = (
 
 Reuse = Annotated[bool, about("Take the model of an earlier run with equal data and parameters.")]
 
-DATA, TUNING = dataset.LabelledData(), training.FineTuneParameters()
+DATA, TUNING = with_project(dataset.LabelledData), with_project(training.FineTuneParameters)
 
 
 @flow(name="train-classifier")
 @described
 def train_classifier(
     steps: TrainingSteps = ("all",),
-    source: dataset.DataSource = DATA.source,
+    source: dataset.DataSource = SOURCE,
     sha256: dataset.Sha256 = None,
     text_column: dataset.TextColumn = DATA.text_column,
     label_column: dataset.LabelColumn = DATA.label_column,

@@ -6,5 +6,6 @@ Prefect loads a flow by its file, without `flows/__init__.py`, so that place wou
 """
 
 from tasks.common.environment import prepare_process
+from tasks.project.project import server_variables
 
-prepare_process()
+prepare_process(server_variables)

@@ -10,6 +10,7 @@ from typing import Any
 # Before anything of the project or Prefect is imported: no test may touch the user's state.
 _STATE = tempfile.TemporaryDirectory(prefix="millstream-tests-")
 os.environ["MILLSTREAM_HOME"] = _STATE.name
+os.environ["MILLSTREAM_PROJECT"] = os.devnull
 for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME"):
     os.environ.pop(name, None)
 # Threads of OpenMP spin while they wait for each other: on cores that others use as well, a

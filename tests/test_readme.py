@@ -233,8 +233,10 @@ def test_every_deployment_that_is_named_is_one() -> None:
 def test_every_variable_that_is_named_is_one() -> None:
     from mlflow import environment_variables
 
+    from deployments.reference import project_variables
+
     ours = {str(field.validation_alias) for field in Settings.model_fields.values()}
-    ours.add("MILLSTREAM_CACHE_SIZE_LIMIT")
+    ours |= {"MILLSTREAM_CACHE_SIZE_LIMIT", *project_variables()}
     named = {name for text in LINKING.values() for name in VARIABLE.findall(text)}
     assert len(named) > 10
     unknown = {

@@ -21,11 +21,13 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.workers.process import ProcessWorker
 
-from deployments.check_config import PROJECT_FILE
+from deployments.check_config import PREFECT_FILE
+from deployments.prefect_file.placeholders import read_yaml
 from deployments.server.automations import create_automations
 from deployments.services.definitions import POOL, is_our_worker, uses_external_server, worker_name
 from tasks.common.environment import environment_with
 from tasks.common.errors import MillstreamError, ParameterError
+from tasks.common.files import published_file
 from tasks.common.settings import REPOSITORY, Settings
 
 # Three heartbeats of a worker, after which the server takes it for stopped.
@@ -35,7 +37,7 @@ _OFFLINE_AFTER_S = 90
 _REGISTERED_VARIABLE = "millstream_deployments"
 
 
-def register_deployments(api: str, settings: Settings, project_file: Path = PROJECT_FILE) -> None:
+def register_deployments(api: str, settings: Settings, prefect_file: Path = PREFECT_FILE) -> None:
     """Create or update the work pool, the deployments of `prefect.yaml` and the automations.
 
     Deployments that were registered before and are no longer in the file are removed.
@@ -43,7 +45,7 @@ def register_deployments(api: str, settings: Settings, project_file: Path = PROJ
     Args:
         api: Address of Prefect's API.
         settings: The concurrency limit of the pool, and the notification URL.
-        project_file: The `prefect.yaml`.
+        prefect_file: The `prefect.yaml`.
 
     Raises:
         ParameterError: If the server is shared, and the worker of another machine or state folder
@@ -54,8 +56,8 @@ def register_deployments(api: str, settings: Settings, project_file: Path = PROJ
         if uses_external_server(settings):
             _check_other_workers(client, api, settings)
         _create_pool(client, settings.concurrent_runs)
-        _run_prefect_deploy(api, project_file)
-        _remove_obsolete(client, project_file)
+        _run_prefect_deploy(api, prefect_file, settings)
+        _remove_obsolete(client, prefect_file)
         create_automations(client, settings)
 
 
@@ -93,8 +95,12 @@ def _create_pool(client: SyncPrefectClient, limit: int) -> None:
         client.update_work_pool(POOL, update)
 
 
-def _run_prefect_deploy(api: str, project_file: Path) -> None:
-    command = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(project_file)]
+def _run_prefect_deploy(api: str, prefect_file: Path, settings: Settings) -> None:
+    # Prefect would not know the placeholders of the project file.
+    resolved = settings.services / "prefect.yaml"
+    with published_file(resolved) as draft:
+        draft.write_text(yaml.safe_dump(read_yaml(prefect_file), sort_keys=False), encoding="utf-8")
+    command = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(resolved)]
     deployed = subprocess.run(
         [sys.executable, "-m", *command],
         cwd=REPOSITORY,
@@ -109,9 +115,9 @@ def _run_prefect_deploy(api: str, project_file: Path) -> None:
         raise MillstreamError(f"prefect.yaml: not deployed ({reason}); see make check-config")
 
 
-def _remove_obsolete(client: SyncPrefectClient, project_file: Path) -> None:
+def _remove_obsolete(client: SyncPrefectClient, prefect_file: Path) -> None:
     """Remove deployments that left the file: their schedules and triggers would stay active."""
-    project = yaml.safe_load(project_file.read_text(encoding="utf-8"))
+    project = yaml.safe_load(prefect_file.read_text(encoding="utf-8"))
     wanted = {(found["entrypoint"], found["name"]) for found in project["deployments"]}
     names = DeploymentFilterName(any_=sorted({name for _, name in wanted}))
     registered = {

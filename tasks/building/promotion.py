@@ -137,6 +137,7 @@ def set_champion(name: str, version: ModelVersion, reason: str) -> None:
             client.set_registered_model_tag(name, PREVIOUS_TAG, replaced)
     if present.get(CHALLENGER) == number:
         client.delete_registered_model_alias(name, CHALLENGER)
+    _drop_stale_challenger(client, version)
     if replaced is not None:
         client.delete_model_version_tag(name, str(number), _PENDING_TAG)
 
@@ -233,6 +234,22 @@ def _label_difference(labels: Sequence[str], before: Sequence[str]) -> str:
         if (rest := these.keys() - others.keys())
     ]
     return " and ".join(counted)
+
+
+def _drop_stale_challenger(client: MlflowClient, champion: ModelVersion) -> None:
+    """Take the alias challenger from the fine-tuned version inside, unless a challenger has it too.
+
+    Two pipelines may have one fine-tuned version inside, as in two precisions.
+    """
+    inside = RegisteredModel.from_uri(champion.tags["finetuned_model_uri"])
+    if registry.get_aliases(inside.name).get(CHALLENGER) != inside.version:
+        return
+    challenger = registry.get_aliases(champion.name).get(CHALLENGER)
+    if challenger is not None:
+        other = registry.find_version(champion.name, str(challenger))
+        if other.tags["finetuned_model_uri"] == inside.uri:
+            return
+    client.delete_registered_model_alias(inside.name, CHALLENGER)
 
 
 def _set_alias(client: MlflowClient, version: ModelVersion, alias: str) -> None:

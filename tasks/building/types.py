@@ -7,7 +7,7 @@ from pydantic import model_validator
 from pyfunc.spec import EngineName, PipelineKind, Precision
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel, about
-from tasks.tracking.names import version_uri
+from tasks.tracking.names import CHAMPION, RegisteredModel, version_uri
 
 PipelineKindChoice = Annotated[
     PipelineKind,
@@ -130,6 +130,14 @@ class PromotionDecision(FrozenModel):
 
     alias: Literal["champion", "challenger"] | None
     reason: str
+
+    def describe_answering(self, registered: RegisteredModel) -> str:
+        """Return whether scoring uses the version now and, if not, the command for it."""
+        if self.alias == CHAMPION:
+            return f"yes, as {registered.name}@{CHAMPION}"
+        if self.alias is None:
+            return f"no: {self.reason}"
+        return f"no; python -m flows.promote_pipeline --version {registered.version}"
 
 
 PROMOTED = "millstream.pipeline.promoted"

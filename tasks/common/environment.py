@@ -3,7 +3,7 @@
 import logging
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -53,13 +53,19 @@ def _home_at_hand() -> Path:
     return REPOSITORY / "var"
 
 
-def prepare_process() -> None:
+def prepare_process(project_variables: Callable[[], Mapping[str, str]]) -> None:
     """Set defaults of the dependencies: state under `home`, no telemetry, our own log lines.
 
     Call it before they are imported, since they read these variables then. A variable that is set
     already stays.
+
+    Args:
+        project_variables: Returns the settings that the project file has, as variables.
     """
     try:
+        for name, value in project_variables().items():
+            os.environ.setdefault(name, value)
+        get_settings.cache_clear()
         settings = get_settings()
     except ParameterError:
         # The command reports it in one line; Prefect's files need a folder until then.

@@ -8,11 +8,13 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tasks.common.errors import ParameterError
+from tasks.common.files import absolute_path
 from tasks.common.urls import (
     has_password,
     is_host,
     is_origin,
     is_url,
+    local_path,
     reachable_path,
     redact_url,
 )
@@ -45,6 +47,8 @@ class Settings(BaseSettings):
             (`MILLSTREAM_DOWNLOAD_LIMIT`).
         unpack_limit: Bytes that a zip, or a compressed Parquet file, may unpack to on disk
             (`MILLSTREAM_UNPACK_LIMIT`).
+        project: The project file (`MILLSTREAM_PROJECT`, default `millstream.toml` in the
+            repository); `/dev/null` is none.
         netrc: File with the logins of hosts that data is downloaded from (`NETRC`); none takes
             `~/.netrc`, if there is one.
     """
@@ -76,12 +80,21 @@ class Settings(BaseSettings):
     unpack_limit: Annotated[int, Field(ge=1)] = Field(
         default=2**32, validation_alias="MILLSTREAM_UNPACK_LIMIT"
     )
+    project: Path = Field(
+        default=REPOSITORY / "millstream.toml", validation_alias="MILLSTREAM_PROJECT"
+    )
     netrc: Path | None = Field(default=None, validation_alias="NETRC")
 
     @field_validator("home", mode="before")
     @classmethod
     def _require_local_home(cls, home: str | Path) -> Path:
         return reachable_path("MILLSTREAM_HOME", str(home), "a folder on this machine")
+
+    @field_validator("project", mode="before")
+    @classmethod
+    def _require_local_file(cls, project: str | Path) -> Path:
+        path = local_path("MILLSTREAM_PROJECT", str(project), "a file on this machine")
+        return absolute_path(path)
 
     @field_validator("explicit_tracking_uri")
     @classmethod

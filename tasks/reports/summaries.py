@@ -29,6 +29,7 @@ _OVERVIEW = {
     "test_accuracy": "test accuracy",
     "finetuned_model": FINETUNED_MODEL,
     "inference_pipeline_model": PIPELINE_MODEL,
+    "answers_now": "answers now",
     "rows_in": "rows in",
     "scored": "rows scored",
     "rejected": "rows rejected",

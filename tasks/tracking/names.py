@@ -5,9 +5,12 @@ from typing import Final
 
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel
+from tasks.project.project import get_project
 
-FINETUNED_MODEL = "dl_finetuned_model"
-PIPELINE_MODEL = "inference_pipeline_model"
+# A project has models of its own, and so a champion, a challenger and a way back of its own: the
+# aliases belong to the registered model, and the demo's champion answers for nobody else's data.
+FINETUNED_MODEL = get_project().model_name("dl_finetuned_model")
+PIPELINE_MODEL = get_project().model_name("inference_pipeline_model")
 
 TRAINING_EXPERIMENT = "train-classifier"
 BUILDING_EXPERIMENT = "build-inference-pipeline"

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from prefect.cli.deploy import _models as prefect_yaml
 
-from deployments.check_config import PROJECT_FILE, check_project_file, find_problems
-from deployments.project import schema
+from deployments.check_config import PREFECT_FILE, check_prefect_file, find_problems
+from deployments.prefect_file import schema
 from tasks.common.errors import ParameterError
 
 Content = dict[str, Any]
@@ -45,7 +45,7 @@ def problems_with(tmp_path: Path) -> Callable[[Callable[[Content], object]], lis
     """What is found wrong with our own file after a change."""
 
     def changed(change: Callable[[Content], object]) -> list[str]:
-        content = yaml.safe_load(PROJECT_FILE.read_text())
+        content = yaml.safe_load(PREFECT_FILE.read_text())
         change(content)
         path = tmp_path / "prefect.yaml"
         path.write_text(yaml.safe_dump(content))
@@ -55,7 +55,7 @@ def problems_with(tmp_path: Path) -> Callable[[Callable[[Content], object]], lis
 
 
 def test_our_own_is_right() -> None:
-    check_project_file()
+    check_prefect_file()
 
 
 @pytest.mark.parametrize(
@@ -262,8 +262,8 @@ def test_what_prefect_would_ignore_is_refused_by_name(
 
 def test_a_key_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "prefect.yaml"
-    line = "        cron: 0 1 * * *\n"
-    path.write_text(PROJECT_FILE.read_text().replace(line, line * 2))
+    line = '        cron: "{{ $PROJECT_NIGHTLY }}"\n'
+    path.write_text(PREFECT_FILE.read_text().replace(line, line * 2))
     (problem,) = find_problems(path)
     assert "the key 'cron' is there twice" in problem
 
@@ -292,13 +292,13 @@ def test_a_file_that_is_no_yaml_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "prefect.yaml"
     path.write_text("deployments: [")
     with pytest.raises(ParameterError, match="no YAML") as caught:
-        check_project_file(path)
+        check_prefect_file(path)
     assert "\n" not in str(caught.value)
 
 
 def test_each_field_that_is_taken_is_one_that_prefect_reads() -> None:
     for ours, prefects in (
-        (schema.ProjectFile, prefect_yaml.PrefectYamlModel),
+        (schema.PrefectFile, prefect_yaml.PrefectYamlModel),
         (schema.Deployment, prefect_yaml.DeploymentConfig),
         (schema.WorkPool, prefect_yaml.WorkPoolConfig),
         (schema.ConcurrencyLimit, prefect_yaml.ConcurrencyLimitSpec),

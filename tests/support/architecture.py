@@ -24,6 +24,7 @@ RANKS = (
     ("dataset",),
     ("download",),
     ("output", "ingestion", "tracking"),
+    ("project",),
     ("common",),
 )
 

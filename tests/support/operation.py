@@ -91,9 +91,9 @@ class Operation:
         until(lambda: not any(process.is_running() for process in killed), "killed")
         until(lambda: self.command("status").returncode == 0, f"{services} are back")
 
-    def deploy(self, project_file: Path) -> None:
+    def deploy(self, prefect_file: Path) -> None:
         """Run `prefect deploy --all` on another project file."""
-        command = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(project_file)]
+        command = ["prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_file)]
         subprocess.run(
             [sys.executable, "-m", *command],
             cwd=REPOSITORY,

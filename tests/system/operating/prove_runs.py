@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deployments.check_config import PROJECT_FILE
+from deployments.check_config import PREFECT_FILE
 from deployments.server.registration import register_deployments
 from tests.support.operation import Operation, rows_in, settings_of, slow_scoring, until
 
@@ -100,7 +100,7 @@ def test_each_new_champion_has_the_inbox_scored_again_once_with_its_version(
     assert given() - given_before == {built: 2, "models:/inference_pipeline_model/1": 1}
 
 
-def test_what_the_project_file_no_longer_has_is_removed_and_what_others_made_stays(
+def test_what_the_prefect_file_no_longer_has_is_removed_and_what_others_made_stays(
     operation: Operation,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -108,7 +108,7 @@ def test_what_the_project_file_no_longer_has_is_removed_and_what_others_made_sta
 ) -> None:
     monkeypatch.setenv("MILLSTREAM_HOME", str(operation.home))  # the file takes it from there
     settings = settings_of(operation)
-    project = yaml.safe_load(PROJECT_FILE.read_text())
+    project = yaml.safe_load(PREFECT_FILE.read_text())
     rescore = next(found for found in project["deployments"] if found["name"] == "rescore")
     (trigger,) = rescore["triggers"]
     schedule = {"slug": "old", "cron": "0 2 * * *", "timezone": "Etc/UTC"}

@@ -84,6 +84,7 @@ def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
     assert registry.get_aliases(NAME)["champion"] == 3
     promote_pipeline(version="challenger")
     assert registry.get_aliases(NAME) == {"champion": 2}
+    assert registry.get_aliases("dl_finetuned_model") == {"champion": 2}
 
     # Who is chosen by hand during a comparison is compared with as well.
     accuracy = promotion._accuracy

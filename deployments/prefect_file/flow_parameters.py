@@ -7,7 +7,7 @@ from typing import Any
 from prefect import Flow
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from deployments.project.schema import validation_problems
+from deployments.prefect_file.schema import validation_problems
 from flows.run_requests import EndToEndRequest, ScoringRequest
 from tasks.building.types import PipelineParameters
 from tasks.common.errors import ParameterError

@@ -133,7 +133,7 @@ class Deployment(_Strict):
         return schedules
 
 
-class ProjectFile(_Strict):
+class PrefectFile(_Strict):
     """The whole file."""
 
     prefect_version: str | None = Field(default=None, alias="prefect-version")

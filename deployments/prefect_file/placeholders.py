@@ -1,8 +1,11 @@
 """Read `prefect.yaml`, reject duplicate keys, and resolve `{{ $VARIABLE }}` placeholders.
 
+`{{ $PROJECT_… }}` is a value of the project file; as an item of a list, one that is a list adds all
+of its items.
+
 Prefect drops a parameter whose placeholder it cannot resolve. Placeholders of Prefect's own
 variables and blocks cannot be checked without a server, so they are problems too; templates in the
-parameters of a trigger are checked in `deployments.project.triggers`.
+parameters of a trigger are checked in `deployments.prefect_file.triggers`.
 """
 
 import re
@@ -14,6 +17,8 @@ import yaml
 from prefect.utilities.templating import apply_values
 
 from tasks.common.environment import environment_with
+from tasks.project.project import get_project
+from tasks.tracking.names import PIPELINE_MODEL
 
 _VARIABLE = re.compile(r"\{\{\s*\$(\w+)\s*\}\}")
 _TRIGGER_PARAMETER = re.compile(r"deployments\.\d+\.triggers\.\d+\.parameters\.")
@@ -35,7 +40,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def read_yaml(path: Path) -> Any:
-    """Return the content of a YAML file, with environment variables substituted.
+    """Return the content of a YAML file, with variables of the environment and project substituted.
 
     Raises:
         OSError: If it cannot be read.
@@ -44,7 +49,7 @@ def read_yaml(path: Path) -> Any:
     """
     loader = _UniqueKeyLoader(path.read_text(encoding="utf-8"))
     try:
-        return _substitute(loader.get_single_data(), environment_with({}))
+        return _substitute(loader.get_single_data(), _variables())
     finally:
         loader.dispose()
 
@@ -70,12 +75,31 @@ def _placeholder_problems(text: str, path: str) -> Iterator[str]:
         yield f"{path}: {text!r}; Prefect drops it from a list, expected a filter as in | string"
 
 
-def _substitute(content: Any, variables: Mapping[str, str]) -> Any:
+def _variables() -> dict[str, Any]:
+    project = get_project()
+    return environment_with({}) | {
+        "PROJECT_INPUTS": list(project.inputs),
+        "PROJECT_OUTPUT": str(project.output_folder),
+        "PROJECT_PIPELINE_MODEL": PIPELINE_MODEL,
+        "PROJECT_NIGHTLY": project.schedules.nightly,
+        "PROJECT_WEEKLY_TRAINING": project.schedules.weekly_training,
+        "PROJECT_TIMEZONE": project.schedules.timezone,
+    }
+
+
+def _substitute(content: Any, variables: Mapping[str, Any]) -> Any:
     # Prefect's apply_values would drop unresolved placeholders, which are to be reported.
     if isinstance(content, dict):
         return {key: _substitute(value, variables) for key, value in content.items()}
     if isinstance(content, list):
-        return [_substitute(item, variables) for item in content]
+        return [new for item in content for new in _substitute_item(item, variables)]
     if isinstance(content, str):
-        return _VARIABLE.sub(lambda found: variables.get(found[1], found[0]), content)
+        return _VARIABLE.sub(lambda found: str(variables.get(found[1], found[0])), content)
     return content
+
+
+def _substitute_item(item: Any, variables: Mapping[str, Any]) -> list[Any]:
+    whole = _VARIABLE.fullmatch(item) if isinstance(item, str) else None
+    if whole and isinstance(value := variables.get(whole[1]), list):
+        return value
+    return [_substitute(item, variables)]

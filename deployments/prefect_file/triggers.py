@@ -13,8 +13,9 @@ from prefect.server.utilities.user_templates import UserTemplateEnvironment, may
 from prefect.types._datetime import now
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from deployments.project.schema import JobVariables, validation_problems
+from deployments.prefect_file.schema import JobVariables, validation_problems
 from tasks.building.types import PROMOTED, champion_resource
+from tasks.tracking.names import PIPELINE_MODEL
 
 _TYPES: TypeAdapter[Any] = TypeAdapter(DeploymentTriggerTypes)
 
@@ -103,7 +104,7 @@ def _environment() -> UserTemplateEnvironment:
 
 
 def _example_promotion() -> ReceivedEvent:
-    resource = champion_resource("inference_pipeline_model", 1, "an example")
+    resource = champion_resource(PIPELINE_MODEL, 1, "an example")
     return ReceivedEvent(id=uuid4(), occurred=now("UTC"), event=PROMOTED, resource=resource)
 
 

@@ -1,0 +1,174 @@
+"""Look at labelled data before anything is trained on it: columns, labels, lengths, languages."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.common.errors import DataError
+from tasks.common.parameter_types import FrozenModel
+from tasks.dataset.labelled_rows import LABEL_COLUMNS, TEXT_COLUMNS, RowTally, read_labelled
+from tasks.dataset.labels import is_missing, label_text
+from tasks.dataset.sources import fetch_tables
+from tasks.dataset.splitting import describe_rows, report_rows
+from tasks.dataset.types import RowReport
+from tasks.ingestion.table_reader import read_columns
+
+# A column with more different values is no column of labels.
+_MOST_LABELS = 200
+_INSPECTED_ROWS = 20_000
+
+# Names that columns of labels have in public data sets.
+_LABEL_NAMES = (
+    *LABEL_COLUMNS,
+    *("category", "class", "intent", "queue", "topic", "target", "rating", "stars", "score"),
+)
+_TEXT_NAMES = (
+    *TEXT_COLUMNS,
+    *("body", "message", "comment", "content", "description", "tweet", "sentence", "utterance"),
+)
+
+
+class ColumnFacts(FrozenModel):
+    """What the first rows of a column are like.
+
+    Attributes:
+        name: Its name.
+        filled: Rows with a value.
+        distinct: Different values, `None` if there are too many for labels.
+        words: Words of a value, on average.
+    """
+
+    name: str
+    filled: int
+    distinct: int | None
+    words: float
+
+
+class Inspection(FrozenModel):
+    """What labelled data is like.
+
+    Attributes:
+        files: Its tables.
+        columns: Columns of the first table.
+        text_column: The column of the texts, given or found.
+        label_column: The column of the labels, given or found.
+        rows: What becomes of the rows when a model is trained on them.
+        distributions: Rows by label and by language, and quantiles of the words of a text.
+    """
+
+    files: tuple[Path, ...]
+    columns: tuple[ColumnFacts, ...]
+    text_column: str
+    label_column: str
+    rows: RowReport
+    distributions: dict[str, Any]
+
+
+def inspect_source(
+    source: str, *, text_column: str | None = None, label_column: str | None = None
+) -> Inspection:
+    """Read labelled data and describe it.
+
+    Args:
+        source: As that of `fetch_tables`.
+        text_column: The column of the texts; `None` finds it by its name, or takes the one with the
+            longest texts.
+        label_column: The column of the labels; `None` finds it by its name, or takes the last one
+            with few different values.
+
+    Raises:
+        ParameterError: If there is no such source.
+        DownloadError: If it cannot be downloaded.
+        DataError: If it cannot be read, or has no such columns.
+    """
+    files = fetch_tables(source)
+    columns = tuple(_describe_columns(files[0]))
+    text = text_column or _find_text(files[0], columns)
+    label = label_column or _find_label(files[0], columns, text)
+    tally = RowTally()
+    rows = read_labelled(files, text_column=text, label_column=label, tally=tally)
+    return Inspection(
+        files=files,
+        columns=columns,
+        text_column=text,
+        label_column=label,
+        rows=report_rows(rows, tally),
+        distributions=describe_rows(rows),
+    )
+
+
+def _describe_columns(file: Path) -> Iterator[ColumnFacts]:
+    names: list[str] = []
+
+    def choose(found: Sequence[str]) -> Sequence[str]:
+        names.extend(found)
+        return found
+
+    columns: list[_Column] = []
+    for row in read_columns(file, choose):
+        columns = columns or [_Column() for _ in names]
+        for column, value in zip(columns, row.values, strict=False):
+            column.add(value)
+        if row.number == _INSPECTED_ROWS:
+            break
+    for name, column in zip(names, columns, strict=False):
+        yield column.facts(name)
+
+
+class _Column:
+    """Counts the values of a column."""
+
+    def __init__(self) -> None:
+        self._filled = self._words = 0
+        self._distinct: set[str] = set()
+
+    def add(self, value: object) -> None:
+        """Count a value."""
+        text = label_text(value)
+        if is_missing(value) or text is None:
+            return
+        self._filled += 1
+        self._words += len(text.split())
+        if len(self._distinct) <= _MOST_LABELS:
+            self._distinct.add(text)
+
+    def facts(self, name: str) -> ColumnFacts:
+        """Return what was counted."""
+        return ColumnFacts(
+            name=name,
+            filled=self._filled,
+            distinct=len(self._distinct) if len(self._distinct) <= _MOST_LABELS else None,
+            words=self._words / max(self._filled, 1),
+        )
+
+
+def _find_text(file: Path, columns: Sequence[ColumnFacts]) -> str:
+    if named := _by_name(columns, _TEXT_NAMES):
+        return named
+    if not columns:
+        raise DataError(f"{file}: no row; expected rows with a text and a label")
+    return max(columns, key=lambda column: column.words).name
+
+
+def _find_label(file: Path, columns: Sequence[ColumnFacts], text: str) -> str:
+    likely = [
+        column
+        for column in columns
+        if column.name != text
+        and column.distinct is not None
+        and column.distinct >= 2
+        and 2 * column.distinct <= column.filled
+    ]
+    if named := _by_name(likely, _LABEL_NAMES):
+        return named
+    if not likely:
+        raise DataError(
+            f"{file}: no column of labels found among its {len(columns)}; expected one with 2 to "
+            f"{_MOST_LABELS} different values, each in two rows or more; name it with label_column"
+        )
+    return likely[-1].name
+
+
+def _by_name(columns: Sequence[ColumnFacts], names: Sequence[str]) -> str | None:
+    found = {column.name.strip().casefold(): column.name for column in reversed(columns)}
+    return next((found[name] for name in names if name in found), None)

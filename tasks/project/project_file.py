@@ -1,0 +1,59 @@
+"""Write a project file: the values that were found, with a comment for those that were not."""
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tasks.common.errors import ParameterError
+from tasks.common.files import published_file
+
+_HEAD = """\
+# The project file of Millstream. docs/data_and_model.md describes the keys, and
+# `make check-config` checks them. Paths are relative to this file.
+
+"""
+
+_TAIL = """
+# Further keys, with their defaults:
+# label_names = []            # the labels in the order of their ids
+# language_policy = "score"   # or "flag", or "reject": rows in other languages
+# base_model = "minilm"       # a Hugging Face id, or a folder
+# inbox = "var/inbox"         # new files in it are scored each night
+# output = "var/scored/inbox"
+# sources = []                # files, folders, patterns or URLs to score besides the inbox
+
+[schedules]
+nightly = "0 1 * * *"
+weekly_training = "0 3 * * 0"
+timezone = "Etc/UTC"
+
+[serve]
+# prefect_port = 4200
+# mlflow_port = 5000
+"""
+
+
+def write_project_file(path: Path, values: Mapping[str, str | Sequence[str]]) -> None:
+    """Write a project file, whole or not at all.
+
+    Args:
+        path: The file; an earlier one is replaced.
+        values: Values of keys outside of tables.
+
+    Raises:
+        ParameterError: If TOML cannot hold a value.
+        OSError: If the file cannot be written.
+    """
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
+    text = _HEAD + "\n".join(lines) + "\n" + _TAIL
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ParameterError(
+            f"{path}: a name or a path has characters that TOML cannot hold ({error})"
+        ) from error
+    if any(content[key] != value for key, value in values.items()):
+        raise ParameterError(f"{path}: a value would be read as another; expected plain text")
+    with published_file(path) as draft:
+        draft.write_text(text, encoding="utf-8")

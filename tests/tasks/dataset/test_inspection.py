@@ -1,0 +1,66 @@
+"""What is found out about labelled data before a training."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tasks.common.errors import DataError
+from tasks.dataset.inspection import inspect_source
+
+
+def write(path: Path, header: str, rows: list[str]) -> str:
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def tickets(tmp_path: Path) -> str:
+    """Tickets with numbers, priorities, a subject, a text and a queue."""
+    queues = ("billing", "login", "delivery")
+    rows = [
+        f"{n},{n % 2},case {n},please help me with problem {n} of mine today,{queues[n % 3]}"
+        for n in range(60)
+    ]
+    return write(tmp_path / "tickets.csv", "id,priority,subject,details,queue", rows)
+
+
+def test_columns_are_found_by_name_or_by_what_they_hold(home: Path, tickets: str) -> None:
+    found = inspect_source(tickets)
+    assert (found.text_column, found.label_column) == ("details", "queue")
+    assert [column.name for column in found.columns] == [
+        *("id", "priority", "subject", "details", "queue")
+    ]
+    assert [column.distinct for column in found.columns] == [60, 2, 60, 60, 3]
+    assert found.distributions["labels"] == {"billing": 20, "login": 20, "delivery": 20}
+    assert found.rows.read == found.rows.kept == 60
+
+
+def test_columns_that_are_given_win(home: Path, tickets: str) -> None:
+    found = inspect_source(tickets, text_column="subject", label_column="priority")
+    assert (found.text_column, found.label_column) == ("subject", "priority")
+    assert found.distributions["labels"] == {"0": 30, "1": 30}
+
+
+def test_repeated_contradicting_and_empty_rows_are_counted(home: Path, tmp_path: Path) -> None:
+    rows = [f"text {n},{'ab'[n % 2]}" for n in range(40)]
+    rows += ["text 0,a", "text 1,a", ",", "\u200b,b"]
+    found = inspect_source(write(tmp_path / "rows.csv", "message,kind", rows))
+    assert (found.text_column, found.label_column) == ("message", "kind")
+    assert (found.rows.read, found.rows.kept) == (44, 42)
+    assert (found.rows.repeated, found.rows.contradicting) == (1, 2)
+    assert sum(found.rows.set_aside.values()) == 2
+
+
+def test_labels_of_json_lines_may_be_numbers(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    lines = [json.dumps({"stars": n % 5 + 1, "review": f"a film {n}"}) for n in range(50)]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    found = inspect_source(str(path))
+    assert (found.text_column, found.label_column) == ("review", "stars")
+
+
+def test_without_a_column_of_labels_the_parameter_is_named(home: Path, tmp_path: Path) -> None:
+    source = write(tmp_path / "texts.csv", "id,text", [f"{n},a text {n}" for n in range(30)])
+    with pytest.raises(DataError, match=r"no column of labels .* among its 2; .* label_column$"):
+        inspect_source(source)
