@@ -278,12 +278,12 @@ def test_what_may_be_a_secret_is_not_shown(
     assert not any("1234" in problem for problem in found)
 
 
-def test_on_demand_what_is_asked_for_later_is_not_missed(
+def test_what_a_form_asks_for_later_is_not_missed(
     problems_with: Callable[[Callable[[Content], object]], list[str]],
 ) -> None:
     def change(content: Content) -> None:
-        on_demand = next(d for d in content["deployments"] if d["name"] == "on-demand")
-        on_demand["parameters"] = {"language_policy": "flag"}
+        by_hand = next(d for d in content["deployments"] if d["name"] == "score-files")
+        by_hand["parameters"] = {"language_policy": "flag"}
 
     assert problems_with(change) == []
 

@@ -10,15 +10,16 @@ from prefect.utilities.callables import parameter_schema
 
 from tasks.common.settings import REPOSITORY
 
+# Each flow, and the deployment by which it is started by hand with a form.
 ENTRYPOINTS = {
-    "flows/train_classifier.py:train_classifier": "train-classifier",
-    "flows/build_inference_pipeline.py:build_inference_pipeline": "build-inference-pipeline",
-    "flows/promote_pipeline.py:promote_pipeline": "promote-pipeline",
-    "flows/score_shards.py:score_shards": "score-shards",
-    "flows/end_to_end.py:end_to_end": "end-to-end",
-    "flows/explain_prediction.py:explain_prediction": "explain-prediction",
-    "flows/prune_cache.py:prune_cache": "prune-cache",
-    "flows/clean_up.py:clean_up": "clean-up",
+    "flows/train_classifier.py:train_classifier": "train-classifier/train",
+    "flows/build_inference_pipeline.py:build_inference_pipeline": "build-inference-pipeline/build",
+    "flows/promote_pipeline.py:promote_pipeline": "promote-pipeline/promote",
+    "flows/score_shards.py:score_shards": "score-shards/score-files",
+    "flows/end_to_end.py:end_to_end": "end-to-end/train-and-score",
+    "flows/explain_prediction.py:explain_prediction": "explain-prediction/explain-row",
+    "flows/prune_cache.py:prune_cache": "prune-cache/drop-old-answers",
+    "flows/clean_up.py:clean_up": "clean-up/free-disk-space",
 }
 
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())[
@@ -31,15 +32,19 @@ def load(entrypoint: str) -> Flow[..., Any]:
 
 
 @pytest.mark.parametrize("entrypoint", ENTRYPOINTS)
-def test_every_flow_of_the_contract_can_be_run_on_demand(entrypoint: str) -> None:
-    assert load(entrypoint).name == ENTRYPOINTS[entrypoint]
-    on_demand = [
-        deployment
-        for deployment in DEPLOYMENTS
-        if deployment["entrypoint"] == entrypoint and deployment["name"] == "on-demand"
-    ]
-    assert len(on_demand) == 1
-    assert "schedules" not in on_demand[0]
+def test_every_flow_of_the_contract_can_be_run_by_a_name_that_says_what_it_does(
+    entrypoint: str,
+) -> None:
+    flow, _, name = ENTRYPOINTS[entrypoint].partition("/")
+    assert load(entrypoint).name == flow
+    (found,) = [d for d in DEPLOYMENTS if d["name"] == name]
+    assert found["entrypoint"] == entrypoint
+    assert not found.keys() & {"schedules", "triggers"}
+
+
+def test_each_deployment_has_a_name_of_its_own() -> None:
+    names = [deployment["name"] for deployment in DEPLOYMENTS]
+    assert len(set(names)) == len(names)
 
 
 def test_nothing_else_is_deployed_and_all_of_it_to_the_pool() -> None:

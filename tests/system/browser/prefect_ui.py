@@ -28,10 +28,10 @@ class PrefectUI:
     def open_deployments(self) -> None:
         self.page.goto(f"{self._address}/dashboard")
         self.page.get_by_role("link", name="Deployments").click()
-        self.main.get_by_role("link", name="on-demand").first.wait_for()
+        self.main.get_by_role("link", name="score-files").wait_for()
 
-    def open_form(self, flow: str) -> None:
-        """Go from the list of deployments to the form for a custom run of a flow."""
+    def open_form(self, flow: str, deployment: str) -> None:
+        """Go from the list of deployments to the form for a custom run of one."""
         self.open_deployments()
         self.page.get_by_role("textbox", name="Search deployments").fill(flow)
         # The search changes the address when typing has ended, and would undo a click before that.
@@ -39,7 +39,7 @@ class PrefectUI:
         row = self.page.get_by_role("row").filter(
             has=self.page.get_by_role("link", name=flow, exact=True)
         )
-        row.get_by_role("link", name="on-demand").click()
+        row.get_by_role("link", name=deployment, exact=True).click()
         self.main.get_by_role("button", name="Run", exact=True).click()
         self.page.get_by_role("menuitem", name="Custom run").click()
         self.main.get_by_role("heading", name="Parameters").wait_for()

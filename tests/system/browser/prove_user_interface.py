@@ -159,7 +159,7 @@ def test_from_make_up_in_an_empty_folder_to_a_first_run_that_trained_and_scored(
     tell(f"from make up to servers that work: {time.monotonic() - demo.started:.0f} s")
     ui.open_deployments()
     take(ui.page, "deployments")
-    ui.open_form("end-to-end")
+    ui.open_form("end-to-end", "train-and-score")
     ui.fill(sample_size="1000", learning_rate="0.0003")
     run = ui.submit(FIRST_RUN)
     ui.expect_state("Completed")
@@ -169,7 +169,7 @@ def test_from_make_up_in_an_empty_folder_to_a_first_run_that_trained_and_scored(
 
 
 def test_the_form_explains_each_parameter_and_lists_the_choices(ui: PrefectUI, demo: Demo) -> None:
-    ui.open_form("score-shards")
+    ui.open_form("score-shards", "score-files")
     for parameter in score_shards.parameters.properties:
         expect(ui.field(parameter).locator("p").first).not_to_be_empty()
     fill_scoring(ui, demo.reviews, demo.scored)
@@ -183,7 +183,7 @@ def test_the_form_explains_each_parameter_and_lists_the_choices(ui: PrefectUI, d
 def test_the_form_refuses_a_number_out_of_bounds_beside_its_field(
     ui: PrefectUI, demo: Demo
 ) -> None:
-    ui.open_form("score-shards")
+    ui.open_form("score-shards", "score-files")
     fill_scoring(ui, demo.reviews, demo.scored)
     ui.fill(shard_rows="0")
     ui.press_submit()
@@ -196,7 +196,7 @@ def test_the_form_refuses_a_number_out_of_bounds_beside_its_field(
 
 
 def test_the_form_refuses_a_missing_value_by_its_name(ui: PrefectUI) -> None:
-    ui.open_form("score-shards")
+    ui.open_form("score-shards", "score-files")
     ui.press_submit()
     for parameter in ("inputs", "output_dir"):
         problem = f"'{parameter}' is a required property"
@@ -208,7 +208,7 @@ def test_the_form_refuses_a_missing_value_by_its_name(ui: PrefectUI) -> None:
 def test_what_only_the_run_can_refuse_it_refuses_at_once_by_its_name(
     ui: PrefectUI, demo: Demo
 ) -> None:
-    ui.open_form("score-shards")
+    ui.open_form("score-shards", "score-files")
     fill_scoring(ui, demo.reviews, demo.scored)
     ui.open_choices("language_policy").get_by_text("reject").click()
     run = ui.submit("without-languages")
@@ -222,7 +222,7 @@ def test_what_only_the_run_can_refuse_it_refuses_at_once_by_its_name(
 def test_a_run_with_changed_parameters_completes_and_leaves_its_artifacts(
     ui: PrefectUI, demo: Demo
 ) -> None:
-    ui.open_form("score-shards")
+    ui.open_form("score-shards", "score-files")
     fill_scoring(ui, demo.reviews, demo.scored)
     ui.fill_optional("label_column", "label")
     ui.fill(shard_rows=str(SHARD_ROWS))
@@ -283,7 +283,7 @@ def test_a_run_is_cancelled_while_it_scores(
     ui: PrefectUI, operation: Operation, demo: Demo
 ) -> None:
     output = demo.folder / "archive-scored"
-    ui.open_form("score-shards")
+    ui.open_form("score-shards", "score-files")
     fill_scoring(ui, demo.archive, output)
     ui.fill(shard_rows="500", batch_tokens="32")
     ui.main.get_by_label("use_cache").click()
@@ -304,7 +304,7 @@ def test_a_run_is_cancelled_while_it_scores(
 
 
 def run_named(operation: Operation, name: str) -> str:
-    runs = operation.runs_of("score-shards/on-demand")
+    runs = operation.runs_of("score-shards/score-files")
     return next(str(run["id"]) for run in runs if run["name"] == name)
 
 

@@ -52,7 +52,7 @@ def impatient(operation: Operation) -> Iterator[None]:
 
 def test_a_run_that_takes_too_long_is_cancelled(operation: Operation, tmp_path: Path) -> None:
     with automations(operation, longest_run_hours=15 / 3600):
-        run = operation.start("score-shards/on-demand", slow_scoring(tmp_path))
+        run = operation.start("score-shards/score-files", slow_scoring(tmp_path))
         assert operation.wait_for(run)["name"] == "Cancelled"
 
 
@@ -80,7 +80,7 @@ def test_a_run_that_died_with_its_worker_is_crashed_once_and_its_slot_is_free(
     [
         ("score-shards/nightly", {"settle_seconds": 0, "batch_tokens": 32}, "CANCELLING"),
         # The automation has had its say before the process looks, and the run has one inside.
-        ("end-to-end/on-demand", {"steps": ["score"]}, "CANCELLED"),
+        ("end-to-end/train-and-score", {"steps": ["score"]}, "CANCELLED"),
     ],
 )
 def test_a_run_whose_worker_is_killed_goes_on_and_can_still_be_cancelled(
@@ -157,7 +157,7 @@ def test_an_outage_leaves_no_run_behind_and_no_slot_taken(
     run = operation.start("score-shards/nightly", parameters)
     operation.wait_for(run, {"Running"})
     due = operation.start(
-        "score-shards/on-demand",
+        "score-shards/score-files",
         {**small, "output_dir": str(tmp_path / "late")},
         delay=30,
     )
@@ -208,7 +208,7 @@ def test_a_failed_run_of_an_event_is_told_once(operation: Operation, hook: Webho
 def test_a_failure_is_told_though_the_server_did_not_see_the_run_start(
     operation: Operation, hook: Webhook, tmp_path: Path
 ) -> None:
-    run = operation.start("score-shards/on-demand", slow_scoring(tmp_path), tags=SCHEDULED)
+    run = operation.start("score-shards/score-files", slow_scoring(tmp_path), tags=SCHEDULED)
     operation.wait_for(run, {"Running"})
     operation.kill("prefect")
     (process,) = runs_in(operation.home)
@@ -233,6 +233,6 @@ def test_a_webhook_that_refuses_leaves_its_address_in_no_log(
 
 def failed_run(operation: Operation, output: Path, tags: tuple[str, ...] = ()) -> str:
     parameters = {"inputs": [str(output / "none")], "output_dir": str(output)}
-    run = operation.start("score-shards/on-demand", parameters, tags=tags)
+    run = operation.start("score-shards/score-files", parameters, tags=tags)
     assert operation.wait_for(run)["name"] == "Failed"
     return run

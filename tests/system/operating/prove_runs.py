@@ -21,9 +21,9 @@ def test_the_run_that_loses_an_output_folder_ends_cancelled_and_disturbs_no_one(
     operation: Operation, tmp_path: Path
 ) -> None:
     parameters = slow_scoring(tmp_path)
-    first = operation.start("score-shards/on-demand", parameters)
+    first = operation.start("score-shards/score-files", parameters)
     until((tmp_path / "out" / ".lock.json").exists, "the first run has the folder")
-    second = operation.start("score-shards/on-demand", parameters)
+    second = operation.start("score-shards/score-files", parameters)
     state = operation.wait_for(second)
     assert state["name"] == "Cancelled"
     assert f"{tmp_path / 'out'} is in use by run" in state["message"]
@@ -44,13 +44,13 @@ def test_a_run_again_does_the_rest_and_only_failed_just_that(
     bad.write_text("no column\n1\n")
     parameters: dict[str, Any] = {"inputs": [str(folder)], "output_dir": str(output)}
 
-    failed = operation.start("score-shards/on-demand", parameters)
+    failed = operation.start("score-shards/score-files", parameters)
     assert operation.wait_for(failed)["name"] == "Failed"
     written = {path.name: path.stat().st_mtime_ns for path in output.glob("predictions/*")}
 
     rows_in(folder, "new")
     rows_in(folder, "bad")
-    again = operation.complete("score-shards/on-demand", parameters | {"only_failed": True})
+    again = operation.complete("score-shards/score-files", parameters | {"only_failed": True})
     summary = operation.artifacts_of(again)["scoring-summary"]["data"]
     assert "new: 1" in summary  # left, because it never failed
     scored = sorted(path.name.split("-")[0] for path in output.glob("predictions/*"))

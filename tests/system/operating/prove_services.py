@@ -129,7 +129,7 @@ def test_a_run_shows_its_progress_its_log_and_its_summary(
     pd.DataFrame({"text": [secret, None, "a film"]}).to_csv(folder / "a.csv", index=False)
     output = tmp_path / "out"
     run = operation.complete(
-        "score-shards/on-demand", {"inputs": [str(folder)], "output_dir": str(output)}
+        "score-shards/score-files", {"inputs": [str(folder)], "output_dir": str(output)}
     )
     # Lines are sent in batches, the last of them after the run's end.
     until(
@@ -151,12 +151,12 @@ def test_a_row_explained_by_the_worker_leaves_no_text_in_a_log(
     output = tmp_path / "out"
     (tmp_path / "a.csv").write_text("text\nXylophon words of a row\nXylophon,surplus\n")
     operation.complete(
-        "score-shards/on-demand", {"inputs": [str(tmp_path / "a.csv")], "output_dir": str(output)}
+        "score-shards/score-files", {"inputs": [str(tmp_path / "a.csv")], "output_dir": str(output)}
     )
     (record,) = (output / "records").iterdir()
     runs = [
         operation.complete(
-            "explain-prediction/on-demand",
+            "explain-prediction/explain-row",
             {"output_dir": str(output), "shard": record.stem, "row": row},
         )
         for row in (1, 2)
@@ -172,7 +172,7 @@ def test_progress_moves_while_a_run_is_under_way(operation: Operation, tmp_path:
     folder = tmp_path / "in"
     rows_in(folder, "many", rows=20_000)
     parameters = {"inputs": [str(folder)], "output_dir": str(tmp_path / "out"), "shard_rows": 500}
-    run = operation.start("score-shards/on-demand", parameters)
+    run = operation.start("score-shards/score-files", parameters)
     seen: list[float] = []
 
     def is_done() -> bool:
@@ -188,7 +188,7 @@ def test_progress_moves_while_a_run_is_under_way(operation: Operation, tmp_path:
 
 def test_the_form_refuses_bad_values_by_the_name_of_their_field(operation: Operation) -> None:
     submitted = operation.submit(
-        "score-shards/on-demand", {"inputs": ["in"], "output_dir": "out", "shard_rows": 0}
+        "score-shards/score-files", {"inputs": ["in"], "output_dir": "out", "shard_rows": 0}
     )
     assert submitted.status_code in (409, 422)
     assert "shard_rows" in submitted.text
