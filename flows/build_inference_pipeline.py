@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from prefect import flow
 
-from flows.parameters import described, record_from
+from flows.parameters import described, form, record_from
 from tasks.building import types as building
 from tasks.building.prefect_tasks import (
     check_pipeline,
@@ -16,6 +16,7 @@ from tasks.building.prefect_tasks import (
 )
 from tasks.common.console import print_table
 from tasks.common.parameter_types import about
+from tasks.common.task_errors import reporting_failures
 
 FinetunedModel = Annotated[
     str, about("Version of dl_finetuned_model: a number, an alias, a URI, or latest.")
@@ -24,6 +25,8 @@ FinetunedModel = Annotated[
 PIPELINE = building.PipelineParameters()
 
 
+@reporting_failures
+@form("finetuned_model", "promotion")
 @flow(name="build-inference-pipeline")
 @described
 def build_inference_pipeline(

@@ -5,6 +5,7 @@ from typing import Any
 from prefect import flow
 
 from flows.parameters import described
+from tasks.common.task_errors import reporting_failures
 from tasks.maintenance import types as maintenance
 from tasks.maintenance.prefect_tasks import (
     clean_checkpoints,
@@ -17,6 +18,7 @@ from tasks.maintenance.prefect_tasks import (
 LIMITS = maintenance.Limits()
 
 
+@reporting_failures
 @flow(name="clean-up")
 @described
 def clean_up(

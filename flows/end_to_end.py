@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from prefect import flow
 
 from flows.build_inference_pipeline import PIPELINE, build_inference_pipeline
-from flows.parameters import arguments_for, described, record_from
+from flows.parameters import arguments_for, described, form, record_from
 from flows.project_defaults import SOURCE
 from flows.run_requests import (
     EndToEndRequest,
@@ -19,6 +19,7 @@ from tasks.building import types as building
 from tasks.common.errors import OutputInUseError
 from tasks.common.parameter_types import about, path_of
 from tasks.common.settings import get_settings
+from tasks.common.task_errors import reporting_failures
 from tasks.dataset import types as dataset
 from tasks.dataset.prefect_tasks import read_split, write_held_out_rows
 from tasks.output.folder import resolve_output_folder
@@ -41,6 +42,30 @@ ScoredFolder = Annotated[
 ]
 
 
+@reporting_failures
+@form(
+    "source",
+    "text_column",
+    "label_column",
+    "inputs",
+    "output_dir",
+    last=(
+        "steps",
+        "sha256",
+        "batch_size",
+        "learning_rate",
+        "seed",
+        "pipeline",
+        "engine",
+        "precision",
+        "held_out_shards",
+        "use_cache",
+        "workers",
+        "data_files",
+        "finetuned_run_id",
+        "finetuned_model",
+    ),
+)
 @flow(name="end-to-end")
 @described
 def end_to_end(

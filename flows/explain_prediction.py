@@ -6,6 +6,7 @@ from prefect import flow
 
 from flows.parameters import described
 from tasks.common.parameter_types import FolderPath, Positive, about, path_of
+from tasks.common.task_errors import reporting_failures
 from tasks.reports.prefect_tasks import explain_row
 
 ScoredFolder = Annotated[
@@ -24,6 +25,7 @@ Verify = Annotated[
 ]
 
 
+@reporting_failures
 @flow(name="explain-prediction", persist_result=False)  # it holds the text
 @described
 def explain_prediction(

@@ -1,7 +1,7 @@
-"""Flow parameters: describe them by their types, build records of them, forward them by name."""
+"""Flow parameters: described by their types, in the order of forms, in records, forwarded."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ParamSpec, TypeVar, get_type_hints
 
 from prefect import Flow
@@ -52,6 +52,36 @@ def _description(hint: Any, name: str) -> str:
         if isinstance(found, FieldInfo) and found.description:
             return found.description
     raise TypeError(f"{name}: its type has no description; expected Field(description=…)")
+
+
+def form(
+    *first: str, last: Collection[str] = ()
+) -> Callable[[Flow[Parameters, Result]], Flow[Parameters, Result]]:
+    """Let the forms of Prefect's UI begin with some parameters of a flow and end with others.
+
+    A form has no groups; it has the order of the signature of the flow. Calls and commands keep the
+    order of its function.
+
+    Args:
+        first: What one needs to fill in, in this order.
+        last: What experts alone change.
+    """
+
+    def reorder(flow: Flow[Parameters, Result]) -> Flow[Parameters, Result]:
+        signature = inspect.signature(flow.fn)
+        if unknown := {*first, *last} - signature.parameters.keys():
+            raise TypeError(f"{flow.name}: no parameters {sorted(unknown)}; expected those it has")
+        named = {name: place for place, name in enumerate(first)}
+        ordered = sorted(
+            # By name alone: the required ones need not come first.
+            (p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in signature.parameters.values()),
+            key=lambda p: (p.name in last, named.get(p.name, len(named))),
+        )
+        shown: Any = flow
+        shown.__signature__ = signature.replace(parameters=ordered)
+        return flow
+
+    return reorder
 
 
 def record_from(record: type[Record], given: Mapping[str, Any]) -> Record:

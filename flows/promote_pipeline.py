@@ -8,6 +8,7 @@ from flows.parameters import described
 from tasks.building.prefect_tasks import promote_version
 from tasks.common.console import print_table
 from tasks.common.parameter_types import about
+from tasks.common.task_errors import reporting_failures
 
 Version = Annotated[
     str, about("A number, an alias, a URI, or previous for the champion before the present one.")
@@ -15,6 +16,7 @@ Version = Annotated[
 Reason = Annotated[str, about("Written on the version.")]
 
 
+@reporting_failures
 @flow(name="promote-pipeline")
 @described
 def promote_pipeline(version: Version = "challenger", reason: Reason = "by hand") -> dict[str, Any]:

@@ -6,12 +6,14 @@ from prefect import flow
 
 from flows.parameters import described
 from tasks.common.parameter_types import about
+from tasks.common.task_errors import reporting_failures
 from tasks.maintenance.prefect_tasks import drop_superseded
 from tasks.maintenance.types import Keep
 
 DryRun = Annotated[bool, about("Whether to report what would be dropped, and drop nothing.")]
 
 
+@reporting_failures
 @flow(name="prune-cache")
 @described
 def prune_cache(keep: Keep = (), dry_run: DryRun = False) -> dict[str, Any]:

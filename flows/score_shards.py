@@ -7,10 +7,11 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.parameters import described, record_from
+from flows.parameters import described, form, record_from
 from flows.project_defaults import INPUTS, OUTPUT, with_project
 from flows.run_requests import LANGUAGE, ScoringRequest
 from tasks.common.errors import OutputInUseError
+from tasks.common.task_errors import reporting_failures
 from tasks.output.folder import locked_folder, resolve_output_folder
 from tasks.output.language_policy import Languages, LanguageThreshold, PolicyName
 from tasks.output.records import InputLabelColumn, InputTextColumn, RowParameters
@@ -37,6 +38,21 @@ from tasks.scoring.task_runner import default_workers, score_in_parallel, survey
 OPTIONS, ROWS = scoring.OPTIONS, with_project(RowParameters)
 
 
+@reporting_failures
+@form(
+    "inputs",
+    "output_dir",
+    "text_column",
+    "label_column",
+    "model_uri",
+    last=(
+        "shard_rows",
+        "language_threshold",
+        "use_cache",
+        "batch_tokens",
+        "workers",
+    ),
+)
 @flow(name="score-shards")
 @described
 def score_shards(

@@ -4,12 +4,13 @@ from typing import Annotated, Any, get_args
 
 from prefect import flow
 
-from flows.parameters import described, record_from
+from flows.parameters import described, form, record_from
 from flows.project_defaults import SOURCE, with_project
 from flows.run_requests import TrainingStep, TrainingSteps
 from flows.step_selection import Need, choose_steps
 from tasks.common.console import print_table
 from tasks.common.parameter_types import about
+from tasks.common.task_errors import reporting_failures
 from tasks.dataset import types as dataset
 from tasks.dataset.prefect_tasks import download_data, read_split, split_data
 from tasks.reports.prefect_tasks import missing_files, report_training
@@ -33,6 +34,28 @@ Reuse = Annotated[bool, about("Take the model of an earlier run with equal data 
 DATA, TUNING = with_project(dataset.LabelledData), with_project(training.FineTuneParameters)
 
 
+@reporting_failures
+@form(
+    "source",
+    "text_column",
+    "label_column",
+    "label_names",
+    "base_model",
+    last=(
+        "steps",
+        "sha256",
+        "validation_fraction",
+        "test_fraction",
+        "batch_size",
+        "learning_rate",
+        "seed",
+        "checkpoint_steps",
+        "reuse",
+        "data_files",
+        "split_folder",
+        "finetuned_run_id",
+    ),
+)
 @flow(name="train-classifier")
 @described
 def train_classifier(

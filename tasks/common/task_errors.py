@@ -1,19 +1,30 @@
-"""Retry policies of tasks, and errors redacted so that they quote no row of the user."""
+"""Retry policies of tasks, errors redacted so that they quote no row, and failures of flows."""
 
+import logging
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, ParamSpec, TypedDict, TypeVar, cast
 
-from prefect import Task
+from prefect import Flow, Task
+from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import FlowRunContext
+from prefect.states import Failed
 from prefect.tasks import exponential_backoff
 
 from pyfunc.errors import ArtifactError
 from tasks.common.errors import MillstreamError, TransientDownloadError, UnexpectedError
 from tasks.common.settings import REPOSITORY
+from tasks.common.text import escape_markdown
+
+logger = logging.getLogger(__name__)
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 MAX_RETRY_AFTER_S = 60.0  # if a server requests a longer wait, there is no retry
 
@@ -114,3 +125,38 @@ def redacted_errors(name: str) -> Iterator[None]:
             raise
         plain = UnexpectedError(f"{name}: {class_and_line(error)}; expected no error")
         raise plain.with_traceback(error.__traceback__) from None
+
+
+def reporting_failures(flow: Flow[Parameters, Result]) -> Flow[Parameters, Result]:
+    """Let a run that fails with one of our errors have its one line as state message and artifact.
+
+    Prefect would put the line behind words of its own. A caller of the flow gets the error.
+    """
+    function = flow.fn
+
+    @wraps(function)
+    def reporting(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        try:
+            return function(*args, **kwargs)
+        except MillstreamError as error:
+            if FlowRunContext.get() is None:
+                raise
+            reason = describe_error(error)
+            _create_failure_artifact(reason)
+            # A state, which Prefect keeps for itself, whatever its type says here.
+            return cast("Result", Failed(message=reason, data=error))
+
+    # Not around the function of `@flow`: Prefect takes the file of that for the flow's version.
+    flow.fn = reporting
+    return flow
+
+
+def _create_failure_artifact(reason: str) -> None:
+    try:
+        create_markdown_artifact(
+            key="failure",
+            markdown=f"# Failed\n\n{escape_markdown(reason)}",
+            description="Why the run failed",
+        )
+    except Exception as error:  # noqa: BLE001 -- the run ends for its own reason, not for this one
+        logger.warning("the artifact failure is not made (%s)", class_and_line(error))

@@ -1,5 +1,6 @@
 """What `prefect.yaml` deploys, and the forms that the UI draws of it."""
 
+import inspect
 from typing import Any
 
 import pytest
@@ -76,6 +77,40 @@ def test_the_form_describes_every_parameter_and_bounds_every_number(entrypoint: 
             assert {"minimum", "exclusiveMinimum"} & field.keys(), name
         if name not in schema.required:
             assert "default" in field, name
+
+
+@pytest.mark.parametrize(
+    ("flow", "first", "last"),
+    [
+        (
+            "train_classifier",
+            "source text_column label_column label_names base_model",
+            "steps finetuned_run_id",
+        ),
+        (
+            "score_shards",
+            "inputs output_dir text_column label_column model_uri",
+            "batch_tokens workers",
+        ),
+        (
+            "end_to_end",
+            "source text_column label_column inputs output_dir",
+            "steps finetuned_model",
+        ),
+    ],
+)
+def test_the_form_begins_with_what_one_needs_and_ends_with_what_experts_change(
+    flow: str, first: str, last: str
+) -> None:
+    loaded = load(f"flows/{flow}.py:{flow}")
+    places = {name: p["position"] for name, p in parameter_schema(loaded).properties.items()}
+    shown = sorted(places, key=places.__getitem__)
+    assert shown[:5] == first.split()
+    expert, experts_last = last.split()
+    assert shown[-1] == experts_last
+    assert shown.index(expert) > 8
+    # A command takes them in the order of the function.
+    assert set(shown) == set(inspect.signature(loaded.fn).parameters)
 
 
 @pytest.mark.parametrize(

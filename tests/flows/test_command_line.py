@@ -1,3 +1,4 @@
+import inspect
 import logging
 import os
 import re
@@ -79,8 +80,7 @@ def test_help_shows_every_parameter_with_its_description(
 
 @pytest.mark.parametrize("flow", FLOWS, ids=FLOW_NAMES)
 def test_form_describes_and_bounds_every_parameter(flow: Flow[..., Any]) -> None:
-    names = flow.fn.__code__.co_varnames[: flow.fn.__code__.co_argcount]
-    assert list(flow.parameters.properties) == list(names)
+    assert list(flow.parameters.properties) == list(inspect.signature(flow.fn).parameters)
     for name, parameter in flow.parameters.properties.items():
         assert parameter["description"].endswith("."), name
         assert "\n\n" not in parameter["description"], name

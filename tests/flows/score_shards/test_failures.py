@@ -12,9 +12,13 @@ import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as encryption
 import pytest
 from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort
 
 from flows.score_shards import score_shards
 from tasks.common.errors import OutputInUseError, ProofError, ShardsFailedError
+from tasks.common.text import escape_markdown
 from tasks.output.folder import locked_folder
 from tasks.scoring.inputs import list_input_files
 from tasks.scoring.task_runner import survey_in_parallel
@@ -34,6 +38,12 @@ def test_broken_file_fails_alone_and_the_run_after_the_others(
     message = str(raised.value)
     assert message.startswith("1 of 3 shards failed; the first, part-1-")
     assert f"{broken}: expected a Parquet table" in message
+    with get_client(sync_client=True) as client:
+        (run,) = client.read_flow_runs(sort=FlowRunSort.START_TIME_DESC, limit=1)
+        (artifact, *_) = client.read_artifacts(sort=ArtifactSort.CREATED_DESC, limit=1)
+    assert (run.state_type, run.state and run.state.message) == (StateType.FAILED, message)
+    assert (artifact.key, artifact.flow_run_id) == ("failure", run.id)
+    assert escape_markdown(message) in str(artifact.data)
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     summary = manifest["summary"]
     assert (summary["shards_done"], summary["shards_failed"]) == (2, 1)
