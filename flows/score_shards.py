@@ -20,6 +20,7 @@ from tasks.scoring import types as scoring
 from tasks.scoring.inputs import temporary_downloads
 from tasks.scoring.planning import remove_obsolete_shards
 from tasks.scoring.prefect_tasks import (
+    copy_tables,
     find_inputs,
     identify_model,
     plan_shards,
@@ -76,6 +77,7 @@ def score_shards(
     batch_tokens: scoring.BatchTokens = OPTIONS.batch_tokens,
     workers: scoring.Workers = OPTIONS.workers,
     report_examples: scoring.ReportExamples = OPTIONS.report_examples,
+    output_format: scoring.Format = OPTIONS.output_format,
 ) -> dict[str, Any]:
     """Score shard after shard of files and publish their predictions, each row once.
 
@@ -115,6 +117,7 @@ def score_shards(
                 return report
             remove_obsolete_shards(planned, folder)
             outcomes = score_in_parallel(surveys, planned, parameters)
+            outcomes = copy_tables(outcomes, parameters)
             prove_complete(surveys, outcomes, parameters)
             summary = publish_summary(parameters, found, surveys, outcomes, started)
             logged = log_to_mlflow(

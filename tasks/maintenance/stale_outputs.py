@@ -15,12 +15,12 @@ from tasks.maintenance.disk_usage import is_locked, measure_files
 from tasks.maintenance.types import IN_USE, YOUNGER, CleanupResult, Leftover, Limits
 from tasks.output.file_ids import is_shard_id
 from tasks.output.folder import LOCK, STAGING, locked_folder, output_errors
-from tasks.output.records import FOLDERS
+from tasks.output.records import SUFFIXES
 
 logger = logging.getLogger(__name__)
 
 # In the order of removal: without its record, a shard does not exist.
-_SUFFIXES = {"records": ".json", **dict.fromkeys(FOLDERS, ".parquet")}
+_SUFFIXES = {"records": ".json", **SUFFIXES}
 _MANIFEST = "manifest.json"
 
 

@@ -7,7 +7,7 @@ exist.
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import ValidationError
 
@@ -17,6 +17,13 @@ from tasks.common.parameter_types import FrozenModel, about
 from tasks.output.language_policy import LanguagePolicy
 
 FOLDERS = ("rejected", "predictions")
+
+OutputFormat = Literal["parquet", "csv", "jsonl"]
+
+# The tables, and what is made from them and not read again: copies as text.
+SUFFIXES = dict.fromkeys(FOLDERS, ".parquet") | {
+    f"{folder}_{kind}": f".{kind}" for folder in FOLDERS for kind in ("csv", "jsonl")
+}
 
 RANGE_CHANGED = "the row range changed"
 
@@ -109,7 +116,8 @@ class ShardRecord(FrozenModel):
         languages: Rows by detected language, rejected ones included.
         scores: Rows by score, in `SCORE_BINS` bins of equal width.
         reasons: Rejected rows by step and reason.
-        files: SHA-256 of `predictions/<id>.parquet` and `rejected/<id>.parquet`.
+        files: SHA-256 of `predictions/<id>.parquet`, `rejected/<id>.parquet` and of what was made
+            from them, by folder.
         started: When scoring began.
         seconds: How long it took.
         model_seconds: Time of language detection and prediction, summed over threads.
@@ -137,8 +145,8 @@ class ShardRecord(FrozenModel):
 
 
 def table_path(output_dir: Path, folder: str, shard_id: str) -> Path:
-    """Return the path of a shard's table; `folder` is one of `FOLDERS`."""
-    return output_dir / folder / f"{shard_id}.parquet"
+    """Return the path of a shard's table or of a copy; `folder` is one of `SUFFIXES`."""
+    return output_dir / folder / f"{shard_id}{SUFFIXES[folder]}"
 
 
 def record_path(output_dir: Path, shard_id: str) -> Path:

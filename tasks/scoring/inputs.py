@@ -28,7 +28,7 @@ from tasks.common.urls import (
 from tasks.download.http_download import download_file
 from tasks.ingestion.formats import EXPECTED, format_of, stem_of
 from tasks.output.file_ids import FileIds
-from tasks.output.records import FOLDERS
+from tasks.output.records import SUFFIXES
 from tasks.scoring.types import INPUTS_EXPECTED, InputFile
 
 logger = logging.getLogger(__name__)
@@ -170,7 +170,7 @@ def _expand_input(text: str, output_dir: Path, allow_empty: bool) -> Iterator[Pa
 
 def _without_output(text: str, found: Sequence[Path], output_dir: Path) -> list[Path]:
     """Leave out what runs wrote to the output folder, which may be among the inputs."""
-    own = {output_dir / name for name in (*FOLDERS, "records", "manifest.json")}
+    own = {output_dir / name for name in (*SUFFIXES, "records", "manifest.json")}
     others = [file for file in found if own.isdisjoint([_real(file), *_real(file).parents])]
     if len(others) < len(found):
         left = len(found) - len(others)

@@ -11,8 +11,8 @@ from tasks.ingestion.formats import Survey
 from tasks.output.file_ids import file_id_of, shards_of_files
 from tasks.output.folder import STAGING, output_errors
 from tasks.output.records import (
-    FOLDERS,
     RANGE_CHANGED,
+    SUFFIXES,
     Shard,
     ShardRecord,
     read_record,
@@ -125,7 +125,7 @@ def remove_obsolete_shards(planned: Sequence[PlannedShard], output_dir: Path) ->
         for shard_id in superseded:
             # The record first: without it, the rest does not count.
             record_path(output_dir, shard_id).unlink(missing_ok=True)
-            for folder in FOLDERS:
+            for folder in SUFFIXES:
                 table_path(output_dir, folder, shard_id).unlink(missing_ok=True)
     if superseded:
         logger.info("removed %d shards that the input no longer has", len(superseded))
@@ -137,7 +137,7 @@ def _list_remains(output_dir: Path) -> Iterator[Path]:
     Others may write to the output folder: a link there is not followed.
     """
     yield from (path for path in output_dir.glob(".*.draft") if not path.is_dir())
-    for name in ("records", *FOLDERS):
+    for name in ("records", *SUFFIXES):
         if not (output_dir / name).is_symlink():
             yield from (path for path in output_dir.glob(f"{name}/.*.draft") if not path.is_dir())
     staging = output_dir / STAGING

@@ -78,6 +78,17 @@ def score_shard(shard: Shard, staged: Path, parameters: ScoringParameters) -> Sh
         return score_rows(shard, staged, parameters)
 
 
+@task(name="copy tables", **RETRY_FILE_ACCESS)
+def copy_tables(
+    outcomes: tuple[ShardOutcome, ...], parameters: ScoringParameters
+) -> tuple[ShardOutcome, ...]:
+    """Make the copies as CSV or JSONL that are missing, of all shards that are done."""
+    from tasks.scoring.shard_scorer import copy_shards
+
+    with redacted_errors(parameters.output_format):
+        return copy_shards(outcomes, parameters)
+
+
 @task(name="prove completeness", **RETRY_ONCE)
 def prove_complete(
     surveys: tuple[Surveyed, ...],

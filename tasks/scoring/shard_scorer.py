@@ -17,11 +17,12 @@ from tasks.common.counting import count_values, score_histogram
 from tasks.common.files import published_file, sha256_of
 from tasks.common.progress import track_rows
 from tasks.dataset.labels import KnownLabels, is_missing
+from tasks.output.copies import remove_copies, write_copies
 from tasks.output.folder import output_errors
 from tasks.output.records import Counts, Shard, ShardRecord, table_path, write_record
 from tasks.output.tables import build_predictions, build_rejected, extract_texts, select_readable
 from tasks.scoring.row_ranges import read_staged
-from tasks.scoring.types import ScoringParameters
+from tasks.scoring.types import ScoringParameters, ShardOutcome
 from tasks.tracking.pipeline_loader import load_typed_pipeline
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ def score_rows(shard: Shard, staged: Path, parameters: ScoringParameters) -> Sha
         files["predictions"] = _write_table(
             map(tally.count_predictions, predictions), "predictions", shard, parameters
         )
+        remove_copies(parameters.output_dir, shard.id)
         record = ShardRecord(
             shard=shard,
             model_uri=parameters.model.uri,
@@ -89,6 +91,29 @@ def score_rows(shard: Shard, staged: Path, parameters: ScoringParameters) -> Sha
         record.seconds,
     )
     return record
+
+
+def copy_shards(
+    outcomes: Sequence[ShardOutcome], parameters: ScoringParameters
+) -> tuple[ShardOutcome, ...]:
+    """Make the copies of tables that the output format asks for; see `write_copies`.
+
+    Returns:
+        The outcomes, with the digests of the copies in their records.
+
+    Raises:
+        OutputError: If the output folder is full or may not be written.
+    """
+    text_format = parameters.output_format
+    if text_format == "parquet":
+        return tuple(outcomes)
+    copied = {}
+    with output_errors(parameters.output_dir):
+        for outcome in outcomes:
+            if outcome.record is not None:
+                record = write_copies(parameters.output_dir, outcome.record, text_format)
+                copied[outcome.id] = {"record": record, "copied": record is not outcome.record}
+    return tuple(outcome.model_copy(update=copied.get(outcome.id, {})) for outcome in outcomes)
 
 
 def _answer(shard: Shard, staged: Path, parameters: ScoringParameters) -> Answers:

@@ -16,7 +16,7 @@ from tasks.common.parameter_types import (
     path_of,
 )
 from tasks.ingestion.formats import Survey
-from tasks.output.records import RowParameters, Shard, ShardRecord
+from tasks.output.records import OutputFormat, RowParameters, Shard, ShardRecord
 from tasks.tracking.names import CHAMPION_URI
 
 INPUTS_EXPECTED = "a file, folder or pattern on this machine, or an http(s) URL"
@@ -90,6 +90,13 @@ Workers = Annotated[
         le=64,
     ),
 ]
+Format = Annotated[
+    OutputFormat,
+    about(
+        "What the predictions can be read as. The Parquet files are always there; csv and jsonl "
+        "add a copy of each."
+    ),
+]
 ReportExamples = Annotated[
     int, about("Rejected rows quoted in the report, for each reason; 0 quotes none.", ge=0, le=100)
 ]
@@ -110,6 +117,7 @@ class ScoringOptions(FrozenModel):
     max_rejected_fraction: MaxRejectedFraction = 1.0
     batch_tokens: BatchTokens = DEFAULT_BATCH_TOKENS
     workers: Workers = 0
+    output_format: Format = "parquet"
     report_examples: ReportExamples = 3
 
 
@@ -182,6 +190,7 @@ class ScoringParameters(FrozenModel):
     workers: Annotated[int, Field(ge=1)] = 2
     resume: Resume = OPTIONS.resume
     only_failed: OnlyFailed = OPTIONS.only_failed
+    output_format: Format = OPTIONS.output_format
     flow_run_id: str = ""
 
 
@@ -256,6 +265,7 @@ class ShardOutcome(FrozenModel):
         source: The file's name.
         record: Its record; none if it failed or was left out.
         skipped: Whether an earlier run did it.
+        copied: Whether this run made copies of its tables, as CSV or JSONL.
         why: Why this run scored it.
         left: Why it was left out although it is not done.
         error: Why it failed.
@@ -267,6 +277,7 @@ class ShardOutcome(FrozenModel):
     source: str
     record: ShardRecord | None = None
     skipped: bool = False
+    copied: Annotated[bool, Field(exclude=True)] = False  # of this run, not of the manifest
     why: str = ""
     left: str = ""
     error: str = ""

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 from flows.score_shards import score_shards
+from tasks.common.files import sha256_of
+from tasks.output.records import read_record
 from tests.support.builders import Trained
 
 
@@ -191,3 +193,36 @@ def test_what_a_killed_run_left_is_cleared_away(
         path.touch()
     score_shards([str(inputs)], str(output))
     assert not [path for path in left if path.exists()]
+
+
+def test_copy_in_another_format_costs_no_scoring_and_is_of_the_tables_that_are_there(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    output, given = tmp_path / "out", [str(inputs)]
+    score_shards(given, str(output))
+    tables = {path: path.read_bytes() for path in output.glob("*/*.parquet")}
+    copied = score_shards(given, str(output), output_format="csv")
+    assert (copied["shards_skipped"], copied["model_calls"]) == (3, 0)
+    assert {path: path.read_bytes() for path in tables} == tables
+    copies = {path: path.stat().st_mtime_ns for path in output.glob("*_csv/*.csv")}
+    assert len(copies) == 6
+    for path in output.glob("predictions_csv/*"):
+        table = pd.read_parquet(output / "predictions" / f"{path.stem}.parquet")
+        record = read_record(output, path.stem)
+        assert record is not None
+        assert record.files["predictions_csv"] == sha256_of(path)
+        assert pd.read_csv(path)["text"].tolist() == table["text"].tolist()
+    score_shards(given, str(output), output_format="csv")
+    assert {path: path.stat().st_mtime_ns for path in output.glob("*_csv/*.csv")} == copies
+
+    # One is altered; of another file the input is, and this run makes no copies.
+    next(output.glob("predictions_csv/part-0-*")).write_text("")
+    alter_the_input(inputs, output)
+    (inputs / "part-2.parquet").unlink()
+    again = score_shards(given, str(output))
+    assert again["shards_skipped"] == 1
+    assert not [*output.glob("*_csv/part-1-*")]
+    score_shards(given, str(output), output_format="csv")
+    assert "another film" in next(output.glob("predictions_csv/part-1-*")).read_text()
+    assert next(output.glob("predictions_csv/part-0-*")).read_text()
+    assert not [*output.rglob("*.draft")]
