@@ -78,6 +78,7 @@ def score_shards(
     workers: scoring.Workers = OPTIONS.workers,
     report_examples: scoring.ReportExamples = OPTIONS.report_examples,
     output_format: scoring.Format = OPTIONS.output_format,
+    attach_mib: scoring.AttachMib = OPTIONS.attach_mib,
 ) -> dict[str, Any]:
     """Score shard after shard of files and publish their predictions, each row once.
 
@@ -126,11 +127,12 @@ def score_shards(
                 outcomes,
                 started=started,
                 examples=report_examples,
+                attach_mib=attach_mib,
                 return_state=True,
             )
     except OutputInUseError as error:
         return cancelled_state(error)
-    link_scoring_report(summary, logged_run(logged))
+    link_scoring_report(summary, logged_run(logged), parameters, outcomes, report_examples)
     raise_if_failed(summary, limits)
     raise_if_unrecorded(logged)
     return summary

@@ -80,13 +80,35 @@ def test_scoring_writes_texts_nowhere_but_in_its_tables(
     (folder / "broken.parquet").write_bytes(f"PAR1{SECRET}PAR1".encode())
     with pytest.raises(ShardsFailedError):
         score_shards(
-            [str(folder)], str(output), label_column="label", report_examples=0, shard_rows=2
+            [str(folder)],
+            str(output),
+            label_column="label",
+            report_examples=0,
+            attach_mib=0,
+            output_format="csv",
+            shard_rows=2,
         )
     with pytest.raises(ShardsFailedError):
         score_shards([str(folder)], str(output), label_column="label", dry_run=True)
     assert written(trained.home, output) == []
     assert any(SECRET in str(pq.read_table(path)) for path in output.glob("predictions/good*"))
     assert holds_secret(next(output.glob("rejected/wide*")))
+    assert holds_secret(next(output.glob("predictions_csv/good*")))
+    kept = [path for path in trained.home.glob("mlartifacts/score-shards/**/*") if path.is_file()]
+    assert not [path for path in kept if holds_secret(path)]
+    # Attached on purpose, and nothing else with it; `attach_mib` decides.
+    with pytest.raises(ShardsFailedError):
+        score_shards(
+            [str(folder)],
+            str(output),
+            label_column="label",
+            report_examples=0,
+            output_format="jsonl",
+        )
+    attached = [*trained.home.glob("mlartifacts/score-shards/**/predictions/good*.jsonl")]
+    assert len(attached) == 1
+    assert holds_secret(attached[0])
+    assert written(trained.home, output) == []
 
 
 @pytest.mark.parametrize(

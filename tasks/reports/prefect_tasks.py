@@ -4,7 +4,11 @@ from datetime import datetime
 from typing import Any
 
 from prefect import task
-from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
 from prefect.client.schemas.objects import State
 
 from tasks.common.task_errors import RETRY_BUSY_MLFLOW, RETRY_MLFLOW, RETRY_ONCE, describe_error
@@ -22,11 +26,14 @@ def log_to_mlflow(
     *,
     started: datetime,
     examples: int,
+    attach_mib: int,
 ) -> LoggedRun:
-    """Log a scoring run, with its manifest and its report."""
+    """Log a scoring run, with its manifest, its report and its predictions."""
     from tasks.reports.scoring_run import log_scoring_run
 
-    return log_scoring_run(parameters, summary, outcomes, started=started, examples=examples)
+    return log_scoring_run(
+        parameters, summary, outcomes, started=started, examples=examples, attach_mib=attach_mib
+    )
 
 
 def logged_run(state: State[Any]) -> LoggedRun | None:
@@ -36,17 +43,35 @@ def logged_run(state: State[Any]) -> LoggedRun | None:
 
 
 @task(name="link report", **RETRY_ONCE)
-def link_scoring_report(summary: dict[str, Any], logged: LoggedRun | None) -> None:
-    """Create Prefect artifacts: a link to the report in MLflow, and a short summary.
+def link_scoring_report(
+    summary: dict[str, Any],
+    logged: LoggedRun | None,
+    parameters: ScoringParameters,
+    outcomes: tuple[ShardOutcome, ...],
+    examples: int,
+) -> None:
+    """Create Prefect artifacts: links to report and predictions, a sample, and a short summary.
 
     Args:
         summary: Summary by `tasks.scoring.summary.publish_summary`.
         logged: The run in MLflow, if it was logged.
+        parameters: What the shards were scored with.
+        outcomes: One for each shard.
+        examples: Number of scored rows of the sample for each label.
     """
-    from tasks.reports.summaries import scoring_markdown
+    from tasks.reports.summaries import downloads_markdown, sample_rows, scoring_markdown
 
     if logged is not None and logged.report_url:
         _link_report("scoring-report", logged.report_url, logged.run_id)
+    if sample := sample_rows(parameters, outcomes, examples):
+        create_table_artifact(
+            key="scored-rows", table=sample, description="A sample of the predictions"
+        )
+    create_markdown_artifact(
+        key="scored-files",
+        markdown=downloads_markdown(parameters, logged),
+        description="Where the predictions are",
+    )
     create_markdown_artifact(
         key="scoring-summary",
         markdown=scoring_markdown(summary, logged),

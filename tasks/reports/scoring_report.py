@@ -1,13 +1,13 @@
 """HTML report of a scoring run: parameters, files, accuracy, speed, predictions, rejected rows."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from tasks.reports import formatting
 from tasks.reports.formatting import format_count_of, format_time
 from tasks.reports.page import Block, Facts, KeyMetric, Note, Page, Plots, Quotes, Section, Table
 from tasks.reports.plots import describe_scores, draw_plot, plot_score_distribution, plot_shares
-from tasks.reports.rejected_examples import Example
+from tasks.reports.row_examples import Example, ScoredExample
 from tasks.reports.tables import (
     comparison_table,
     failures_table,
@@ -17,11 +17,13 @@ from tasks.reports.tables import (
     shares_table,
     top_reasons,
 )
-from tasks.reports.types import Metric, RunStatistics, scoring_metrics
+from tasks.reports.types import Download, Metric, RunStatistics, scoring_metrics
 from tasks.scoring.types import ScoringParameters, ShardOutcome
 from tasks.training.types import Distribution
 
 _WARNINGS = 10  # on rows; the manifest has all
+
+_MAX_FILES = 100
 
 _NOW, _BEFORE, _TRAINED = "this run", "previous run", "test rows of training"
 
@@ -35,19 +37,23 @@ class ScoringRun:
         outcomes: One for each shard.
         statistics: Those of the run.
         previous: Those of the run before it, if there was one.
-        training_distribution: Predictions for the test rows of the training, if it logged them.
         git_commit: The commit of the code.
+        downloads: The input files of which this run scored or copied rows.
+        training_distribution: Predictions for the test rows of the training, if it logged them.
         examples: Rejected rows by step and reason.
-        examples_error: Why examples are missing; empty if none are.
+        sample: Scored rows of each label.
+        examples_error: Why rows are missing in these; empty if none are.
     """
 
     parameters: ScoringParameters
     outcomes: Sequence[ShardOutcome]
     statistics: RunStatistics
     previous: RunStatistics | None
-    training_distribution: Distribution | None
     git_commit: str
-    examples: dict[str, list[Example]]
+    downloads: Sequence[Download] = ()
+    training_distribution: Distribution | None = None
+    examples: Mapping[str, Sequence[Example]] = field(default_factory=dict)
+    sample: Sequence[ScoredExample] = ()
     examples_error: str = ""
 
 
@@ -60,6 +66,8 @@ def scoring_page(run: ScoringRun) -> Page:
         _accuracy_section(run),
         Section("How fast", [_comparison(run, _SPEED)]),
         _predictions_section(run),
+        *_sample_section(run),
+        _files_section(run),
         _languages_section(run),
         _rejected_section(run),
         Section("Savings", [_comparison(run, _SAVINGS)]),
@@ -177,6 +185,34 @@ def _predictions_section(run: ScoringRun) -> Section:
         text = "The training of this model left no distribution of its test rows' scores."
         blocks.append(Note(text))
     return Section("Labels and scores", blocks)
+
+
+def _sample_section(run: ScoringRun) -> list[Section]:
+    rows = [
+        (row.text, f"{row.shard}, row {formatting.count(row.row)}", row.label, f"{row.score:.3f}")
+        for row in run.sample
+    ]
+    header = ("Text", "from", "predicted label", "score")
+    table = Table(header, rows, text_columns=3)
+    return [Section("A sample of the predictions", [table])] if rows else []
+
+
+def _files_section(run: ScoringRun) -> Section:
+    rows = [
+        (found.path or found.left, found.source, formatting.count(found.rows))
+        for found in run.downloads
+    ]
+    folder = run.parameters.output_dir
+    # No link: MLflow's UI shows the page in a frame that may not download.
+    text = (
+        "Download the files in the Artifacts of this MLflow run, beside this report; the Prefect "
+        "artifact scored-files links to each. "
+        if rows
+        else "This run attached no predictions to MLflow. "
+    )
+    note = Note(f"{text}All predictions are in {folder / 'predictions'}.")
+    table = Table(("Download", "input", "predictions"), rows[:_MAX_FILES], text_columns=2)
+    return Section("Files", [note, table] if rows else [note])
 
 
 def _languages_section(run: ScoringRun) -> Section:

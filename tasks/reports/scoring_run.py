@@ -2,18 +2,34 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
 
 from tasks.common.errors import DataError
+from tasks.output.downloads import write_download
 from tasks.reports.history import previous_run, training_distribution
 from tasks.reports.page import plot_errors, render_page
-from tasks.reports.rejected_examples import Example, find_rejected_examples
+from tasks.reports.row_examples import (
+    Example,
+    ScoredExample,
+    find_rejected_examples,
+    find_scored_examples,
+)
 from tasks.reports.scoring_report import ScoringRun, scoring_page
 from tasks.reports.tables import top_reasons
-from tasks.reports.types import REPORT, STATISTICS_FILE, LoggedRun, RunStatistics
+from tasks.reports.types import (
+    PREDICTIONS,
+    REPORT,
+    STATISTICS_FILE,
+    Download,
+    LoggedRun,
+    RunStatistics,
+)
 from tasks.scoring.types import ScoringParameters, ShardOutcome
 from tasks.tracking.mlflow_client import (
     connect,
@@ -26,6 +42,8 @@ from tasks.tracking.names import MAX_RUN_NAME, SCORING_EXPERIMENT
 
 logger = logging.getLogger(__name__)
 
+_MOST_FILES = 100  # each is a request to MLflow's server
+
 
 def log_scoring_run(
     parameters: ScoringParameters,
@@ -34,17 +52,19 @@ def log_scoring_run(
     *,
     started: datetime,
     examples: int,
+    attach_mib: int,
 ) -> LoggedRun:
-    """Log a run with its parameters, metrics, manifest and report.
+    """Log a run with its parameters, metrics, manifest, predictions and report.
 
-    A run whose report fails is logged without it, with the error in the tag `report_error`.
+    A run whose report or predictions fail is logged without, with the error in `report_error`.
 
     Args:
         parameters: What the shards were scored with.
         summary: Summary by `tasks.scoring.summary.summarise_outcomes`.
         outcomes: One for each shard.
         started: When the run began.
-        examples: Number of rejected rows that the report quotes for each reason.
+        examples: Rows that the report quotes, for each reason and each label.
+        attach_mib: MiB of predictions that are attached at most.
 
     Raises:
         MlflowException: If MLflow cannot be reached or its database is locked.
@@ -70,11 +90,19 @@ def log_scoring_run(
         mlflow.log_metrics(statistics.metrics)
         mlflow.log_artifact(str(parameters.output_dir / "manifest.json"))
         mlflow.log_dict(statistics.model_dump(mode="json"), STATISTICS_FILE)
-        previous = previous_run(parameters.output_dir)
-        page, error = _render_report(parameters, outcomes, statistics, previous, commit, examples)
+        downloads, unattached = _attach_predictions(parameters, outcomes, attach_mib)
+        scored = ScoringRun(
+            parameters=parameters,
+            outcomes=outcomes,
+            statistics=statistics,
+            previous=previous_run(parameters.output_dir),
+            git_commit=commit,
+            downloads=downloads,
+        )
+        page, incomplete = _render_report(scored, examples)
         if page:
             mlflow.log_text(page, REPORT)
-        if error:
+        if error := "; ".join(filter(None, (unattached, incomplete))):
             logger.warning("%s", error)
             mlflow.set_tag("report_error", error)
     run_id = str(run.info.run_id)
@@ -82,8 +110,9 @@ def log_scoring_run(
         run_id=run_id,
         report_url=report_url(experiment, run_id, REPORT) if page else "",
         report_error=error,
+        downloads=downloads,
         statistics=statistics,
-        previous=previous,
+        previous=scored.previous,
     )
 
 
@@ -126,26 +155,68 @@ def _parameters(parameters: ScoringParameters) -> dict[str, Any]:
     )
 
 
-def _render_report(
-    parameters: ScoringParameters,
-    outcomes: Sequence[ShardOutcome],
-    statistics: RunStatistics,
-    previous: RunStatistics | None,
-    commit: str,
-    examples: int,
-) -> tuple[str, str]:
+def _attach_predictions(
+    parameters: ScoringParameters, outcomes: Sequence[ShardOutcome], attach_mib: int
+) -> tuple[tuple[Download, ...], str]:
+    """Attach the predictions of the files of which this run scored or copied rows.
+
+    A file that is as before stays with the run that scored it, so that the runs of a schedule do
+    not attach the same again.
+
+    Returns:
+        The files, and the error that ended this.
+    """
+    downloads: list[Download] = []
+    room = attach_mib * 2**20
+    try:
+        for shards in _changed_files(outcomes) if room else ():
+            found = _attach_file(parameters, shards, room if len(downloads) < _MOST_FILES else 0)
+            room -= found.bytes
+            downloads.append(found)
+    except Exception as caught:  # noqa: BLE001 -- the run is logged even without them
+        return tuple(downloads), f"predictions: {missing_file_reason(caught)}"
+    return tuple(downloads), ""
+
+
+def _changed_files(outcomes: Sequence[ShardOutcome]) -> list[list[ShardOutcome]]:
+    files: dict[str, list[ShardOutcome]] = {}
+    for outcome in outcomes:
+        if outcome.record is not None:
+            files.setdefault(outcome.file_id, []).append(outcome)
+    return [
+        shards
+        for shards in files.values()
+        if any(shard.copied or not shard.skipped for shard in shards)
+    ]
+
+
+def _attach_file(
+    parameters: ScoringParameters, shards: Sequence[ShardOutcome], room: int
+) -> Download:
+    records = [shard.record for shard in shards if shard.record is not None]
+    rows = sum(record.counts.scored for record in records)
+    found = Download(source=shards[0].source, rows=rows)
+    with TemporaryDirectory(prefix="millstream-") as folder:
+        path = Path(folder) / f"{shards[0].file_id}.{parameters.output_format}"
+        if not write_download(parameters.output_dir, records, parameters.output_format, path, room):
+            left = "not attached: beyond attach_mib, or the number of files that are attached"
+            return found.model_copy(update={"left": left})
+        mlflow.log_artifact(str(path), PREDICTIONS)
+        name, size = f"{PREDICTIONS}/{path.name}", path.stat().st_size
+        return found.model_copy(update={"path": name, "bytes": size})
+
+
+def _render_report(run: ScoringRun, examples: int) -> tuple[str, str]:
     """Return the page, or an empty string, and the error that made it incomplete or missing."""
     try:
-        quoted, error = _quoted_examples(parameters, outcomes, statistics, examples)
+        quoted, sample, error = _quoted_examples(run, examples)
+        known = training_distribution(run.parameters.model.uri)
         page = scoring_page(
-            ScoringRun(
-                parameters=parameters,
-                outcomes=outcomes,
-                statistics=statistics,
-                previous=previous,
-                training_distribution=training_distribution(parameters.model.uri),
-                git_commit=commit,
+            replace(
+                run,
+                training_distribution=known,
                 examples=quoted,
+                sample=sample,
                 examples_error=error,
             )
         )
@@ -156,12 +227,12 @@ def _render_report(
 
 
 def _quoted_examples(
-    parameters: ScoringParameters,
-    outcomes: Sequence[ShardOutcome],
-    statistics: RunStatistics,
-    examples: int,
-) -> tuple[dict[str, list[Example]], str]:
+    run: ScoringRun, most: int
+) -> tuple[dict[str, list[Example]], list[ScoredExample], str]:
+    """Return rejected rows by reason, scored rows, and why there are none."""
     try:
-        return find_rejected_examples(parameters, outcomes, top_reasons(statistics), examples), ""
+        sample = find_scored_examples(run.parameters, run.outcomes, most)
+        reasons = top_reasons(run.statistics)
+        return find_rejected_examples(run.parameters, run.outcomes, reasons, most), sample, ""
     except DataError as error:
-        return {}, str(error)
+        return {}, [], str(error)

@@ -1,15 +1,24 @@
 """Summaries of runs: Markdown for Prefect artifacts, and the table of an end-to-end run."""
 
+import logging
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tasks.common.console import print_table
+from tasks.common.errors import DataError
 from tasks.common.settings import REPOSITORY, get_settings
 from tasks.common.text import escape_markdown, markdown_table
-from tasks.reports.formatting import format_or_dash
+from tasks.reports.formatting import count, format_or_dash
+from tasks.reports.row_examples import find_scored_examples
 from tasks.reports.types import TEST_METRICS, LoggedReport, LoggedRun, Metric, scoring_metrics
+from tasks.scoring.types import ScoringParameters, ShardOutcome
+from tasks.tracking.mlflow_client import download_url
 from tasks.tracking.names import FINETUNED_MODEL, PIPELINE_MODEL
+
+logger = logging.getLogger(__name__)
+
+_MOST_LINKS = 100
 
 _KEY_METRICS = scoring_metrics(
     "rows_in",
@@ -62,6 +71,51 @@ def scoring_markdown(summary: dict[str, Any], logged: LoggedRun | None) -> str:
         if logged.report_url:
             lines.append(f"[Report in MLflow]({logged.report_url})")
     return "\n".join(lines)
+
+
+def downloads_markdown(parameters: ScoringParameters, logged: LoggedRun | None) -> str:
+    """Return where the predictions are, as Markdown: links that download them, and the folder."""
+    lines = ["# Scored files", ""]
+    downloads = logged.downloads if logged else ()
+    if logged is not None and downloads:
+        rows = [
+            (
+                escape_markdown(found.source),
+                count(found.rows),
+                f"[{found.path}]({download_url(logged.run_id, found.path)})"
+                if found.path
+                else escape_markdown(found.left),
+            )
+            for found in downloads[:_MOST_LINKS]
+        ]
+        lines += [markdown_table(("input", "predictions", "download"), rows), ""]
+        if (more := len(downloads) - _MOST_LINKS) > 0:
+            lines += [f"{count(more)} more are in the Artifacts of the MLflow run.", ""]
+    else:
+        lines += ["No predictions are attached to an MLflow run by this run.", ""]
+    folder = escape_markdown(str(parameters.output_dir))
+    return "\n".join([*lines, f"All are in the output folder {folder}."])
+
+
+def sample_rows(
+    parameters: ScoringParameters, outcomes: Sequence[ShardOutcome], most: int
+) -> list[dict[str, object]]:
+    """Return a sample of the predictions as a table; none if a file cannot be read."""
+    try:
+        found = find_scored_examples(parameters, outcomes, most)
+    except DataError as error:
+        logger.warning("no sample of the predictions: %s", error)
+        return []
+    return [
+        {
+            "text": row.text,
+            "prediction_label": row.label,
+            "prediction_score": round(row.score, 4),
+            "shard": row.shard,
+            "row": row.row,
+        }
+        for row in found
+    ]
 
 
 def _unscored_notes(summary: dict[str, Any]) -> Iterator[str]:

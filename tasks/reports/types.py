@@ -11,6 +11,7 @@ from tasks.common.parameter_types import FrozenModel
 from tasks.reports.formatting import Formatter, count, decimal, percent, seconds, speed
 
 REPORT = "report.html"
+PREDICTIONS = "predictions"
 STATISTICS_FILE = "report.json"
 
 
@@ -101,13 +102,32 @@ class RunStatistics(BaseModel):
     warnings: tuple[str, ...] = ()
 
 
+class Download(FrozenModel):
+    """The predictions of an input file, as a file that a browser downloads.
+
+    Attributes:
+        source: The input file.
+        rows: Its predictions.
+        path: The artifact of the MLflow run; empty if it is none.
+        bytes: Its size.
+        left: Why it is none; empty if it is one.
+    """
+
+    source: str
+    rows: int
+    path: str = ""
+    bytes: int = 0
+    left: str = ""
+
+
 class LoggedRun(FrozenModel):
     """A scoring run's record in MLflow.
 
     Attributes:
         run_id: The MLflow run.
         report_url: The report in MLflow's UI; empty if there is none.
-        report_error: Why the report is missing or incomplete; empty if it is not.
+        report_error: Why the report or a download is missing or incomplete; empty if none is.
+        downloads: The input files of which this run scored or copied rows.
         statistics: Those of the run.
         previous: Those of the run before it into the same folder, if there was one.
     """
@@ -115,6 +135,7 @@ class LoggedRun(FrozenModel):
     run_id: str
     report_url: str
     report_error: str
+    downloads: tuple[Download, ...]
     statistics: RunStatistics
     previous: RunStatistics | None
 

@@ -98,7 +98,22 @@ Format = Annotated[
     ),
 ]
 ReportExamples = Annotated[
-    int, about("Rejected rows quoted in the report, for each reason; 0 quotes none.", ge=0, le=100)
+    int,
+    about(
+        "Rows quoted in the report: rejected ones for each reason, scored ones for each label; "
+        "0 quotes none.",
+        ge=0,
+        le=100,
+    ),
+]
+AttachMib = Annotated[
+    int,
+    about(
+        "MiB of predictions that are attached to the run in MLflow at most, where a browser "
+        "downloads them; 0 attaches none.",
+        ge=0,
+        le=4_096,
+    ),
 ]
 
 
@@ -119,6 +134,7 @@ class ScoringOptions(FrozenModel):
     workers: Workers = 0
     output_format: Format = "parquet"
     report_examples: ReportExamples = 3
+    attach_mib: AttachMib = 64
 
 
 OPTIONS = ScoringOptions()

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import mlflow
 from filelock import FileLock
@@ -88,6 +88,13 @@ def report_url(experiment: str, run_id: str, report: str) -> str:
     """Return the URL of a run's artifact in MLflow's UI."""
     return (
         f"{get_settings().mlflow_url}/#/experiments/{experiment}/runs/{run_id}/artifacts/{report}"
+    )
+
+
+def download_url(run_id: str, path: str) -> str:
+    """Return the URL by which a browser downloads a run's artifact from MLflow's server."""
+    return (
+        f"{get_settings().mlflow_url}/get-artifact?{urlencode({'run_uuid': run_id, 'path': path})}"
     )
 
 

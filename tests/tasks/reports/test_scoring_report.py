@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 import pytest
@@ -15,6 +15,8 @@ from prefect.client.schemas.objects import Artifact
 from prefect.client.schemas.sorting import ArtifactSort
 
 from flows.score_shards import score_shards
+from tasks.output.downloads import write_download
+from tasks.output.records import OutputFormat
 from tasks.reports import page, scoring_report
 from tasks.reports.history import previous_run
 from tasks.reports.scoring_run import log_scoring_run
@@ -89,7 +91,9 @@ def published(output: Path) -> tuple[ScoringParameters, dict[str, Any], tuple[Sh
 
 
 def log_again(output: Path, examples: int = 3) -> LoggedRun:
-    return log_scoring_run(*published(output), started=datetime.now(UTC), examples=examples)
+    return log_scoring_run(
+        *published(output), started=datetime.now(UTC), examples=examples, attach_mib=64
+    )
 
 
 # The page
@@ -218,7 +222,7 @@ def test_as_many_rows_are_quoted_for_each_reason_as_are_asked_for(
 def test_no_row_is_quoted_where_none_is_asked_for(
     trained: Trained, inputs: Path, output: Path
 ) -> None:
-    scored(inputs, output, report_examples=0)
+    scored(inputs, output, report_examples=0, attach_mib=0)
     html = artifact(runs_of(output)[0], "report.html").read_text(encoding="utf-8")
     assert PageReader(html).quotes == []
     for words in (SECRET, "alert(1)", "Ce film", "a great film"):
@@ -282,6 +286,80 @@ def test_summary_of_a_run_without_a_record_says_so(
 ) -> None:
     summary = scored(inputs, output)
     assert "MLflow has no record of this run" in scoring_markdown(summary, None)
+
+
+def attached(run: Run) -> dict[str, Path]:
+    """Return the predictions that are attached to a run, by the stem of the input file."""
+    return {path.name.rpartition("-")[0]: path for path in artifact(run, "predictions").glob("*")}
+
+
+def test_predictions_of_each_file_are_attached_to_the_run_and_linked(
+    trained: Trained, inputs: Path, output: Path
+) -> None:
+    scored(inputs, output, output_format="csv", shard_rows=5)
+    (run,) = runs_of(output)
+    files = attached(run)
+    assert files.keys() == {"a", "b"}
+    whole = pd.read_csv(files["a"])
+    assert whole["row"].tolist() == [*range(1, 10)]
+    assert whole["shard"].nunique() == 2
+    assert EVIL not in files["a"].read_text(encoding="utf-8")
+    (markdown, *_) = prefect_artifacts("scored-files")
+    for path in files.values():
+        query = f"get-artifact?run_uuid={run.info.run_id}&path=predictions%2F{path.name}"
+        assert f"(http://127.0.0.1:5000/{query})" in str(markdown.data)
+        assert page_of(output).row(f"predictions/{path.name}")[1] in ("9", "3")
+    # What is as before stays with the run that scored it.
+    (inputs / "b.csv").write_text("text,label\na great film,positive\n")
+    scored(inputs, output, output_format="csv", resume=True, shard_rows=5)
+    assert attached(runs_of(output)[0]).keys() == {"b"}
+    # Another format scores nothing.
+    scored(inputs, output, output_format="jsonl", resume=True, shard_rows=5)
+    assert {path.suffix for path in attached(runs_of(output)[0]).values()} == {".jsonl"}
+    assert attached(runs_of(output)[0]).keys() == {"a", "b"}
+
+
+def test_predictions_that_are_too_many_stay_in_the_folder_and_the_page_says_so(
+    trained: Trained, inputs: Path, output: Path, tmp_path: Path
+) -> None:
+    scored(inputs, output, attach_mib=0)
+    assert attached(runs_of(output)[0]) == {}
+    text = "This run attached no predictions to MLflow. All predictions are in"
+    assert f"{text} {output / 'predictions'}." in page_of(output).text
+    _, _, outcomes = published(output)
+    records = [outcome.record for outcome in outcomes if outcome.record is not None]
+    for kind in get_args(OutputFormat):
+        path = tmp_path / f"rows.{kind}"
+        assert not write_download(output, records[:1], kind, path, 200)
+        assert not path.exists()
+        assert write_download(output, records[:1], kind, path, 2**20)
+
+
+def test_predictions_that_cannot_be_attached_cost_nothing_else(
+    trained: Trained, inputs: Path, output: Path
+) -> None:
+    scored(inputs, output)
+    broken = next(output.glob("predictions/a-*"))
+    broken.write_bytes(b"PAR1")
+    logged = log_again(output, examples=0)
+    assert logged.report_error.startswith("predictions: not made (ArrowInvalid")
+    assert runs_of(output)[0].info.status == "FINISHED"
+    assert logged.report_url
+
+
+def test_sample_of_the_predictions_is_on_the_page_and_in_prefect(
+    trained: Trained, inputs: Path, output: Path
+) -> None:
+    summary = scored(inputs, output, report_examples=1)
+    shown = [row for row in page_of(output).rows if len(row) == 4 and ", row " in row[1]]
+    assert sorted(row[2] for row in shown) == sorted(summary["labels"])
+    (table, *_) = prefect_artifacts("scored-rows")
+    rows = json.loads(str(table.data))
+    assert [row["text"] for row in rows] == [row[0] for row in shown]
+    predictions = pd.read_parquet(output / "predictions").set_index(["shard", "row"])
+    for row in rows:
+        known = predictions.loc[(row["shard"], row["row"])]
+        assert (row["text"], row["prediction_label"]) == (known["text"], known["prediction_label"])
 
 
 # What goes wrong
@@ -351,12 +429,18 @@ def test_first_try_that_failed_is_no_run_to_be_compared_with(
         connect().delete_run(run.info.run_id)
     manifest = (output / "manifest.json").rename(output / "away.json")
     with pytest.raises(OSError, match=r"manifest\.json"):
-        log_scoring_run(*again, started=datetime.now(UTC), examples=0)
+        log_scoring_run(*again, started=datetime.now(UTC), examples=0, attach_mib=0)
     assert [run.info.status for run in runs_of(output)] == ["FAILED"]
     manifest.rename(output / "manifest.json")
-    assert log_scoring_run(*again, started=datetime.now(UTC), examples=0).previous is None
+    assert (
+        log_scoring_run(*again, started=datetime.now(UTC), examples=0, attach_mib=0).previous
+        is None
+    )
     assert [run.info.status for run in runs_of(output)] == ["FINISHED", "FAILED"]
-    assert log_scoring_run(*again, started=datetime.now(UTC), examples=0).previous is not None
+    assert (
+        log_scoring_run(*again, started=datetime.now(UTC), examples=0, attach_mib=0).previous
+        is not None
+    )
 
 
 def test_failed_shards_and_the_other_engine_are_said_first(
