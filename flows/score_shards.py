@@ -14,7 +14,12 @@ from tasks.common.errors import OutputInUseError
 from tasks.common.task_errors import reporting_failures
 from tasks.output.folder import locked_folder, resolve_output_folder
 from tasks.output.language_policy import Languages, LanguageThreshold, PolicyName
-from tasks.output.records import InputLabelColumn, InputTextColumn, RowParameters
+from tasks.output.records import (
+    InputLabelColumn,
+    InputTextColumn,
+    ReviewBelow,
+    RowParameters,
+)
 from tasks.reports.prefect_tasks import link_scoring_report, log_to_mlflow, logged_run
 from tasks.scoring import types as scoring
 from tasks.scoring.inputs import temporary_downloads
@@ -79,6 +84,7 @@ def score_shards(
     report_examples: scoring.ReportExamples = OPTIONS.report_examples,
     output_format: scoring.Format = OPTIONS.output_format,
     attach_mib: scoring.AttachMib = OPTIONS.attach_mib,
+    review_below: ReviewBelow = ROWS.review_below,
 ) -> dict[str, Any]:
     """Score shard after shard of files and publish their predictions, each row once.
 
@@ -90,7 +96,10 @@ def score_shards(
     request = record_from(ScoringRequest, given)
     folder = resolve_output_folder(output_dir)
     rows = RowParameters(
-        text_column=text_column, label_column=label_column or None, language=request.language
+        text_column=text_column,
+        label_column=label_column or None,
+        language=request.language,
+        review_below=review_below,
     )
     limits = record_from(scoring.FailureLimits, given)
     sole = nullcontext() if dry_run else locked_folder(folder, flow_run.name or "score-shards")

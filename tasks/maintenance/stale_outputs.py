@@ -13,14 +13,16 @@ from tasks.common.files import read_plain_file
 from tasks.common.settings import get_settings
 from tasks.maintenance.disk_usage import is_locked, measure_files
 from tasks.maintenance.types import IN_USE, YOUNGER, CleanupResult, Leftover, Limits
+from tasks.output.copies import is_review_changed
 from tasks.output.file_ids import is_shard_id
 from tasks.output.folder import LOCK, STAGING, locked_folder, output_errors
 from tasks.output.records import SUFFIXES
 
 logger = logging.getLogger(__name__)
 
-# In the order of removal: without its record, a shard does not exist.
-_SUFFIXES = {"records": ".json", **SUFFIXES}
+# In the order of removal: without its record, a shard does not exist. The record says whether
+# people labelled the rows to review.
+_SUFFIXES = {"review": SUFFIXES["review"], "records": ".json", **SUFFIXES}
 _MANIFEST = "manifest.json"
 
 
@@ -88,11 +90,14 @@ def _candidate_folders(limits: Limits) -> list[Path]:
 def list_own_files(folder: Path) -> Iterator[Path]:
     """Yield the files that Millstream wrote to an output folder, in the order of removal.
 
-    Records come first and the manifest last, so that the rest of an interrupted removal is
-    neither taken for complete nor overlooked. Links are neither yielded nor followed.
+    Rows to review come first, but for files that people changed; then records, and the manifest
+    last, so that the rest of an interrupted removal is neither taken for complete nor overlooked.
+    Links are neither yielded nor followed.
     """
     for part, suffix in _SUFFIXES.items():
-        yield from _list_files(folder / part, _is_shard_file(suffix))
+        for path in _list_files(folder / part, _is_shard_file(suffix)):
+            if part != "review" or not is_review_changed(folder, path.stem):
+                yield path
     for part in _SUFFIXES:
         yield from _list_files(folder / part, _is_draft)
     yield from _list_files(folder / STAGING, lambda _: True)

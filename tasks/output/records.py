@@ -4,26 +4,29 @@ The record is written last, after the files whose digests it has: without one, a
 exist.
 """
 
+import operator
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from pyfunc.spec import EngineName, Precision
 from tasks.common.files import published_file, read_plain_file, sha256_of
-from tasks.common.parameter_types import FrozenModel, about
+from tasks.common.parameter_types import FrozenModel, Probability, about
 from tasks.output.language_policy import LanguagePolicy
 
 FOLDERS = ("rejected", "predictions")
 
 OutputFormat = Literal["parquet", "csv", "jsonl"]
 
-# The tables, and what is made from them and not read again: copies as text.
-SUFFIXES = dict.fromkeys(FOLDERS, ".parquet") | {
-    f"{folder}_{kind}": f".{kind}" for folder in FOLDERS for kind in ("csv", "jsonl")
-}
+# The tables, and what is made from them and not read again: copies as text, rows to review.
+SUFFIXES = (
+    dict.fromkeys(FOLDERS, ".parquet")
+    | {f"{folder}_{kind}": f".{kind}" for folder in FOLDERS for kind in ("csv", "jsonl")}
+    | {"review": ".csv"}
+)
 
 RANGE_CHANGED = "the row range changed"
 
@@ -52,6 +55,13 @@ InputTextColumn = Annotated[str, about("Column of the texts.")]
 InputLabelColumn = Annotated[
     str | None, about("Column of the true labels, if there is one; the summary has the accuracy.")
 ]
+ReviewBelow = Annotated[
+    Probability,
+    about(
+        "Score below which a prediction needs a review by people: the column needs_review marks "
+        "the row, and review/ has it, ready to be labelled; 0 marks none."
+    ),
+]
 
 
 class RowParameters(FrozenModel):
@@ -60,6 +70,8 @@ class RowParameters(FrozenModel):
     text_column: InputTextColumn = "text"
     label_column: InputLabelColumn = None
     language: LanguagePolicy = LanguagePolicy()
+    # Not in a record without it, which earlier versions read.
+    review_below: ReviewBelow = Field(default=0.0, exclude_if=operator.not_)
 
     def is_equivalent(self, others: "RowParameters") -> bool:
         """Return whether both write the same rows."""
@@ -86,6 +98,7 @@ class Counts(FrozenModel):
         unknown_labels: Labelled rows whose label the model does not know.
         cache_failures: Failures of the prediction cache; each costs speed alone.
         retried: Texts predicted again because their batch failed.
+        needs_review: Scored rows whose score is below `review_below`.
     """
 
     rows_in: int = 0
@@ -99,6 +112,7 @@ class Counts(FrozenModel):
     unknown_labels: int = 0
     cache_failures: int = 0
     retried: int = 0
+    needs_review: int = Field(default=0, exclude_if=operator.not_)
 
 
 class ShardRecord(FrozenModel):
@@ -239,6 +253,13 @@ PREDICTION_COLUMNS = (
 )
 REJECTED_COLUMNS = ("shard", "row", "line", "raw", "step", "reason")
 
-FLAG_COLUMN = "language_flagged"  # the last of the predictions, where the policy is `flag`
+# The last of the predictions: where the policy is `flag`, and where rows are to be reviewed.
+FLAG_COLUMN = "language_flagged"
+REVIEW_COLUMN = "needs_review"
 
-RESERVED_COLUMNS = frozenset({*PREDICTION_COLUMNS, *REJECTED_COLUMNS, FLAG_COLUMN})
+# Of a file in `review/`, for the label that people give.
+REVIEWED_COLUMN = "reviewed_label"
+
+RESERVED_COLUMNS = frozenset(
+    {*PREDICTION_COLUMNS, *REJECTED_COLUMNS, FLAG_COLUMN, REVIEW_COLUMN, REVIEWED_COLUMN}
+)

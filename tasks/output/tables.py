@@ -6,8 +6,15 @@ import pyarrow as pa
 
 from pyfunc.contract import Outcome
 from tasks.common.arrow import python_values
-from tasks.output.language_policy import LanguagePolicy
-from tasks.output.records import FLAG_COLUMN, REJECTED_COLUMNS, Shard
+from tasks.output.records import (
+    FLAG_COLUMN,
+    PREDICTION_COLUMNS,
+    REJECTED_COLUMNS,
+    REVIEW_COLUMN,
+    REVIEWED_COLUMN,
+    RowParameters,
+    Shard,
+)
 
 
 def extract_texts(rows: pa.Table, text_column: str) -> list[object]:
@@ -27,15 +34,18 @@ def select_readable(rows: pa.Table) -> pa.Table:
 
 
 def build_predictions(
-    shard: Shard, rows: pa.Table, outcomes: Sequence[Outcome], policy: LanguagePolicy
+    shard: Shard, rows: pa.Table, outcomes: Sequence[Outcome], parameters: RowParameters
 ) -> pa.Table:
     """Return the rows with a prediction: their own columns, then `PREDICTION_COLUMNS`.
+
+    With the policy `flag`, a column marks rows in a foreign language, and with `review_below` a
+    last one those whose score is below it.
 
     Args:
         shard: The shard of the rows.
         rows: The readable rows, as staged.
         outcomes: One for each of `rows`.
-        policy: With `flag`, a last column marks the rows in a foreign language.
+        parameters: The policy, and below which score a row is to be reviewed.
     """
     places = [place for place, outcome in enumerate(outcomes) if outcome.answer is not None]
     sources = [outcomes[place].source for place in places]
@@ -57,14 +67,31 @@ def build_predictions(
             [a.provenance.inference_pipeline_model_uri for a in answers], pa.string()
         ),
     }
-    if policy.policy == "flag":
+    language, below = parameters.language, parameters.review_below
+    if language.policy == "flag":
         columns[FLAG_COLUMN] = pa.array(
-            [policy.is_foreign(a.language) for a in answers], pa.bool_()
+            [language.is_foreign(a.language) for a in answers], pa.bool_()
         )
+    if below:
+        columns[REVIEW_COLUMN] = pa.array([a.prediction.score < below for a in answers], pa.bool_())
     table = table.select(_own_columns(table))
     for name, values in columns.items():
         table = table.append_column(name, values)
     return table
+
+
+def select_review(predictions: pa.Table) -> pa.Table:
+    """Return the predictions that need a review: input columns, place, answer, room for a label.
+
+    Args:
+        predictions: Those of a shard, with the column `REVIEW_COLUMN`.
+    """
+    marks = predictions[REVIEW_COLUMN].to_pylist()
+    rows = take_rows(predictions, [place for place, marked in enumerate(marks) if marked])
+    added = {*PREDICTION_COLUMNS, FLAG_COLUMN, REVIEW_COLUMN}
+    own = [name for name in rows.column_names if name not in added]
+    rows = rows.select([*own, "shard", "row", "prediction_label", "prediction_score"])
+    return rows.append_column(REVIEWED_COLUMN, pa.nulls(rows.num_rows, pa.string()))
 
 
 def build_rejected(shard: Shard, rows: pa.Table, outcomes: Sequence[Outcome]) -> pa.Table:

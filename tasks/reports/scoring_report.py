@@ -91,7 +91,7 @@ _SAVINGS = scoring_metrics(
 )
 _QUALITY = scoring_metrics("accuracy", "labelled", "unknown_labels")
 _KEY_METRICS = scoring_metrics(
-    "rows_in", "rejected", "accuracy", "model_calls", "rows_per_second", "seconds"
+    "rows_in", "rejected", "needs_review", "accuracy", "model_calls", "rows_per_second", "seconds"
 )
 
 
@@ -125,6 +125,7 @@ def _run_section(run: ScoringRun) -> Section:
         ("Text column", rows.text_column),
         ("Label column", rows.label_column or formatting.DASH),
         ("Languages", policy),
+        ("Review", f"scores below {rows.review_below:g}" if rows.review_below else formatting.DASH),
         ("Prediction cache", "used" if parameters.use_cache else "not used"),
         ("Workers", f"{parameters.workers}, {shard_rows} rows a shard"),
     ]

@@ -24,6 +24,7 @@ _KEY_METRICS = scoring_metrics(
     "rows_in",
     "scored",
     "rejected",
+    "needs_review",
     "accuracy",
     "model_calls",
     "cache_hits",

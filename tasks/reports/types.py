@@ -40,6 +40,7 @@ SCORING_METRICS = {
         Metric("Rows in", "rows_in", count),
         Metric("Scored", "scored", count),
         Metric("Rejected", "rejected", count),
+        Metric("Need a review", "needs_review", count),
         Metric("Accuracy", "accuracy", percent),
         Metric("Rows with a label", "labelled", count),
         Metric("Labels that the model does not know", "unknown_labels", count),

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from tasks.common.errors import DataError
 from tasks.ingestion.formats import Survey
+from tasks.output.copies import remove_copies
 from tasks.output.file_ids import file_id_of, shards_of_files
 from tasks.output.folder import STAGING, output_errors
 from tasks.output.records import (
+    FOLDERS,
     RANGE_CHANGED,
     SUFFIXES,
     Shard,
@@ -123,9 +125,10 @@ def remove_obsolete_shards(planned: Sequence[PlannedShard], output_dir: Path) ->
             remains.unlink()
         superseded = sorted(shards_of_files(output_dir, files) - keep)
         for shard_id in superseded:
-            # The record first: without it, the rest does not count.
+            remove_copies(output_dir, shard_id)
+            # The record before the tables: without it, they do not count.
             record_path(output_dir, shard_id).unlink(missing_ok=True)
-            for folder in SUFFIXES:
+            for folder in FOLDERS:
                 table_path(output_dir, folder, shard_id).unlink(missing_ok=True)
     if superseded:
         logger.info("removed %d shards that the input no longer has", len(superseded))

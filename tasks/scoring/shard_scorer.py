@@ -19,8 +19,22 @@ from tasks.common.progress import track_rows
 from tasks.dataset.labels import KnownLabels, is_missing
 from tasks.output.copies import remove_copies, write_copies
 from tasks.output.folder import output_errors
-from tasks.output.records import Counts, Shard, ShardRecord, table_path, write_record
-from tasks.output.tables import build_predictions, build_rejected, extract_texts, select_readable
+from tasks.output.records import (
+    REVIEW_COLUMN,
+    Counts,
+    Shard,
+    ShardRecord,
+    table_path,
+    write_record,
+)
+from tasks.output.tables import (
+    build_predictions,
+    build_rejected,
+    extract_texts,
+    select_readable,
+    select_review,
+)
+from tasks.output.text_files import write_text
 from tasks.scoring.row_ranges import read_staged
 from tasks.scoring.types import ScoringParameters, ShardOutcome
 from tasks.tracking.pipeline_loader import load_typed_pipeline
@@ -53,15 +67,14 @@ def score_rows(shard: Shard, staged: Path, parameters: ScoringParameters) -> Sha
                 map(tally.count_rejected, rejected), "rejected", shard, parameters
             )
         }
-        parts = _parts_with_outcomes(staged, answers.outcomes)
-        predictions = (
-            build_predictions(shard, select_readable(rows), outcomes, parameters.rows.language)
-            for rows, outcomes in parts
-        )
+        predictions = _predictions(shard, staged, answers, parameters)
         files["predictions"] = _write_table(
             map(tally.count_predictions, predictions), "predictions", shard, parameters
         )
         remove_copies(parameters.output_dir, shard.id)
+        if tally.needs_review:
+            predictions = _predictions(shard, staged, answers, parameters)
+            files["review"] = _write_review(predictions, shard, parameters)
         record = ShardRecord(
             shard=shard,
             model_uri=parameters.model.uri,
@@ -170,21 +183,26 @@ class _Tally:
         scores: Of each scored row.
         reasons: Step and reason of each rejected row.
         accuracy: Rows that have a label, those it is predicted for, and those of unknown labels.
+        needs_review: Scored rows below the score for a review.
     """
 
     def __init__(self, parameters: ScoringParameters) -> None:
         self._label_column = parameters.rows.label_column
         self._known = KnownLabels(parameters.model.labels)
+        self._review = parameters.rows.review_below > 0
         self.labels: list[str] = []
         self.scores: list[float] = []
         self.reasons: list[str] = []
         self.accuracy: Counter[str] = Counter()
+        self.needs_review = 0
 
     def count_predictions(self, table: pa.Table) -> pa.Table:
         """Count rows with a prediction, and return them."""
         predicted = table["prediction_label"].to_pylist()
         self.labels += predicted
         self.scores += table["prediction_score"].to_pylist()
+        if self._review:
+            self.needs_review += sum(table[REVIEW_COLUMN].to_pylist())
         if self._label_column is None:
             return table
         labels = extract_texts(table, self._label_column)
@@ -203,6 +221,25 @@ class _Tally:
         return table
 
 
+def _predictions(
+    shard: Shard, staged: Path, answers: Answers, parameters: ScoringParameters
+) -> Iterator[pa.Table]:
+    """Yield the predictions of a shard in parts."""
+    for rows, outcomes in _parts_with_outcomes(staged, answers.outcomes):
+        yield build_predictions(shard, select_readable(rows), outcomes, parameters.rows)
+
+
+def _write_review(
+    predictions: Iterator[pa.Table], shard: Shard, parameters: ScoringParameters
+) -> str:
+    """Write the rows that need a review; return the digest of their file."""
+    rows = map(select_review, predictions)
+    first = next(rows)
+    with published_file(table_path(parameters.output_dir, "review", shard.id)) as draft:
+        write_text(chain([first], rows), first.schema, draft, "csv")
+        return sha256_of(draft)
+
+
 def _counts(tally: _Tally, answers: Answers) -> Counts:
     sources = Counter(outcome.source for outcome in answers.outcomes)
     return Counts(
@@ -214,6 +251,7 @@ def _counts(tally: _Tally, answers: Answers) -> Counts:
         cached=sources["cached"],
         cache_failures=answers.cache_failures,
         retried=answers.retried,
+        needs_review=tally.needs_review,
         **tally.accuracy,
     )
 

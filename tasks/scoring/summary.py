@@ -113,6 +113,8 @@ def summarise_outcomes(
         "seconds": round(seconds, 3),
         "rows_per_second": round(_sum(own, "rows_in") / seconds, 1) if seconds else 0.0,
     }
+    if parameters.rows.review_below:
+        summary["needs_review"] = _sum(done, "needs_review")
     if labelled:
         summary["labelled"] = labelled
         summary["unknown_labels"] = _sum(done, "unknown_labels")

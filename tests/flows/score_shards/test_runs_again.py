@@ -226,3 +226,23 @@ def test_copy_in_another_format_costs_no_scoring_and_is_of_the_tables_that_are_t
     assert "another film" in next(output.glob("predictions_csv/part-1-*")).read_text()
     assert next(output.glob("predictions_csv/part-0-*")).read_text()
     assert not [*output.rglob("*.draft")]
+
+
+def test_rows_to_review_are_counted_and_go_with_their_shard(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    score_shards([str(inputs)], str(output))
+    summary = score_shards([str(inputs)], str(output), review_below=1.0)
+    assert summary["scored_because"] == {"the parameters changed": 3}
+    assert (summary["needs_review"], summary["model_calls"]) == (24, 0)
+    assert len([*output.glob("review/*.csv")]) == 3
+    # A file that is taken away to be labelled changes nothing.
+    next(output.glob("review/part-0-*")).unlink()
+    (inputs / "part-1.parquet").write_bytes((inputs / "part-2.parquet").read_bytes())
+    again = score_shards([str(inputs)], str(output), review_below=1.0, shard_rows=6)
+    assert again["needs_review"] == 24
+    assert len([*output.glob("review/*.csv")]) == 6
+    assert "needs_review" not in score_shards([str(inputs)], str(output))
+    assert not [*output.glob("review/*")]
+    assert score_shards([str(inputs)], str(output))["shards_skipped"] == 3

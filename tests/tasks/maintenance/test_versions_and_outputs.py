@@ -280,7 +280,8 @@ def test_version_that_was_to_be_freed_and_is_wanted_again_is_whole(state: Path) 
 
 
 def test_old_output_is_freed_whole_and_a_young_one_stays(state: Path) -> None:
-    old = make_old(score(state / "scored" / "team" / "old"))
+    old = score(state / "scored" / "team" / "old", review_below=1.0, output_format="csv")
+    assert len(list(make_old(old).rglob("*.csv"))) == 3
     young = score(state / "scored" / "young")
     before = content(state)
     assert names(clean_outputs(apply=False)) == {str(old)}
@@ -296,11 +297,17 @@ def test_old_output_is_freed_whole_and_a_young_one_stays(state: Path) -> None:
 
 
 def test_what_millstream_did_not_write_stays(state: Path, tmp_path: Path) -> None:
-    output = make_old(score(tmp_path / "output"))
+    output = score(tmp_path / "output", review_below=1.0)
+    (labelled,) = (output / "review").iterdir()
     precious = tmp_path / "precious"
     shutil.move(output / "predictions", precious)
     (output / "predictions").symlink_to(precious)
-    theirs = [output / "notes.txt", output / "records" / "mine.json", output / "rejected" / "a.csv"]
+    theirs = [
+        labelled,
+        output / "notes.txt",
+        output / "records" / "mine.json",
+        output / "rejected" / "a.csv",
+    ]
     for path in theirs:
         path.write_text("mine")
     (output / "link.json").symlink_to(precious)
@@ -316,6 +323,7 @@ def test_what_millstream_did_not_write_stays(state: Path, tmp_path: Path) -> Non
         "predictions",
         "records",
         "rejected",
+        "review",
     ]
     assert names(clean_outputs(output_dirs=(output,))) == set()
 

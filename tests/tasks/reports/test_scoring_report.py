@@ -350,7 +350,10 @@ def test_predictions_that_cannot_be_attached_cost_nothing_else(
 def test_sample_of_the_predictions_is_on_the_page_and_in_prefect(
     trained: Trained, inputs: Path, output: Path
 ) -> None:
-    summary = scored(inputs, output, report_examples=1)
+    summary = scored(inputs, output, report_examples=1, review_below=1.0)
+    assert f"Need a review {summary['needs_review']}" in page_of(output).text
+    (markdown, *_) = prefect_artifacts("scoring-summary")
+    assert "| need a review | 12 |" in str(markdown.data)
     shown = [row for row in page_of(output).rows if len(row) == 4 and ", row " in row[1]]
     assert sorted(row[2] for row in shown) == sorted(summary["labels"])
     (table, *_) = prefect_artifacts("scored-rows")

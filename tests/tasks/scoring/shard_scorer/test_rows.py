@@ -4,9 +4,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 
+from tasks.common.files import sha256_of
 from tasks.ingestion import parquet_reader
 from tasks.output.language_policy import LanguagePolicy
 from tasks.output.records import ShardRecord
@@ -185,6 +187,40 @@ def test_flag_marks_foreign_rows_in_a_column_of_its_own(parameters: ScoringParam
     predictions = output("predictions", flagging)
     assert predictions.column_names[-1] == "language_flagged"
     assert predictions["language_flagged"].to_pylist() == [True, False, False]
+
+
+def test_predictions_below_a_score_are_marked_and_written_to_be_labelled(
+    parameters: ScoringParameters,
+) -> None:
+    texts = [f"{'great ' * (row % 7)}film {row}{' so awful' * (row % 5)}" for row in range(12)]
+    table = pa.table({"id": range(12), "text": texts, "tags": [["a"]] * 12})
+    score_table(table, parameters)
+    scores = output("predictions", parameters)["prediction_score"].to_pylist()
+    below = sorted(scores)[6]
+    reviewing = with_rows(parameters, review_below=below)
+    record = score_table(table, reviewing)
+    predictions = output("predictions", reviewing)
+    assert predictions.column_names[-1] == "needs_review"
+    marked = [score < below for score in scores]
+    assert predictions["needs_review"].to_pylist() == marked
+    assert record.counts.needs_review == sum(marked) == 6
+    path = reviewing.output_dir / "review" / f"{record.shard.id}.csv"
+    assert record.files["review"] == sha256_of(path)
+    review = pd.read_csv(path)
+    place = ["shard", "row", "prediction_label", "prediction_score"]
+    assert list(review) == [*table.column_names, *place, "reviewed_label"]
+    assert review["id"].tolist() == [row for row, is_marked in enumerate(marked) if is_marked]
+    assert review["reviewed_label"].isna().all()
+    assert review["tags"].tolist() == ['["a"]'] * 6
+
+    # Labels that people gave are no copy of anything.
+    path.write_text("reviewed_label\npositive\n")
+    again = score_table(table, parameters)
+    (kept,) = path.parent.iterdir()
+    assert kept.name.startswith(f"{record.shard.id}.changed-")
+    assert kept.read_text() == "reviewed_label\npositive\n"
+    assert "review" not in again.files
+    assert "needs_review" not in output("predictions", parameters).column_names
 
 
 # Labels
