@@ -141,7 +141,10 @@ def score_shards(
             )
     except OutputInUseError as error:
         return cancelled_state(error)
-    link_scoring_report(summary, logged_run(logged), parameters, outcomes, report_examples)
+    # Its state is no matter: what is published stays so without links.
+    link_scoring_report(
+        summary, logged_run(logged), parameters, outcomes, report_examples, return_state=True
+    )
     raise_if_failed(summary, limits)
     raise_if_unrecorded(logged)
     return summary

@@ -1,6 +1,7 @@
 """Log a scoring run to MLflow: parameters, metrics, manifest and HTML report."""
 
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -41,6 +42,8 @@ from tasks.tracking.mlflow_client import (
 from tasks.tracking.names import MAX_RUN_NAME, SCORING_EXPERIMENT
 
 logger = logging.getLogger(__name__)
+
+_UNUSUAL = re.compile(r"[^A-Za-z0-9._-]")
 
 _MOST_FILES = 100  # each is a request to MLflow's server
 
@@ -194,16 +197,19 @@ def _attach_file(
     parameters: ScoringParameters, shards: Sequence[ShardOutcome], room: int
 ) -> Download:
     records = [shard.record for shard in shards if shard.record is not None]
+    output_dir, output_format = parameters.output_dir, parameters.output_format
     rows = sum(record.counts.scored for record in records)
     found = Download(source=shards[0].source, rows=rows)
     with TemporaryDirectory(prefix="millstream-") as folder:
-        path = Path(folder) / f"{shards[0].file_id}.{parameters.output_format}"
-        if not write_download(parameters.output_dir, records, parameters.output_format, path, room):
+        # MLflow refuses some characters in names of artifacts; the digest at the end is unique.
+        name = _UNUSUAL.sub("_", shards[0].file_id)
+        path = Path(folder) / f"{name}.{output_format}"
+        if not room or not write_download(output_dir, records, output_format, path, room):
             left = "not attached: beyond attach_mib, or the number of files that are attached"
             return found.model_copy(update={"left": left})
         mlflow.log_artifact(str(path), PREDICTIONS)
-        name, size = f"{PREDICTIONS}/{path.name}", path.stat().st_size
-        return found.model_copy(update={"path": name, "bytes": size})
+        attached = {"path": f"{PREDICTIONS}/{path.name}", "bytes": path.stat().st_size}
+        return found.model_copy(update=attached)
 
 
 def _render_report(run: ScoringRun, examples: int) -> tuple[str, str]:

@@ -91,9 +91,9 @@ def downloads_markdown(parameters: ScoringParameters, logged: LoggedRun | None) 
         ]
         lines += [markdown_table(("input", "predictions", "download"), rows), ""]
         if (more := len(downloads) - _MOST_LINKS) > 0:
-            lines += [f"{count(more)} more are in the Artifacts of the MLflow run.", ""]
+            lines += [f"{count(more)} more files are not listed here.", ""]
     else:
-        lines += ["No predictions are attached to an MLflow run by this run.", ""]
+        lines += ["This run attached no predictions to MLflow.", ""]
     folder = escape_markdown(str(parameters.output_dir))
     return "\n".join([*lines, f"All are in the output folder {folder}."])
 

@@ -126,6 +126,8 @@ def copy_shards(
             if outcome.record is not None:
                 record = write_copies(parameters.output_dir, outcome.record, text_format)
                 copied[outcome.id] = {"record": record, "copied": record is not outcome.record}
+    made = sum(bool(changes["copied"]) for changes in copied.values())
+    logger.info("copied the tables of %d shards as %s", made, text_format)
     return tuple(outcome.model_copy(update=copied.get(outcome.id, {})) for outcome in outcomes)
 
 

@@ -232,7 +232,7 @@ def test_a_run_with_changed_parameters_completes_and_leaves_its_artifacts(
     ui.expect_state("Completed")
     ui.open_run(run)
     ui.open_artifacts()
-    for key in ("scoring-progress", "scoring-summary", "scoring-report"):
+    for key in ("scoring-progress", "scoring-summary", "scoring-report", "scored-files"):
         expect(ui.main.get_by_role("link", name=key)).to_be_visible()
     take(ui.page, "artifacts", drawing_ms=3_000)
     ui.open_artifact("scoring-summary", SCORING)

@@ -296,10 +296,11 @@ def attached(run: Run) -> dict[str, Path]:
 def test_predictions_of_each_file_are_attached_to_the_run_and_linked(
     trained: Trained, inputs: Path, output: Path
 ) -> None:
+    unusual = (inputs / "b.csv").rename(inputs / "b ]#|.csv")
     scored(inputs, output, output_format="csv", shard_rows=5)
     (run,) = runs_of(output)
     files = attached(run)
-    assert files.keys() == {"a", "b"}
+    assert files.keys() == {"a", "b____"}
     whole = pd.read_csv(files["a"])
     assert whole["row"].tolist() == [*range(1, 10)]
     assert whole["shard"].nunique() == 2
@@ -310,13 +311,13 @@ def test_predictions_of_each_file_are_attached_to_the_run_and_linked(
         assert f"(http://127.0.0.1:5000/{query})" in str(markdown.data)
         assert page_of(output).row(f"predictions/{path.name}")[1] in ("9", "3")
     # What is as before stays with the run that scored it.
-    (inputs / "b.csv").write_text("text,label\na great film,positive\n")
+    unusual.write_text("text,label\na great film,positive\n")
     scored(inputs, output, output_format="csv", resume=True, shard_rows=5)
-    assert attached(runs_of(output)[0]).keys() == {"b"}
+    assert attached(runs_of(output)[0]).keys() == {"b____"}
     # Another format scores nothing.
     scored(inputs, output, output_format="jsonl", resume=True, shard_rows=5)
     assert {path.suffix for path in attached(runs_of(output)[0]).values()} == {".jsonl"}
-    assert attached(runs_of(output)[0]).keys() == {"a", "b"}
+    assert attached(runs_of(output)[0]).keys() == {"a", "b____"}
 
 
 def test_predictions_that_are_too_many_stay_in_the_folder_and_the_page_says_so(

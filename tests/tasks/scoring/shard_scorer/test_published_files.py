@@ -16,8 +16,8 @@ from tasks.common.errors import OutputError
 from tasks.common.files import sha256_of
 from tasks.output.records import PREDICTION_COLUMNS, REJECTED_COLUMNS, read_record
 from tasks.scoring.inputs import list_input_files
-from tasks.scoring.shard_scorer import score_rows
-from tasks.scoring.types import ScoringParameters
+from tasks.scoring.shard_scorer import copy_shards, score_rows
+from tasks.scoring.types import ScoringParameters, ShardOutcome
 from tasks.tracking.pipeline_loader import load_pipeline, predict_documents
 from tests.support.builders import Trained
 from tests.tasks.scoring.shard_scorer.shards import in_out, output, score_table, stage, with_rows
@@ -249,5 +249,14 @@ def test_disk_that_is_full_leaves_no_part_of_a_file(
     assert not (parameters.output_dir / "records" / f"{file_id}-00001.json").exists()
     again = parameters.output_dir / failed / f"{whole.shard.id}.parquet"
     assert again.read_bytes() == published[again]
+    # A copy is no part of what is scored.
+    copying = parameters.model_copy(update={"output_format": "csv"})
+    done = ShardOutcome(
+        id=whole.shard.id, file_id=whole.shard.file_id, source=whole.shard.source, record=whole
+    )
+    with files_end_at(100_000), pytest.raises(OutputError, match=message):
+        copy_shards([done], copying)
+    assert read_record(parameters.output_dir, whole.shard.id) == whole
+    assert not [*parameters.output_dir.glob(f"{failed}_csv/*.csv")]
     left = [path.name for path in parameters.output_dir.rglob("*") if path.is_file()]
     assert not [name for name in left if "draft" in name]
