@@ -13,7 +13,7 @@ from tasks.common.files import read_plain_file
 from tasks.common.settings import get_settings
 from tasks.maintenance.disk_usage import is_locked, measure_files
 from tasks.maintenance.types import IN_USE, YOUNGER, CleanupResult, Leftover, Limits
-from tasks.output.copies import is_review_changed
+from tasks.output.derived_files import is_review_changed
 from tasks.output.file_ids import is_shard_id
 from tasks.output.folder import LOCK, STAGING, locked_folder, output_errors
 from tasks.output.records import SUFFIXES

@@ -59,7 +59,8 @@ def link_scoring_report(
         outcomes: One for each shard.
         examples: Number of scored rows of the sample for each label.
     """
-    from tasks.reports.summaries import downloads_markdown, sample_rows, scoring_markdown
+    from tasks.reports.row_examples import sample_rows
+    from tasks.reports.summaries import downloads_markdown, scoring_markdown
 
     if logged is not None and logged.report_url:
         _link_report("scoring-report", logged.report_url, logged.run_id)

@@ -3,6 +3,7 @@
 Rejected rows are found for each reason, scored rows for each predicted label.
 """
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from tasks.common.errors import DataError
 from tasks.output.records import ShardRecord, table_path
 from tasks.output.tables import extract_texts
 from tasks.scoring.types import ScoringParameters, ShardOutcome
+
+logger = logging.getLogger(__name__)
 
 _MAX_CHARACTERS = 120
 _MAX_LABELS = 10
@@ -101,6 +104,27 @@ def find_scored_examples(
     labels = parameters.model.labels[:_MAX_LABELS]
     found = _find(outcomes, labels, most, lambda record: record.labels, read)
     return [row for rows in found.values() for row in rows]
+
+
+def sample_rows(
+    parameters: ScoringParameters, outcomes: Sequence[ShardOutcome], most: int
+) -> list[dict[str, object]]:
+    """Return a sample of the predictions as a table; none if a file cannot be read."""
+    try:
+        found = find_scored_examples(parameters, outcomes, most)
+    except DataError as error:
+        logger.warning("no sample of the predictions: %s", error)
+        return []
+    return [
+        {
+            "text": row.text,
+            "prediction_label": row.label,
+            "prediction_score": round(row.score, 4),
+            "shard": row.shard,
+            "row": row.row,
+        }
+        for row in found
+    ]
 
 
 def _find(

@@ -34,6 +34,7 @@ from tasks.reports.types import (
 from tasks.scoring.types import ScoringParameters, ShardOutcome
 from tasks.tracking.mlflow_client import (
     connect,
+    download_url,
     ensure_experiment,
     git_commit,
     missing_file_reason,
@@ -93,7 +94,8 @@ def log_scoring_run(
         mlflow.log_metrics(statistics.metrics)
         mlflow.log_artifact(str(parameters.output_dir / "manifest.json"))
         mlflow.log_dict(statistics.model_dump(mode="json"), STATISTICS_FILE)
-        downloads, unattached = _attach_predictions(parameters, outcomes, attach_mib)
+        run_id = str(run.info.run_id)
+        downloads, unattached = _attach_predictions(run_id, parameters, outcomes, attach_mib)
         scored = ScoringRun(
             parameters=parameters,
             outcomes=outcomes,
@@ -108,7 +110,6 @@ def log_scoring_run(
         if error := "; ".join(filter(None, (unattached, incomplete))):
             logger.warning("%s", error)
             mlflow.set_tag("report_error", error)
-    run_id = str(run.info.run_id)
     return LoggedRun(
         run_id=run_id,
         report_url=report_url(experiment, run_id, REPORT) if page else "",
@@ -159,7 +160,10 @@ def _parameters(parameters: ScoringParameters) -> dict[str, Any]:
 
 
 def _attach_predictions(
-    parameters: ScoringParameters, outcomes: Sequence[ShardOutcome], attach_mib: int
+    run_id: str,
+    parameters: ScoringParameters,
+    outcomes: Sequence[ShardOutcome],
+    attach_mib: int,
 ) -> tuple[tuple[Download, ...], str]:
     """Attach the predictions of the files of which this run scored or copied rows.
 
@@ -173,7 +177,8 @@ def _attach_predictions(
     room = attach_mib * 2**20
     try:
         for shards in _changed_files(outcomes) if room else ():
-            found = _attach_file(parameters, shards, room if len(downloads) < _MOST_FILES else 0)
+            space = room if len(downloads) < _MOST_FILES else 0
+            found = _attach_file(run_id, parameters, shards, space)
             room -= found.bytes
             downloads.append(found)
     except Exception as caught:  # noqa: BLE001 -- the run is logged even without them
@@ -194,7 +199,7 @@ def _changed_files(outcomes: Sequence[ShardOutcome]) -> list[list[ShardOutcome]]
 
 
 def _attach_file(
-    parameters: ScoringParameters, shards: Sequence[ShardOutcome], room: int
+    run_id: str, parameters: ScoringParameters, shards: Sequence[ShardOutcome], room: int
 ) -> Download:
     records = [shard.record for shard in shards if shard.record is not None]
     output_dir, output_format = parameters.output_dir, parameters.output_format
@@ -208,7 +213,12 @@ def _attach_file(
             left = "not attached: beyond attach_mib, or the number of files that are attached"
             return found.model_copy(update={"left": left})
         mlflow.log_artifact(str(path), PREDICTIONS)
-        attached = {"path": f"{PREDICTIONS}/{path.name}", "bytes": path.stat().st_size}
+        artifact = f"{PREDICTIONS}/{path.name}"
+        attached = {
+            "path": artifact,
+            "url": download_url(run_id, artifact),
+            "bytes": path.stat().st_size,
+        }
         return found.model_copy(update=attached)
 
 

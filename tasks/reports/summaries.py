@@ -1,22 +1,16 @@
 """Summaries of runs: Markdown for Prefect artifacts, and the table of an end-to-end run."""
 
-import logging
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tasks.common.console import print_table
-from tasks.common.errors import DataError
 from tasks.common.settings import REPOSITORY, get_settings
 from tasks.common.text import escape_markdown, markdown_table
 from tasks.reports.formatting import count, format_or_dash
-from tasks.reports.row_examples import find_scored_examples
 from tasks.reports.types import TEST_METRICS, LoggedReport, LoggedRun, Metric, scoring_metrics
-from tasks.scoring.types import ScoringParameters, ShardOutcome
-from tasks.tracking.mlflow_client import download_url
+from tasks.scoring.types import ScoringParameters
 from tasks.tracking.names import FINETUNED_MODEL, PIPELINE_MODEL
-
-logger = logging.getLogger(__name__)
 
 _MOST_LINKS = 100
 
@@ -78,14 +72,12 @@ def downloads_markdown(parameters: ScoringParameters, logged: LoggedRun | None) 
     """Return where the predictions are, as Markdown: links that download them, and the folder."""
     lines = ["# Scored files", ""]
     downloads = logged.downloads if logged else ()
-    if logged is not None and downloads:
+    if downloads:
         rows = [
             (
                 escape_markdown(found.source),
                 count(found.rows),
-                f"[{found.path}]({download_url(logged.run_id, found.path)})"
-                if found.path
-                else escape_markdown(found.left),
+                f"[{found.path}]({found.url})" if found.path else escape_markdown(found.left),
             )
             for found in downloads[:_MOST_LINKS]
         ]
@@ -96,27 +88,6 @@ def downloads_markdown(parameters: ScoringParameters, logged: LoggedRun | None) 
         lines += ["This run attached no predictions to MLflow.", ""]
     folder = escape_markdown(str(parameters.output_dir))
     return "\n".join([*lines, f"All are in the output folder {folder}."])
-
-
-def sample_rows(
-    parameters: ScoringParameters, outcomes: Sequence[ShardOutcome], most: int
-) -> list[dict[str, object]]:
-    """Return a sample of the predictions as a table; none if a file cannot be read."""
-    try:
-        found = find_scored_examples(parameters, outcomes, most)
-    except DataError as error:
-        logger.warning("no sample of the predictions: %s", error)
-        return []
-    return [
-        {
-            "text": row.text,
-            "prediction_label": row.label,
-            "prediction_score": round(row.score, 4),
-            "shard": row.shard,
-            "row": row.row,
-        }
-        for row in found
-    ]
 
 
 def _unscored_notes(summary: dict[str, Any]) -> Iterator[str]:

@@ -110,6 +110,7 @@ class Download(FrozenModel):
         source: The input file.
         rows: Its predictions.
         path: The artifact of the MLflow run; empty if it is none.
+        url: Where MLflow's server has it.
         bytes: Its size.
         left: Why it is none; empty if it is one.
     """
@@ -117,6 +118,7 @@ class Download(FrozenModel):
     source: str
     rows: int
     path: str = ""
+    url: str = ""
     bytes: int = 0
     left: str = ""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tasks.common.errors import DataError
 from tasks.ingestion.formats import Survey
-from tasks.output.copies import remove_copies
+from tasks.output.derived_files import remove_derived
 from tasks.output.file_ids import file_id_of, shards_of_files
 from tasks.output.folder import STAGING, output_errors
 from tasks.output.records import (
@@ -125,7 +125,7 @@ def remove_obsolete_shards(planned: Sequence[PlannedShard], output_dir: Path) ->
             remains.unlink()
         superseded = sorted(shards_of_files(output_dir, files) - keep)
         for shard_id in superseded:
-            remove_copies(output_dir, shard_id)
+            remove_derived(output_dir, shard_id)
             # The record before the tables: without it, they do not count.
             record_path(output_dir, shard_id).unlink(missing_ok=True)
             for folder in FOLDERS:

@@ -17,7 +17,8 @@ from tasks.common.counting import count_values, score_histogram
 from tasks.common.files import published_file, sha256_of
 from tasks.common.progress import track_rows
 from tasks.dataset.labels import KnownLabels, is_missing
-from tasks.output.copies import remove_copies, write_copies
+from tasks.output.copies import write_copies
+from tasks.output.derived_files import remove_derived
 from tasks.output.folder import output_errors
 from tasks.output.records import (
     REVIEW_COLUMN,
@@ -71,7 +72,7 @@ def score_rows(shard: Shard, staged: Path, parameters: ScoringParameters) -> Sha
         files["predictions"] = _write_table(
             map(tally.count_predictions, predictions), "predictions", shard, parameters
         )
-        remove_copies(parameters.output_dir, shard.id)
+        remove_derived(parameters.output_dir, shard.id)
         if tally.needs_review:
             predictions = _predictions(shard, staged, answers, parameters)
             files["review"] = _write_review(predictions, shard, parameters)
