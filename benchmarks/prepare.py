@@ -72,7 +72,7 @@ def prepare(plan: Plan, home: Path, device: str) -> Prepared:
 def _build(plan: Plan, wanted: Iterable[tuple[Kind, Precision]], home: Path) -> list[str]:
     answer = home / "answer.json"
     order = {
-        "training": {"sample_size": plan.training_rows},
+        "training": {"sample_size": plan.training_rows, "min_steps": 0},
         "pipelines": [
             {"max_tokens": MAX_TOKENS[kind], "precision": precision} for kind, precision in wanted
         ],

@@ -95,6 +95,8 @@ def end_to_end(
     data_files: dataset.DataFiles = (),
     finetuned_run_id: training.FinetunedRunId = "",
     finetuned_model: FinetunedModelToStartFrom = "",
+    min_steps: training.MinSteps = TUNING.min_steps,
+    class_weights: training.ClassWeights = TUNING.class_weights,
 ) -> dict[str, Any]:
     """Go from labelled text to scored files, or run any part of that way.
 

@@ -80,6 +80,8 @@ def train_classifier(
     data_files: dataset.DataFiles = (),
     split_folder: dataset.SplitFolder = "",
     finetuned_run_id: training.FinetunedRunId = "",
+    min_steps: training.MinSteps = TUNING.min_steps,
+    class_weights: training.ClassWeights = TUNING.class_weights,
 ) -> dict[str, Any]:
     """Fine-tune a transformer on labelled text and register it as dl_finetuned_model.
 
@@ -110,7 +112,7 @@ def train_classifier(
     if "evaluate_model" in todo:
         evaluation = evaluate_model(fine_tuned)
         reported = report_training(fine_tuned, evaluation.missing, return_state=True)
-        report |= evaluation.metrics | missing_files(evaluation.missing, reported)
+        report |= evaluation.summary() | missing_files(evaluation.missing, reported)
     print_table("Trained classifier", report)
     return report
 

@@ -21,7 +21,14 @@ from tasks.tracking.names import SCORING_EXPERIMENT, RegisteredModel
 from tasks.tracking.registry import find_version
 from tasks.training.evaluation_plots import Curve
 from tasks.training.logged_rows import SPLIT_FILE
-from tasks.training.types import CONFUSION_FILE, DISTRIBUTION_FILE, ROC_FILE, Distribution
+from tasks.training.types import (
+    ADVICE_FILE,
+    CONFUSION_FILE,
+    DISTRIBUTION_FILE,
+    RELIABILITY_FILE,
+    ROC_FILE,
+    Distribution,
+)
 
 _LOSSES = ("train_loss", "validation_loss")
 
@@ -91,6 +98,9 @@ class TrainingRun:
         confusion: Counts by true and predicted label, as `DataFrame.to_dict(orient="split")`.
         curves: ROC curve by label.
         losses: Steps and losses by name.
+        reliability: Mean score, share of right rows and rows of bins of scores, before and after
+            the temperature.
+        advice: What to try next.
         previous: The training before it.
         previous_split: The data set of that one and its parts.
         previous_distribution: Predictions of that one's model for its own test rows.
@@ -103,6 +113,8 @@ class TrainingRun:
     confusion: Mapping[str, Any] | None
     curves: Mapping[str, Curve]
     losses: Mapping[str, Sequence[tuple[int, float]]]
+    reliability: Mapping[str, Sequence[tuple[float, float, int]]]
+    advice: Sequence[str]
     previous: Run | None
     previous_split: Split | None
     previous_distribution: Distribution | None
@@ -130,6 +142,8 @@ def read_training(run_id: str) -> TrainingRun:
             for name, points in histories.items()
             if points
         },
+        reliability=read_logged_json(run_id, RELIABILITY_FILE) or {},
+        advice=read_logged_json(run_id, ADVICE_FILE) or (),
         previous=previous,
         previous_split=_split(previous.info.run_id) if previous else None,
         previous_distribution=logged_distribution(previous.info.run_id) if previous else None,

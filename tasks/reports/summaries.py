@@ -119,8 +119,8 @@ def training_markdown(logged: LoggedReport, missing: Mapping[str, str], *, reuse
     lines = ["# Trained classifier", "", f"MLflow run {logged.run_id}", ""]
     lines += ["The model of an earlier run was taken: all is equal.", ""] if reused else []
     lines += [markdown_table(("", "this run", "previous run"), rows, numbers=True), ""]
-    for name, reason in missing.items():
-        lines += [escape_markdown(f"{name}: {reason}"), ""]
+    for fact in (*logged.advice, *(f"{name}: {reason}" for name, reason in missing.items())):
+        lines += [escape_markdown(fact), ""]
     lines += [f"[Report in MLflow]({logged.url})"] if logged.url else []
     return "\n".join(lines)
 

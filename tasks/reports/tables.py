@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.reports import formatting
-from tasks.reports.formatting import format_change, format_or_dash
+from tasks.reports.formatting import format_change, format_or_dash, share
 from tasks.reports.page import KeyMetric, Table
 from tasks.reports.types import Metric, RunStatistics
 from tasks.scoring.types import ShardOutcome
@@ -64,6 +64,33 @@ def shares_table(what: str, series: Mapping[str, Mapping[str, int]]) -> Table:
     if (more := len(names) - _MAX_ROWS) > 0:
         rows.append([f"and {formatting.count(more)} more", *[""] * (len(header) - 1)])
     return Table(header, rows)
+
+
+def labels_table(counts: pd.DataFrame) -> Table:
+    """Return a table of precision, recall and F1 of each label; of many, the lowest F1 first.
+
+    Args:
+        counts: Rows are the true labels, columns the predicted ones.
+    """
+    cells = counts.to_numpy()
+    right, true, predicted = cells.diagonal(), cells.sum(axis=1), cells.sum(axis=0)
+    f1 = [share(2 * right[place], true[place] + predicted[place]) for place in range(len(counts))]
+    places = list(range(len(counts)))
+    if len(counts) > _MAX_ROWS:
+        places = sorted(places, key=lambda place: f1[place] or 0.0)[:_MAX_ROWS]
+    rows = [
+        (
+            str(counts.index[place]),
+            formatting.count(int(true[place])),
+            format_or_dash(share(right[place], predicted[place]), formatting.percent),
+            format_or_dash(share(right[place], true[place]), formatting.percent),
+            format_or_dash(f1[place], formatting.decimal),
+        )
+        for place in places
+    ]
+    if (more := len(counts) - len(rows)) > 0:
+        rows.append((f"and {formatting.count(more)} more, of higher F1", "", "", "", ""))
+    return Table(("Label", "test rows", "precision", "recall", "F1"), rows)
 
 
 def confusions_table(counts: pd.DataFrame) -> Table:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from tasks.dataset.types import Split
 from tasks.reports import formatting
-from tasks.reports.formatting import format_count_of, format_or_dash, format_time
+from tasks.reports.formatting import decimal, format_count_of, format_or_dash, format_time
 from tasks.reports.history import TrainingRun, read_training
 from tasks.reports.page import (
     Block,
@@ -15,14 +15,21 @@ from tasks.reports.page import (
     KeyMetric,
     Note,
     Page,
+    Plot,
     Plots,
     Section,
     plot_errors,
     render_page,
 )
 from tasks.reports.plots import describe_scores, draw_plot, plot_score_distribution
-from tasks.reports.tables import comparison_table, confusions_table, key_metric, shares_table
-from tasks.reports.types import REPORT, TEST_METRICS, LoggedReport, Metric
+from tasks.reports.tables import (
+    comparison_table,
+    confusions_table,
+    key_metric,
+    labels_table,
+    shares_table,
+)
+from tasks.reports.types import KEY_METRICS, REPORT, TEST_METRICS, LoggedReport, Metric
 from tasks.tracking.mlflow_client import (
     connect,
     has_artifact,
@@ -35,8 +42,10 @@ from tasks.training.evaluation_plots import (
     MOST_LABELS,
     plot_confusion_matrix,
     plot_loss_curve,
+    plot_reliability,
     plot_roc_curves,
 )
+from tasks.training.types import TEMPERATURE
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +58,10 @@ _PARAMETERS = (
     "base_model",
     "strategy",
     "epochs",
+    "min_steps",
     "batch_size",
     "learning_rate",
+    "class_weights",
     "max_tokens",
     "sample_size",
     "seed",
@@ -81,6 +92,7 @@ def log_training_report(run_id: str) -> LoggedReport:
         error=error,
         metrics=training.run.data.metrics,
         previous=_previous_metrics(training),
+        advice=training.advice,
     )
 
 
@@ -113,7 +125,7 @@ def _previous_metrics(training: TrainingRun) -> dict[str, float]:
 
 def _key_metrics(training: TrainingRun) -> list[KeyMetric]:
     before, now = _previous_metrics(training), training.run.data.metrics
-    metrics = [key_metric(metric, now, before) for metric in TEST_METRICS]
+    metrics = [key_metric(metric, now, before) for metric in KEY_METRICS]
     if training.train_rows is not None:
         metrics.append(KeyMetric("Rows trained on", formatting.count(training.train_rows)))
     return metrics
@@ -211,6 +223,7 @@ def _quality_section(training: TrainingRun) -> Section:
     plots = []
     if training.confusion is not None:
         counts = pd.DataFrame(**training.confusion)
+        tables.append(labels_table(counts))
         cells = counts.to_numpy()
         text = f"Rows by true and predicted label; {cells.trace()} of {cells.sum()} are right."
         title = "Confusion"
@@ -232,9 +245,12 @@ def _quality_section(training: TrainingRun) -> Section:
         )
         text = f"Cross-entropy by step. At the end: {lasts}."
         plots.append(draw_plot("loss", "Loss", text, plot_loss_curve, training.losses))
+    if training.reliability:
+        plots.append(_reliability_plot(training))
     summary, *details = tables
+    notes = [Note(f"{line[0].upper()}{line[1:]}.", warning=True) for line in training.advice]
     shown = [Plots(plots)] if plots else []
-    return Section("How well", [summary, *_refused_note(metrics), *shown, *details])
+    return Section("How well", [*notes, summary, *_refused_note(metrics), *shown, *details])
 
 
 def _refused_note(metrics: Mapping[str, float]) -> list[Block]:
@@ -245,6 +261,17 @@ def _refused_note(metrics: Mapping[str, float]) -> list[Block]:
         "and F1, and have no part in the other figures and plots."
     )
     return [Note(text, warning=True)]
+
+
+def _reliability_plot(training: TrainingRun) -> Plot:
+    metrics = training.run.data.metrics
+    keys = ("test_calibration_error_before", "test_calibration_error", TEMPERATURE)
+    before, after, temperature = (format_or_dash(metrics.get(key), decimal) for key in keys)
+    text = (
+        "Share of right rows by prediction score. The calibration error is "
+        f"{before} before and {after} after the division of the logits by {temperature}."
+    )
+    return draw_plot("reliability", "Reliability", text, plot_reliability, training.reliability)
 
 
 def _predictions_section(training: TrainingRun) -> Section:

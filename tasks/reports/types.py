@@ -1,6 +1,6 @@
 """Types of reports: metrics with their formats, statistics of a scoring run, logged reports."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -62,11 +62,17 @@ SCORING_METRICS = {
     )
 }
 
-TEST_METRICS = (
+KEY_METRICS = (
     Metric("Test accuracy", "test_accuracy", percent),
     Metric("F1, mean of the labels", "test_f1", decimal),
     Metric("ROC AUC", "test_roc_auc", decimal),
     Metric("Calibration error", "test_calibration_error", decimal),
+)
+
+TEST_METRICS = (
+    *KEY_METRICS,
+    Metric("Calibration error without the temperature", "test_calibration_error_before", decimal),
+    Metric("Accuracy of a linear model on words", "test_baseline_accuracy", percent),
 )
 
 
@@ -153,6 +159,7 @@ class LoggedReport:
         error: Why the report is missing or incomplete; empty if it is not.
         metrics: Those of the run.
         previous: Those of the run before it; empty if there was none.
+        advice: What to try next.
     """
 
     run_id: str
@@ -160,3 +167,4 @@ class LoggedReport:
     error: str
     metrics: Mapping[str, float]
     previous: Mapping[str, float]
+    advice: Sequence[str] = ()

@@ -1,5 +1,6 @@
 """Evaluate a fine-tuned model on test rows: accuracy, F1, ROC AUC, calibration, plots."""
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -9,23 +10,36 @@ from typing import Any
 
 import mlflow
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
+from mlflow.entities import Run
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, roc_auc_score, roc_curve
 from tqdm import tqdm
 
 from pyfunc.pipeline import refusal_reason
 from tasks.common.counting import score_histogram
-from tasks.tracking.mlflow_client import connect, missing_file_reason
+from tasks.measures.advice import advise, outcome_of
+from tasks.measures.calibration import (
+    Bin,
+    LabelIds,
+    Logits,
+    Probabilities,
+    calibration_error,
+    reliability,
+    scores_at,
+)
+from tasks.tracking.mlflow_client import connect, missing_file_reason, read_logged_json
 from tasks.training import evaluation_plots
 from tasks.training.evaluation_plots import draw_png
-from tasks.training.finetuned_model import downloaded_classifier, max_tokens_of
+from tasks.training.finetuned_model import downloaded_classifier, max_tokens_of, temperature_of
 from tasks.training.logged_rows import load_test_rows
-from tasks.training.reference import Probabilities, ReferenceModel
+from tasks.training.reference import ReferenceModel
 from tasks.training.types import (
+    ADVICE_FILE,
+    BASELINE,
     CONFUSION_FILE,
     DISTRIBUTION_FILE,
+    RELIABILITY_FILE,
     ROC_FILE,
     Distribution,
     Evaluation,
@@ -34,10 +48,7 @@ from tasks.training.types import (
 
 logger = logging.getLogger(__name__)
 
-LabelIds = npt.NDArray[np.int64]
-
 _ROWS_PER_PROGRESS_UPDATE = 128
-_CALIBRATION_BINS = 15
 _MAX_CURVE_POINTS = 200  # more would not show in a plot
 
 _NO_LABEL = -1
@@ -51,16 +62,17 @@ def measure_model(fine_tuned: FineTuned) -> Evaluation:
     answer and is in no plot.
 
     Returns:
-        `test_accuracy`, `test_f1` (macro), `test_roc_auc` (one against the rest, averaged)
-        and `test_calibration_error`, `test_refused` if there are such texts, and why plots are
-        missing.
+        `test_accuracy`, `test_f1` (macro), `test_roc_auc` (one against the rest, averaged),
+        `test_calibration_error`, the same before the temperature, `test_refused` if there are such
+        texts, and `test_baseline_accuracy` if the training measured it; why plots are missing; and
+        what to try next.
     """
     client = connect()
-    known = client.get_run(fine_tuned.run_id).data.metrics
+    run = client.get_run(fine_tuned.run_id)
+    known = {name: value for name, value in run.data.metrics.items() if name.startswith("test_")}
     if fine_tuned.reused and "test_accuracy" in known:
-        return Evaluation(
-            metrics={name: value for name, value in known.items() if name.startswith("test_")}
-        )
+        advice = read_logged_json(fine_tuned.run_id, ADVICE_FILE) or ()
+        return Evaluation(metrics=known, advice=tuple(advice))
     rows = load_test_rows(fine_tuned.run_id)
     with downloaded_classifier(fine_tuned.model_uri) as folder:
         model = ReferenceModel(folder, max_tokens=max_tokens_of(folder))
@@ -72,23 +84,47 @@ def measure_model(fine_tuned: FineTuned) -> Evaluation:
             "run %s: %d of the test rows are refused by the pipeline, and count as wrong",
             *(fine_tuned.run_id, len(refused)),
         )
-    probabilities = _predict_probabilities(model, rows["text"][answered].tolist())
-    metrics = classification_metrics(truth, probabilities, refused)
+    logits = _predict_logits(model, rows["text"][answered].tolist())
+    probabilities = scores_at(logits, temperature_of(fine_tuned.run_id))
+    bins = {
+        "before": reliability(truth, scores_at(logits, 1.0)),
+        "after": reliability(truth, probabilities),
+    }
+    metrics = classification_metrics(truth, probabilities, refused) | {
+        "test_calibration_error_before": calibration_error(bins["before"])
+    }
     confusion = _confusion_counts(truth, probabilities, model.labels)
     curves = _roc_curves(truth, probabilities, model.labels)
     documents = {
         CONFUSION_FILE: confusion.to_dict(orient="split"),
         DISTRIBUTION_FILE: _distribution(truth, probabilities, model.labels).model_dump(),
+        RELIABILITY_FILE: bins,
         ROC_FILE: curves,
     }
     for path, document in documents.items():
         client.log_dict(fine_tuned.run_id, document, path)
-    missing = _log_plots(fine_tuned.run_id, confusion, curves)
+    advice = _advise(run, metrics, confusion)
+    client.log_text(fine_tuned.run_id, json.dumps(advice), ADVICE_FILE)
+    missing = _log_plots(fine_tuned.run_id, confusion, curves, bins)
+    if reason := run.data.tags.get(f"missing_{BASELINE}"):
+        missing[BASELINE] = reason
     # Last: a run with metrics has a complete evaluation.
     with mlflow.start_run(run_id=fine_tuned.run_id):
         mlflow.log_metrics(metrics, model_id=fine_tuned.model_uri.removeprefix("models:/"))
     logger.info("test rows: %d, %s", len(rows), metrics)
-    return Evaluation(metrics=metrics, missing=missing)
+    for line in advice:
+        logger.warning("%s", line)
+    return Evaluation(metrics=known | metrics, missing=missing, advice=advice)
+
+
+def _advise(run: Run, metrics: dict[str, float], confusion: pd.DataFrame) -> tuple[str, ...]:
+    losses = _history(run.info.run_id, "validation_loss")
+    weighted = run.data.params.get("class_weights", "none") != "none"
+    return advise(outcome_of(run.data.metrics | metrics, losses, confusion, weighted=weighted))
+
+
+def _history(run_id: str, name: str) -> list[tuple[int, float]]:
+    return [(point.step, point.value) for point in connect().get_metric_history(run_id, name)]
 
 
 def classification_metrics(
@@ -110,27 +146,8 @@ def classification_metrics(
         "test_accuracy": float(accuracy_score(expected, predicted)),
         "test_f1": float(f1),
         "test_roc_auc": _roc_auc(truth, probabilities),
-        "test_calibration_error": calibration_error(truth, probabilities),
+        "test_calibration_error": calibration_error(reliability(truth, probabilities)),
     } | ({"test_refused": float(len(refused))} if len(refused) else {})
-
-
-def calibration_error(
-    truth: LabelIds, probabilities: Probabilities, bins: int = _CALIBRATION_BINS
-) -> float:
-    """Return the expected calibration error with bins of equal width.
-
-    The mean gap between confidence and accuracy, weighted by the rows in each bin (Guo et
-    al. 2017, "On Calibration of Modern Neural Networks", section 2).
-    """
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == truth
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [
-        abs(correct[bin_of == number].mean() - confidence[bin_of == number].mean())
-        * (bin_of == number).mean()
-        for number in np.unique(bin_of)
-    ]
-    return float(sum(gaps))
 
 
 def _roc_auc(truth: LabelIds, probabilities: Probabilities) -> float:
@@ -147,12 +164,12 @@ def _labels_with_roc(truth: LabelIds, probabilities: Probabilities) -> list[int]
     return [label for label in labels if 0 < (truth == label).sum() < len(truth)]
 
 
-def _predict_probabilities(model: ReferenceModel, texts: list[str]) -> Probabilities:
-    rows: list[Probabilities] = [np.empty((0, len(model.labels)))]
+def _predict_logits(model: ReferenceModel, texts: list[str]) -> Logits:
+    rows: list[Logits] = [np.empty((0, len(model.labels)))]
     with tqdm(total=len(texts), desc="evaluate", unit="rows", disable=None) as bar:
         for start in range(0, len(texts), _ROWS_PER_PROGRESS_UPDATE):
             part = texts[start : start + _ROWS_PER_PROGRESS_UPDATE]
-            rows.append(model.probabilities(part))
+            rows.append(model.logits(part))
             bar.update(len(part))
     return np.concatenate(rows)
 
@@ -190,18 +207,19 @@ def _roc_curves(
 
 
 def _log_plots(
-    run_id: str, confusion: pd.DataFrame, curves: Mapping[str, evaluation_plots.Curve]
+    run_id: str,
+    confusion: pd.DataFrame,
+    curves: Mapping[str, evaluation_plots.Curve],
+    bins: Mapping[str, Sequence[Bin]],
 ) -> dict[str, str]:
     """Log the plots, and return those that could not be made with the reason."""
     client = connect()
-    history = {
-        name: [(point.step, point.value) for point in client.get_metric_history(run_id, name)]
-        for name in ("train_loss", "validation_loss")
-    }
+    history = {name: _history(run_id, name) for name in ("train_loss", "validation_loss")}
     plots: dict[str, tuple[Callable[[Any], Figure], Any]] = {
         "confusion_matrix": (evaluation_plots.plot_confusion_matrix, confusion),
         "roc_curve": (evaluation_plots.plot_roc_curves, curves),
         "loss_curve": (evaluation_plots.plot_loss_curve, history),
+        "reliability": (evaluation_plots.plot_reliability, bins),
     }
     missing = {}
     with TemporaryDirectory(prefix="millstream-") as folder:

@@ -1,4 +1,4 @@
-"""Evaluation plots as matplotlib figures: confusion matrix, ROC curves, loss curve.
+"""Evaluation plots as matplotlib figures: confusion matrix, ROC, loss, reliability.
 
 Plots are made and rendered within `drawing`: they show texts of a user, and in these `$`, a line
 break or a missing glyph is no error. Figures are not made by pyplot, whose state is global: tasks
@@ -132,6 +132,22 @@ def plot_loss_curve(history: Mapping[str, Sequence[tuple[int, float]]]) -> Figur
         steps, losses = [step for step, _ in points], [loss for _, loss in points]
         axes.plot(steps, losses, marker=".", label=name)
     axes.set(xlabel="step", ylabel="cross-entropy", title="Loss")
+    axes.legend()
+    return figure
+
+
+def plot_reliability(series: Mapping[str, Sequence[tuple[float, float, int]]]) -> Figure:
+    """Plot the share of right rows by score, a line for each name in `series`.
+
+    Args:
+        series: Mean score, share of right rows and number of rows of bins, by name.
+    """
+    figure, axes = _new_figure()
+    for name, bins in series.items():
+        scores, shares = [found[0] for found in bins], [found[1] for found in bins]
+        axes.plot(scores, shares, marker=".", label=name)
+    axes.plot((0, 1), (0, 1), linestyle=":", color="grey", label="calibrated")
+    axes.set(xlabel="prediction score", ylabel="share of right rows", title="Reliability")
     axes.legend()
     return figure
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
 import mlflow
+import numpy as np
 import pandas as pd
 from filelock import FileLock
 from safetensors import SafetensorError
@@ -16,19 +17,22 @@ from transformers.trainer import (
     SCHEDULER_NAME,
     TRAINER_STATE_NAME,
 )
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from pyfunc.fingerprint import digest_folder
 from tasks.common.progress import show_progress
 from tasks.common.settings import get_settings
+from tasks.common.task_errors import class_and_line
 from tasks.dataset.splitting import sample_rows
 from tasks.dataset.types import Split
+from tasks.measures.baseline import MOST_ROWS, baseline_accuracy
+from tasks.measures.calibration import fit_temperature
 from tasks.training.base_model_loading import load_base_model
 from tasks.training.base_models import base_model_folder
 from tasks.training.mlflow_run import find_equal_training, log_model, log_training_inputs, open_run
 from tasks.training.trainer import ClassifierTrainer, RowProgressCallback, TokenisedRows
-from tasks.training.types import FineTuned, FineTuneParameters
+from tasks.training.types import BASELINE, TEMPERATURE, FineTuned, FineTuneParameters
 
 logger = logging.getLogger(__name__)
 
@@ -73,21 +77,25 @@ def fine_tune(
     warn_of_undrawn_labels(rows, split)
     validation = pd.read_parquet(split.part("validation"))
     model, tokenizer = load_base_model(base, split.labels, parameters)
+    checked = TokenisedRows(validation, split.labels, tokenizer)
     with open_run(checkpoints, key, parameters) as run:
         trainer = ClassifierTrainer(
             model,
             tokenizer,
             parameters,
             train=TokenisedRows(rows, split.labels, tokenizer),
-            validation=TokenisedRows(validation, split.labels, tokenizer),
+            validation=checked,
             checkpoints=checkpoints,
         )
         log_training_inputs(split, parameters, rows, bf16=trainer.args.bf16)
         checkpoint, dropped = _last_usable_checkpoint(checkpoints)
         done = int(checkpoint.rpartition("-")[2]) * parameters.batch_size if checkpoint else 0
-        with show_progress("training", parameters.epochs * len(rows) - done) as progress:
+        planned = parameters.steps(len(rows)) / parameters.steps_in_epoch(len(rows)) * len(rows)
+        with show_progress("training", round(planned) - done) as progress:
             trainer.add_callback(RowProgressCallback(progress))
             trained = trainer.train(resume_from_checkpoint=checkpoint)
+        _log_outcome(trainer, checked)
+        log_baseline(rows, split)
         model_uri = log_model(model, tokenizer, split, parameters)
         mlflow.set_tag("model_uri", model_uri)
         if checkpoint is None:  # a resumed training measures only its last part
@@ -98,6 +106,32 @@ def fine_tune(
             mlflow.log_metrics(speed)
     shutil.rmtree(checkpoints)
     return FineTuned(run_id=run.info.run_id, model_uri=model_uri, dropped_checkpoints=dropped)
+
+
+def _log_outcome(trainer: ClassifierTrainer, validation: TokenisedRows) -> None:
+    """Log the steps that were made, those of the best weights, and the temperature of these."""
+    state = trainer.state
+    logits = trainer.predict_logits(validation)
+    mlflow.log_metrics(
+        {
+            "steps": state.global_step,
+            "best_step": state.best_global_step or state.global_step,
+            TEMPERATURE: fit_temperature(logits, np.array(validation.labels)),
+        }
+    )
+
+
+def log_baseline(rows: pd.DataFrame, split: Split) -> None:
+    """Log the accuracy of a linear model on the same rows, or why there is none."""
+    rows, test = sample_rows(rows, MOST_ROWS, seed=0), pd.read_parquet(split.part("test"))
+    columns = [part[name].tolist() for part in (rows, test) for name in ("text", "label")]
+    try:
+        accuracy = baseline_accuracy(*columns)
+    except Exception as error:  # noqa: BLE001 -- no figure may cost the model
+        logger.warning("%s: %s", BASELINE, class_and_line(error))
+        mlflow.set_tag(f"missing_{BASELINE}", class_and_line(error))
+        return
+    mlflow.log_metric(BASELINE, accuracy)
 
 
 def warn_of_undrawn_labels(drawn: pd.DataFrame, split: Split) -> None:
@@ -114,21 +148,23 @@ def warn_of_undrawn_labels(drawn: pd.DataFrame, split: Split) -> None:
 
 
 def _last_usable_checkpoint(checkpoints: Path) -> tuple[str | None, tuple[str, ...]]:
-    """Return the last checkpoint that can be read, and the names of later ones.
+    """Return the last checkpoint that can be read, and the names of those that cannot.
 
-    Those are removed: a kill left them incomplete, or a file of theirs is damaged.
+    Those are removed: a kill left them incomplete, or a file of theirs is damaged. One of them may
+    have the best weights, which the training would read at its end.
     """
     dropped: list[str] = []
-    while last := get_last_checkpoint(str(checkpoints)):
-        if not (reason := _damage(Path(last))):
-            logger.info("continuing from %s", last)
-            mlflow.set_tag("resumed_from", Path(last).name)
-            break
-        logger.warning("dropping the checkpoint %s: %s", last, reason)
-        shutil.rmtree(last)
-        dropped.append(Path(last).name)
+    found = checkpoints.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+    for path in sorted(found, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True):
+        if reason := _damage(path):
+            logger.warning("dropping the checkpoint %s: %s", path, reason)
+            shutil.rmtree(path)
+            dropped.append(path.name)
     if dropped:
         mlflow.set_tag("dropped_checkpoints", json.dumps(dropped))
+    if last := get_last_checkpoint(str(checkpoints)):
+        logger.info("continuing from %s", last)
+        mlflow.set_tag("resumed_from", Path(last).name)
     return last, tuple(dropped)
 
 

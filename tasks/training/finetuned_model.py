@@ -13,6 +13,8 @@ from mlflow.exceptions import MlflowException
 from transformers import AutoTokenizer
 
 from tasks.common.errors import ModelError
+from tasks.tracking.mlflow_client import connect
+from tasks.training.types import TEMPERATURE
 
 
 def quiet_transformers() -> None:
@@ -24,6 +26,11 @@ def quiet_transformers() -> None:
 def max_tokens_of(folder: Path) -> int:
     """Return the number of tokens at which texts were cut in training."""
     return int(AutoTokenizer.from_pretrained(folder, local_files_only=True).model_max_length)
+
+
+def temperature_of(run_id: str) -> float:
+    """Return what a training found to divide the logits by; 1 if it looked for nothing."""
+    return float(connect().get_run(run_id).data.metrics.get(TEMPERATURE, 1.0))
 
 
 @contextmanager

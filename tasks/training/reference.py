@@ -8,15 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from transformers import AutoTokenizer
 
 from pyfunc.classifier import read_labels
 from pyfunc.engines.torch import load_model
+from tasks.measures.calibration import Logits
 from tasks.training.token_limit import check_token_limit
-
-Probabilities = npt.NDArray[np.float64]
 
 _BATCH_ROWS = 32
 
@@ -50,20 +48,20 @@ class ReferenceModel:
 
     def predict(self, texts: Sequence[str]) -> list[str]:
         """Return the likeliest label of each text."""
-        return [self.labels[number] for number in self.probabilities(texts).argmax(axis=1)]
+        return [self.labels[number] for number in self.logits(texts).argmax(axis=1)]
 
-    def probabilities(self, texts: Sequence[str]) -> Probabilities:
-        """Return the softmax over `labels` of each text, of shape (texts, labels)."""
+    def logits(self, texts: Sequence[str]) -> Logits:
+        """Return the logits of each text, of shape (texts, labels)."""
         # Texts of similar length need little padding.
         order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         found = np.empty((len(texts), len(self.labels)))
         for start in range(0, len(order), _BATCH_ROWS):
             rows = order[start : start + _BATCH_ROWS]
-            found[rows] = self._softmax([texts[row] for row in rows])
+            found[rows] = self._compute([texts[row] for row in rows])
         return found
 
     @torch.inference_mode()
-    def _softmax(self, texts: list[str]) -> Probabilities:
+    def _compute(self, texts: list[str]) -> Logits:
         encoded = self._tokenizer(
             texts,
             truncation=True,
@@ -72,5 +70,5 @@ class ReferenceModel:
             return_tensors="pt",
         ).to(self._device)
         inputs = {name: array for name, array in encoded.items() if name in self._accepted}
-        rows: Probabilities = self._model(**inputs).logits.double().softmax(-1).cpu().numpy()
+        rows: Logits = self._model(**inputs).logits.double().cpu().numpy()
         return rows

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,7 +20,22 @@ Strategy = Annotated[
     Literal["full", "freeze"],
     about("full trains all weights, freeze the classification head alone."),
 ]
-Epochs = Annotated[int, about("Passes over the training rows.", ge=1, le=1_000)]
+Epochs = Annotated[
+    int, about("Passes over the training rows; min_steps may ask for more.", ge=1, le=1_000)
+]
+MinSteps = Annotated[
+    int,
+    about(
+        "Training steps at least: few rows are passed over more often than epochs says. 0 leaves "
+        "it to epochs.",
+        ge=0,
+        le=1_000_000,
+    ),
+]
+ClassWeights = Annotated[
+    Literal["none", "auto"],
+    about("auto weights the loss of a row by how rare its label is; none takes all rows alike."),
+]
 # Memory grows with it, and it gains nothing long before.
 BatchSize = Annotated[int, about("Training rows a step.", ge=1, le=4_096)]
 LearningRate = Annotated[float, about("Highest step size of the linear schedule.", gt=0, lt=1)]
@@ -45,6 +61,12 @@ FinetunedRunId = Annotated[
 DISTRIBUTION_FILE = "evaluation/distribution.json"
 CONFUSION_FILE = "evaluation/confusion_matrix.json"
 ROC_FILE = "evaluation/roc_curve.json"
+RELIABILITY_FILE = "evaluation/reliability.json"
+ADVICE_FILE = "evaluation/advice.json"
+
+# Metrics of its MLflow run: what the logits are divided by, and what a linear model reaches.
+TEMPERATURE = "temperature"
+BASELINE = "test_baseline_accuracy"
 
 
 class FineTuneParameters(FrozenModel):
@@ -53,12 +75,22 @@ class FineTuneParameters(FrozenModel):
     base_model: BaseModelName = "minilm"
     strategy: Strategy = "full"
     epochs: Epochs = 1
+    min_steps: MinSteps = 200
     batch_size: BatchSize = 32
     learning_rate: LearningRate = 5e-5
+    class_weights: ClassWeights = "none"
     max_tokens: TokenLimit = 128
     sample_size: SampleSize = 4_000
     seed: Seed = 42
     checkpoint_steps: CheckpointSteps = 50
+
+    def steps_in_epoch(self, rows: int) -> int:
+        """Return the steps of one pass over so many rows."""
+        return math.ceil(rows / self.batch_size)
+
+    def steps(self, rows: int) -> int:
+        """Return the steps of a training on so many rows; it may stop earlier."""
+        return max(self.epochs * self.steps_in_epoch(rows), self.min_steps)
 
     def key(self, split: Split, base_digest: str) -> str:
         """Return a digest of all that decides the weights: data, base and parameters."""
@@ -95,11 +127,17 @@ class Evaluation(FrozenModel):
 
     Attributes:
         metrics: The metrics, by their names in MLflow.
-        missing: Plots that could not be made, with the reason.
+        missing: Plots and metrics that could not be made, with the reason.
+        advice: What to try next, a line for each finding.
     """
 
     metrics: dict[str, float]
     missing: dict[str, str] = Field(default_factory=dict)
+    advice: tuple[str, ...] = ()
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a flow prints: the metrics, and what to try next if there is anything."""
+        return self.metrics | ({"advice": list(self.advice)} if self.advice else {})
 
 
 class Distribution(BaseModel):

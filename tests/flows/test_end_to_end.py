@@ -35,7 +35,7 @@ def _temporary(home: Path) -> Path:
 def test_the_packaged_model_goes_from_reviews_to_scores_and_nothing_is_done_twice(
     home: Path,
 ) -> None:
-    first = _run(home, "--sample-size", "640")
+    first = _run(home, "--sample-size", "640", "--min-steps", "0")
     assert first.returncode == 0, first.stderr
     assert re.search(r"test accuracy +│ 0\.[5-9]", first.stdout)
     assert "models:/dl_finetuned_model/1 (champion)" in first.stdout
@@ -52,7 +52,7 @@ def test_the_packaged_model_goes_from_reviews_to_scores_and_nothing_is_done_twic
     assert (scored["prediction_label"] == scored["label"]).mean() > 0.5
     assert scored["prediction_score"].between(0.5, 1).all()
 
-    second = _run(home, "--sample-size", "640")
+    second = _run(home, "--sample-size", "640", "--min-steps", "0")
     assert second.returncode == 0, second.stderr
     assert "reusing the model of run" in second.stderr
     assert "models:/inference_pipeline_model/1 (champion)" in second.stdout

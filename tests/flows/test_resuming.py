@@ -26,7 +26,7 @@ from tasks.training.types import FineTuneParameters
 data, base = Path(sys.argv[1]), sys.argv[2]
 split = split_data.fn((data,), LabelledData(source=str(data)))
 parameters = FineTuneParameters(
-    base_model=base, epochs=12, sample_size=0, max_tokens=32,
+    base_model=base, epochs=12, min_steps=0, sample_size=0, max_tokens=32,
     checkpoint_steps=int(sys.argv[3]),
 )
 print(fine_tune_model.fn(split, parameters, reuse=True).run_id)

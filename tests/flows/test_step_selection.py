@@ -125,7 +125,7 @@ def test_evaluation_starts_from_a_run(trained: Trained) -> None:
     report = train_classifier(
         steps=["evaluate_model"], finetuned_run_id=trained.training["finetuned_run_id"]
     )
-    figures = {name for name in trained.training if name.startswith("test_")}
+    figures = {name for name in trained.training if name.startswith(("test_", "advice"))}
     assert report == {name: trained.training[name] for name in figures}
     assert "test_accuracy" in figures
 

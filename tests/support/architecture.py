@@ -24,7 +24,7 @@ RANKS = (
     ("dataset",),
     ("download",),
     ("output", "ingestion", "tracking"),
-    ("project",),
+    ("project", "measures"),
     ("common",),
 )
 

@@ -55,6 +55,7 @@ def train_tiny(base_model: Path, data: Path, **parameters: Any) -> dict[str, Any
         "base_model": str(base_model),
         "sample_size": 0,
         "epochs": 2,
+        "min_steps": 0,
         "learning_rate": 5e-3,
         "max_tokens": 32,
         "checkpoint_steps": 5,

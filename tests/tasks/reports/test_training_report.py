@@ -14,7 +14,7 @@ from tasks.common.errors import ModelError
 from tasks.reports import page, training_report
 from tasks.reports.training_report import log_training_report
 from tasks.tracking.mlflow_client import connect
-from tasks.training import evaluation, evaluation_plots
+from tasks.training import evaluation, evaluation_plots, fine_tuning
 from tasks.training.mlflow_run import find_run
 from tests.support.builders import Trained, train_tiny, with_refused_rows
 from tests.support.pages import PageReader
@@ -66,8 +66,45 @@ def test_page_holds_what_mlflow_holds_and_loads_nothing(trained: Trained) -> Non
     assert trained.training["rows_set_aside"] == {}
     assert ["en", "300", "100.0 %"] in page.rows
     assert ["negative", "150", "50.0 %"] in [row[:3] for row in page.rows]
-    for title in ("Confusion", "ROC, each label against the rest", "Loss", "Scores"):
+    for title in ("Confusion", "ROC, each label against the rest", "Loss", "Scores", "Reliability"):
         assert title in page.text
+
+
+def test_page_has_precision_recall_and_f1_of_each_label(trained: Trained) -> None:
+    run_id = trained.training["finetuned_run_id"]
+    confusion = json.loads(artifact(run_id, "evaluation/confusion_matrix.json").read_text())
+    counts = pd.DataFrame(**confusion)
+    page = page_of(run_id)
+    header = ["Label", "test rows", "precision", "recall", "F1"]
+    place = page.rows.index(header)
+    for row, label in zip(page.rows[place + 1 :], counts.index, strict=False):
+        right = counts.loc[label, label]
+        precision, recall = right / counts[label].sum(), right / counts.loc[label].sum()
+        f1 = 2 * precision * recall / (precision + recall)
+        assert row[0] == label
+        assert row[1:] == [
+            str(counts.loc[label].sum()),
+            percent(precision),
+            percent(recall),
+            f"{f1:.4f}",
+        ]
+        assert row[0] in ("negative", "positive")
+
+
+def test_what_to_try_next_is_in_page_summary_and_answer(
+    home: Path, prefect_harness: None, tiny_base: Path, labelled_csv: Path
+) -> None:
+    report = train_tiny(tiny_base, labelled_csv, epochs=1, learning_rate=1e-6, class_weights="auto")
+    (line,) = report["advice"]
+    assert line.startswith("a linear model on words and word pairs is right for 100.0% of the test")
+    assert line.endswith("try min_steps 16, then another base_model")
+    page = page_of(report["finetuned_run_id"])
+    assert f"{line[0].upper()}{line[1:]}." in page.text
+    assert page.row("Accuracy of a linear model on words")[0] == "100.0 %"
+    assert "a linear model on words" in str(last_artifact("training-summary").data)
+    again = train_tiny(tiny_base, labelled_csv, epochs=1, learning_rate=1e-6, class_weights="auto")
+    assert again["reused"]
+    assert again["advice"] == report["advice"]
 
 
 def test_evaluation_leaves_how_labels_and_scores_are_spread(trained: Trained) -> None:
@@ -175,11 +212,11 @@ def test_page_that_cannot_be_made_does_not_cost_the_model(
     assert "report: not made (TemplateNotFound" in str(last_artifact("training-summary").data)
 
 
-def no_plot(_: object) -> Figure:
+def no_plot(*_: object) -> Figure:
     raise ValueError("no picture")
 
 
-def test_plots_that_cannot_be_drawn_cost_neither_the_model_nor_the_page(
+def test_figures_that_cannot_be_made_cost_neither_the_model_nor_the_page(
     home: Path,
     prefect_harness: None,
     tiny_base: Path,
@@ -188,11 +225,13 @@ def test_plots_that_cannot_be_drawn_cost_neither_the_model_nor_the_page(
 ) -> None:
     for module in (evaluation_plots, training_report):
         monkeypatch.setattr(module, "plot_roc_curves", no_plot)
+    monkeypatch.setattr(fine_tuning, "baseline_accuracy", no_plot)
     report = train_tiny(tiny_base, labelled_csv, epochs=1)
     assert report["finetuned_model"] == "models:/dl_finetuned_model/1"
     assert report["test_accuracy"] > 0
     reasons = report["not_made_because"]
-    assert report["not_made"] == len(reasons) == 2
+    assert report["not_made"] == len(reasons) == 3
+    assert reasons["test_baseline_accuracy"].startswith("ValueError")
     assert reasons["evaluation/roc_curve.png"].startswith("not made (ValueError")
     title = "ROC, each label against the rest"
     assert reasons["report"].startswith(f"{title}: not drawn (ValueError")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tasks.tracking.mlflow_client import connect
-from tasks.training.evaluation import calibration_error, classification_metrics, measure_model
+from tasks.training.evaluation import classification_metrics, measure_model
 from tasks.training.logged_rows import load_test_rows
 from tasks.training.mlflow_run import find_run
 from tasks.training.types import CONFUSION_FILE, DISTRIBUTION_FILE
@@ -23,18 +23,6 @@ def test_metrics_of_four_rows_are_those_worked_out_by_hand() -> None:
     assert metrics["test_f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)
     # Every row of label 1 has a higher probability of it than every row of label 0.
     assert metrics["test_roc_auc"] == 1.0
-
-
-def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
-    # Ten rows at 0.8, of which six are right, and ten at 0.99, all right.
-    sure, surer = np.array([0.8, 0.2]), np.array([0.99, 0.01])
-    probabilities = np.array([sure] * 10 + [surer] * 10)
-    truth = np.array([0] * 6 + [1] * 4 + [0] * 10)
-    assert calibration_error(truth, probabilities) == pytest.approx(0.5 * 0.2 + 0.5 * 0.01)
-
-
-def test_a_model_that_is_sure_and_right_has_no_calibration_error() -> None:
-    assert calibration_error(np.array([0, 1]), np.array([[1.0, 0.0], [0.0, 1.0]])) == 0.0
 
 
 def test_three_labels_are_each_compared_with_the_rest() -> None:

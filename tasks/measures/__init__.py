@@ -1,0 +1,1 @@
+"""Measures of a classifier: calibration, the baseline, and what to try next."""
