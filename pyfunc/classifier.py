@@ -30,19 +30,21 @@ class Batch:
         truncated: Sequence[bool],
         labels: Sequence[str],
         logits: Future[Logits],
+        temperature: float,
     ) -> None:
         self.indices = indices
         self._truncated = truncated
         self._labels = labels
         self._logits = logits
+        self._temperature = temperature
 
     def probabilities(self) -> Probabilities:
-        """Wait for the engine and return the softmax over the labels, of shape (texts, labels).
+        """Wait for the engine and return the calibrated softmax, of shape (texts, labels).
 
         Raises:
             Exception: What the engine raised.
         """
-        return _softmax(self._logits.result())
+        return _softmax(self._logits.result() / np.float32(self._temperature))
 
     def predictions(self) -> list[Prediction]:
         """Wait for the engine and return the likeliest label of each text.
@@ -51,11 +53,13 @@ class Batch:
             Exception: What the engine raised.
         """
         rows = self.probabilities()
+        # Of the logits: two that differ may round to equal probabilities.
+        likeliest = self._logits.result().argmax(axis=1)
         return [
             Prediction(self._labels[label], score, truncated)
             for label, score, truncated in zip(
-                rows.argmax(axis=1).tolist(),
-                rows.max(axis=1).tolist(),
+                likeliest.tolist(),
+                rows[np.arange(len(rows)), likeliest].tolist(),
                 self._truncated,
                 strict=True,
             )
@@ -74,13 +78,16 @@ class Classifier:
         labels: The labels, in the order of the engine's outputs.
     """
 
-    def __init__(self, folder: Path, engine: Engine, *, max_tokens: int) -> None:
+    def __init__(
+        self, folder: Path, engine: Engine, *, max_tokens: int, temperature: float = 1.0
+    ) -> None:
         """Read the tokenizer and the labels.
 
         Args:
             folder: Written by `save_pretrained` of the model and of its tokenizer.
             engine: The engine with the same model.
             max_tokens: Longer texts are truncated to this many tokens.
+            temperature: What the logits are divided by before the softmax.
 
         Raises:
             ArtifactError: If a file is missing or cannot be used, or the model cannot read
@@ -90,6 +97,7 @@ class Classifier:
         self.labels = read_labels(folder)
         self._encoder = Encoder(folder, max_tokens=max_tokens)
         self._max_tokens = max_tokens
+        self._temperature = temperature
         self._executor = ThreadPoolExecutor(engine.callers, thread_name_prefix="engine")
 
     def predict(
@@ -106,7 +114,7 @@ class Classifier:
     def probabilities(
         self, texts: Sequence[str], batch_tokens: int = DEFAULT_BATCH_TOKENS
     ) -> Probabilities:
-        """Return the softmax over `labels` of each text, of shape (texts, labels).
+        """Return the calibrated softmax over `labels` of each text, of shape (texts, labels).
 
         Args:
             texts: Texts that UTF-8 can encode.
@@ -134,7 +142,8 @@ class Classifier:
 
     def _submit(self, indices: Sequence[int], rows: Sequence[Tokens], length: int) -> Batch:
         logits = self._executor.submit(self._logits, rows, length)
-        return Batch(indices, [row.truncated for row in rows], self.labels, logits)
+        truncated = [row.truncated for row in rows]
+        return Batch(indices, truncated, self.labels, logits, self._temperature)
 
     def _predict_rows(
         self, texts: Sequence[str], batch_tokens: int, rows_of: Callable[[Batch], Iterable[Row]]

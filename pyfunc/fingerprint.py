@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .engines.engine import Engine
 from .engines.openvino import int8_arithmetic, model_path
+from .spec import PipelineSpec
 
 # Another version of these may give another answer.
 _LIBRARIES = ("gcld3", "tokenizers")
@@ -24,7 +25,7 @@ def digest_folder(folder: Path) -> str:
     return _digest_files(folder, (path for path in folder.rglob("*") if path.is_file()))
 
 
-def fingerprint_pipeline(artifact: Path, max_tokens: int, engine: Engine) -> str:
+def fingerprint_pipeline(artifact: Path, spec: PipelineSpec, engine: Engine) -> str:
     """Return the SHA-256 of everything that can change an answer of the pipeline here.
 
     Model URIs are left out: equivalent versions share their cache entries.
@@ -32,14 +33,15 @@ def fingerprint_pipeline(artifact: Path, max_tokens: int, engine: Engine) -> str
     Args:
         artifact: Folder with the shipped code (`pyfunc/`), weights, configuration and tokenizer
             (`classifier/`), and the converted model (`openvino/`).
-        max_tokens: Longer texts are truncated to this many tokens.
+        spec: The settings of the pipeline.
         engine: The engine that computes the transformer.
     """
     name, precision = engine.variant.engine, engine.variant.precision
     parts = {
         "code": digest_code(artifact / "pyfunc"),
         "classifier": digest_folder(artifact / "classifier"),
-        "max_tokens": max_tokens,
+        "max_tokens": spec.max_tokens,
+        "temperature": spec.temperature,
         "engine": [name, precision, engine.device],
         "libraries": {library: version(library) for library in _LIBRARIES + _LIBRARIES_OF[name]},
     }

@@ -211,12 +211,17 @@ def open_pipeline(
     engine, fallback = open_fastest(folder, spec.variants)
     if fallback:
         logger.warning("%s answers (%s)", engine.variant, fallback)
-    classifier = Classifier(folder / "classifier", engine, max_tokens=spec.max_tokens)
+    classifier = Classifier(
+        folder / "classifier",
+        engine,
+        max_tokens=spec.max_tokens,
+        temperature=spec.temperature,
+    )
     if spec.kind == "plain":
         return PlainPipeline(classifier)
     cache = PredictionCache(
         prediction_cache_folder(model_config),
-        fingerprint_pipeline(folder, spec.max_tokens, engine),
+        fingerprint_pipeline(folder, spec, engine),
         size_limit=prediction_cache_size_limit(model_config),
     )
     provenance = Provenance(spec.finetuned_model_uri, model_uri)

@@ -1,6 +1,7 @@
 """`pipeline.json`: the settings of a built pipeline, and the variants of its engine."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,12 +36,15 @@ class PipelineSpec:
         finetuned_model_uri: The registered version whose weights are inside.
         max_tokens: Longer texts are truncated to this many tokens, special tokens included.
         variants: Those that passed their quality gates, fastest on CPUs first.
+        temperature: What the logits are divided by before the softmax, so that the scores fit the
+            validation rows of the training (Guo et al. 2017); 1 leaves them.
     """
 
     kind: PipelineKind
     finetuned_model_uri: str
     max_tokens: int
     variants: tuple[Variant, ...]
+    temperature: float = 1.0
 
     def write(self, folder: Path) -> None:
         """Write `pipeline.json` into `folder`."""
@@ -71,6 +75,8 @@ class PipelineSpec:
             raise ValueError(f"finetuned_model_uri: {self.finetuned_model_uri!r}")
         if not self.variants:
             raise ValueError("variants: none")
+        if type(self.temperature) not in (int, float) or not 0 < self.temperature < math.inf:
+            raise ValueError(f"temperature: {self.temperature!r}")
         return self
 
 

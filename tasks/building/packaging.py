@@ -36,7 +36,7 @@ from tasks.tracking.mlflow_client import (
     read_logged_json,
 )
 from tasks.tracking.names import BUILDING_EXPERIMENT, PIPELINE_MODEL, RegisteredModel
-from tasks.training.finetuned_model import downloaded_classifier, max_tokens_of
+from tasks.training.finetuned_model import downloaded_classifier, max_tokens_of, temperature_of
 from tasks.training.logged_rows import load_check_rows
 
 logger = logging.getLogger(__name__)
@@ -68,6 +68,8 @@ REQUIREMENTS = (
 # MLflow cuts the tags of a run at 8,000 characters, so that the record is a file.
 _RECORD = "pipeline.json"
 _COMPLETE_TAG = "pipeline"
+
+_PARAMETERS = ("max_tokens", "temperature", "engine", "precision")
 
 EXAMPLES = ("what a disappointing movie", "Great movie", "Great movie", "很好看的电影")
 
@@ -105,16 +107,18 @@ def log_pipeline(
             finetuned_model_uri=finetuned.uri,
             max_tokens=max_tokens,
             variants=_passed_variants(gates, finetuned),
+            temperature=temperature_of(training_run_id),
         )
         spec.write(folder)
         engine, _ = open_fastest(folder, spec.variants)
         fields = {
             "kind": spec.kind,
-            "fingerprint": fingerprint_pipeline(folder, max_tokens, engine),
+            "fingerprint": fingerprint_pipeline(folder, spec, engine),
             "finetuned_model_uri": finetuned.uri,
             "training_run_id": training_run_id,
             "labels": tuple(read_labels(classifier)),
             "max_tokens": max_tokens,
+            "temperature": spec.temperature,
             "engine": engine.variant.engine,
             "precision": engine.variant.precision,
             "gates": gates,
@@ -208,7 +212,7 @@ def _log_artifact(folder: Path, key: str, fields: dict[str, Any]) -> LoggedPipel
         run_name=f"{fields['kind']}-{fields['fingerprint'][:8]}",
         tags=tags | {"git_commit": git_commit()},
     ) as run:
-        mlflow.log_params({name: fields[name] for name in ("max_tokens", "engine", "precision")})
+        mlflow.log_params({name: fields[name] for name in _PARAMETERS})
         mlflow.log_metrics(dict(_gate_metrics(fields["gates"])))
         mlflow.log_dict(package_versions(), "packages.json")
         info = mlflow.pyfunc.log_model(

@@ -100,6 +100,7 @@ class LoggedPipeline(FrozenModel):
         training_run_id: The MLflow run that trained that version; it holds the test rows.
         labels: The labels that it answers with.
         max_tokens: Longer texts are cut to this many tokens.
+        temperature: What the logits are divided by before the softmax; 1 in older versions.
         engine: What computes the transformer on this machine.
         precision: Number format of its matrix products there.
         gates: What was found of each engine and precision, those that CPUs do fastest first.
@@ -114,6 +115,7 @@ class LoggedPipeline(FrozenModel):
     training_run_id: str
     labels: tuple[str, ...]
     max_tokens: int
+    temperature: float = 1.0
     engine: EngineName
     precision: Precision
     gates: tuple[Gate, ...]

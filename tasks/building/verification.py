@@ -9,13 +9,16 @@ import tempfile
 from pathlib import Path
 
 import mlflow
+import numpy as np
 from tqdm import tqdm
 
 from pyfunc.pipeline import refusal_reason
+from pyfunc.spec import Precision
 from tasks.building.packaging import EXAMPLES
 from tasks.building.types import LoggedPipeline
 from tasks.common.errors import ModelError
 from tasks.common.settings import get_settings
+from tasks.measures.calibration import scores_at
 from tasks.tracking.mlflow_client import connect
 from tasks.training.finetuned_model import quiet_transformers
 from tasks.training.logged_rows import load_test_rows
@@ -25,8 +28,13 @@ logger = logging.getLogger(__name__)
 _CHECKED_ROWS = 32
 # Absolute difference of softmax scores: those of a text depend on the others in its batch, and in
 # int8 on rounding, which its quality gate limits further.
-TOLERANCE = {"f32": 1e-5, "bf16": 1e-2, "int8": 0.3}
+_TOLERANCE = {"f32": 1e-5, "bf16": 1e-2, "int8": 0.3}
 _CHECK_TIMEOUT_S = 300
+
+
+def tolerance(precision: Precision, temperature: float) -> float:
+    """Return how far a score may be off; a low temperature enlarges each difference of logits."""
+    return _TOLERANCE[precision] * max(1.0, 1 / temperature)
 
 
 def verify_pipeline(logged: LoggedPipeline) -> None:
@@ -36,7 +44,7 @@ def verify_pipeline(logged: LoggedPipeline) -> None:
     them with the registered fine-tuned model.
 
     Raises:
-        ModelError: If the process fails, or a score differs by more than `TOLERANCE`.
+        ModelError: If the process fails, or a score differs by more than `tolerance`.
     """
     connect()
     rows = load_test_rows(logged.training_run_id)["text"]
@@ -85,13 +93,14 @@ def _reference_answers(logged: LoggedPipeline, texts: list[str]) -> list[dict[st
     """Return the probability of each label by the fine-tuned model, text by text."""
     quiet_transformers()
     classify = mlflow.transformers.load_model(logged.finetuned_model_uri)
-    return [
-        {
-            found["label"]: float(found["score"])
-            for found in classify(text, truncation=True, max_length=logged.max_tokens, top_k=None)
-        }
-        for text in texts
-    ]
+    options = {"truncation": True, "max_length": logged.max_tokens, "top_k": None}
+    answers = []
+    for text in texts:
+        found = classify(text, function_to_apply="none", **options)
+        logits = np.array([[label["score"] for label in found]])
+        scores = scores_at(logits, logged.temperature)[0].tolist()
+        answers.append({label["label"]: score for label, score in zip(found, scores, strict=True)})
+    return answers
 
 
 def _score_gap(logged: LoggedPipeline, row: int, answer: str, reference: dict[str, float]) -> float:
@@ -109,7 +118,7 @@ def _score_gap(logged: LoggedPipeline, row: int, answer: str, reference: dict[st
     # Not compared by label: the scores of two labels may be equal within the tolerance.
     gap = abs(score - reference.get(label, 0.0))
     # Not `gap > …`, which a NaN would pass.
-    if not gap <= TOLERANCE[logged.precision]:
+    if not gap <= tolerance(logged.precision, logged.temperature):
         raise ModelError(
             f"{logged.model_uri}: row {row} of the check: {label} {score:.6f}; expected what "
             f"{logged.finetuned_model_uri} says: {expected} {reference[expected]:.6f}"

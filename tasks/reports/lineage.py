@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from prefect.runtime import deployment
 
-from tasks.building.verification import TOLERANCE
+from tasks.building.verification import tolerance
 from tasks.common.console import print_table
 from tasks.common.errors import DataError, ModelError, ParameterError
 from tasks.output.records import (
@@ -146,9 +146,11 @@ def _verify_row(chain: Mapping[str, Any]) -> dict[str, Any]:
     response = answer["response"] or {"prediction_label": None, "prediction_score": 0.0}
     label, score = response["prediction_label"], response["prediction_score"]
     difference = abs(score - chain["prediction_score"])
+    registered = find_registered_version(PIPELINE_MODEL, version)
+    temperature = float(registered.tags.get("temperature", 1.0)) if registered else 1.0
     # The row may have been scored with another engine on another machine.
     allowed = max(
-        TOLERANCE[precision]
+        tolerance(precision, temperature)
         for precision in (chain["precision"], load_typed_pipeline(version).variant.precision)
     )
     # Not `difference > …`, which a NaN would pass.

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 
+import numpy as np
 import pytest
 from transformers import AutoModelForSequenceClassification
 
@@ -11,6 +12,7 @@ from pyfunc.classifier import Classifier, read_labels
 from pyfunc.engines.engine import Logits
 from pyfunc.engines.torch import TorchEngine
 from pyfunc.errors import ArtifactError
+from pyfunc.spec import Variant
 from pyfunc.tokens import TokenBatch
 from tests.conftest import LABELS
 from tests.support.builders import torch_classifier
@@ -30,6 +32,39 @@ def test_a_prediction_is_the_likeliest_label_with_its_probability(
 def test_a_prediction_says_whether_its_text_was_cut(classifier: Classifier) -> None:
     predictions = classifier.predict(["good " * 14, "good " * 15, "good"])
     assert [prediction.truncated for prediction in predictions] == [False, True, False]
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.5, 3.0, 50.0])
+def test_a_temperature_changes_scores_as_it_says_and_no_label(
+    tiny_classifier: Path, classifier: Classifier, temperature: float
+) -> None:
+    scaled = Classifier(tiny_classifier, classifier.engine, max_tokens=16, temperature=temperature)
+    powers = classifier.probabilities(TEXTS).astype(float) ** (1 / temperature)
+    expected = powers / powers.sum(axis=1, keepdims=True)
+    assert scaled.probabilities(TEXTS) == pytest.approx(expected, abs=1e-4)
+    labels = [prediction.label for prediction in classifier.predict(TEXTS)]
+    assert [prediction.label for prediction in scaled.predict(TEXTS)] == labels
+
+
+class Constant:
+    """An engine whose logits are always the same."""
+
+    variant, device, callers = Variant("torch", "f32"), "cpu", 1
+
+    def __init__(self, *logits: float) -> None:
+        self._row = np.array(logits, np.float32)
+
+    def logits(self, batch: TokenBatch) -> Logits:
+        return np.tile(self._row, (len(batch.ids), 1))
+
+
+def test_logits_that_differ_by_less_than_their_scores_keep_their_label(
+    tiny_classifier: Path,
+) -> None:
+    engine = Constant(1.0, float(np.nextafter(np.float32(1.0), np.float32(2.0))))
+    hot = Classifier(tiny_classifier, engine, max_tokens=16, temperature=100.0)
+    (prediction,) = hot.predict(["a film"])
+    assert (prediction.label, prediction.score) == (LABELS[1], 0.5)
 
 
 def test_no_texts_have_no_predictions(classifier: Classifier) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pyfunc.engines import openvino
 from pyfunc.engines.engine import Logits
 from pyfunc.fingerprint import _digest_files, digest_code, digest_folder, fingerprint_pipeline
-from pyfunc.spec import EngineName, Precision, Variant
+from pyfunc.spec import EngineName, PipelineSpec, Precision, Variant
 from pyfunc.tokens import TokenBatch
 from tests.support.builders import build_artifact
 
@@ -45,11 +45,14 @@ def fingerprint(
     artifact: Path,
     *,
     max_tokens: int = 16,
+    temperature: float = 1.0,
     engine: EngineName = "torch",
     precision: Precision = "f32",
     device: str = "cpu",
 ) -> str:
-    return fingerprint_pipeline(artifact, max_tokens, Idle(Variant(engine, precision), device))
+    variant = Variant(engine, precision)
+    spec = PipelineSpec("full", "models:/f/1", max_tokens, (variant,), temperature)
+    return fingerprint_pipeline(artifact, spec, Idle(variant, device))
 
 
 def edit_json(path: Path, **fields: Any) -> None:
@@ -109,10 +112,13 @@ def test_what_can_change_an_answer_changes_the_fingerprint(
     assert fingerprint(artifact) != before
 
 
-def test_length_engine_precision_and_device_change_the_fingerprint(artifact: Path) -> None:
+def test_length_temperature_engine_precision_and_device_change_the_fingerprint(
+    artifact: Path,
+) -> None:
     fingerprints = [
         fingerprint(artifact),
         fingerprint(artifact, max_tokens=17),
+        fingerprint(artifact, temperature=0.5),
         fingerprint(artifact, precision="bf16"),
         fingerprint(artifact, device="cuda"),
         fingerprint(artifact, engine="openvino"),

@@ -14,9 +14,14 @@ TORCH = Variant("torch", "f32")
 
 
 def test_the_settings_survive_their_file(tmp_path: Path) -> None:
-    spec = PipelineSpec("plain", "models:/été/3", 17, (Variant("openvino", "bf16"), TORCH))
+    spec = PipelineSpec("plain", "models:/été/3", 17, (Variant("openvino", "bf16"), TORCH), 0.7)
     spec.write(tmp_path)
     assert PipelineSpec.read(tmp_path) == spec
+
+
+def test_settings_of_before_have_no_temperature(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.json").write_text(json.dumps(GOOD_SPEC))
+    assert PipelineSpec.read(tmp_path).temperature == 1.0
 
 
 GOOD_VARIANT = {"engine": "torch", "precision": "f32"}
@@ -52,6 +57,10 @@ GOOD_SPEC = {
         json.dumps(GOOD_SPEC | {"max_tokens": "16"}),
         json.dumps(GOOD_SPEC | {"max_tokens": True}),
         json.dumps(GOOD_SPEC | {"finetuned_model_uri": None}),
+        json.dumps(GOOD_SPEC | {"temperature": "1"}),
+        json.dumps(GOOD_SPEC | {"temperature": 0}),
+        json.dumps(GOOD_SPEC | {"temperature": float("inf")}),
+        json.dumps(GOOD_SPEC | {"temperature": float("nan")}),
     ],
 )
 def test_settings_that_cannot_be_used_are_an_error_that_names_the_file(

@@ -17,6 +17,7 @@ from pyfunc.contract import Answers, Language, Outcome
 from pyfunc.engines.torch import TorchEngine
 from pyfunc.fingerprint import fingerprint_pipeline
 from pyfunc.pipeline import InferencePipeline
+from pyfunc.spec import PipelineSpec
 from tests.conftest import LABELS
 from tests.pyfunc.pipeline.documents import answer, opened
 from tests.pyfunc.pipeline.texts import ANY_ROW, ODD, ORIGINAL, unhurried
@@ -116,7 +117,7 @@ def test_a_pipeline_tells_its_fingerprint_and_its_labels(
     artifact: Path, cold: InferencePipeline
 ) -> None:
     engine = TorchEngine(artifact / "classifier", "f32")
-    assert cold.fingerprint == fingerprint_pipeline(artifact, 16, engine)
+    assert cold.fingerprint == fingerprint_pipeline(artifact, PipelineSpec.read(artifact), engine)
     assert cold.labels == list(LABELS)
 
 

@@ -87,6 +87,11 @@ def test_the_artifact_holds_code_and_weights_and_no_pickle(trained: Trained) -> 
     assert {name for name in names if "/openvino/" in name} == converted
     endings = (".pkl", ".pickle", ".pt", ".bin")
     assert not [name for name in names - converted if name.endswith(endings)]
+    spec = PipelineSpec.read(folder / "artifacts" / "pipeline")
+    run = connect().get_run(trained.training["finetuned_run_id"])
+    version = registry.find_version("inference_pipeline_model", "champion")
+    assert 0.01 <= spec.temperature <= 100
+    assert spec.temperature == run.data.metrics["temperature"] == float(version.tags["temperature"])
     requirements = (folder / "requirements.txt").read_text().splitlines()
     assert all("==" in line for line in requirements)
     assert {line.split("==")[0] for line in requirements} >= {"gcld3", "openvino", "torch"}
