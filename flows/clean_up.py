@@ -57,6 +57,6 @@ def clean_up(
 
 
 if __name__ == "__main__":
-    from flows.command_line import run
+    from flows.command_line import run_without_server
 
-    run(clean_up)
+    run_without_server(clean_up)

@@ -4,11 +4,14 @@ The exit code is 0, that of the error in `tasks.common.errors`, or `INTERRUPTED`
 """
 
 import copy
+import gc
 import logging
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from functools import partial
 from typing import Annotated, Any, NoReturn
 
@@ -25,21 +28,45 @@ from tasks.common.errors import INTERRUPTED, MillstreamError, ParameterError
 from tasks.common.text import printable
 
 
-def run(flow: Flow[..., Any]) -> NoReturn:
+def run(
+    flow: Flow[..., Any], *, orchestrates: Callable[[Mapping[str, Any]], bool] = lambda _: True
+) -> NoReturn:
     """Run a flow with the parameters in `sys.argv` and exit.
 
     The flow's signature and docstring define the options; an error is one line on standard
     error, after its traceback if `--debug` is given.
+
+    Args:
+        flow: The flow.
+        orchestrates: Returns whether a run with these parameters needs Prefect. One that does not
+            is a flow run if a server is named, and a call of the flow's function if none is; its
+            tasks are `tasks.common.task_errors.Step`.
     """
-    _run(flow.fn, lambda tokens: _run_flow(flow, parse(flow, tokens)))
+
+    def call(tokens: Sequence[str]) -> None:
+        parameters = parse(flow, tokens)
+        if orchestrates(parameters) or PREFECT_API_URL.value():
+            _run_flow(flow, parameters)
+        else:
+            _import_heavy_modules()
+            _collect_garbage()
+            flow.fn(**flow.validate_parameters(parameters))
+
+    _run(flow.fn, call)
 
 
-def run_without_server(function: Callable[..., object]) -> NoReturn:
-    """Run a function that orchestrates nothing, with the parameters in `sys.argv`, and exit.
+def run_without_server(command: Flow[..., Any] | Callable[..., object]) -> NoReturn:
+    """Run a function, or a flow that orchestrates nothing, as `run` does, and exit."""
+    if isinstance(command, Flow):
+        run(command, orchestrates=lambda _: False)
+    function = command
 
-    Options and errors are as those of a flow.
-    """
-    _run(function, lambda tokens: function(**parse(function, tokens)))
+    def call(tokens: Sequence[str]) -> None:
+        parameters = parse(function, tokens)
+        _collect_garbage()
+        function(**parameters)
+
+    _run(function, call)
 
 
 def _run(function: Callable[..., object], call: Callable[[Sequence[str]], object]) -> NoReturn:
@@ -58,7 +85,9 @@ def _run(function: Callable[..., object], call: Callable[[Sequence[str]], object
         """
         return _exit_code(lambda: call(tokens), debug=debug)
 
-    sys.exit(app.meta(sys.argv[1:]))
+    code = app.meta(sys.argv[1:])
+    gc.freeze()  # Python would search all modules for garbage as it ends, for a second
+    sys.exit(code)
 
 
 def parse(command: Flow[..., Any] | Callable[..., object], tokens: Sequence[str]) -> dict[str, Any]:
@@ -98,8 +127,23 @@ def _shown_default(value: object) -> object:
 
 
 def _run_flow(flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
-    _start_temporary_server()
+    if PREFECT_API_URL.value():
+        _import_heavy_modules()
+    else:
+        _start_temporary_server(meanwhile=_import_heavy_modules)
+    _collect_garbage()
     flow(**parameters)
+
+
+def _import_heavy_modules() -> None:
+    """Import MLflow and pandas, which every flow needs, as it would a moment later."""
+    import tasks.tracking.pipeline_loader  # noqa: F401
+
+
+def _collect_garbage() -> None:
+    """Enable what `flows` disabled while modules are imported, for all that comes after them."""
+    gc.freeze()
+    gc.enable()
 
 
 def _exit_code(call: Callable[[], object], *, debug: bool) -> int:
@@ -124,8 +168,33 @@ def _exit_code(call: Callable[[], object], *, debug: bool) -> int:
     return 0
 
 
-def _start_temporary_server() -> None:
+def _start_temporary_server(meanwhile: Callable[[], None]) -> None:
     """Start the server that Prefect would start, if no other is named, out of Ctrl-C's reach.
+
+    Args:
+        meanwhile: Called while the server starts.
+
+    Raises:
+        MillstreamError: If it does not start.
+    """
+    started: Future[None] = Future()
+
+    def start() -> None:
+        try:
+            _run_temporary_server()
+        except Exception as error:  # noqa: BLE001 -- raised again, in the main thread
+            started.set_exception(error)
+        else:
+            started.set_result(None)
+
+    # A daemon: an interrupted command does not wait for it.
+    threading.Thread(target=start, daemon=True).start()
+    meanwhile()
+    started.result()
+
+
+def _run_temporary_server() -> None:
+    """Start the server's process, and wait until it answers.
 
     A terminal interrupts all processes in its foreground. The server would end first, and Prefect
     would try for minutes to report the interruption to it. A child inherits which signals
@@ -133,8 +202,6 @@ def _start_temporary_server() -> None:
     """
     from prefect.server.api.server import SubprocessASGIServer
 
-    if PREFECT_API_URL.value():
-        return
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         SubprocessASGIServer().start()
@@ -190,9 +257,9 @@ def _terminal_handlers() -> set[logging.Handler]:
 
 
 def _is_not_said_again(record: logging.LogRecord) -> bool:
-    """Drop what Prefect says of a flow's error and of its own events: the last line is ours."""
+    """Drop what Prefect says of a flow's error, of its events and of its temporary server."""
     said = record.getMessage()
-    if said.startswith("Still processing items"):
+    if said.startswith(("Still processing items", "Starting temporary", "Stopping temporary")):
         return False
     return not (
         record.name.startswith("prefect.flow_runs")

@@ -42,6 +42,6 @@ def explain_prediction(
 
 
 if __name__ == "__main__":
-    from flows.command_line import run
+    from flows.command_line import run_without_server
 
-    run(explain_prediction)
+    run_without_server(explain_prediction)

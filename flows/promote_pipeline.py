@@ -32,6 +32,6 @@ def promote_pipeline(version: Version = "challenger", reason: Reason = "by hand"
 
 
 if __name__ == "__main__":
-    from flows.command_line import run
+    from flows.command_line import run_without_server
 
-    run(promote_pipeline)
+    run_without_server(promote_pipeline)

@@ -29,6 +29,6 @@ def prune_cache(keep: Keep = (), dry_run: DryRun = False) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    from flows.command_line import run
+    from flows.command_line import run_without_server
 
-    run(prune_cache)
+    run_without_server(prune_cache)

@@ -153,4 +153,4 @@ def score_shards(
 if __name__ == "__main__":
     from flows.command_line import run
 
-    run(score_shards)
+    run(score_shards, orchestrates=lambda parameters: not parameters.get("dry_run"))

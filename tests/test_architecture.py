@@ -231,9 +231,14 @@ BREAKS: list[tuple[Rule, dict[str, str], list[str]]] = [
         tasks_elsewhere,
         {
             "tasks/output/a.py": "@task(name='a')\ndef a(): ...\n@prefect.task\ndef b(): ...",
+            "tasks/output/c.py": "@step(name='c')\ndef c(): ...",
             "tasks/scoring/prefect_tasks.py": "@task\ndef a(): ...",
         },
-        ["tasks/output/a.py:2 a is a task", "tasks/output/a.py:4 b is a task"],
+        [
+            "tasks/output/a.py:2 a is a task",
+            "tasks/output/a.py:4 b is a task",
+            "tasks/output/c.py:2 c is a task",
+        ],
     ),
     (
         heavy_imports_of_types,

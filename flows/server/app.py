@@ -1,7 +1,13 @@
-"""Prefect's application behind our middleware, with queued SQLite writers."""
+"""Prefect's application behind our middleware, with queued SQLite writers.
 
+`python -m flows.server.app PORT` serves it on the loopback interface, as the server of a command.
+"""
+
+import gc
+import sys
 from typing import Any
 
+import uvicorn
 from prefect.server.api import server
 from prefect.server.database.dependencies import set_database_config
 from prefect.server.utilities.database import get_dialect
@@ -34,12 +40,6 @@ def create_app(**options: Any) -> ASGIApp:
     return SameOriginMiddleware(app, bound=get_settings().host, origins=_allowed_origins())
 
 
-def create_temporary_app() -> ASGIApp:
-    """Return the application of a command's server: a factory for uvicorn."""
-    queue_sqlite_writers()
-    return create_app(final=True)
-
-
 def queue_sqlite_writers() -> None:
     """Let this process write to a SQLite database one transaction at a time; others stay.
 
@@ -53,3 +53,13 @@ def queue_sqlite_writers() -> None:
 
 def _allowed_origins() -> list[str]:
     return [*PREFECT_SERVER_CORS_ALLOWED_ORIGINS.value().split(","), PREFECT_UI_URL.value() or ""]
+
+
+if __name__ == "__main__":
+    queue_sqlite_writers()
+    application = create_app(final=True)
+    gc.freeze()
+    gc.enable()  # `flows` disabled it for the time of the imports
+    uvicorn.run(
+        application, host="127.0.0.1", port=int(sys.argv[1]), log_level="error", lifespan="on"
+    )

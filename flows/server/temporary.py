@@ -26,12 +26,7 @@ def start_uvicorn(server: Any) -> "subprocess.Popen[bytes]":
     Args:
         server: Its `port` is listened on, on the loopback interface.
     """
-    command = [
-        *(sys.executable, "-m", "uvicorn", "--app-dir", str(REPOSITORY)),
-        *("--factory", "flows.server.app:create_temporary_app"),
-        *("--host", "127.0.0.1", "--port", str(server.port)),
-        *("--log-level", "error", "--lifespan", "on"),
-    ]
+    command = [sys.executable, "-m", "flows.server.app", str(server.port)]
     environment = environment_with(
         {
             # No user interface, and none of the services that schedule runs.
@@ -47,4 +42,6 @@ def start_uvicorn(server: Any) -> "subprocess.Popen[bytes]":
     # It ends after the command's result; its services would then print tracebacks of what they
     # write anew in their last attempt.
     with log.open("wb" if full else "ab") as output:
-        return subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        return subprocess.Popen(
+            command, cwd=REPOSITORY, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )

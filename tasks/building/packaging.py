@@ -11,17 +11,15 @@ from typing import Any
 
 import mlflow
 import pandas as pd
-from mlflow.entities import Run
-from mlflow.entities.model_registry import ModelVersion
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-from pydantic import ValidationError
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from pyfunc.classifier import read_labels
 from pyfunc.engines.selection import has_cuda, open_fastest
 from pyfunc.fingerprint import digest_code, digest_folder, fingerprint_pipeline
 from pyfunc.spec import PipelineSpec, Variant
+from tasks.building.build_records import COMPLETE_TAG, RECORD, read_record
 from tasks.building.quality_gates import Gatekeeper, candidate_variants
 from tasks.building.types import Gate, LoggedPipeline, PipelineParameters
 from tasks.common.errors import ModelError
@@ -33,7 +31,6 @@ from tasks.tracking.mlflow_client import (
     git_commit,
     package_versions,
     pip_requirements,
-    read_logged_json,
 )
 from tasks.tracking.names import BUILDING_EXPERIMENT, PIPELINE_MODEL, RegisteredModel
 from tasks.training.finetuned_model import downloaded_classifier, max_tokens_of, temperature_of
@@ -64,10 +61,6 @@ REQUIREMENTS = (
     "torch",
     "transformers",
 )
-
-# MLflow cuts the tags of a run at 8,000 characters, so that the record is a file.
-_RECORD = "pipeline.json"
-_COMPLETE_TAG = "pipeline"
 
 _PARAMETERS = ("max_tokens", "temperature", "engine", "precision")
 
@@ -161,47 +154,15 @@ def _passed_variants(gates: Sequence[Gate], finetuned: RegisteredModel) -> tuple
 def _find_equal_pipeline(key: str) -> LoggedPipeline | None:
     runs = connect().search_runs(
         [ensure_experiment(BUILDING_EXPERIMENT)],
-        filter_string=f"tags.build_key = '{key}' and tags.{_COMPLETE_TAG} LIKE '%'",
+        filter_string=f"tags.build_key = '{key}' and tags.{COMPLETE_TAG} LIKE '%'",
     )
     for run in runs:
-        earlier = _read_record(run)
+        earlier = read_record(run)
         # `clean_up` deletes models and keeps their runs.
         if earlier is not None and is_usable(earlier.model_uri):
             logger.info("reusing %s: equal code, weights and parameters", earlier.model_uri)
             return earlier.model_copy(update={"reused": True})
     return None
-
-
-def read_labels_of(version: ModelVersion) -> list[str]:
-    """Return the labels of a registered pipeline version, from its run; older ones had a tag.
-
-    Raises:
-        ModelError: If the run has no record any more.
-    """
-    if "labels" in version.tags:
-        labels: list[str] = json.loads(version.tags["labels"])
-        return labels
-    record = _read_record(connect().get_run(str(version.run_id)))
-    if record is None:
-        raise ModelError(
-            f"models:/{version.name}/{version.version}: its run {version.run_id} has no {_RECORD}; "
-            "expected the one that its build logged"
-        )
-    return list(record.labels)
-
-
-def _read_record(run: Run) -> LoggedPipeline | None:
-    """Return what a build logged about its pipeline, or None if that is missing or damaged."""
-    tag = run.data.tags.get(_COMPLETE_TAG, "")
-    try:
-        if tag.startswith("{"):  # older builds have the record itself there
-            return LoggedPipeline.model_validate_json(tag)
-        return LoggedPipeline.model_validate(read_logged_json(run.info.run_id, _RECORD))
-    except ValidationError:
-        logger.warning(
-            "build run %s: its record of the pipeline is missing or cut", run.info.run_id
-        )
-        return None
 
 
 def _log_artifact(folder: Path, key: str, fields: dict[str, Any]) -> LoggedPipeline:
@@ -228,9 +189,9 @@ def _log_artifact(folder: Path, key: str, fields: dict[str, Any]) -> LoggedPipel
         logged = LoggedPipeline(
             run_id=run.info.run_id, model_uri=f"models:/{info.model_id}", **fields
         )
-        mlflow.log_dict(logged.model_dump(mode="json"), _RECORD)
+        mlflow.log_dict(logged.model_dump(mode="json"), RECORD)
         # Last: a run with this tag has a complete model.
-        mlflow.set_tag(_COMPLETE_TAG, _RECORD)
+        mlflow.set_tag(COMPLETE_TAG, RECORD)
     return logged
 
 

@@ -3,7 +3,7 @@
 from prefect import task
 
 from tasks.building.types import LoggedPipeline, PipelineParameters, PromotionDecision
-from tasks.common.task_errors import RETRY_LONG_WORK, RETRY_MLFLOW, RETRY_ONCE
+from tasks.common.task_errors import RETRY_LONG_WORK, RETRY_MLFLOW, RETRY_ONCE, step
 from tasks.tracking.names import FINETUNED_MODEL, PIPELINE_MODEL, RegisteredModel
 
 
@@ -60,7 +60,7 @@ def make_champion(registered: RegisteredModel) -> PromotionDecision:
     return PromotionDecision(alias="champion", reason=reason)
 
 
-@task(name="promote pipeline", **RETRY_MLFLOW)
+@step(name="promote pipeline", **RETRY_MLFLOW)
 def promote_version(reference: str, reason: str) -> RegisteredModel:
     """Make a version champion; the reference `previous` restores the champion before."""
     from tasks.building.promotion import promote_by_hand

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
+from prefect.context import FlowRunContext
 from prefect.events import emit_event
+from prefect.settings import PREFECT_API_URL
 from tqdm import tqdm
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
-from tasks.building.packaging import read_labels_of
+from tasks.building.build_records import read_labels_of
 from tasks.building.types import PROMOTED, PromotionDecision, champion_resource
 from tasks.common.errors import ModelError, ParameterError
 from tasks.dataset.labels import label_key
@@ -151,8 +153,9 @@ def set_challenger(name: str, version: ModelVersion, reason: str) -> None:
 
 
 def announce_champion(name: str, version: int, reason: str) -> None:
-    """Emit the Prefect event that another version of the registered model is champion."""
-    emit_event(event=PROMOTED, resource=champion_resource(name, version, reason))
+    """Emit the Prefect event that another version is champion, in a run or if a server is named."""
+    if FlowRunContext.get() or PREFECT_API_URL.value():
+        emit_event(event=PROMOTED, resource=champion_resource(name, version, reason))
 
 
 def previous_champion(name: str) -> ModelVersion:

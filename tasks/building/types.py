@@ -9,6 +9,10 @@ from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel, about
 from tasks.tracking.names import CHAMPION, RegisteredModel, version_uri
 
+# Absolute difference of softmax scores: those of a text depend on the others in its batch, and in
+# int8 on rounding, which its quality gate limits further.
+_TOLERANCE = {"f32": 1e-5, "bf16": 1e-2, "int8": 0.3}
+
 PipelineKindChoice = Annotated[
     PipelineKind,
     about("full has all five steps, plain is the classifier without what is around it."),
@@ -120,6 +124,11 @@ class LoggedPipeline(FrozenModel):
     precision: Precision
     gates: tuple[Gate, ...]
     reused: bool = False
+
+
+def tolerance(precision: Precision, temperature: float) -> float:
+    """Return how far a score may be off; a low temperature enlarges each difference of logits."""
+    return _TOLERANCE[precision] * max(1.0, 1 / temperature)
 
 
 class PromotionDecision(FrozenModel):

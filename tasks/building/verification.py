@@ -13,9 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from pyfunc.pipeline import refusal_reason
-from pyfunc.spec import Precision
 from tasks.building.packaging import EXAMPLES
-from tasks.building.types import LoggedPipeline
+from tasks.building.types import LoggedPipeline, tolerance
 from tasks.common.errors import ModelError
 from tasks.common.settings import get_settings
 from tasks.measures.calibration import scores_at
@@ -26,15 +25,7 @@ from tasks.training.logged_rows import load_test_rows
 logger = logging.getLogger(__name__)
 
 _CHECKED_ROWS = 32
-# Absolute difference of softmax scores: those of a text depend on the others in its batch, and in
-# int8 on rounding, which its quality gate limits further.
-_TOLERANCE = {"f32": 1e-5, "bf16": 1e-2, "int8": 0.3}
 _CHECK_TIMEOUT_S = 300
-
-
-def tolerance(precision: Precision, temperature: float) -> float:
-    """Return how far a score may be off; a low temperature enlarges each difference of logits."""
-    return _TOLERANCE[precision] * max(1.0, 1 / temperature)
 
 
 def verify_pipeline(logged: LoggedPipeline) -> None:

@@ -1,4 +1,4 @@
-"""Retry policies of tasks, errors redacted so that they quote no row, and failures of flows."""
+"""Tasks: plain functions outside a run, retries, errors that quote no row, failures of flows."""
 
 import logging
 import time
@@ -29,6 +29,23 @@ Result = TypeVar("Result")
 MAX_RETRY_AFTER_S = 60.0  # if a server requests a longer wait, there is no retry
 
 _TASKS = REPOSITORY / "tasks"
+
+
+class Step(Task[Parameters, Result]):
+    """A task that outside a flow run is its plain function, which needs no Prefect server."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task, or call its function where no flow runs; then nothing is retried."""
+        if FlowRunContext.get() is None:
+            return self.fn(*args, **kwargs)
+        return super().__call__(*args, **kwargs)
+
+
+def step(
+    **options: Any,
+) -> Callable[[Callable[Parameters, Result]], Task[Parameters, Result]]:
+    """Return a decorator that makes a `Step` of a function; the options are those of `@task`."""
+    return lambda function: Step(function, **options)
 
 
 class RetryPolicy(TypedDict):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from prefect.artifacts import create_markdown_artifact
+from prefect.context import FlowRunContext
 
 from tasks.common.console import format_markdown, print_table
 from tasks.maintenance.types import CleanupResult, Leftover
@@ -12,7 +13,7 @@ _SHOWN_PER_KIND = 10
 
 
 def publish_cleanup(found: Sequence[CleanupResult], *, applied: bool) -> dict[str, Any]:
-    """Print a table, create a Prefect artifact, and return the summary.
+    """Print a table, create a Prefect artifact in a run, and return the summary.
 
     Args:
         found: One result for each kind.
@@ -25,9 +26,10 @@ def publish_cleanup(found: Sequence[CleanupResult], *, applied: bool) -> dict[st
     for cleaned in found:
         shown |= _leftover_lines(cleaned)
     title = "Cleaned up" if applied else "Dry run: nothing was freed; --apply frees it"
-    create_markdown_artifact(
-        key="clean-up", markdown=format_markdown(title, shown), description="What is not needed"
-    )
+    if FlowRunContext.get():
+        create_markdown_artifact(
+            key="clean-up", markdown=format_markdown(title, shown), description="What is not needed"
+        )
     print_table(title, shown)
     return summary
 

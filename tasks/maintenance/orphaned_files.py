@@ -25,7 +25,7 @@ from tasks.maintenance.types import (
     Limits,
 )
 from tasks.tracking.mlflow_client import connect, is_transient
-from tasks.training.mlflow_run import RUN_FILE
+from tasks.training.types import RUN_FILE
 
 logger = logging.getLogger(__name__)
 

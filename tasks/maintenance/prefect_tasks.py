@@ -2,13 +2,11 @@
 
 from typing import Any
 
-from prefect import task
-
-from tasks.common.task_errors import RETRY_MLFLOW
+from tasks.common.task_errors import RETRY_MLFLOW, step
 from tasks.maintenance.types import CleanupResult, Limits
 
 
-@task(name="drop superseded", **RETRY_MLFLOW)
+@step(name="drop superseded", **RETRY_MLFLOW)
 def drop_superseded(keep: tuple[str, ...], *, dry_run: bool) -> dict[str, Any]:
     """Drop the cache entries of superseded pipelines; see `cache_pruning.prune_cache_entries`."""
     from tasks.maintenance.cache_pruning import prune_cache_entries
@@ -19,7 +17,7 @@ def drop_superseded(keep: tuple[str, ...], *, dry_run: bool) -> dict[str, Any]:
 # None of these is retried: a second attempt would report its own part alone. The next run finishes.
 
 
-@task(name="clean outputs")
+@step(name="clean outputs")
 def clean_outputs(limits: Limits) -> CleanupResult:
     """Report stale output folders, and free them if asked; see `stale_outputs`."""
     from tasks.maintenance import stale_outputs
@@ -27,7 +25,7 @@ def clean_outputs(limits: Limits) -> CleanupResult:
     return stale_outputs.clean_outputs(limits)
 
 
-@task(name="clean versions")
+@step(name="clean versions")
 def clean_versions(limits: Limits, outputs: CleanupResult) -> CleanupResult:
     """Report superseded versions, and free them if asked; see `stale_versions`."""
     from tasks.maintenance import stale_versions
@@ -35,7 +33,7 @@ def clean_versions(limits: Limits, outputs: CleanupResult) -> CleanupResult:
     return stale_versions.clean_versions(limits, outputs)
 
 
-@task(name="clean checkpoints")
+@step(name="clean checkpoints")
 def clean_checkpoints(limits: Limits) -> CleanupResult:
     """Report checkpoints that no training resumes, and free them if asked; see `orphaned_files`."""
     from tasks.maintenance import orphaned_files
@@ -43,7 +41,7 @@ def clean_checkpoints(limits: Limits) -> CleanupResult:
     return orphaned_files.clean_checkpoints(limits)
 
 
-@task(name="clean downloads")
+@step(name="clean downloads")
 def clean_downloads(limits: Limits) -> CleanupResult:
     """Report what broken downloads left, and free it if asked; see `orphaned_files`."""
     from tasks.maintenance import orphaned_files
@@ -51,7 +49,7 @@ def clean_downloads(limits: Limits) -> CleanupResult:
     return orphaned_files.clean_downloads(limits)
 
 
-@task(name="report cleaning")
+@step(name="report cleaning")
 def report_cleaning(found: tuple[CleanupResult, ...], *, applied: bool) -> dict[str, Any]:
     """Print and return what was found; see `cleanup_report`."""
     from tasks.maintenance.cleanup_report import publish_cleanup

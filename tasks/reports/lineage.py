@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from prefect.runtime import deployment
 
-from tasks.building.verification import tolerance
+from tasks.building.types import tolerance
 from tasks.common.console import print_table
 from tasks.common.errors import DataError, ModelError, ParameterError
 from tasks.output.records import (

@@ -11,7 +11,13 @@ from prefect.artifacts import (
 )
 from prefect.client.schemas.objects import State
 
-from tasks.common.task_errors import RETRY_BUSY_MLFLOW, RETRY_MLFLOW, RETRY_ONCE, describe_error
+from tasks.common.task_errors import (
+    RETRY_BUSY_MLFLOW,
+    RETRY_MLFLOW,
+    RETRY_ONCE,
+    describe_error,
+    step,
+)
 from tasks.common.urls import resolved_path
 from tasks.reports.types import LoggedRun
 from tasks.scoring.types import ScoringParameters, ShardOutcome
@@ -119,7 +125,7 @@ def missing_files(missing: dict[str, str], state: State[Any]) -> dict[str, Any]:
     return {"not_made": len(found), "not_made_because": found} if found else {}
 
 
-@task(
+@step(
     name="explain row",
     **RETRY_MLFLOW,
     persist_result=False,  # it holds the text of a row

@@ -12,6 +12,7 @@ from tasks.common.task_errors import (
     RETRY_LONG_WORK,
     RETRY_ONCE,
     redacted_errors,
+    step,
 )
 from tasks.ingestion.formats import Survey
 from tasks.output.records import RESERVED_COLUMNS, RowParameters, Shard, ShardRecord
@@ -26,7 +27,7 @@ from tasks.scoring.types import (
 )
 
 
-@task(name="identify model", **RETRY_BUSY_MLFLOW)
+@step(name="identify model", **RETRY_BUSY_MLFLOW)
 def identify_model(model_uri: str) -> ScoringModel:
     """Return the version that an alias means now, so that all shards use that one."""
     from tasks.scoring.scoring_model import resolve_scoring_model
@@ -34,7 +35,7 @@ def identify_model(model_uri: str) -> ScoringModel:
     return resolve_scoring_model(model_uri)
 
 
-@task(name="find inputs", **RETRY_LONG_WORK)
+@step(name="find inputs", **RETRY_LONG_WORK)
 def find_inputs(
     inputs: tuple[str, ...], output_dir: Path, *, settle_seconds: int, allow_empty: bool
 ) -> FoundInputs:
@@ -59,7 +60,7 @@ def survey_input(file: InputFile, rows: RowParameters) -> Survey:
         return survey(file.path, required, RESERVED_COLUMNS, texts={rows.text_column})
 
 
-@task(name="plan shards", **RETRY_ONCE)
+@step(name="plan shards", **RETRY_ONCE)
 def plan_shards(
     surveys: tuple[Surveyed, ...], parameters: ScoringParameters
 ) -> tuple[PlannedShard, ...]:
@@ -115,7 +116,7 @@ def publish_summary(
     return publish_manifest(parameters, inputs, surveys, outcomes, started)
 
 
-@task(name="report dry run", **RETRY_ONCE)
+@step(name="report dry run", **RETRY_ONCE)
 def report_dry_run(
     surveys: tuple[Surveyed, ...],
     planned: tuple[PlannedShard, ...],

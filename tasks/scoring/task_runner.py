@@ -1,11 +1,14 @@
 """Run surveys and shards in a pool of threads, a bounded number of them at a time."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect import unmapped
+from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -50,13 +53,29 @@ def survey_in_parallel(
     Returns:
         A survey or an error for each file, in their order.
     """
+    named = [file for file in files if not file.error]
+    survey_all = _survey_in_run if FlowRunContext.get() else _survey_in_threads
+    found = {
+        file.id: result for file, result in zip(named, survey_all(named, parameters), strict=True)
+    }
+    return tuple(_surveyed(file, found.get(file.id), parameters.shard_rows) for file in files)
+
+
+def _survey_in_run(files: Sequence[InputFile], parameters: ScoringParameters) -> list[object]:
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=parameters.workers)
     with runner, stop_threads_on_error():
-        named = [file for file in files if not file.error]
-        futures = runner.map(survey_input, {"file": named, "rows": unmapped(parameters.rows)})
-        results = [future.result(raise_on_failure=False) for future in futures]
-    found = {file.id: result for file, result in zip(named, results, strict=True)}
-    return tuple(_surveyed(file, found.get(file.id), parameters.shard_rows) for file in files)
+        futures = runner.map(survey_input, {"file": files, "rows": unmapped(parameters.rows)})
+        return [future.result(raise_on_failure=False) for future in futures]
+
+
+def _survey_in_threads(files: Sequence[InputFile], parameters: ScoringParameters) -> list[object]:
+    """Return the survey of each file, or its error, without Prefect: no flow runs."""
+    with ThreadPoolExecutor(parameters.workers) as pool, stop_threads_on_error():
+        futures = [
+            pool.submit(copy_context().run, survey_input.fn, file, parameters.rows)
+            for file in files
+        ]
+        return [future.exception() or future.result() for future in futures]
 
 
 def _surveyed(file: InputFile, result: object, shard_rows: int) -> Surveyed:

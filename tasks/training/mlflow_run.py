@@ -28,11 +28,9 @@ from tasks.tracking.mlflow_client import (
 )
 from tasks.tracking.names import MAX_RUN_NAME, TRAINING_EXPERIMENT
 from tasks.training.logged_rows import SPLIT_FILE, log_rows
-from tasks.training.types import FineTuned, FineTuneParameters
+from tasks.training.types import RUN_FILE, FineTuned, FineTuneParameters
 
 logger = logging.getLogger(__name__)
-
-RUN_FILE = "mlflow-run-id"
 
 _LONGEST_NAME = MAX_RUN_NAME - len("-12345678")
 

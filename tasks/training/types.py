@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.common.parameter_types import FrozenModel, about, path_of
 from tasks.dataset.types import Split
 
+RUN_FILE = "mlflow-run-id"  # in a folder of checkpoints
+
 BASE_MODEL_EXPECTED = "minilm, a Hugging Face id, or a folder"
 BaseModelName = Annotated[
     str,

@@ -25,6 +25,7 @@ from tasks.common.parameter_types import Positive
 from tasks.common.settings import REPOSITORY
 from tests.support.builders import Trained
 from tests.support.every_flow import FLOWS
+from tests.support.scoring_command import state_folder
 
 FLOW_NAMES = [flow.fn.__name__ for flow in FLOWS]
 HEAVY = {"mlflow", "torch", "transformers", "pandas", "pyarrow", "sklearn", "matplotlib", "gcld3"}
@@ -374,6 +375,21 @@ def test_command_names_a_bad_row_with_a_server_of_its_own(home: Path, tmp_path: 
     lines = [line for line in process.stderr.splitlines() if line.startswith("error:")]
     assert lines == [f"error: {rows}: row 2: the text is empty; expected a text with words"]
     assert "Traceback" not in process.stderr
+
+
+@pytest.mark.slow
+def test_what_orchestrates_nothing_starts_no_server(trained: Trained, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("text\na great film\n")
+    home = state_folder(trained.home, tmp_path / "var")
+    scoring = ("--inputs", rows, "--output-dir", tmp_path / "out", "--dry-run")
+    for arguments in (("promote_pipeline", "--version", "1"), ("score_shards", *scoring)):
+        process = command(f"flows.{arguments[0]}", *arguments[1:], home=home, PREFECT_API_URL="")
+        assert process.returncode == 0, process.stderr
+        assert "Traceback" not in process.stderr
+    assert "expected model calls" in process.stdout
+    assert not (home / "logs").exists()
+    assert not list(home.rglob("prefect.db"))
 
 
 def test_control_characters_do_not_reach_the_terminal(

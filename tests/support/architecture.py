@@ -332,8 +332,8 @@ def tasks_elsewhere(modules: Modules) -> list[str]:
         if path.endswith("/prefect_tasks.py"):
             continue
         for node in ast.walk(parsed(source)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and is_made_by(
-                "task", node
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (
+                is_made_by("task", node) or is_made_by("step", node)
             ):
                 violations.append(f"{path}:{node.lineno} {node.name} is a task")
     return violations

@@ -228,3 +228,13 @@ def test_dry_run_counts_each_address_of_one_name(trained: Trained, tmp_path: Pat
             urls, str(tmp_path / "out"), dry_run=True, max_failed_shards=1, workers=1
         )
     assert told["rows"] == 1
+
+
+def test_dry_run_outside_a_run_tells_the_same(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    (inputs / "broken.parquet").write_bytes(b"no Parquet")
+    asked = ([str(inputs)], str(tmp_path / "out"))
+    told = score_shards.fn(*asked, dry_run=True, max_failed_shards=1)
+    assert told == score_shards(*asked, dry_run=True, max_failed_shards=1)
+    assert list(told["unreadable_files"]) == [str(inputs / "broken.parquet")]
