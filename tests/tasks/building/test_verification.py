@@ -12,8 +12,8 @@ from mlflow.pyfunc.utils import pyfunc
 
 from tasks.building import packaging, verification_script
 from tasks.building.promotion import _accuracy
-from tasks.building.types import LoggedPipeline, PipelineParameters
-from tasks.building.verification import _score_gap, tolerance, verify_pipeline
+from tasks.building.types import LoggedPipeline, PipelineParameters, tolerance
+from tasks.building.verification import _score_gap, verify_pipeline
 from tasks.common.errors import ModelError
 from tasks.common.settings import REPOSITORY
 from tasks.tracking.mlflow_client import connect
