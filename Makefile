@@ -2,8 +2,6 @@
 
 PYTHON ?= python3.11
 MILLSTREAM_HOME ?= $(CURDIR)/var
-PREFECT_HOME ?= $(MILLSTREAM_HOME)/prefect
-MLFLOW_TRACKING_URI ?= sqlite:///$(MILLSTREAM_HOME)/mlflow.db
 TEST_PROCESSES ?= 2
 
 BIN := .venv/bin
@@ -96,23 +94,11 @@ check-config: $(INSTALLED) ## Validate prefect.yaml more strictly than Prefect
 docs: $(INSTALLED) ## Generate docs/reference.md from the code
 	$(BIN)/python -m deployments.reference
 
-# Its job runners are many processes, and unused here.
-mlflow-ui: export MLFLOW_SERVER_ENABLE_JOB_EXECUTION := false
-# Not on the command line, which all users of the machine can read.
-mlflow-ui: export MLFLOW_BACKEND_STORE_URI := $(MLFLOW_TRACKING_URI)
-mlflow-ui: $(INSTALLED) ## Serve MLflow's UI alone, at port MLFLOW_PORT (5000)
-	mkdir -p "$(MILLSTREAM_HOME)"
-	$(BIN)/mlflow ui --host 127.0.0.1 --port $(or $(MLFLOW_PORT),5000) --workers 1 \
-		--artifacts-destination "$(MILLSTREAM_HOME)/mlartifacts"
+mlflow-ui: $(INSTALLED) ## Serve MLflow's UI alone, at port MLFLOW_PORT
+	$(BIN)/python -m deployments.user_interface mlflow
 
-# A path: by default the UI requests the API at port 4200.
-prefect-ui: export PREFECT_HOME := $(PREFECT_HOME)
-prefect-ui: export PREFECT_UI_API_URL := /api
-# Prefect's default lets any website in a local browser call the API.
-prefect-ui: export PREFECT_SERVER_CORS_ALLOWED_ORIGINS := http://127.0.0.1:$(or $(PREFECT_PORT),4200)
-prefect-ui: $(INSTALLED) ## Serve Prefect's UI alone, at port PREFECT_PORT (4200)
-	mkdir -p "$(PREFECT_HOME)"
-	$(BIN)/python -m deployments.server.prefect_server server start --no-services --host 127.0.0.1 --port $(or $(PREFECT_PORT),4200)
+prefect-ui: $(INSTALLED) ## Serve Prefect's UI alone, at port PREFECT_PORT
+	$(BIN)/python -m deployments.user_interface prefect
 
 pins: ## Resolve pyproject.toml and rewrite constraints.txt
 	.ci/system-packages $(PYTHON)

@@ -55,9 +55,9 @@ def services_of(settings: Settings) -> tuple[Service, ...]:
     """Return the services in start order, without external servers that the environment names."""
     services = []
     if not uses_external_server(settings):
-        services.append(_prefect_server(settings))
+        services.append(prefect_server(settings))
     if settings.tracking_uri.startswith("sqlite:"):
-        services.append(_mlflow_server(settings))
+        services.append(mlflow_server(settings))
     return (*services, _worker(settings))
 
 
@@ -73,7 +73,8 @@ def uses_external_server(settings: Settings) -> bool:
     return configured.hostname not in own_hosts or configured.port != settings.prefect_port
 
 
-def _prefect_server(settings: Settings) -> Service:
+def prefect_server(settings: Settings) -> Service:
+    """Return the server of Prefect's API and user interface."""
     return Service(
         name=PREFECT,
         address=settings.prefect_url,
@@ -102,7 +103,8 @@ def _prefect_server(settings: Settings) -> Service:
     )
 
 
-def _mlflow_server(settings: Settings) -> Service:
+def mlflow_server(settings: Settings) -> Service:
+    """Return the server of MLflow's API and user interface on the tracking database."""
     return Service(
         name=MLFLOW,
         address=f"http://{settings.reachable_host}:{settings.mlflow_port}",
