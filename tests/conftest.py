@@ -24,6 +24,7 @@ import flows  # noqa: F401 -- prepares the process
 
 # isort: split
 import hypothesis
+import mlflow
 import pandas as pd
 import pytest
 import torch
@@ -65,6 +66,15 @@ def prefect_harness() -> Iterator[None]:
     """A Prefect server of its own, with a database that goes away."""
     with prefect_test_harness(server_startup_timeout=120):
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_run_is_left() -> Iterator[None]:
+    """MLflow's functions begin a run if there is none; it would fail the tests after it."""
+    yield
+    left = mlflow.active_run()
+    mlflow.end_run()
+    assert left is None
 
 
 @pytest.fixture

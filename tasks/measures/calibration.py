@@ -4,6 +4,7 @@ Temperature scaling and the expected calibration error are those of Guo et al. 2
 Calibration of Modern Neural Networks".
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -86,6 +87,6 @@ def reliability(truth: LabelIds, probabilities: Probabilities, bins: int = _BINS
 
 
 def calibration_error(bins: list[Bin]) -> float:
-    """Return the mean gap between confidence and accuracy, weighted by the rows in each bin."""
-    rows = sum(found.rows for found in bins)
+    """Return the mean gap between confidence and accuracy, weighted by rows; NaN without a row."""
+    rows = sum(found.rows for found in bins) or math.nan
     return sum(abs(found.accuracy - found.confidence) * found.rows for found in bins) / rows

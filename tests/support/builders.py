@@ -108,11 +108,14 @@ def finetuned_of(trained: Trained) -> RegisteredModel:
 def with_refused_rows(run_id: str) -> str:
     """Return a run like that of an earlier training, which took texts that are refused."""
     from tasks.training.logged_rows import load_test_rows
+    from tasks.training.types import TEMPERATURE
 
     rows = load_test_rows(run_id)
     refused = pd.DataFrame({"text": ["\u200b", "\x00"], "label": ["positive", "negative"]})
-    experiment = connect().get_run(run_id).info.experiment_id
+    earlier = connect().get_run(run_id)
+    experiment = earlier.info.experiment_id
     with TemporaryDirectory() as folder, mlflow.start_run(experiment_id=experiment) as run:
+        mlflow.log_metric(TEMPERATURE, earlier.data.metrics[TEMPERATURE])
         path = Path(folder) / "test.parquet"
         pd.concat([refused, rows], ignore_index=True).to_parquet(path, index=False)
         mlflow.log_artifact(str(path), "data")
