@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from deployments.check_config import PREFECT_FILE
+from deployments.prefect_file.placeholders import read_yaml
 from deployments.server.registration import register_deployments
 from tests.support.operation import Operation, rows_in, settings_of, slow_scoring, until
 
@@ -108,7 +109,7 @@ def test_what_the_prefect_file_no_longer_has_is_removed_and_what_others_made_sta
 ) -> None:
     monkeypatch.setenv("MILLSTREAM_HOME", str(operation.home))  # the file takes it from there
     settings = settings_of(operation)
-    project = yaml.safe_load(PREFECT_FILE.read_text())
+    project = read_yaml(PREFECT_FILE)  # with the placeholders resolved, as Prefect needs it
     rescore = next(found for found in project["deployments"] if found["name"] == "rescore")
     (trigger,) = rescore["triggers"]
     schedule = {"slug": "old", "cron": "0 2 * * *", "timezone": "Etc/UTC"}
