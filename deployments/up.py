@@ -15,6 +15,7 @@ from tasks.common.environment import check_environment
 from tasks.common.errors import MillstreamError, ParameterError
 from tasks.common.settings import Settings, get_settings
 from tasks.project.project import get_project
+from tasks.tracking.location import check_location
 
 
 def up() -> None:
@@ -26,8 +27,9 @@ def up() -> None:
         MillstreamError: If the configuration is invalid, a port is in use, or a service fails.
     """
     check_environment()
-    check_config.check_prefect_file()
     settings = get_settings()
+    check_location(settings)
+    check_config.check_prefect_file()
     with services_lock(settings):
         _bring_up(settings)
 

@@ -18,6 +18,7 @@ from deployments.services.health import check_ports
 from tasks.common.environment import check_environment, environment_with
 from tasks.common.errors import ParameterError
 from tasks.common.settings import Settings, get_settings
+from tasks.tracking.location import check_location
 
 
 def serve_user_interface() -> None:
@@ -31,6 +32,7 @@ def serve_user_interface() -> None:
     name = parser.parse_args().name
     check_environment()
     settings = get_settings()
+    check_location(settings)
     service = _prefect_alone(settings) if name == PREFECT else _mlflow_here(settings)
     check_ports((service,), settings)
     sys.stdout.write(f"{service.address} (Ctrl-C ends it)\n")

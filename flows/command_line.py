@@ -25,7 +25,9 @@ from pydantic import ValidationError
 from flows.server.temporary import log_file
 from tasks.common.environment import check_environment
 from tasks.common.errors import INTERRUPTED, MillstreamError, ParameterError
+from tasks.common.settings import get_settings
 from tasks.common.text import printable
+from tasks.tracking.location import check_location
 
 
 def run(
@@ -45,6 +47,7 @@ def run(
 
     def call(tokens: Sequence[str]) -> None:
         parameters = parse(flow, tokens)
+        check_location(get_settings())
         if orchestrates(parameters) or PREFECT_API_URL.value():
             _run_flow(flow, parameters)
         else:

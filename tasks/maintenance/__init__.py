@@ -1,1 +1,1 @@
-"""Find and free what is no longer needed: outputs, versions, checkpoints, cache entries."""
+"""Find and free what is no longer needed, and give a moved state folder its new place."""

@@ -28,7 +28,8 @@ class FileIds:
 
     An id is the file's name, without dots and underscores at its start, and a part of the SHA-256
     of its place. A file goes on with the id that its shards in the folder have, also with one of a
-    former version. Where a record says that an id belongs to another source, more digits are taken.
+    former version, or of the place that it had before the state folder was moved. Where a record
+    says that an id belongs to another source, more digits are taken.
 
     Args:
         output_dir: The output folder; it need not exist.
@@ -37,6 +38,9 @@ class FileIds:
     def __init__(self, output_dir: Path) -> None:
         self._output_dir = output_dir
         self._shards = dict(_shards_by_file(output_dir))
+        self._same_name: dict[str, list[str]] = {}
+        for found in sorted(self._shards):
+            self._same_name.setdefault(_name_of(found), []).append(found)
         self._given: set[str] = set()
 
     def id_of(self, place: str, stem: str, source: str) -> str:
@@ -49,6 +53,12 @@ class FileIds:
         """
         former, candidates = _possible_ids(place, stem)
         known = [found for found in former if found in self._shards]
+        if not known and self._shards.keys().isdisjoint(candidates):
+            known = [
+                found
+                for found in self._same_name.get(_name_of(candidates[0]), ())
+                if self._source_of(found) == source
+            ]
         file_id = next(found for found in known + candidates if self._may_have(found, source))
         self._given.add(file_id)
         return file_id
@@ -87,6 +97,11 @@ def _possible_ids(place: str, stem: str) -> tuple[list[str], list[str]]:
     )
     former = f"{stem[:_FORMER_CHARACTERS]}-{digest[:_FORMER_DIGITS]}"
     return [former, *(found for found in hidden if found not in now)], now
+
+
+def _name_of(file_id: str) -> str:
+    """Return the part of a file's id that is not of its place."""
+    return file_id.rpartition("-")[0]
 
 
 def is_shard_id(name: str) -> bool:

@@ -21,6 +21,7 @@ from sqlalchemy import make_url
 from tasks.common.errors import MillstreamError
 from tasks.common.settings import REPOSITORY, Settings, get_settings
 from tasks.common.task_errors import class_and_line
+from tasks.tracking.location import check_location
 
 SERVER_SCHEMES = ("http", "https", "databricks")
 
@@ -39,8 +40,13 @@ RECORDED_PACKAGES = (
 
 
 def connect() -> MlflowClient:
-    """Point MLflow at the settings' server or database and return a client."""
+    """Point MLflow at the settings' server or database and return a client.
+
+    Raises:
+        ParameterError: If the database has its artifacts in another state folder.
+    """
     settings = get_settings()
+    check_location(settings)
     # They log each migration of a new database, and each model that is loaded.
     for name in ("alembic", "mlflow.pyfunc", "mlflow.transformers"):
         logging.getLogger(name).setLevel(logging.WARNING)

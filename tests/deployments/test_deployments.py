@@ -157,7 +157,7 @@ def test_flows_and_only_flows_are_modules_with_a_command_line() -> None:
         f"flows/{name}.py"
         for name in (
             *("parameters", "project_defaults", "run_requests", "step_selection"),
-            "start_project",  # it orchestrates nothing
+            *("start_project", "relocate"),  # they orchestrate nothing
         )
     }
     assert {f"flows/{path.name}" for path in (REPOSITORY / "flows").glob("*.py")} == named | others

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.common.settings import REPOSITORY
+from tasks.common.settings import REPOSITORY, Settings
+from tasks.maintenance.relocation import relocate
 
 PATIENCE = 180.0  # seconds for whatever should happen soon, on busy cores
 
@@ -29,8 +30,9 @@ def wait_until(holds: Callable[[], object], what: str, patience: float = PATIENC
 def state_folder(trained: Path, folder: Path) -> Path:
     """Create a state folder with the models of another and an empty cache."""
     folder.mkdir()
-    # The database has absolute paths of the artifacts.
     shutil.copyfile(trained / "mlflow.db", folder / "mlflow.db")
+    shutil.copytree(trained / "mlartifacts", folder / "mlartifacts")
+    relocate(Settings().model_copy(update={"home": folder}), trained)
     return folder
 
 

@@ -1,15 +1,14 @@
 """A state folder with superseded versions."""
 
 import shutil
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from flows.promote_pipeline import promote_pipeline
 from tasks.common.settings import get_settings
+from tasks.maintenance.relocation import relocate
 from tests.support.builders import train_tiny, use_home
 from tests.tasks.maintenance.steps import QUICK, build
 
@@ -38,18 +37,7 @@ def state(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     """A copy of it."""
     home = tmp_path / "var"
     shutil.copytree(built, home)
-    columns = {
-        "experiments": "artifact_location",
-        "runs": "artifact_uri",
-        "logged_models": "artifact_location",
-        "model_versions": "storage_location",
-    }
-    with closing(sqlite3.connect(home / "mlflow.db", isolation_level=None)) as database:
-        for table, column in columns.items():
-            database.execute(
-                f"UPDATE {table} SET {column} = REPLACE({column}, ?, ?)",
-                (str(built), str(home)),
-            )
     use_home(home, monkeypatch)
+    relocate(get_settings(), built)
     yield home
     get_settings.cache_clear()
