@@ -6,12 +6,9 @@ The exit code is 0, that of the error in `tasks.common.errors`, or `INTERRUPTED`
 import copy
 import gc
 import logging
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from functools import partial
 from typing import Annotated, Any, NoReturn
 
@@ -22,7 +19,7 @@ from prefect.logging.configuration import setup_logging
 from prefect.settings import PREFECT_API_URL
 from pydantic import ValidationError
 
-from flows.server.temporary import log_file
+from flows.server.temporary import use_temporary_server
 from tasks.common.environment import check_environment
 from tasks.common.errors import INTERRUPTED, MillstreamError, ParameterError
 from tasks.common.settings import get_settings
@@ -133,7 +130,7 @@ def _run_flow(flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
     if PREFECT_API_URL.value():
         _import_heavy_modules()
     else:
-        _start_temporary_server(meanwhile=_import_heavy_modules)
+        use_temporary_server(meanwhile=_open_mlflow)
     _collect_garbage()
     flow(**parameters)
 
@@ -141,6 +138,14 @@ def _run_flow(flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
 def _import_heavy_modules() -> None:
     """Import MLflow and pandas, which every flow needs, as it would a moment later."""
     import tasks.tracking.pipeline_loader  # noqa: F401
+
+
+def _open_mlflow() -> None:
+    """Do what every flow begins with: it takes two seconds, and longer on a new database."""
+    _import_heavy_modules()
+    from tasks.tracking.mlflow_client import connect
+
+    connect()
 
 
 def _collect_garbage() -> None:
@@ -169,49 +174,6 @@ def _exit_code(call: Callable[[], object], *, debug: bool) -> int:
         named = ": ".join(filter(None, (type(error).__name__, reason)))
         return _say(named if debug else f"{named} (--debug shows where)", 1)
     return 0
-
-
-def _start_temporary_server(meanwhile: Callable[[], None]) -> None:
-    """Start the server that Prefect would start, if no other is named, out of Ctrl-C's reach.
-
-    Args:
-        meanwhile: Called while the server starts.
-
-    Raises:
-        MillstreamError: If it does not start.
-    """
-    started: Future[None] = Future()
-
-    def start() -> None:
-        try:
-            _run_temporary_server()
-        except Exception as error:  # noqa: BLE001 -- raised again, in the main thread
-            started.set_exception(error)
-        else:
-            started.set_result(None)
-
-    # A daemon: an interrupted command does not wait for it.
-    threading.Thread(target=start, daemon=True).start()
-    meanwhile()
-    started.result()
-
-
-def _run_temporary_server() -> None:
-    """Start the server's process, and wait until it answers.
-
-    A terminal interrupts all processes in its foreground. The server would end first, and Prefect
-    would try for minutes to report the interruption to it. A child inherits which signals
-    are blocked.
-    """
-    from prefect.server.api.server import SubprocessASGIServer
-
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        SubprocessASGIServer().start()
-    except RuntimeError as error:
-        raise MillstreamError(f"Prefect's server: {error} See {log_file()}.") from error
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _validate(flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
@@ -260,9 +222,9 @@ def _terminal_handlers() -> set[logging.Handler]:
 
 
 def _is_not_said_again(record: logging.LogRecord) -> bool:
-    """Drop what Prefect says of a flow's error, of its events and of its temporary server."""
+    """Drop what Prefect says of a flow's error and of its events."""
     said = record.getMessage()
-    if said.startswith(("Still processing items", "Starting temporary", "Stopping temporary")):
+    if said.startswith("Still processing items"):
         return False
     return not (
         record.name.startswith("prefect.flow_runs")

@@ -1,21 +1,95 @@
 """The server that a command has for itself where none is running: the application of `make up`."""
 
+import atexit
+import logging
+import signal
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from prefect.settings import get_current_settings
+import httpx
+from prefect.context import refresh_global_settings_context
+from prefect.settings import (
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+    get_current_settings,
+)
 
-from tasks.common.environment import environment_with
+from tasks.common.environment import environment_with, set_prefect_api
+from tasks.common.errors import MillstreamError
 from tasks.common.settings import REPOSITORY, get_settings
 
 MAX_LOG_BYTES = 1_000_000
+
+_POLL_INTERVAL_S = 0.05
+_STOP_TIMEOUT_S = 5
 
 
 def log_file() -> Path:
     """Return where the server of a command writes what it has to say."""
     return get_settings().root / "logs" / "temporary-server.log"
+
+
+def use_temporary_server(meanwhile: Callable[[], object]) -> None:
+    """Start a server that ends with this process, and name it as Prefect's API in it.
+
+    Prefect would start one as well, but imports all of its server for that, in a second and more.
+
+    Args:
+        meanwhile: Called while the server starts.
+
+    Raises:
+        MillstreamError: If it does not start.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    # A terminal interrupts all processes in its foreground. The server would end first, and Prefect
+    # would try for minutes to report the interruption to it. A child inherits blocked signals.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process = start_uvicorn(SimpleNamespace(port=port))
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    atexit.register(_stop, process)
+    meanwhile()
+    api = f"http://127.0.0.1:{port}/api"
+    _wait_until_healthy(process, api)
+    # For child processes; and for threads without a context, which take the global one.
+    set_prefect_api(api)
+    refresh_global_settings_context()
+    # It has no user interface to view a run in.
+    logging.getLogger("prefect.flow_runs").addFilter(_has_no_link)
+
+
+def _wait_until_healthy(process: "subprocess.Popen[bytes]", api: str) -> None:
+    deadline = time.monotonic() + PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS.value()
+    with httpx.Client() as client:
+        while process.poll() is None and time.monotonic() < deadline:
+            with suppress(httpx.TransportError):  # it does not listen yet
+                if client.get(f"{api}/health").is_success:
+                    return
+            time.sleep(_POLL_INTERVAL_S)
+    ended = "does not answer" if process.poll() is None else f"ended with {process.returncode}"
+    raise MillstreamError(f"Prefect's server: {ended}; expected it to start, see {log_file()}")
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _has_no_link(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("View at ")
 
 
 def start_uvicorn(server: Any) -> "subprocess.Popen[bytes]":

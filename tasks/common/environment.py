@@ -20,6 +20,11 @@ def environment_with(variables: Mapping[str, str]) -> dict[str, str]:
     return os.environ | variables
 
 
+def set_prefect_api(url: str) -> None:
+    """Name Prefect's API in this process's environment, and so in that of its children."""
+    os.environ["PREFECT_API_URL"] = url
+
+
 def check_home() -> None:
     """Check that `home` is a writable folder.
 

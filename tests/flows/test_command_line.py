@@ -370,8 +370,13 @@ def test_command_names_a_bad_row_with_a_server_of_its_own(home: Path, tmp_path: 
         rows,
         home=home,
         PREFECT_HOME=os.environ["PREFECT_HOME"],
+        PYTHONPROFILEIMPORTTIME="1",
     )
     assert process.returncode == 3, process.stderr
+    # Importing it takes more than a second, and the server is another process.
+    assert "prefect.client" in process.stderr
+    assert "prefect.server" not in process.stderr
+    assert "View at" not in process.stderr  # it has no user interface
     lines = [line for line in process.stderr.splitlines() if line.startswith("error:")]
     assert lines == [f"error: {rows}: row 2: the text is empty; expected a text with words"]
     assert "Traceback" not in process.stderr
