@@ -53,7 +53,8 @@ class FileIds:
         """
         former, candidates = _possible_ids(place, stem)
         known = [found for found in former if found in self._shards]
-        if not known and self._shards.keys().isdisjoint(candidates):
+        # Two URLs that differ in what is redacted are of one source.
+        if not known and place == source and self._shards.keys().isdisjoint(candidates):
             known = [
                 found
                 for found in self._same_name.get(_name_of(candidates[0]), ())

@@ -108,7 +108,17 @@ def test_two_addresses_that_differ_in_their_secrets_have_two_ids(tmp_path: Path)
     """Their records name them alike."""
     ids = FileIds(tmp_path)
     urls = ("http://h/a.csv?page=1", "http://h/a.csv?page=2")
-    assert len({ids.id_of(url, "a", "http://h/a.csv") for url in urls}) == 2
+    first = ids.id_of(urls[0], "a", "http://h/a.csv")
+    assert ids.id_of(urls[1], "a", "http://h/a.csv") != first
+    publish(tmp_path, first, "http://h/a.csv")
+    assert FileIds(tmp_path).id_of(urls[1], "a", "http://h/a.csv") != first
+
+
+def test_a_file_whose_folder_moved_goes_on_with_its_id(tmp_path: Path) -> None:
+    of_another, its_own = "a-0123456789abcdef", "a-fedcba9876543210"
+    publish(tmp_path, of_another, "/elsewhere/a.csv")
+    publish(tmp_path, its_own, SOURCE)
+    assert id_in(tmp_path) == its_own
 
 
 def test_no_run_gives_an_id_twice(tmp_path: Path) -> None:
