@@ -5,7 +5,7 @@ import sys
 from deployments import check_config
 from deployments.command import run_command
 from deployments.server.registration import register_deployments
-from deployments.services.definitions import WORKER, Service, api_url, services_of
+from deployments.services.definitions import PREFECT, WORKER, Service, api_url, services_of
 from deployments.services.health import check_ports, wait_until_healthy
 from deployments.services.lock import services_lock
 from deployments.services.processes import end_processes, leftover_processes
@@ -29,6 +29,7 @@ def up() -> None:
     check_environment()
     settings = get_settings()
     check_location(settings)
+    _say("checking prefect.yaml")
     check_config.check_prefect_file()
     with services_lock(settings):
         _bring_up(settings)
@@ -46,7 +47,9 @@ def _bring_up(settings: Settings) -> None:
         sys.stderr.write(f"ended what was left from before: process {ended}\n")
     check_ports(services, settings)
     get_project().inbox_folder.mkdir(parents=True, exist_ok=True)
+    _say("opening MLflow's database")
     _create_databases()
+    _say("starting the process manager")
     try:
         supervisor.start(services, api)
         _start_services(supervisor, settings)
@@ -58,14 +61,29 @@ def _bring_up(settings: Settings) -> None:
 
 def _start_services(supervisor: Supervisor, settings: Settings) -> None:
     api = supervisor.api
-    for service in supervisor.addresses:
-        if service.name == WORKER:  # the worker needs its pool, and the pool a server
-            register_deployments(api, settings)
+    servers = [service for service in supervisor.addresses if service.name != WORKER]
+    for service in servers:
+        _say(f"starting {service.name}")
         supervisor.start_service(service.name)
+    # The worker needs its pool, and the pool Prefect's server; that of MLflow starts meanwhile.
+    for service in servers:
+        if service.name == PREFECT:
+            wait_until_healthy(service, supervisor, api)
+    _say("deploying the flows of prefect.yaml")
+    register_deployments(api, settings)
+    _say(f"starting {WORKER}")
+    supervisor.start_service(WORKER)
+    for service in supervisor.addresses:
+        _say(f"waiting until {service.name} answers")
         wait_until_healthy(service, supervisor, api)
     # Commands in this state folder now use this server.
     settings.api_url_file.write_text(api, encoding="utf-8")
     print_status(settings)
+
+
+def _say(step: str) -> None:
+    """Print a step that begins; the table at the end is the result, on standard output."""
+    sys.stderr.write(f"{step}\n")
 
 
 def _check_addresses(supervisor: Supervisor, services: tuple[Service, ...], api: str) -> None:

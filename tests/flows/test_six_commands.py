@@ -101,7 +101,7 @@ class Clone:
 @pytest.mark.timeout(900)
 def test_six_commands_go_from_a_file_to_every_night(tmp_path: Path) -> None:
     start, train, score, look, up, put = _six_commands()
-    clone = Clone(tmp_path / "millstream")
+    clone = Clone(tmp_path / "m")  # the path of a socket is short
     write_tickets(clone.folder / "tickets.csv", rows=600)
     (clone.folder / "march").mkdir()
     march = write_tickets(clone.folder / "march" / "tickets.csv", rows=90, seed=8)
@@ -137,6 +137,10 @@ def test_six_commands_go_from_a_file_to_every_night(tmp_path: Path) -> None:
     try:
         shown = clone.run(up)
         assert f"http://127.0.0.1:{clone.operation.prefect_port}" in shown
+        steps = ("checking prefect.yaml", "starting prefect", "deploying", "starting worker")
+        positions = [shown.find(f"\n{step}") for step in steps]
+        assert -1 not in positions
+        assert positions == sorted(positions)
         clone.run(put)
         # As at night, but at once, and without waiting until the file is surely whole.
         clone.operation.complete("score-shards/nightly", {"settle_seconds": 0})
