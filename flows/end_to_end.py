@@ -6,7 +6,7 @@ from prefect import flow
 
 from flows.build_inference_pipeline import PIPELINE, build_inference_pipeline
 from flows.parameters import arguments_for, described, form, record_from
-from flows.project_defaults import SOURCE
+from flows.project_defaults import READING, SOURCE
 from flows.run_requests import (
     EndToEndRequest,
     EndToEndSteps,
@@ -22,6 +22,7 @@ from tasks.common.settings import get_settings
 from tasks.common.task_errors import reporting_failures
 from tasks.dataset import types as dataset
 from tasks.dataset.prefect_tasks import read_split, write_held_out_rows
+from tasks.ingestion import text_format
 from tasks.output.folder import resolve_output_folder
 from tasks.reports.summaries import print_overview
 from tasks.scoring import types as scoring
@@ -64,6 +65,9 @@ ScoredFolder = Annotated[
         "data_files",
         "finetuned_run_id",
         "finetuned_model",
+        "separator",
+        "encoding",
+        "header",
     ),
 )
 @flow(name="end-to-end")
@@ -97,6 +101,9 @@ def end_to_end(
     finetuned_model: FinetunedModelToStartFrom = "",
     min_steps: training.MinSteps = TUNING.min_steps,
     class_weights: training.ClassWeights = TUNING.class_weights,
+    separator: text_format.Separator = READING.separator,
+    encoding: text_format.Encoding = READING.encoding,
+    header: text_format.Header = READING.header,
 ) -> dict[str, Any]:
     """Go from labelled text to scored files, or run any part of that way.
 
@@ -132,7 +139,7 @@ def end_to_end(
         if not inputs:
             split = read_split(report["split_folder"])
             held_out = write_held_out_rows(split, held_out_shards)
-            scored |= {"inputs": [held_out], "text_column": "text"}
+            scored |= {"inputs": [held_out], "text_column": "text"} | dict(text_format.AS_FOUND)
         try:
             report |= score_shards(**arguments_for(score_shards, given) | scored)
         except OutputInUseError as error:

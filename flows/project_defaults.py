@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 from flows.parameters import REQUIRED
 from tasks.common.errors import ParameterError
 from tasks.dataset.types import LabelledData
+from tasks.ingestion.text_format import ReadOptions
 from tasks.output.language_policy import LanguagePolicy
 from tasks.output.records import RowParameters
 from tasks.project.project import get_project, place_of
@@ -44,12 +45,14 @@ def check_project() -> None:
     Raises:
         ParameterError: If a value is wrong, with the line of the file or the variable.
     """
-    for record in (LabelledData, FineTuneParameters, LanguagePolicy, RowParameters):
+    for record in (LabelledData, FineTuneParameters, LanguagePolicy, ReadOptions, RowParameters):
         with_project(record)
 
 
 # Not of the record, which drops the secrets of a URL.
 SOURCE: str = get_project().defaults.get("source", LabelledData().source)
+
+READING = with_project(ReadOptions)
 
 INPUTS: Any = get_project().inputs if get_project().is_given else REQUIRED
 OUTPUT: Any = str(get_project().output_folder) if get_project().is_given else REQUIRED

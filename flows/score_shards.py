@@ -8,10 +8,11 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows.parameters import described, form, record_from
-from flows.project_defaults import INPUTS, OUTPUT, with_project
+from flows.project_defaults import INPUTS, OUTPUT, READING, with_project
 from flows.run_requests import LANGUAGE, ScoringRequest
 from tasks.common.errors import OutputInUseError
 from tasks.common.task_errors import reporting_failures
+from tasks.ingestion import text_format
 from tasks.output.folder import locked_folder, resolve_output_folder
 from tasks.output.language_policy import Languages, LanguageThreshold, PolicyName
 from tasks.output.records import (
@@ -57,6 +58,9 @@ OPTIONS, ROWS = scoring.OPTIONS, with_project(RowParameters)
         "use_cache",
         "batch_tokens",
         "workers",
+        "separator",
+        "encoding",
+        "header",
     ),
 )
 @flow(name="score-shards")
@@ -85,6 +89,9 @@ def score_shards(
     output_format: scoring.Format = OPTIONS.output_format,
     attach_mib: scoring.AttachMib = OPTIONS.attach_mib,
     review_below: ReviewBelow = ROWS.review_below,
+    separator: text_format.Separator = READING.separator,
+    encoding: text_format.Encoding = READING.encoding,
+    header: text_format.Header = READING.header,
 ) -> dict[str, Any]:
     """Score shard after shard of files and publish their predictions, each row once.
 
@@ -115,6 +122,7 @@ def score_shards(
                     "model": identify_model(model_uri),
                     "output_dir": folder,
                     "rows": rows,
+                    "reading": record_from(text_format.ReadOptions, given),
                     "workers": workers or default_workers(),
                     "flow_run_id": flow_run.id or "",
                 },

@@ -13,6 +13,7 @@ from tasks.common.urls import is_url, url_path
 from tasks.dataset.inspection import Inspection, inspect_source
 from tasks.dataset.sources import EMBEDDED
 from tasks.dataset.types import DataSource, LabelColumn, TextColumn
+from tasks.ingestion.text_format import Encoding, Header, ReadOptions, Separator
 from tasks.project.project import ProjectName
 from tasks.project.project_file import write_project_file
 
@@ -35,6 +36,9 @@ def start_project(
     label_column: LabelColumn = None,
     name: Name = "",
     overwrite: Overwrite = False,
+    separator: Separator = None,
+    encoding: Encoding = None,
+    header: Header = True,
 ) -> None:
     """Look at labelled data, print what it is like, and write the project file.
 
@@ -43,10 +47,13 @@ def start_project(
     path = get_settings().project
     if path.exists() and not overwrite:
         raise ParameterError(f"{path}: is there; expected none, or --overwrite to replace it")
-    found = inspect_source(source, text_column=text_column, label_column=label_column)
+    options = ReadOptions(separator=separator, encoding=encoding, header=header)
+    found = inspect_source(
+        source, text_column=text_column, label_column=label_column, options=options
+    )
     print_table("Labelled data", describe_inspection(found))
     languages = found.distributions["languages"]
-    values = {
+    values: dict[str, Any] = {
         "name": name or _name_of(source),
         "source": _as_written(source, path),
         "text_column": found.text_column,
@@ -56,6 +63,7 @@ def start_project(
             for code, rows in languages.items()
             if code != "und" and rows >= _LEAST_LANGUAGE_SHARE * found.rows.kept
         ),
+        **found.needed.model_dump(exclude_defaults=True),
     }
     write_project_file(path, values)
     rows = {"project file": path, **values, "next": ".venv/bin/python -m flows.end_to_end"}
@@ -69,6 +77,9 @@ def describe_inspection(found: Inspection) -> dict[str, Any]:
     few = [label for label, count in labels.items() if count < _FEW_ROWS_OF_A_LABEL]
     return {
         "tables": list(found.files),
+        "encoding": found.text.encoding or "UTF-8",
+        "separator": {"\t": "tab"}.get(found.separator, found.separator),
+        "header line": found.text.header if found.separator else "",
         "columns": [column.name for column in found.columns],
         "text column": found.text_column,
         "label column": found.label_column,

@@ -5,7 +5,7 @@ from typing import Annotated, Any, get_args
 from prefect import flow
 
 from flows.parameters import described, form, record_from
-from flows.project_defaults import SOURCE, with_project
+from flows.project_defaults import READING, SOURCE, with_project
 from flows.run_requests import TrainingStep, TrainingSteps
 from flows.step_selection import Need, choose_steps
 from tasks.common.console import print_table
@@ -13,6 +13,7 @@ from tasks.common.parameter_types import about
 from tasks.common.task_errors import reporting_failures
 from tasks.dataset import types as dataset
 from tasks.dataset.prefect_tasks import download_data, read_split, split_data
+from tasks.ingestion import text_format
 from tasks.reports.prefect_tasks import missing_files, report_training
 from tasks.training import types as training
 from tasks.training.prefect_tasks import (
@@ -54,6 +55,9 @@ DATA, TUNING = with_project(dataset.LabelledData), with_project(training.FineTun
         "data_files",
         "split_folder",
         "finetuned_run_id",
+        "separator",
+        "encoding",
+        "header",
     ),
 )
 @flow(name="train-classifier")
@@ -82,6 +86,9 @@ def train_classifier(
     finetuned_run_id: training.FinetunedRunId = "",
     min_steps: training.MinSteps = TUNING.min_steps,
     class_weights: training.ClassWeights = TUNING.class_weights,
+    separator: text_format.Separator = READING.separator,
+    encoding: text_format.Encoding = READING.encoding,
+    header: text_format.Header = READING.header,
 ) -> dict[str, Any]:
     """Fine-tune a transformer on labelled text and register it as dl_finetuned_model.
 
@@ -90,6 +97,7 @@ def train_classifier(
     """
     given = locals()
     data = record_from(dataset.LabelledData, given)
+    reading = record_from(text_format.ReadOptions, given)
     tuning = record_from(training.FineTuneParameters, given)
     todo = choose_steps(steps, get_args(TrainingStep)[1:], NEEDS, given)
     report: dict[str, Any] = {}
@@ -98,7 +106,7 @@ def train_classifier(
         files = download_data(source, sha256)
         report["data_files"] = [str(file) for file in files]
     if "split_data" in todo:
-        split = split_data(files, data)
+        split = split_data(files, data, reading)
         split_folder = str(split.folder)
         report |= {"split_folder": split_folder, **split.row_counts}
     if "fine_tuning_model" in todo:

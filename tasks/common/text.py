@@ -1,4 +1,4 @@
-"""Text for people: Markdown tables, and text that is safe to print in a terminal."""
+"""Text of people and for people: names of columns, Markdown, text that a terminal may print."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -41,3 +41,14 @@ def markdown_table(
     # Not twice, as in a cell of `escape_markdown`.
     lines = [[_BAR.sub(r"\|", cell) for cell in line] for line in (header, rule, *rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def columns_called(names: Iterable[str], wanted: str) -> list[str]:
+    """Return the columns that a name means, in their order.
+
+    It is the one that is written so, else those that differ in case and outer blanks alone.
+    """
+    names = list(names)
+    if wanted in names:
+        return [wanted]
+    return [name for name in names if name.strip().casefold() == wanted.strip().casefold()]

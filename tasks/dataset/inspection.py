@@ -6,12 +6,19 @@ from typing import Any
 
 from tasks.common.errors import DataError
 from tasks.common.parameter_types import FrozenModel
-from tasks.dataset.labelled_rows import LABEL_COLUMNS, TEXT_COLUMNS, RowTally, read_labelled
+from tasks.dataset.labelled_rows import (
+    LABEL_COLUMNS,
+    TEXT_COLUMNS,
+    RowTally,
+    parsed_rows,
+    read_labelled,
+)
 from tasks.dataset.labels import is_missing, label_text
 from tasks.dataset.sources import fetch_tables
 from tasks.dataset.splitting import describe_rows, report_rows
 from tasks.dataset.types import RowReport
-from tasks.ingestion.table_reader import read_columns
+from tasks.ingestion.formats import EXPECTED, Format, TextFormat, format_of
+from tasks.ingestion.text_format import AS_FOUND, ReadOptions, find_text_format
 
 # A column with more different values is no column of labels.
 _MOST_LABELS = 200
@@ -49,6 +56,9 @@ class Inspection(FrozenModel):
 
     Attributes:
         files: Its tables.
+        text: How the text of the first table is read.
+        separator: Of its cells; empty if it has none.
+        needed: The given options without which the tables would be read otherwise.
         columns: Columns of the first table.
         text_column: The column of the texts, given or found.
         label_column: The column of the labels, given or found.
@@ -57,6 +67,9 @@ class Inspection(FrozenModel):
     """
 
     files: tuple[Path, ...]
+    text: TextFormat
+    separator: str
+    needed: ReadOptions
     columns: tuple[ColumnFacts, ...]
     text_column: str
     label_column: str
@@ -65,7 +78,11 @@ class Inspection(FrozenModel):
 
 
 def inspect_source(
-    source: str, *, text_column: str | None = None, label_column: str | None = None
+    source: str,
+    *,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    options: ReadOptions = AS_FOUND,
 ) -> Inspection:
     """Read labelled data and describe it.
 
@@ -75,6 +92,7 @@ def inspect_source(
             longest texts.
         label_column: The column of the labels; `None` finds it by its name, or takes the last one
             with few different values.
+        options: How the text of its files is read.
 
     Raises:
         ParameterError: If there is no such source.
@@ -82,13 +100,17 @@ def inspect_source(
         DataError: If it cannot be read, or has no such columns.
     """
     files = fetch_tables(source)
-    columns = tuple(_describe_columns(files[0]))
+    columns = tuple(_describe_columns(files[0], options))
     text = text_column or _find_text(files[0], columns)
     label = label_column or _find_label(files[0], columns, text)
+    first = find_text_format(files[0], _format_of(files[0]), options)
     tally = RowTally()
-    rows = read_labelled(files, text_column=text, label_column=label, tally=tally)
+    rows = read_labelled(files, text_column=text, label_column=label, tally=tally, options=options)
     return Inspection(
         files=files,
+        text=first,
+        separator=first.separator or _format_of(files[0]).separator,
+        needed=_needed_options(files, options),
         columns=columns,
         text_column=text,
         label_column=label,
@@ -97,7 +119,27 @@ def inspect_source(
     )
 
 
-def _describe_columns(file: Path) -> Iterator[ColumnFacts]:
+def _needed_options(files: Sequence[Path], options: ReadOptions) -> ReadOptions:
+    needed = options
+    for name in ReadOptions.model_fields:
+        without = needed.model_copy(update={name: getattr(AS_FOUND, name)})
+        if all(_is_read_alike(file, needed, without) for file in files):
+            needed = without
+    return needed
+
+
+def _is_read_alike(file: Path, *options: ReadOptions) -> bool:
+    return len({find_text_format(file, _format_of(file), given) for given in options}) == 1
+
+
+def _format_of(file: Path) -> Format:
+    form = format_of(file.name)
+    if form is None:
+        raise DataError(f"{file}: unknown kind of file; expected {EXPECTED}")
+    return form
+
+
+def _describe_columns(file: Path, options: ReadOptions) -> Iterator[ColumnFacts]:
     names: list[str] = []
 
     def choose(found: Sequence[str]) -> Sequence[str]:
@@ -105,7 +147,7 @@ def _describe_columns(file: Path) -> Iterator[ColumnFacts]:
         return found
 
     columns: list[_Column] = []
-    for row in read_columns(file, choose):
+    for row in parsed_rows(file, choose, options):
         columns = columns or [_Column() for _ in names]
         for column, value in zip(columns, row.values, strict=False):
             column.add(value)

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,10 +10,13 @@ import pandas as pd
 
 from pyfunc.pipeline import refusal_reason
 from tasks.common.errors import DataError
+from tasks.common.text import columns_called
 from tasks.dataset.labels import KnownLabels, is_missing, label_text, unify_labels
+from tasks.ingestion.column_checks import check_sole
 from tasks.ingestion.formats import Row, RowWarnings
 from tasks.ingestion.likely_causes import describe_refused_row, header_hint
 from tasks.ingestion.table_reader import read_columns
+from tasks.ingestion.text_format import AS_FOUND, ReadOptions
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +53,7 @@ def read_labelled(
     label_column: str | None = None,
     label_names: Sequence[str] = (),
     tally: RowTally | None = None,
+    options: ReadOptions = AS_FOUND,
 ) -> pd.DataFrame:
     """Read labelled rows of all `files`, in order, as the string columns `text` and `label`.
 
@@ -57,14 +61,16 @@ def read_labelled(
     characters alone.
 
     Args:
-        files: CSV, TSV, JSONL or Parquet tables, plain or with .gz or .zst.
-        text_column: Column of the texts; `None` takes `text` or `review`.
+        files: CSV, TSV, JSON or Parquet tables, plain or with .gz or .zst.
+        text_column: Column of the texts; `None` takes `text` or `review`. Case and outer blanks of
+            a column's name do not count.
         label_column: Column of the labels; `None` takes `label` or `sentiment`.
         label_names: The labels that are allowed, in order. A file may hold the names or
             their positions, as `KnownLabels` finds them. Empty allows any; the texts of one
             label, as 1 and 1.0, get one name.
         tally: Counts what becomes of the rows. Those with neither text nor label are set aside,
             and those whose text the pipeline would refuse, such as one of invisible characters.
+        options: How the text of the files is read.
 
     Raises:
         DataError: If a file cannot be read, lacks a column, has an empty text or label or one
@@ -72,7 +78,9 @@ def read_labelled(
             named look like texts. Rows count from 1.
     """
     names, tally = tuple(label_names), tally or RowTally()
-    tables = [_labelled_rows(file, text_column, label_column, names, tally) for file in files]
+    tables = [
+        _labelled_rows(file, (text_column, label_column), names, tally, options) for file in files
+    ]
     rows = pd.concat(tables, ignore_index=True)
     if not label_names:
         rows["label"] = rows["label"].map(unify_labels(rows["label"]))
@@ -111,28 +119,26 @@ class _Labelled(NamedTuple):
 
 def _labelled_rows(
     file: Path,
-    text_column: str | None,
-    label_column: str | None,
+    columns: tuple[str | None, str | None],
     label_names: tuple[str, ...],
     tally: RowTally,
+    options: ReadOptions,
 ) -> pd.DataFrame:
     def choose(names: Sequence[str]) -> tuple[str, str]:
         return (
-            _find_column(file, names, "text_column", text_column, TEXT_COLUMNS),
-            _find_column(file, names, "label_column", label_column, LABEL_COLUMNS),
+            _find_column(file, names, "text_column", columns[0], TEXT_COLUMNS),
+            _find_column(file, names, "label_column", columns[1], LABEL_COLUMNS),
         )
 
-    rows = list(_kept_rows(file, choose, tally))
+    rows = list(_kept_rows(file, parsed_rows(file, choose, options), tally))
     _check_texts(file, rows)
     labels = _resolve_labels(file, rows, label_names)
     return pd.DataFrame({"text": [row.text for row in rows], "label": labels}, dtype=str)
 
 
-def _kept_rows(
-    file: Path, choose: Callable[[Sequence[str]], Sequence[str]], tally: RowTally
-) -> Iterator[_Labelled]:
+def _kept_rows(file: Path, rows: Iterable[Row], tally: RowTally) -> Iterator[_Labelled]:
     warnings, refused = RowWarnings(), list[tuple[int, str]]()
-    for row in _parsed_rows(file, choose):
+    for row in rows:
         tally.read += 1
         text, label = row.values
         # Spreadsheets leave such rows at the end of a table.
@@ -166,9 +172,16 @@ def _refusal(text: object) -> str:
     return refusal_reason(text)
 
 
-def _parsed_rows(file: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -> Iterator[Row]:
+def parsed_rows(
+    file: Path, choose: Callable[[Sequence[str]], Sequence[str]], options: ReadOptions
+) -> Iterator[Row]:
+    """Yield the rows of a table, as `read_columns` does.
+
+    Raises:
+        DataError: If the file or a row of it cannot be read.
+    """
     try:
-        for row in read_columns(file, choose):
+        for row in read_columns(file, choose, options):
             if row.reason:
                 line = f" (line {row.line})" if row.line else ""
                 why = describe_refused_row(row.raw or b"", row.reason)
@@ -183,12 +196,13 @@ def _find_column(
 ) -> str:
     wanted = [name] if name else usual
     for column in wanted:
-        if column in names:
-            return column
+        if found := columns_called(names, column):
+            check_sole(file, column, found)
+            return found[0]
     # The names stay unsaid: without a header line they are the first row's text.
     raise DataError(
         f"{file}: no column {' or '.join(map(repr, wanted))} among its {len(names)}; "
-        f"name one with {parameter}{header_hint(names)}"
+        f"name one with {parameter}{header_hint(file, names)}"
     )
 
 

@@ -6,6 +6,7 @@ from prefect import task
 
 from tasks.common.task_errors import RETRY_DOWNLOAD, RETRY_ONCE
 from tasks.dataset.types import LabelledData, Split, resolve_split_folder
+from tasks.ingestion.text_format import AS_FOUND, ReadOptions
 
 
 @task(
@@ -27,11 +28,13 @@ def read_split(folder: str) -> Split:
 
 
 @task(name="split data", **RETRY_ONCE)
-def split_data(files: tuple[Path, ...], data: LabelledData) -> Split:
+def split_data(
+    files: tuple[Path, ...], data: LabelledData, options: ReadOptions = AS_FOUND
+) -> Split:
     """Check the labelled rows and split them, or reuse the split of equal rows."""
     from tasks.dataset.splitting import split_files
 
-    return split_files(files, data)
+    return split_files(files, data, options)
 
 
 @task(name="write held-out rows", **RETRY_ONCE)

@@ -22,6 +22,7 @@ from tasks.common.urls import (
 from tasks.dataset.types import SOURCE_EXPECTED
 from tasks.download.http_download import download_file
 from tasks.ingestion.formats import EXPECTED, format_of
+from tasks.ingestion.text_format import is_one_object
 from tasks.ingestion.zip_archive import unpack_archive
 
 EMBEDDED = ("rotten_tomatoes", "imdb")
@@ -108,7 +109,10 @@ def _tables_in(file: Path) -> tuple[Path, ...]:
         sorted(
             path
             for path in folder.rglob("*")
-            if path.is_file() and format_of(path.name) and not _is_hidden(path.relative_to(folder))
+            if path.is_file()
+            and format_of(path.name)
+            and not _is_hidden(path.relative_to(folder))
+            and not is_one_object(path)
         )
     )
     if not tables:

@@ -19,6 +19,7 @@ from tasks.common.task_errors import redacted_errors
 from tasks.dataset.labelled_rows import RowTally, read_labelled
 from tasks.dataset.labels import order_labels
 from tasks.dataset.types import RECORD, LabelledData, RowReport, Split
+from tasks.ingestion.text_format import AS_FOUND, ReadOptions
 
 logger = logging.getLogger(__name__)
 
@@ -75,8 +76,15 @@ def digest_rows(rows: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def split_files(files: Sequence[Path], data: LabelledData) -> Split:
+def split_files(
+    files: Sequence[Path], data: LabelledData, options: ReadOptions = AS_FOUND
+) -> Split:
     """Read labelled tables and split their rows, or return the split of equal rows.
+
+    Args:
+        files: The tables.
+        data: Their columns and labels, and the shares of the parts.
+        options: How their text is read.
 
     Raises:
         DataError: If a file or row cannot be used, or a part would be empty.
@@ -89,6 +97,7 @@ def split_files(files: Sequence[Path], data: LabelledData) -> Split:
             label_column=data.label_column,
             label_names=data.label_names,
             tally=tally,
+            options=options,
         )
     labels = tuple(data.label_names) or order_labels(rows["label"].unique())
     parts = _assign_parts(rows, data.validation_fraction, data.test_fraction)

@@ -21,7 +21,7 @@ DataSource = Annotated[
     str,
     path_of("source", SOURCE_EXPECTED),
     about(
-        "rotten_tomatoes, imdb, a file or an http(s) URL: CSV, TSV, JSONL or Parquet, plain "
+        "rotten_tomatoes, imdb, a file or an http(s) URL: CSV, TSV, JSON or Parquet, plain "
         "or with .gz or .zst, or a zip of these."
     ),
 ]

@@ -1,1 +1,1 @@
-"""Ingestion: archives, compression, and the parsing of CSV, JSONL and Parquet."""
+"""Ingestion: archives, compression, and the parsing of CSV, JSON and Parquet."""

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tasks.common.errors import DataError
+from tasks.common.text import columns_called
 from tasks.ingestion.likely_causes import header_hint
 
 
@@ -18,12 +19,24 @@ def check_distinct(path: Path, names: Sequence[str]) -> None:
 
 
 def check_required(path: Path, names: Sequence[str], required: Collection[str]) -> None:
-    """Raise a DataError if a column is missing."""
-    for name in sorted(set(required) - set(names)):
-        # The others stay unsaid, for the same reason.
+    """Raise a DataError if a column is missing, or several could be meant; see `columns_called`."""
+    for name in sorted(required):
+        found = columns_called(names, name)
+        if not found:
+            # The others stay unsaid, for the same reason.
+            raise DataError(
+                f"{path}: no column {name!r} among its {len(names)}; "
+                f"expected a column of that name{header_hint(path, names)}"
+            )
+        check_sole(path, name, found)
+
+
+def check_sole(path: Path, name: str, found: Sequence[str]) -> None:
+    """Raise a DataError if a name means several columns."""
+    if len(found) > 1:
         raise DataError(
-            f"{path}: no column {name!r} among its {len(names)}; "
-            f"expected a column of that name{header_hint(names)}"
+            f"{path}: the columns {found} are all called {name!r} but for case and blanks; "
+            "expected the exact name of one"
         )
 
 

@@ -3,14 +3,24 @@
 import csv
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 import pyarrow as pa
 
 from tasks.common.errors import DataError
+from tasks.common.text import columns_called
 from tasks.ingestion.column_types import CsvTypeInference, cast_cells
-from tasks.ingestion.formats import MAX_CELL, MAX_COLUMNS, Record, in_blocks, without_break
-from tasks.ingestion.likely_causes import likely_cause
+from tasks.ingestion.formats import (
+    BLOCK_ROWS,
+    MAX_CELL,
+    MAX_COLUMNS,
+    Record,
+    TextFormat,
+    in_blocks,
+    without_break,
+)
+from tasks.ingestion.likely_causes import describe_refused_file, likely_cause
 
 # Also the most characters of a field. An unclosed quote would read the rest of the file.
 MAX_RECORD_BYTES = MAX_CELL
@@ -46,8 +56,9 @@ class _LineBuffer(Iterator[str]):
     row so far ends no line within quotes either.
     """
 
-    def __init__(self, lines: Iterator[bytes]) -> None:
-        self.line = 1
+    def __init__(self, lines: Iterator[bytes], text: TextFormat) -> None:
+        self.line = 1 + len(list(islice(lines, int(text.has_separator_line))))
+        self.not_decoded = text.not_decoded
         self._pending: list[bytes] = []
         self._pending_bytes = 0
         self.utf8 = True
@@ -123,20 +134,36 @@ class _LineBuffer(Iterator[str]):
 
 
 def read_csv_rows(
-    lines: Iterator[bytes], delimiter: str, path: Path
+    lines: Iterator[bytes], delimiter: str, text: TextFormat, path: Path
 ) -> tuple[list[str], Iterator[Record]]:
     """Return the column names and the rows, malformed ones included; blank lines are skipped.
 
-    Of several columns without a name, each is called by its place, such as `column_3`.
+    Without a header line, and of several columns without a name, each is called by its place, such
+    as `column_3`.
 
     Raises:
-        DataError: If there is no header line, or one of too many columns; during iteration, if
-            nearly every row has a quote that is never closed.
+        DataError: If there is no header line, or one of too many columns, or without one no row
+            that can be read; during iteration, if nearly every row has a quote that is never
+            closed.
     """
     # Process-wide; the default of 131,072 is too short for a document. It is never lowered, and
     # always raised to the same value, so that two passes agree.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_RECORD_BYTES))
-    records = _parse_records(_LineBuffer(lines), delimiter, path)
+    records = _parse_records(_LineBuffer(lines, text), delimiter, path)
+    if text.header:
+        first = _read_header(records, path)
+        names = _name_columns(first.value)
+    else:
+        first, records = _find_first_row(records, path)
+        names = [f"column_{place}" for place in range(1, len(first.value) + 1)]
+    if len(names) > MAX_COLUMNS:
+        raise DataError(
+            f"{path}: line {first.line}: {len(names)} columns; expected at most {MAX_COLUMNS}"
+        )
+    return names, records
+
+
+def _read_header(records: Iterator[Record], path: Path) -> Record:
     header = next(records, None)
     if header is None:
         raise DataError(f"{path}: no header line; expected the names of the columns")
@@ -146,12 +173,19 @@ def read_csv_rows(
             f"{path}: line {header.line}: {header.reason}; expected a header line"
             + (f" ({cause})" if cause else "")
         )
-    if len(header.value) > MAX_COLUMNS:
-        raise DataError(
-            f"{path}: line {header.line}: {len(header.value)} columns; expected at most "
-            f"{MAX_COLUMNS}"
-        )
-    return _name_columns(header.value), records
+    return header
+
+
+def _find_first_row(records: Iterator[Record], path: Path) -> tuple[Record, Iterator[Record]]:
+    """Return the first row that can be read, which tells the columns, and all rows again."""
+    before: list[Record] = []
+    for record in islice(records, BLOCK_ROWS):
+        before.append(record)
+        if record.value is not None:
+            return record, chain(before, records)
+    if not before:
+        raise DataError(f"{path}: no row; expected one, since there is no header line")
+    raise DataError(f"{path}: {describe_refused_file(before[0])}")
 
 
 def _name_columns(names: Sequence[str]) -> list[str]:
@@ -172,8 +206,12 @@ def _name_columns(names: Sequence[str]) -> list[str]:
 def infer_schema(
     names: Sequence[str], records: Iterator[Record], texts: Collection[str]
 ) -> tuple[pa.Schema, int]:
-    """Return the schema that fits all cells, the columns `texts` as strings, and the row count."""
-    columns = [None if name in texts else CsvTypeInference() for name in names]
+    """Return the schema that fits all cells, and the row count.
+
+    The columns that `texts` mean are strings.
+    """
+    meant = {name for text in texts for name in columns_called(names, text)}
+    columns = [None if name in meant else CsvTypeInference() for name in names]
     rows = 0
     for block in in_blocks(records):
         rows += len(block)
@@ -218,7 +256,7 @@ def _parse_records(lines: _LineBuffer, delimiter: str, path: Path) -> Iterator[R
         elif len(cells) != width:
             yield _reject_cells(reader, lines, cells, width)
         elif not lines.utf8:
-            yield lines.end_record(None, "not UTF-8")
+            yield lines.end_record(None, lines.not_decoded)
         else:
             swallows = any(_holds_rows(cell, delimiter, width) for cell in cells if "\n" in cell)
             yield lines.end_record(cells, warning=_HOLDS_ROWS if swallows else None)
@@ -231,7 +269,7 @@ def _reject_cells(
     count, utf8 = lines.pending, lines.utf8
     if (cut := lines.cut) and _is_one_row(reader, lines, cells, width):
         return lines.end_record(None, cut)
-    reason = f"{len(cells)} cells; expected {width}" if utf8 else "not UTF-8"
+    reason = f"{len(cells)} cells; expected {width}" if utf8 else lines.not_decoded
     return lines.reject_lines(count, reason)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 from pydantic import BaseModel, ConfigDict
 
 from tasks.common.files import sha256_of
+from tasks.common.parameter_types import FrozenModel
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 FileKind = Literal["csv", "tsv", "jsonl", "parquet"]
 Compression = Literal["", "gzip", "zstd"]
 
-EXPECTED = ".csv, .tsv, .jsonl or .parquet, each plain or followed by .gz or .zst"
+EXPECTED = ".csv, .tsv, .jsonl, .json or .parquet, each plain or followed by .gz or .zst"
 
 BLOCK_ROWS = 1_000
 
@@ -30,7 +31,7 @@ _MOST_WARNED_ROWS = 10  # named in one warning
 # A block ends with the row that fills it, so that long rows make small blocks.
 _BLOCK_BYTES = 2**23
 
-_ENDING = re.compile(r"\.(csv|tsv|jsonl|parquet)(\.gz|\.zst)?\Z", re.IGNORECASE)
+_ENDING = re.compile(r"\.(csv|tsv|jsonl|json|parquet)(\.gz|\.zst)?\Z", re.IGNORECASE)
 _COMPRESSIONS: dict[str, Compression] = {"": "", ".gz": "gzip", ".zst": "zstd"}
 
 
@@ -40,6 +41,45 @@ class Format:
 
     kind: FileKind
     compression: Compression
+
+    @property
+    def separator(self) -> str:
+        """The usual one of its cells; empty if its kind has none."""
+        return {"csv": ",", "tsv": "\t"}.get(self.kind, "")
+
+
+class TextFormat(FrozenModel):
+    """How the text of a file is read.
+
+    Attributes:
+        encoding: Name of Python's codec; empty for UTF-8.
+        separator: Of the cells of a CSV or TSV; empty for the usual one of the file's ending.
+        header: Whether a CSV or TSV has the names of its columns.
+        has_separator_line: Whether its first line names the separator and is no row.
+        is_array: Whether JSON is one array of rows.
+    """
+
+    encoding: str = ""
+    separator: str = ""
+    header: bool = True
+    has_separator_line: bool = False
+    is_array: bool = False
+
+    @property
+    def not_decoded(self) -> str:
+        """The reason for which a row is rejected that the encoding does not have."""
+        return f"not {self.encoding or 'UTF-8'}"
+
+    @property
+    def differences(self) -> str:
+        """How a file is read otherwise than its name says; empty if it is not.
+
+        An array has the rows that its objects would be as lines, and a first line that names the
+        separator is none, so these do not count.
+        """
+        parts = [self.encoding] if self.encoding else []
+        parts += [f"separator {self.separator!r}"] if self.separator else []
+        return ", ".join(parts if self.header else [*parts, "no header"])
 
 
 class Record(NamedTuple):
@@ -103,7 +143,8 @@ def format_of(name: str) -> Format | None:
     found = _ENDING.search(name)
     if found is None:
         return None
-    kind = cast("FileKind", found[1].lower())
+    ending = found[1].lower()
+    kind = cast("FileKind", "jsonl" if ending == "json" else ending)
     return Format(kind, _COMPRESSIONS[(found[2] or "").lower()])
 
 
@@ -162,6 +203,7 @@ class Survey(BaseModel):
         rows: All its rows, malformed ones included.
         columns: The Arrow schema of its columns, serialised.
         warnings: A line for each kind of row that looks wrong and is read all the same.
+        text: How its text is read.
     """
 
     model_config = ConfigDict(
@@ -175,6 +217,7 @@ class Survey(BaseModel):
     rows: int
     columns: bytes
     warnings: tuple[str, ...] = ()
+    text: TextFormat = TextFormat()
 
     @property
     def arrow_schema(self) -> "pa.Schema":

@@ -1,4 +1,4 @@
-"""JSONL reader: rows with line numbers, malformed rows with their bytes, inferred columns."""
+"""JSON reader: rows with line numbers, malformed rows with their bytes, inferred columns."""
 
 import json
 import logging
@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.common.errors import DataError
+from tasks.common.text import columns_called
 from tasks.ingestion.column_types import (
     ExactNumber,
     JsonTypeInference,
@@ -43,15 +44,20 @@ class _RowError(ValueError):
     """A malformed line; the message is the reason for rejection."""
 
 
-def read_jsonl_rows(lines: Iterator[bytes]) -> Iterator[Record]:
-    """Yield the rows, malformed ones included; blank lines are skipped."""
-    for number, line in enumerate(lines, start=1):
-        if not line.strip(b" \t\r\n"):
+def read_json_rows(parts: Iterable[tuple[int, bytes]], not_decoded: str) -> Iterator[Record]:
+    """Yield the rows, malformed ones included; blank parts are skipped.
+
+    Args:
+        parts: The lines of JSONL or the elements of an array, each with the number of its line.
+        not_decoded: The reason to reject one that is not UTF-8.
+    """
+    for number, part in parts:
+        if not part.strip(b" \t\r\n"):
             continue
         try:
-            yield Record(number, len(line), _parse_object(line))
+            yield Record(number, len(part), _parse_object(part, not_decoded))
         except _RowError as refused:
-            yield Record(number, len(line), None, without_break(line), str(refused))
+            yield Record(number, len(part), None, without_break(part), str(refused))
 
 
 def infer_schema(
@@ -59,7 +65,7 @@ def infer_schema(
 ) -> tuple[pa.Schema, int]:
     """Return the schema that fits all values, and the number of rows.
 
-    Columns are in the order of first appearance. Those of `texts` with other values too are
+    Columns are in the order of first appearance. Those that `texts` mean with other values too are
     marked in their metadata; see `remove_marks`.
 
     Raises:
@@ -77,8 +83,9 @@ def infer_schema(
     kinds = {name: types.type for name, types in columns.items()}
     if mixed := sum(kind is None for kind in kinds.values()):
         logger.info("%s: %d columns without a common type travel as text", path, mixed)
+    meant = {name for text in texts for name in columns_called(kinds, text)}
     fields = [
-        pa.field(name, kind or pa.string(), metadata=None if kind or name not in texts else _MARK)
+        pa.field(name, kind or pa.string(), metadata=None if kind or name not in meant else _MARK)
         for name, kind in kinds.items()
     ]
     return pa.schema(fields), rows
@@ -142,12 +149,12 @@ def _is_marked(field: pa.Field) -> bool:
     return field.metadata is not None and _MARK.items() <= field.metadata.items()
 
 
-def _parse_object(line: bytes) -> dict[str, Any]:
+def _parse_object(line: bytes, not_decoded: str) -> dict[str, Any]:
     try:
         text = line.decode()
         value = _DECODER.decode(text)
     except UnicodeDecodeError:
-        raise _RowError("not UTF-8") from None
+        raise _RowError(not_decoded) from None
     except json.JSONDecodeError:
         raise _RowError("not JSON") from None
     except RecursionError:

@@ -3,10 +3,15 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
-from tasks.ingestion.formats import Record
+from tasks.ingestion.formats import Record, format_of
 
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars", ",": "commas"}
+# As they are given to --separator.
+_SEPARATORS = {";": "';'", "\t": "tab", "|": "'|'", ",": "','"}
+
+_LONGEST_NAME = 40  # characters; a longer cell is hardly the name of a column
+_NUMBER = re.compile(r"-?\d+([.,]\d+)?")
 
 # By the first bytes of a file.
 _KINDS = {
@@ -22,7 +27,7 @@ _COMMA = "it has a comma after an object; expected the object alone"
 
 # By a part of the reason for which a reader refuses a row.
 _EXPECTED = {
-    "UTF-8": "UTF-8",
+    "UTF-8": "UTF-8, or its encoding in --encoding",
     "quote that is": "a closing quote, or the text in quotes with its own quotes doubled",
     "after a closing quote": "the text in quotes with its own quotes doubled",
     "outside quotes": "the text in quotes",
@@ -33,6 +38,8 @@ _EXPECTED = {
     "nested": "fewer levels",
     "surrogate": "both halves of a character",
     "too large": "a number of 64 bits",
+    "not CSV": "a row as the file's name says",
+    "not ": "another encoding in --encoding",  # not cp1252
 }
 
 
@@ -78,15 +85,19 @@ def describe_refused_row(raw: bytes, reason: str) -> str:
     return reason if "expected" in reason else f"{reason}; expected {next(expected, 'a row')}"
 
 
-def header_hint(names: Sequence[str]) -> str:
-    """Return a remark if a header line is one of another kind of file, or nothing."""
+def header_hint(path: Path, names: Sequence[str]) -> str:
+    """Return a remark if the header line of a CSV or TSV is none of its kind, or nothing."""
+    form = format_of(path.name)
+    if form is None or form.kind not in ("csv", "tsv"):
+        return ""
     if kind := _other_kind(",".join(names).encode(errors="surrogateescape")):
         return f"; the file is {kind}"
-    if len(names) != 1:
-        return ""
-    for separator, plural in _SEPARATORS.items():
-        if separator in names[0]:
-            return f"; the header line has {plural}, which are no separators of this kind of file"
+    if len(names) == 1:
+        for separator in _SEPARATORS:
+            if separator in names[0]:
+                return f"; {_asked(separator)}"
+    if any(len(name) > _LONGEST_NAME or _NUMBER.fullmatch(name) for name in names):
+        return "; is its first line a row? (--no-header)"
     return ""
 
 
@@ -100,7 +111,7 @@ def likely_cause(raw: bytes, reason: str) -> str:
     if reason in ("not UTF-8", "not JSON") and (kind := _other_kind(raw)):
         return f"it is {kind}"
     if reason == "not UTF-8":
-        return "it is probably Latin-1 or Windows-1252; expected UTF-8"
+        return "it is probably Latin-1 or Windows-1252; expected UTF-8, or --encoding cp1252"
     if found := _ONE_CELL.fullmatch(reason):
         return _other_separator(raw, int(found[1]) - 1)
     if reason in ("not JSON", "not an object"):
@@ -111,20 +122,27 @@ def likely_cause(raw: bytes, reason: str) -> str:
 def _other_kind(start: bytes) -> str:
     """Return what kind of file starts so, if it is no text in UTF-8, and what was expected."""
     kinds = (kind for magic, kind in _KINDS.items() if start.startswith(magic))
-    utf16 = "probably UTF-16; expected UTF-8" if b"\0" in start else ""
-    return next(kinds, utf16)
+    if b"\0" not in start:
+        return next(kinds, "")
+    order = "be" if start.startswith(b"\0") else "le"
+    return next(kinds, f"probably UTF-16; expected UTF-8, or --encoding utf-16-{order}")
+
+
+def _asked(separator: str) -> str:
+    shown = _SEPARATORS[separator]
+    return f"separated by {shown}? (--separator {shown})"
 
 
 def _other_separator(raw: bytes, expected: int) -> str:
-    for separator, plural in _SEPARATORS.items():
+    for separator in _SEPARATORS:
         if raw.count(separator.encode()) == expected:
-            return f"its separators are perhaps {plural}"
+            return _asked(separator)
     return ""
 
 
 def _json_cause(text: str) -> str:
     if text.startswith("["):
-        return "it is probably one JSON array; expected an object on each line"
+        return "it is an array; expected an object on each line, or one array of objects"
     if text == "},":
         return _COMMA
     if not text.startswith("{"):

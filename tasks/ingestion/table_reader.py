@@ -7,8 +7,9 @@ import errno
 import logging
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pyarrow as pa
 
@@ -17,7 +18,7 @@ from tasks.common.errors import DataError
 from tasks.common.files import sha256_of
 from tasks.ingestion import csv_reader, jsonl_reader, parquet_reader
 from tasks.ingestion.column_checks import check_distinct, check_required, check_reserved
-from tasks.ingestion.compression import open_compressed, read_lines
+from tasks.ingestion.compression import read_lines
 from tasks.ingestion.formats import (
     BLOCK_ROWS,
     EXPECTED,
@@ -28,10 +29,19 @@ from tasks.ingestion.formats import (
     RowWarnings,
     Survey,
     SurveyedFile,
+    TextFormat,
     format_of,
     in_blocks,
 )
+from tasks.ingestion.json_array import split_array
 from tasks.ingestion.likely_causes import Readable, describe_refused_file
+from tasks.ingestion.text_format import (
+    AS_FOUND,
+    ReadOptions,
+    find_text_format,
+    open_text,
+    original_bytes,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -51,22 +61,23 @@ PLACE = pa.schema(
 _PLAIN = Record(None, 0, None)
 _TOO_LONG = Record(None, 0, None, reason=f"a cell longer than {MAX_CELL} bytes")
 
-_ArraysOf = Callable[[Sequence[Record], pa.Schema], list[pa.Array]]
-
-_DELIMITERS = {"csv": ",", "tsv": "\t"}
-
 
 def survey(
-    path: Path, required: Collection[str], reserved: Collection[str], texts: Collection[str] = ()
+    path: Path,
+    required: Collection[str],
+    reserved: Collection[str],
+    texts: Collection[str] = (),
+    options: ReadOptions = AS_FOUND,
 ) -> Survey:
     """Read a whole file and return what is needed to read its rows in blocks.
 
     Args:
         path: A file with one of the endings in `formats.EXPECTED`.
-        required: Columns that it must have.
+        required: Columns that it must have; their case and outer blanks do not count.
         reserved: Columns that it must not have, besides those of `PLACE`.
         texts: CSV columns that are text whatever they look like, and JSONL columns in which
             other values beside texts are rejected.
+        options: How its text is read.
 
     Raises:
         OSError: If it cannot be opened or read, which another attempt may mend.
@@ -83,8 +94,9 @@ def survey(
         raise DataError(f"{path}: no regular file; expected {EXPECTED}")
     digest = sha256_of(path)
     warnings, readable = RowWarnings(), Readable()
+    text = find_text_format(path, form, options)
     schema, rows = _schema_of(
-        path, form, texts, lambda records: readable.watch(warnings.watch(records))
+        path, form, text, texts, lambda records: readable.watch(warnings.watch(records))
     )
     if readable.first_refused is not None and not readable.rows:
         raise DataError(f"{path}: {describe_refused_file(readable.first_refused)}")
@@ -101,6 +113,7 @@ def survey(
         rows=rows,
         columns=schema.serialize().to_pybytes(),
         warnings=warnings.messages(path),
+        text=text,
     )
     for warning in found.warnings:
         logger.warning("%s", warning)
@@ -123,11 +136,11 @@ def read_blocks(path: Path, survey: Survey, block_rows: int = BLOCK_ROWS) -> Ite
     rows = 0
     file = SurveyedFile(path, survey)
     _check_fits(path, file.is_unchanged())
-    for columns, records in _blocks(path, survey.arrow_schema, block_rows):
+    for columns, records in _blocks(path, survey, block_rows):
         _check_fits(path, file.is_unchanged())
         first, rows = rows + 1, rows + len(records)
         _check_fits(path, rows <= survey.rows)
-        arrays = [*columns, *_places(records, first)]
+        arrays = [*columns, *_places(records, first, survey.text)]
         yield pa.Table.from_arrays(arrays, schema=_block_schema(survey))
     _check_fits(path, rows == survey.rows)
 
@@ -137,7 +150,11 @@ def empty_block(survey: Survey) -> pa.Table:
     return _block_schema(survey).empty_table()
 
 
-def read_columns(path: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -> Iterator[Row]:
+def read_columns(
+    path: Path,
+    choose: Callable[[Sequence[str]], Sequence[str]],
+    options: ReadOptions = AS_FOUND,
+) -> Iterator[Row]:
     """Yield all rows of a file with their values in some columns, whatever the others hold.
 
     CSV cells are texts; JSONL and Parquet values are those of Python, and null is None.
@@ -146,6 +163,7 @@ def read_columns(path: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -
         path: A file with one of the endings in `formats.EXPECTED`.
         choose: Returns the names of the wanted columns, given those that the file has. It is not
             called for a JSONL file without a row that can be parsed.
+        options: How its text is read.
 
     Raises:
         OSError: If it cannot be opened or read, which another attempt may mend.
@@ -155,16 +173,12 @@ def read_columns(path: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -
     if form.kind == "parquet":
         yield from _parquet_rows(path, form, choose)
         return
-    names = _column_names(path, form)
+    text = find_text_format(path, form, options)
+    names = _column_names(path, form, text)
     check_distinct(path, names)
     chosen = choose(names) if names or form.kind != "jsonl" else ()
-    with open_compressed(path, form.compression) as stream:
-        lines, keys = read_lines(stream, path), list[Any](chosen)
-        if form.kind == "jsonl":
-            records = jsonl_reader.read_jsonl_rows(lines)
-        else:
-            _, records = csv_reader.read_csv_rows(lines, _DELIMITERS[form.kind], path)
-            keys = [names.index(name) for name in chosen]
+    keys: list[Any] = [*chosen] if form.kind == "jsonl" else [names.index(c) for c in chosen]
+    with _open_rows(path, form, text) as (_, records):
         for number, record in enumerate(records, start=1):
             if not names and record.value is not None:
                 choose(names)  # objects without a key
@@ -172,12 +186,26 @@ def read_columns(path: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -
             yield Row(number, record.line, values, record.reason, record.warning, record.raw)
 
 
-def _column_names(path: Path, form: Format) -> list[str]:
-    with open_compressed(path, form.compression) as stream:
-        lines = read_lines(stream, path)
+@contextmanager
+def _open_rows(
+    path: Path, form: Format, text: TextFormat
+) -> Iterator[tuple[list[str], Iterator[Record]]]:
+    """Open a file of text: its column names, which JSON has in its rows alone, and its rows."""
+    with open_text(path, form, text) as stream:
         if form.kind != "jsonl":
-            return csv_reader.read_csv_rows(lines, _DELIMITERS[form.kind], path)[0]
-        return jsonl_reader.column_names(jsonl_reader.read_jsonl_rows(lines), path)
+            delimiter = text.separator or form.separator
+            yield csv_reader.read_csv_rows(read_lines(stream, path), delimiter, text, path)
+            return
+        if text.is_array:
+            parts = split_array(stream, path)
+        else:
+            parts = enumerate(read_lines(stream, path), start=1)
+        yield [], jsonl_reader.read_json_rows(parts, text.not_decoded)
+
+
+def _column_names(path: Path, form: Format, text: TextFormat) -> list[str]:
+    with _open_rows(path, form, text) as (names, records):
+        return jsonl_reader.column_names(records, path) if form.kind == "jsonl" else names
 
 
 def _parquet_rows(
@@ -212,34 +240,32 @@ def _format(path: Path) -> Format:
 def _schema_of(
     path: Path,
     form: Format,
+    text: TextFormat,
     texts: Collection[str],
     watch: Callable[[Iterable[Record]], Iterator[Record]],
 ) -> tuple[pa.Schema, int]:
     if form.kind == "parquet":
         return parquet_reader.survey_parquet(path, form.compression)
-    with open_compressed(path, form.compression) as stream:
-        lines = read_lines(stream, path)
+    with _open_rows(path, form, text) as (names, records):
         if form.kind == "jsonl":
-            return jsonl_reader.infer_schema(
-                watch(jsonl_reader.read_jsonl_rows(lines)), path, texts
-            )
-        names, records = csv_reader.read_csv_rows(lines, _DELIMITERS[form.kind], path)
+            return jsonl_reader.infer_schema(watch(records), path, texts)
         return csv_reader.infer_schema(names, watch(records), texts)
 
 
-def _blocks(
-    path: Path, schema: pa.Schema, rows: int
-) -> Iterator[tuple[list[pa.Array], list[Record]]]:
+def _blocks(path: Path, survey: Survey, rows: int) -> Iterator[tuple[list[pa.Array], list[Record]]]:
     """Yield the columns of a few rows at a time, and these rows' places."""
-    form = _format(path)
+    form, schema = _format(path), survey.arrow_schema
     if form.kind == "parquet":
         for batch in parquet_reader.read_parquet_batches(path, form.compression, schema, rows):
             columns, long = parquet_reader.empty_long_cells(batch)
             yield columns, [_TOO_LONG if is_long else _PLAIN for is_long in long]
         return
-    with open_compressed(path, form.compression) as stream:
-        records, arrays_of = _records(stream, path, form, schema)
-        for block in in_blocks(records, rows):
+    with _open_rows(path, form, survey.text) as (names, records):
+        is_json = form.kind == "jsonl"
+        _check_fits(path, is_json or names == schema.names)
+        texts = jsonl_reader.reject_non_text(records, schema) if is_json else records
+        arrays_of = (jsonl_reader if is_json else csv_reader).to_arrow_columns
+        for block in in_blocks(texts, rows):
             try:
                 columns = arrays_of(block, schema)
             except (pa.ArrowException, OverflowError, KeyError):
@@ -249,23 +275,11 @@ def _blocks(
             yield columns, block
 
 
-def _records(
-    stream: BinaryIO, path: Path, form: Format, schema: pa.Schema
-) -> tuple[Iterator[Record], _ArraysOf]:
-    lines = read_lines(stream, path)
-    if form.kind == "jsonl":
-        records = jsonl_reader.read_jsonl_rows(lines)
-        return jsonl_reader.reject_non_text(records, schema), jsonl_reader.to_arrow_columns
-    names, records = csv_reader.read_csv_rows(lines, _DELIMITERS[form.kind], path)
-    _check_fits(path, names == schema.names)
-    return records, csv_reader.to_arrow_columns
-
-
-def _places(records: Sequence[Record], first: int) -> list[pa.Array]:
+def _places(records: Sequence[Record], first: int, text: TextFormat) -> list[pa.Array]:
     columns = (
         range(first, first + len(records)),
         [record.line for record in records],
-        [record.raw for record in records],
+        [record.raw and original_bytes(record.raw, text.encoding) for record in records],
         ["read" if record.reason else None for record in records],
         [record.reason for record in records],
     )

@@ -41,6 +41,7 @@ class Shard(FrozenModel):
         sha256: Digest of the file as it was read.
         first_row: The first row, counted from 1.
         rows: How many there are.
+        read_as: How the file's text was read otherwise than its name says; empty if it was not.
     """
 
     id: str
@@ -49,6 +50,8 @@ class Shard(FrozenModel):
     sha256: str
     first_row: int
     rows: int
+    # Not in a record without it, which earlier versions read.
+    read_as: str = Field(default="", exclude_if=operator.not_)
 
 
 InputTextColumn = Annotated[str, about("Column of the texts.")]
@@ -220,6 +223,7 @@ def rescore_reason(
         return "new", None
     differences = {
         "the input changed": record.shard.sha256 == shard.sha256,
+        "separator, encoding or header changed": record.shard.read_as == shard.read_as,
         RANGE_CHANGED: (record.shard.first_row, record.shard.rows) == (shard.first_row, shard.rows),
         "the model changed": record.fingerprint == fingerprint,
         "the parameters changed": record.parameters.is_equivalent(parameters),

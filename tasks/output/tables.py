@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from pyfunc.contract import Outcome
 from tasks.common.arrow import python_values
+from tasks.common.text import columns_called
 from tasks.output.records import (
     FLAG_COLUMN,
     PREDICTION_COLUMNS,
@@ -22,9 +23,11 @@ def extract_texts(rows: pa.Table, text_column: str) -> list[object]:
 
     Args:
         rows: Rows without a read error; if there are none, the column may be missing.
-        text_column: The name of the column.
+        text_column: What the column is called; case and outer blanks do not count.
     """
-    return python_values(rows[text_column]) if rows.num_rows else []
+    if not rows.num_rows:
+        return []
+    return python_values(rows[columns_called(rows.column_names, text_column)[0]])
 
 
 def select_readable(rows: pa.Table) -> pa.Table:

@@ -48,6 +48,7 @@ _SERVER_VARIABLES = {
 # Flow parameters of the same names.
 _PARAMETERS = {
     *("source", "text_column", "label_column", "label_names", "base_model"),
+    *("separator", "encoding", "header"),
     *("languages", "language_policy"),
 }
 
@@ -105,6 +106,9 @@ class Project(BaseSettings):
         text_column: Column of the texts, in the training data and in the files to score.
         label_column: Column of the labels.
         label_names: The labels in the order of their ids.
+        separator: What separates the cells of CSV and TSV files, if it is not found by itself.
+        encoding: Encoding of files without a byte order mark, if it is not UTF-8.
+        header: Whether CSV and TSV files begin with the names of their columns.
         languages: The languages that the model is meant for.
         language_policy: What becomes of rows in others.
         base_model: What is fine-tuned.
@@ -128,6 +132,9 @@ class Project(BaseSettings):
     text_column: str = ""
     label_column: str = ""
     label_names: tuple[str, ...] = ()
+    separator: str = ""
+    encoding: str = ""
+    header: bool = True
     languages: tuple[str, ...] = ()
     language_policy: str = ""
     base_model: str = ""

@@ -17,6 +17,9 @@ _HEAD = """\
 _TAIL = """
 # Further keys, with their defaults:
 # label_names = []            # the labels in the order of their ids
+# separator = ";"             # of the cells of CSV and TSV files, if it is not found by itself
+# encoding = "cp1252"         # of files without a byte order mark, if it is not UTF-8
+# header = true               # whether CSV and TSV files begin with the names of their columns
 # language_policy = "score"   # or "flag", or "reject": rows in other languages
 # base_model = "minilm"       # a Hugging Face id, or a folder
 # inbox = "var/inbox"         # new files in it are scored each night
@@ -34,7 +37,7 @@ timezone = "Etc/UTC"
 """
 
 
-def write_project_file(path: Path, values: Mapping[str, str | Sequence[str]]) -> None:
+def write_project_file(path: Path, values: Mapping[str, str | bool | Sequence[str]]) -> None:
     """Write a project file, whole or not at all.
 
     Args:

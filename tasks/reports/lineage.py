@@ -11,6 +11,7 @@ from prefect.runtime import deployment
 from tasks.building.types import tolerance
 from tasks.common.console import print_table
 from tasks.common.errors import DataError, ModelError, ParameterError
+from tasks.common.text import columns_called
 from tasks.output.records import (
     FOLDERS,
     PREDICTION_COLUMNS,
@@ -102,7 +103,8 @@ def _contract_fields(row: pa.Table, text_column: str) -> dict[str, Any]:
     """Return the text of a row and the columns that every output has."""
     names = [*PREDICTION_COLUMNS, *REJECTED_COLUMNS]
     own = row.select([name for name in row.column_names if name in names])
-    text = extract_texts(row, text_column)[0] if text_column in row.column_names else None
+    is_there = columns_called(row.column_names, text_column)
+    text = extract_texts(row, text_column)[0] if is_there else None
     shown = text.encode(errors="backslashreplace").decode() if isinstance(text, str) else text
     return {text_column: shown, **own.to_pylist()[0]}
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.common.errors import DataError
+from tasks.common.text import columns_called
 from tasks.output.records import ShardRecord, table_path
 from tasks.output.tables import extract_texts
 from tasks.scoring.types import ScoringParameters, ShardOutcome
@@ -155,7 +156,7 @@ def _read_rows(
     """Yield the named columns of each row, and its text, or None without a column of texts."""
     try:
         with pq.ParquetFile(path) as file:
-            own = [text_column] if text_column in file.schema_arrow.names else []
+            own = columns_called(file.schema_arrow.names, text_column)[:1]
             for batch in file.iter_batches(_BATCH_ROWS, columns=[*columns, *own]):
                 rows = pa.Table.from_batches([batch])
                 texts = extract_texts(rows, own[0]) if own else [None] * rows.num_rows

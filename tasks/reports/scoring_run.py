@@ -153,6 +153,7 @@ def _parameters(parameters: ScoringParameters) -> dict[str, Any]:
     return (
         parameters.rows.model_dump(mode="json", exclude={"language"})
         | {f"language_{name}": value for name, value in language.items()}
+        | parameters.reading.model_dump(mode="json", exclude_defaults=True)
         | parameters.model_dump(
             mode="json", include={"shard_rows", "use_cache", "batch_tokens", "workers"}
         )

@@ -27,6 +27,7 @@ from tasks.common.urls import (
 )
 from tasks.download.http_download import download_file
 from tasks.ingestion.formats import EXPECTED, format_of, stem_of
+from tasks.ingestion.text_format import is_one_object
 from tasks.output.file_ids import FileIds
 from tasks.output.records import SUFFIXES
 from tasks.scoring.types import INPUTS_EXPECTED, InputFile
@@ -57,9 +58,10 @@ def list_input_files(
     """Return the files that `inputs` mean, sorted by place, and after them the URLs.
 
     Args:
-        inputs: Files, folders (their tables, but neither those of subfolders nor hidden ones),
-            glob patterns and http(s) URLs. A link is a file of its own name, unless its target is
-            among them; what `output_dir` holds is none of a folder or pattern.
+        inputs: Files, folders (their tables, but neither those of subfolders nor hidden ones, nor
+            a .json of one object over several lines, which describes data), glob patterns and
+            http(s) URLs. A link is a file of its own name, unless its target is among them; what
+            `output_dir` holds is none of a folder or pattern.
         output_dir: The output; files go on with the ids that they have there.
         allow_empty: Whether a folder without a table, or a pattern without a match, is no error.
 
@@ -152,7 +154,11 @@ def _expand_input(text: str, output_dir: Path, allow_empty: bool) -> Iterator[Pa
             # Hidden files, as macOS and editors leave them, are left out, as glob patterns do.
             visible = [file for file in path.iterdir() if not file.name.startswith(".")]
             # A link that leads nowhere is a file that is missing.
-            found = [file for file in visible if not file.is_dir() and format_of(file.name)]
+            tables = [file for file in visible if not file.is_dir() and format_of(file.name)]
+            found = [file for file in tables if not is_one_object(file)]
+        if left := len(tables) - len(found):
+            shown = redact_url(text)
+            logger.info("inputs: %s: left out %d .json files of one object each", shown, left)
     elif path.is_file():
         found = [path]
     else:

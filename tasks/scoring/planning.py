@@ -101,6 +101,7 @@ def split_into_shards(file: InputFile, survey: Survey, shard_rows: int) -> Itera
             sha256=survey.sha256,
             first_row=first,
             rows=min(shard_rows, survey.rows - first + 1),
+            read_as=survey.text.differences,
         )
 
 

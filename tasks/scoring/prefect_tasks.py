@@ -15,6 +15,7 @@ from tasks.common.task_errors import (
     step,
 )
 from tasks.ingestion.formats import Survey
+from tasks.ingestion.text_format import AS_FOUND, ReadOptions
 from tasks.output.records import RESERVED_COLUMNS, RowParameters, Shard, ShardRecord
 from tasks.scoring.types import (
     FoundInputs,
@@ -46,7 +47,7 @@ def find_inputs(
 
 
 @task(name="survey input", task_run_name="survey {file.id}", **RETRY_FILE_ACCESS)
-def survey_input(file: InputFile, rows: RowParameters) -> Survey:
+def survey_input(file: InputFile, rows: RowParameters, reading: ReadOptions = AS_FOUND) -> Survey:
     """Read a file once, for its digest, its number of rows and the types of its columns.
 
     A URL is downloaded before.
@@ -57,7 +58,7 @@ def survey_input(file: InputFile, rows: RowParameters) -> Survey:
     download_input(file)
     required = {rows.text_column, rows.label_column or rows.text_column}
     with redacted_errors(file.name):
-        return survey(file.path, required, RESERVED_COLUMNS, texts={rows.text_column})
+        return survey(file.path, required, RESERVED_COLUMNS, {rows.text_column}, reading)
 
 
 @step(name="plan shards", **RETRY_ONCE)

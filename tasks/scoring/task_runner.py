@@ -64,7 +64,12 @@ def survey_in_parallel(
 def _survey_in_run(files: Sequence[InputFile], parameters: ScoringParameters) -> list[object]:
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=parameters.workers)
     with runner, stop_threads_on_error():
-        futures = runner.map(survey_input, {"file": files, "rows": unmapped(parameters.rows)})
+        arguments = {
+            "file": files,
+            "rows": unmapped(parameters.rows),
+            "reading": unmapped(parameters.reading),
+        }
+        futures = runner.map(survey_input, arguments)
         return [future.result(raise_on_failure=False) for future in futures]
 
 
@@ -72,7 +77,9 @@ def _survey_in_threads(files: Sequence[InputFile], parameters: ScoringParameters
     """Return the survey of each file, or its error, without Prefect: no flow runs."""
     with ThreadPoolExecutor(parameters.workers) as pool, stop_threads_on_error():
         futures = [
-            pool.submit(copy_context().run, survey_input.fn, file, parameters.rows)
+            pool.submit(
+                copy_context().run, survey_input.fn, file, parameters.rows, parameters.reading
+            )
             for file in files
         ]
         return [future.exception() or future.result() for future in futures]

@@ -8,14 +8,9 @@ from pydantic import Field, SecretStr
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS, MAX_BATCH_TOKENS
 from pyfunc.spec import EngineName, Precision
-from tasks.common.parameter_types import (
-    FolderPath,
-    FrozenModel,
-    Probability,
-    about,
-    path_of,
-)
+from tasks.common.parameter_types import FolderPath, FrozenModel, Probability, about, path_of
 from tasks.ingestion.formats import Survey
+from tasks.ingestion.text_format import AS_FOUND, ReadOptions
 from tasks.output.records import OutputFormat, RowParameters, Shard, ShardRecord
 from tasks.tracking.names import CHAMPION_URI
 
@@ -24,7 +19,7 @@ InputSource = Annotated[str, path_of("inputs", INPUTS_EXPECTED)]
 Inputs = Annotated[
     Sequence[InputSource],
     about(
-        "Files, folders, glob patterns or http(s) URLs of CSV, TSV, JSONL or Parquet files, "
+        "Files, folders, glob patterns or http(s) URLs of CSV, TSV, JSON or Parquet files, "
         "plain or with .gz or .zst."
     ),
 ]
@@ -193,6 +188,7 @@ class ScoringParameters(FrozenModel):
         model: What answers.
         output_dir: Folder of `predictions/`, `rejected/`, `records/` and `manifest.json`.
         rows: The parameters that can change what is written for a row.
+        reading: How the text of the input is read.
         workers: Shards that are scored at the same time.
         flow_run_id: The Prefect flow run, or an empty string outside of one.
     """
@@ -200,6 +196,8 @@ class ScoringParameters(FrozenModel):
     model: ScoringModel
     output_dir: Path
     rows: RowParameters = RowParameters()
+    # Not in a manifest without it, which earlier versions read.
+    reading: ReadOptions = Field(default=AS_FOUND, exclude_if=AS_FOUND.__eq__)
     shard_rows: ShardRows = OPTIONS.shard_rows
     use_cache: UseCache = OPTIONS.use_cache
     batch_tokens: BatchTokens = OPTIONS.batch_tokens

@@ -85,17 +85,17 @@ def test_the_form_describes_every_parameter_and_bounds_every_number(entrypoint: 
         (
             "train_classifier",
             "source text_column label_column label_names base_model",
-            "steps finetuned_run_id",
+            "steps header",
         ),
         (
             "score_shards",
             "inputs output_dir text_column label_column model_uri",
-            "batch_tokens workers",
+            "batch_tokens header",
         ),
         (
             "end_to_end",
             "source text_column label_column inputs output_dir",
-            "steps finetuned_model",
+            "steps header",
         ),
     ],
 )

@@ -59,7 +59,7 @@ def test_files_that_cannot_be_named_or_read_fail_alone_and_a_dry_run_foresees_it
     trained: Trained, inputs: Path, tmp_path: Path
 ) -> None:
     (inputs / os.fsdecode(b"caf\xe9.csv")).write_text("text\na film\n")
-    (inputs / "array.jsonl").write_text('[{"text": "a film"}, {"text": "another"}]')
+    (inputs / "array.jsonl").write_text('["a film", "another"]')
     (inputs / "latin.csv").write_bytes("text,id\nun café,1\n".encode("latin-1"))
     (inputs / "loop.csv").symlink_to("loop.csv")
     (inputs / "no-keys.jsonl").write_text("{}\n{}\n")
@@ -79,7 +79,7 @@ def test_files_that_cannot_be_named_or_read_fail_alone_and_a_dry_run_foresees_it
     summary = json.loads((tmp_path / "out" / "manifest.json").read_text())["summary"]
     assert (summary["shards_done"], summary["rows_in"]) == (3, 30)
     array, name, latin, loop, keys, secret = sorted(summary["failures"].values())
-    assert "probably one JSON array" in array
+    assert "expected an object on each line, or one array of objects" in array
     assert name == f"{inputs}/caf\\xe9.csv: the file's name is not UTF-8; expected a name in UTF-8"
     assert "probably Latin-1" in latin
     assert loop == f"{inputs}/loop.csv: a link that leads back to itself; expected a file"

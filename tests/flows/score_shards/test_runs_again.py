@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from flows.explain_prediction import explain_prediction
 from flows.score_shards import score_shards
 from tasks.common.files import sha256_of
-from tasks.output.records import read_record
+from tasks.output.records import read_record, read_records
 from tests.support.builders import Trained
 
 
@@ -139,6 +140,25 @@ def test_what_is_no_longer_as_recorded_is_scored_again_and_the_summary_says_why(
     rows = pd.concat([pd.read_parquet(output / folder) for folder in ("predictions", "rejected")])
     assert len(rows) == 30
     assert not rows.duplicated(["id", "shard"]).any()
+
+
+def test_another_way_to_read_the_text_scores_a_file_again(trained: Trained, tmp_path: Path) -> None:
+    path, output = tmp_path / "rows.csv", tmp_path / "out"
+    path.write_text(" Text ;id\nein café;1\nzwei Filme;2\n", encoding="cp1252")
+    options: dict[str, Any] = {"inputs": [str(path)], "output_dir": str(output)}
+    assert score_shards(**options, encoding="cp1252")["scored"] == 2
+    columns = list(pd.read_parquet(output / "predictions").columns)
+    assert columns[:3] == [" Text ", "id", "shard"]
+    (record,) = read_records(output)
+    assert record.shard.read_as == "cp1252, separator ';'"
+    traced = explain_prediction(str(output), record.shard.id, 1, verify=True)
+    assert traced["text"] == "ein café"
+    # Python knows one encoding by several names, and what is found needs no option.
+    same = score_shards(**options, encoding="windows-1252", separator=";")
+    assert (same["shards_skipped"], same["scored_because"]) == (1, {})
+    other = score_shards(**options)
+    assert other["scored_because"] == {"separator, encoding or header changed": 1}
+    assert other["rejected_because"] == {"read: not UTF-8": 1}
 
 
 def test_ranges_that_a_file_no_longer_has_are_removed_and_other_files_stay(

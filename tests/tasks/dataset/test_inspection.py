@@ -7,6 +7,7 @@ import pytest
 
 from tasks.common.errors import DataError
 from tasks.dataset.inspection import inspect_source
+from tasks.ingestion.text_format import ReadOptions
 
 
 def write(path: Path, header: str, rows: list[str]) -> str:
@@ -64,3 +65,27 @@ def test_without_a_column_of_labels_the_parameter_is_named(home: Path, tmp_path:
     source = write(tmp_path / "texts.csv", "id,text", [f"{n},a text {n}" for n in range(30)])
     with pytest.raises(DataError, match=r"no column of labels .* among its 2; .* label_column$"):
         inspect_source(source)
+
+
+def test_what_is_not_found_by_itself_is_needed(home: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    rows = [f"schöne Grüße {n}^{'ab'[n % 2]}" for n in range(40)]
+    path.write_text("\n".join(rows), encoding="cp1252")
+    with pytest.raises(DataError, match=r"line 1: not UTF-8; .* --encoding cp1252\)$"):
+        inspect_source(str(path))
+    options = ReadOptions(separator="^", encoding="cp1252", header=False)
+    found = inspect_source(str(path), options=options)
+    assert (found.text_column, found.label_column) == ("column_1", "column_2")
+    assert (found.needed, found.separator, found.text.encoding) == (options, "^", "cp1252")
+
+
+@pytest.mark.parametrize("separator", [",", ";", "tab"])
+def test_what_is_found_by_itself_is_not_needed(home: Path, tmp_path: Path, separator: str) -> None:
+    options = ReadOptions(separator=separator, encoding="utf-16")
+    character = options.separator or ""
+    rows = [f"words of {n}{character}{'ab'[n % 2]}" for n in range(40)]
+    path = tmp_path / "rows.csv"
+    path.write_text("\n".join([f"Text{character}Label", *rows]), encoding="utf-16")
+    found = inspect_source(str(path), options=options)
+    assert (found.needed, found.separator) == (ReadOptions(), character)
+    assert (found.text_column, found.label_column) == ("Text", "Label")

@@ -426,7 +426,11 @@ def test_two_files_of_one_label_each_are_two_labels(tmp_path: Path) -> None:
         (f"text,label\na,x\n{SECRET}\n", ".csv", "row 2 (line 3): 1 cells; expected 2"),
         (f'text,label\na,x\n"{SECRET},y\n', ".csv", "row 2 (line 3): a quote that is never closed"),
         (b"text,label\na,x\n" + SECRET.encode() + b"\xff,y\n", ".csv", "row 2 (line 3): not UTF-8"),
-        ("text,label\na,x\n".encode("utf-16"), ".csv", "line 1: not UTF-8; expected a header line"),
+        (
+            "t\xe9xt,label\na,x\n".encode("cp1252"),
+            ".csv",
+            "line 1: not UTF-8; expected a header li",
+        ),
         (f'{{"text": "{SECRET}"\n', ".jsonl", "row 1 (line 1): not JSON"),
         (f'{{"text":"a","label":1}}\n{{"text":"{SECRET}', ".jsonl", "row 2 (line 2): not JSON"),
         (f'["{SECRET}"]\n', ".jsonl", "row 1 (line 1): not an object"),
@@ -451,7 +455,7 @@ def test_two_files_of_one_label_each_are_two_labels(tmp_path: Path) -> None:
         ("{}\n", ".jsonl", "no column 'text' or 'review' among its 0"),
         (f"text,label\n{SECRET},x\n", ".parquet", "expected a Parquet table"),
         (as_parquet(ROWS)[:-9], ".parquet", "expected a Parquet table"),
-        (f"{SECRET}", ".txt", "unknown kind of file; expected .csv, .tsv, .jsonl or .parquet"),
+        (f"{SECRET}", ".txt", "unknown kind of file; expected .csv, .tsv, .jsonl, .json or .p"),
         (f"text,text,label\n{SECRET},{SECRET},x\n", ".csv", "the columns [1, 2] share a name"),
     ],
 )
@@ -485,18 +489,18 @@ _CLOSING = (
     "a quote that is never closed; expected a closing quote, or the text in quotes with its own "
     "quotes doubled"
 )
-_LATIN = "not UTF-8; it is probably Latin-1 or Windows-1252; expected UTF-8"
-_ARRAY = "it is probably one JSON array; expected an object on each line"
+_LATIN = "not UTF-8; it is probably Latin-1 or Windows-1252; expected UTF-8, or --encoding cp1252"
+_ARRAY = "it is an array; expected an object on each line, or one array of objects"
 
 
 @pytest.mark.parametrize(
     ("suffix", "content", "message"),
     [
-        (".jsonl", f'[{{"text": "{SECRET}"}}]', f"row 1 (line 1): not an object; {_ARRAY}"),
+        (".jsonl", f'["{SECRET}"]', f"row 1 (line 1): not an object; {_ARRAY}"),
         (
-            ".jsonl",
-            f'[\n{{"text": "{SECRET}", "label": 1}}\n]',
-            f"row 1 (line 1): not JSON; {_ARRAY}",
+            ".json",
+            f'[{{"text": "a", "label": 1}},\n ["{SECRET}"]]',
+            f"row 2 (line 2): not an object; {_ARRAY}",
         ),
         (".jsonl", f"{{'text': '{SECRET}'}}", f"row 1 (line 1): {_SINGLE}"),
         (
@@ -515,7 +519,7 @@ _ARRAY = "it is probably one JSON array; expected an object on each line"
         (
             ".csv",
             f"text,label\n{SECRET};y\n",
-            "row 1 (line 2): 1 cells; expected 2; its separators are perhaps semicolons",
+            "row 1 (line 2): 1 cells; expected 2; separated by ';'? (--separator ';')",
         ),
         (".csv", f"text,label\n{SECRET}\n", "row 1 (line 2): 1 cells; expected 2"),
         (

@@ -435,7 +435,7 @@ def test_lower_limit_of_another_module_does_not_hold() -> None:
         (b"\n\r\n", "no header line"),
         ("\ufeff".encode(), "no header line"),
         (b"\xffx,y\n1,2\n", "line 1: not UTF-8"),
-        (SECRET.encode("utf-16"), "line 1: not UTF-8"),
+        (SECRET.encode("utf-16") + b"\x00", "line 1: not utf-16-le"),
         (b'"%s\n1,2\n' % SECRET.encode(), "line 1: a quote that is never closed"),
     ],
 )

@@ -12,7 +12,7 @@ from tasks.ingestion.formats import (
     without_break,
 )
 
-KINDS = ("csv", "tsv", "jsonl", "parquet")
+KINDS = {"csv": "csv", "tsv": "tsv", "jsonl": "jsonl", "json": "jsonl", "parquet": "parquet"}
 COMPRESSIONS = {"": "", ".gz": "gzip", ".zst": "zstd"}
 
 
@@ -22,7 +22,7 @@ def test_end_of_a_name_tells_the_format(kind: str, ending: str) -> None:
     name = f"reviews.v2.{kind}{ending}"
     found = format_of(name)
     assert found is not None
-    assert (found.kind, found.compression) == (kind, COMPRESSIONS[ending])
+    assert (found.kind, found.compression) == (KINDS[kind], COMPRESSIONS[ending])
     assert format_of(name.upper()) == found
     assert stem_of(name) == stem_of(name.upper()).lower() == "reviews.v2"
 

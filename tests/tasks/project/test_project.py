@@ -54,6 +54,9 @@ def test_values_are_defaults_of_parameters_and_paths_lie_beside_the_file(
         source = "tickets.csv"
         text_column = "body"
         label_names = ["billing", "login"]
+        separator = "\\t"
+        encoding = "cp1252"
+        header = false
         languages = ["de"]
         base_model = "distilbert/distilroberta-base"
         inbox = "new"
@@ -66,6 +69,9 @@ def test_values_are_defaults_of_parameters_and_paths_lie_beside_the_file(
         "source": str(tmp_path / "tickets.csv"),
         "text_column": "body",
         "label_names": ("billing", "login"),
+        "separator": "\t",
+        "encoding": "cp1252",
+        "header": False,
         "languages": ("de",),
         "base_model": "distilbert/distilroberta-base",
     }

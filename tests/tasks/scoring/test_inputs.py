@@ -50,6 +50,22 @@ def test_folder_brings_its_visible_tables_in_order(folder: Path) -> None:
     assert names(folder) == ["a.CSV", "b.csv", "c.jsonl", "d.parquet"]
 
 
+def test_json_of_a_folder_is_a_table_unless_it_describes_data(folder: Path) -> None:
+    contents = {
+        "array.json": '\ufeff[\n{"text": "a"}\n]',
+        "lines.json": '{"text": "a"}\n{"text": "b"}\n',
+        "one.json": '{"text": "a"}\n',
+        "empty.json": "",
+        "damaged.json.gz": "{\n",
+        "dataset_info.json": '\n{\n  "features": {"text": "string"}\n}\n',
+    }
+    for name, content in contents.items():
+        (folder / name).write_text(content, encoding="utf-8")
+    found = [name for name in names(folder) if ".json" in name and "jsonl" not in name]
+    assert found == ["array.json", "damaged.json.gz", "empty.json", "lines.json", "one.json"]
+    assert names(folder / "dataset_info.json") == ["dataset_info.json"]
+
+
 def test_glob_pattern_brings_what_it_matches(folder: Path) -> None:
     assert names(folder / "*.csv") == ["b.csv"]
     assert names(folder / "[bc].*") == ["b.csv", "c.jsonl"]
