@@ -103,7 +103,7 @@ def train_classifier(
     report: dict[str, Any] = {}
     files = dataset.resolve_data_files(data_files)
     if "download_data" in todo:
-        files = download_data(source, sha256)
+        files = download_data(source, sha256, encoding)
         report["data_files"] = [str(file) for file in files]
     if "split_data" in todo:
         split = split_data(files, data, reading)

@@ -58,7 +58,7 @@ class Inspection(FrozenModel):
         files: Its tables.
         text: How the text of the first table is read.
         separator: Of its cells; empty if it has none.
-        needed: The given options without which the tables would be read otherwise.
+        needed: The given options, without a separator that is found by itself.
         columns: Columns of the first table.
         text_column: The column of the texts, given or found.
         label_column: The column of the labels, given or found.
@@ -99,7 +99,7 @@ def inspect_source(
         DownloadError: If it cannot be downloaded.
         DataError: If it cannot be read, or has no such columns.
     """
-    files = fetch_tables(source)
+    files = fetch_tables(source, encoding=options.encoding)
     columns = tuple(_describe_columns(files[0], options))
     text = text_column or _find_text(files[0], columns)
     label = label_column or _find_label(files[0], columns, text)
@@ -120,12 +120,8 @@ def inspect_source(
 
 
 def _needed_options(files: Sequence[Path], options: ReadOptions) -> ReadOptions:
-    needed = options
-    for name in ReadOptions.model_fields:
-        without = needed.model_copy(update={name: getattr(AS_FOUND, name)})
-        if all(_is_read_alike(file, needed, without) for file in files):
-            needed = without
-    return needed
+    without = options.model_copy(update={"separator": None})
+    return without if all(_is_read_alike(file, options, without) for file in files) else options
 
 
 def _is_read_alike(file: Path, *options: ReadOptions) -> bool:

@@ -14,11 +14,13 @@ from tasks.ingestion.text_format import AS_FOUND, ReadOptions
     **RETRY_DOWNLOAD,
     persist_result=False,  # the files are the result, and found again by the worker
 )
-def download_data(source: str, sha256: str | None = None) -> tuple[Path, ...]:
+def download_data(
+    source: str, sha256: str | None = None, encoding: str | None = None
+) -> tuple[Path, ...]:
     """Bring the source's tables to this machine; see `tasks.dataset.sources.fetch_tables`."""
     from tasks.dataset.sources import fetch_tables
 
-    return fetch_tables(source, sha256)
+    return fetch_tables(source, sha256, encoding)
 
 
 @task(name="read split", **RETRY_ONCE)

@@ -1,4 +1,4 @@
-"""Sources of labelled text: embedded data sets, local files, URLs, and zips of these."""
+"""Sources of labelled text: embedded data sets, local files, folders, URLs, and zips."""
 
 import csv
 import hashlib
@@ -19,11 +19,12 @@ from tasks.common.urls import (
     redact_url,
     url_file_name,
 )
+from tasks.dataset.text_folders import write_text_table
 from tasks.dataset.types import SOURCE_EXPECTED
 from tasks.download.http_download import download_file
 from tasks.ingestion.formats import EXPECTED, format_of
 from tasks.ingestion.text_format import is_one_object
-from tasks.ingestion.zip_archive import unpack_archive
+from tasks.ingestion.zip_archive import MAX_ENTRIES, unpack_archive
 
 EMBEDDED = ("rotten_tomatoes", "imdb")
 
@@ -31,19 +32,24 @@ _REVIEWS_SHA256 = "d4acac55fe7f38d09d551abf248647e257ec1ee13f5bb9ce524c2fb0b6136
 _REVIEW_LABELS = {"0": "negative", "1": "positive"}
 
 
-def fetch_tables(source: str, sha256: str | None = None) -> tuple[Path, ...]:
+def fetch_tables(
+    source: str, sha256: str | None = None, encoding: str | None = None
+) -> tuple[Path, ...]:
     """Bring a source to this machine and return its table files, sorted by name.
 
     Args:
-        source: `rotten_tomatoes`, `imdb`, a local file or an http(s) URL: a CSV, TSV, JSONL
-            or Parquet table, plain or with .gz or .zst, or a zip of such tables.
+        source: `rotten_tomatoes`, `imdb`, a local file or an http(s) URL: a CSV, TSV, JSON or
+            Parquet table, plain or with .gz or .zst, or a zip of such tables. Or a folder of
+            tables. Without a table, folder and zip have texts as `write_text_table` takes them.
         sha256: Expected digest of the file, in hexadecimal; `None` accepts any.
+        encoding: Of .txt files without a byte order mark; `None` is UTF-8.
 
     Raises:
         ParameterError: If `source` is none of these.
         DownloadError: If the transfer failed, or the digest differs. A file of an earlier download
             is not used then, but named: a training on old rows would look like one on new rows.
-        DataError: If a zip is unsafe or holds no table.
+        DataError: If a zip is unsafe, if a zip or folder holds neither tables nor labelled texts,
+            or more than `MAX_ENTRIES` files, or if a text cannot be read.
     """
     if source in EMBEDDED:
         if sha256:
@@ -57,11 +63,15 @@ def fetch_tables(source: str, sha256: str | None = None) -> tuple[Path, ...]:
             file = download_file(source, target, sha256=sha256)
     else:
         file = _local_file(source, sha256)
-    return _tables_in(file)
+    return _tables_in(file, encoding)
 
 
 def _local_file(source: str, sha256: str | None) -> Path:
     path = absolute_path(reachable_path("source", source, SOURCE_EXPECTED))
+    if source and path.is_dir():
+        if sha256:
+            raise ParameterError(f"sha256: given for the folder {path}; expected none")
+        return path
     if not path.is_file():
         raise ParameterError(f"source: {redact_url(source)} is no file; expected {SOURCE_EXPECTED}")
     _check_ending(path.name, str(path))
@@ -101,23 +111,36 @@ def _is_zip(name: str) -> bool:
     return name.lower().endswith(".zip")
 
 
-def _tables_in(file: Path) -> tuple[Path, ...]:
-    if not _is_zip(file.name):
-        return (file,)
-    folder = unpack_archive(file, get_settings().data / "unpacked" / sha256_of(file)[:16])
-    tables = tuple(
-        sorted(
-            path
-            for path in folder.rglob("*")
-            if path.is_file()
-            and format_of(path.name)
-            and not _is_hidden(path.relative_to(folder))
-            and not is_one_object(path)
-        )
-    )
+def _tables_in(place: Path, encoding: str | None) -> tuple[Path, ...]:
+    if place.is_dir():
+        folder = place
+    elif _is_zip(place.name):
+        folder = unpack_archive(place, get_settings().data / "unpacked" / sha256_of(place)[:16])
+    else:
+        return (place,)
+    with path_errors("source", str(place), SOURCE_EXPECTED):
+        files = _files_below(folder)
+        tables = [path for path in files if format_of(path.name) and not is_one_object(path)]
+        if not tables:
+            texts = [path for path in files if path.suffix.lower() == ".txt"]
+            tables = [table] if (table := write_text_table(folder, texts, encoding)) else []
     if not tables:
-        raise DataError(f"{file}: no table inside; expected {EXPECTED}")
-    return tables
+        raise DataError(
+            f"{place}: no table inside; expected {EXPECTED}, or .txt files in folders that are "
+            "called like their labels"
+        )
+    return tuple(tables)
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Return the files below a folder, sorted, without hidden ones."""
+    found = []
+    for path in folder.rglob("*"):
+        if path.is_file() and not _is_hidden(path.relative_to(folder)):
+            found.append(path)
+            if len(found) > MAX_ENTRIES:
+                raise DataError(f"{folder}: more than {MAX_ENTRIES} files; expected fewer")
+    return sorted(found)
 
 
 def _is_hidden(path: Path) -> bool:

@@ -14,7 +14,7 @@ from tasks.dataset.labels import label_key
 
 RECORD = "split.json"
 
-SOURCE_EXPECTED = "rotten_tomatoes, imdb, a file, or an http(s) URL"
+SOURCE_EXPECTED = "rotten_tomatoes, imdb, a file, a folder, or an http(s) URL"
 _FILES_EXPECTED, _SPLIT_EXPECTED = "files on this machine", "a split's folder"
 
 DataSource = Annotated[
@@ -22,7 +22,8 @@ DataSource = Annotated[
     path_of("source", SOURCE_EXPECTED),
     about(
         "rotten_tomatoes, imdb, a file or an http(s) URL: CSV, TSV, JSON or Parquet, plain "
-        "or with .gz or .zst, or a zip of these."
+        "or with .gz or .zst, or a zip of these. Or a folder: of these, or of folders that are "
+        "called like labels and hold .txt files."
     ),
 ]
 Sha256 = Annotated[

@@ -151,6 +151,16 @@ def _find_encoding(start: bytes, given: str | None) -> str:
     return _BYTE_ORDERS.get(name, name)
 
 
+def decode_text(content: bytes, encoding: str | None) -> tuple[str, str]:
+    """Return a whole file's text without its last line end, and why it is none; one is empty."""
+    text = TextFormat(encoding=_find_encoding(content, encoding))
+    try:
+        decoded = content.decode(text.encoding or "utf-8")
+    except UnicodeDecodeError:
+        return "", text.not_decoded
+    return decoded.removeprefix("\ufeff").rstrip("\r\n"), ""
+
+
 def is_one_object(path: Path) -> bool:
     """Return whether a .json holds one object over several lines, as descriptions of data do.
 

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -170,8 +171,16 @@ def _expand_input(text: str, output_dir: Path, allow_empty: bool) -> Iterator[Pa
         if format_of(file.name) is None:
             raise DataError(f"{_shown(file)}: unknown kind of file; expected {EXPECTED}")
     if not found and not may_be_empty:
-        raise DataError(f"inputs: {redact_url(text)!r} brings no file; expected {EXPECTED}")
+        raise DataError(
+            f"inputs: {redact_url(text)!r} brings no file; expected {EXPECTED}{_texts_hint(path)}"
+        )
     yield from found
+
+
+def _texts_hint(path: Path) -> str:
+    """Return what to do with .txt files, of which a folder has no number that a row could keep."""
+    texts = chain(path.glob("*.txt"), path.glob("*/*.txt"))
+    return "; write its .txt files into one table, a text a row" if any(texts) else ""
 
 
 def _without_output(text: str, found: Sequence[Path], output_dir: Path) -> list[Path]:

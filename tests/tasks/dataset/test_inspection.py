@@ -81,7 +81,7 @@ def test_what_is_not_found_by_itself_is_needed(home: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("separator", [",", ";", "tab"])
 def test_what_is_found_by_itself_is_not_needed(home: Path, tmp_path: Path, separator: str) -> None:
-    options = ReadOptions(separator=separator, encoding="utf-16")
+    options = ReadOptions(separator=separator)
     character = options.separator or ""
     rows = [f"words of {n}{character}{'ab'[n % 2]}" for n in range(40)]
     path = tmp_path / "rows.csv"

@@ -10,10 +10,12 @@ import pytest
 
 from tasks.common.errors import DataError, DownloadError, ParameterError
 from tasks.common.settings import REPOSITORY
+from tasks.dataset.inspection import inspect_source
 from tasks.dataset.labelled_rows import read_labelled
 from tasks.dataset.sources import fetch_tables
 from tasks.dataset.splitting import split_files
 from tasks.dataset.types import LabelledData, Split, resolve_data_files
+from tasks.ingestion.text_format import ReadOptions
 from tests.support.http_server import Reply, serving
 
 CSV = b"text,label\na good film,positive\na bad film,negative\n"
@@ -117,7 +119,7 @@ def test_digest_of_a_local_file_is_checked(home: Path, tmp_path: Path) -> None:
     assert str(raised.value) == f"{file}: its SHA-256 is {digest}; expected {'0' * 64}"
 
 
-@pytest.mark.parametrize("source", ["none.csv", "rotten-tomatoes", "", "."])
+@pytest.mark.parametrize("source", ["none.csv", "rotten-tomatoes", ""])
 def test_source_that_is_nothing_known_is_refused(home: Path, source: str) -> None:
     with pytest.raises(
         ParameterError, match=f"^source: {source} is no file; expected rotten_tomat"
@@ -160,6 +162,94 @@ def test_zip_of_the_original_project_is_accepted_as_it_is(home: Path, tmp_path: 
     assert [table.name for table in tables] == ["test.csv", "train.csv", "valid.csv"]
     assert all(table.is_relative_to(home) for table in tables)
     assert list(read_labelled(tables)["text"][:3]) == ["good test", "bad test", "good train"]
+
+
+# A folder, or a zip of it: tables, or texts in folders that are called like their labels
+
+IMDB = {
+    "aclImdb/README": b"about",
+    "aclImdb/notes.txt": b"about",
+    "aclImdb/train/urls_pos.txt": b"http://example.org",
+    "aclImdb/train/pos/0_9.txt": "good caf\u00e9\r\n".encode("utf-16"),
+    "aclImdb/train/neg/0_1.txt": b'bad, "awful"\nfilm',
+    "aclImdb/train/unsup/0_0.txt": b"who knows",
+    "aclImdb/test/neg/1_2.txt": b"bad test\n",
+    "aclImdb/test/pos/.hidden.txt": b"not of the user",
+}
+
+
+def unzipped(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_texts_in_folders_of_labels_are_a_table(
+    home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = unzipped(tmp_path / "tree", IMDB)
+    archive = saved(tmp_path / "imdb.zip", zipped(IMDB))
+    for place in (folder, folder / "aclImdb", archive):
+        (table,) = fetch_tables(str(place))
+        assert table.is_relative_to(home)
+        assert "left out 3 .txt files that have no label" in caplog.text
+        caplog.clear()
+        # In whatever encoding the texts are.
+        for encoding in (None, "cp1252", "utf-16"):
+            rows = read_labelled([table], options=ReadOptions(encoding=encoding))
+            assert list(rows["text"]) == ["bad test", 'bad, "awful"\nfilm', "good café"]
+            assert list(rows["label"]) == ["neg", "neg", "pos"]
+        written = table.stat().st_mtime_ns
+        assert fetch_tables(str(place)) == (table,)
+        assert table.stat().st_mtime_ns == written
+    (folder / "aclImdb/test/neg/1_2.txt").write_bytes(b"other text")
+    assert fetch_tables(str(folder)) != (table,)
+
+
+def test_texts_have_the_encoding_that_is_given(home: Path, tmp_path: Path) -> None:
+    files = {f"{label}/{n}.txt": f"schön {n}".encode("cp1252") for n in (1, 2) for label in "ab"}
+    folder = unzipped(tmp_path / "tree", files)
+    with pytest.raises(DataError) as raised:
+        fetch_tables(str(folder))
+    assert str(raised.value) == (
+        f"{folder}/a/1.txt: not UTF-8; it is probably Latin-1 or Windows-1252; expected UTF-8, or "
+        "--encoding cp1252"
+    )
+    assert not list(home.rglob("*.draft"))
+    found = inspect_source(str(folder), options=ReadOptions(encoding="cp1252"))
+    assert (found.text_column, found.label_column) == ("text", "label")
+    assert found.needed.encoding == "cp1252"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b" \n", "empty; expected a text"), (b"x" * (2**24 + 1), "longer than 16777216 bytes")],
+)
+def test_text_that_cannot_be_a_row_is_named(
+    home: Path, tmp_path: Path, content: bytes, message: str
+) -> None:
+    folder = unzipped(tmp_path / "tree", {"a/1.txt": content, "b/1.txt": b"no"})
+    with pytest.raises(DataError, match=f"^{folder}/a/1.txt: {message}"):
+        fetch_tables(str(folder))
+
+
+def test_tables_of_a_folder_are_read_as_one(home: Path, tmp_path: Path) -> None:
+    described = {"dataset_info.json": b"{\n}", "a/1.txt": b"x", "b/1.txt": b"y"}
+    folder = unzipped(tmp_path / "tree", ORIGINAL | described)
+    assert [table.name for table in fetch_tables(str(folder))] == [
+        *("test.csv", "train.csv", "valid.csv")
+    ]
+    with pytest.raises(ParameterError, match=f"^sha256: given for the folder {folder}; expected"):
+        fetch_tables(str(folder), "0" * 64)
+
+
+def test_folder_without_tables_and_labels_is_refused(home: Path, tmp_path: Path) -> None:
+    folder = unzipped(tmp_path / "tree", {"1.txt": b"x", "a/2.txt": b"y", "unsup/3.txt": b"z"})
+    with pytest.raises(
+        DataError, match=f"^{folder}: no table inside; .* called like their labels$"
+    ):
+        fetch_tables(str(folder))
 
 
 def test_zip_comes_over_http_as_well(home: Path) -> None:

@@ -66,6 +66,14 @@ def test_json_of_a_folder_is_a_table_unless_it_describes_data(folder: Path) -> N
     assert names(folder / "dataset_info.json") == ["dataset_info.json"]
 
 
+def test_folder_of_texts_alone_asks_for_a_table(tmp_path: Path) -> None:
+    (tmp_path / "pos").mkdir()
+    (tmp_path / "pos" / "1.txt").touch()
+    for folder in (tmp_path, tmp_path / "pos"):
+        with pytest.raises(DataError, match=r"; write its \.txt files into one table, a text a r"):
+            names(folder)
+
+
 def test_glob_pattern_brings_what_it_matches(folder: Path) -> None:
     assert names(folder / "*.csv") == ["b.csv"]
     assert names(folder / "[bc].*") == ["b.csv", "c.jsonl"]
