@@ -17,7 +17,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export MILLSTREAM_HOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up status down check-config docs test test-fast faults scale \
+.PHONY: help setup demo up status down check-config docs test test-fast faults scale data-sets \
 	operation-test soak browser-test bench lint format mlflow-ui prefect-ui pins clean
 
 help: ## Show this list
@@ -52,6 +52,9 @@ faults: $(INSTALLED) ## Kill scoring at 30 random moments, and inject other faul
 
 scale: $(INSTALLED) ## Score 25,000 reviews twice, and compare the memory of 200,000 and 2,000,000 rows
 	$(BIN)/python -m pytest -s tests/system/scale/prove_scale.py
+
+data-sets: $(INSTALLED) ## Train on and score the shapes of ten public data sets
+	$(BIN)/python -m pytest -s tests/system/data_sets/prove_data_sets.py
 
 operation-test: $(INSTALLED) ## Test the services of make up: overlaps, reruns, events, kills
 	$(BIN)/python -m pytest tests/system/operating/prove_*.py

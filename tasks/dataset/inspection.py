@@ -17,7 +17,7 @@ from tasks.dataset.labels import is_missing, label_text
 from tasks.dataset.sources import fetch_tables
 from tasks.dataset.splitting import describe_rows, report_rows
 from tasks.dataset.types import RowReport
-from tasks.ingestion.formats import EXPECTED, Format, TextFormat, format_of
+from tasks.ingestion.formats import Format, TextFormat, format_of, unknown_kind
 from tasks.ingestion.text_format import AS_FOUND, ReadOptions, find_text_format
 
 # A column with more different values is no column of labels.
@@ -131,7 +131,7 @@ def _is_read_alike(file: Path, *options: ReadOptions) -> bool:
 def _format_of(file: Path) -> Format:
     form = format_of(file.name)
     if form is None:
-        raise DataError(f"{file}: unknown kind of file; expected {EXPECTED}")
+        raise DataError(f"{file}: {unknown_kind(file.name)}")
     return form
 
 

@@ -225,7 +225,7 @@ def _is_utf8(text: str) -> bool:
 
 def _resolve_labels(file: Path, rows: Sequence[_Labelled], names: tuple[str, ...]) -> list[str]:
     known = KnownLabels(names)
-    expected = f"one of {list(names)}" if names else "a label"
+    expected = f"one of {list(names)}" if names else "one label a row"
     named = []
     for row, _, label in rows:
         text = label_text(label)

@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from tasks.common.errors import DataError, DownloadError, ParameterError
 from tasks.common.files import absolute_path, published_file, sha256_of
@@ -22,7 +22,7 @@ from tasks.common.urls import (
 from tasks.dataset.text_folders import write_text_table
 from tasks.dataset.types import SOURCE_EXPECTED
 from tasks.download.http_download import download_file
-from tasks.ingestion.formats import EXPECTED, format_of
+from tasks.ingestion.formats import EXPECTED, format_of, unknown_kind
 from tasks.ingestion.text_format import is_one_object
 from tasks.ingestion.zip_archive import MAX_ENTRIES, unpack_archive
 
@@ -103,8 +103,7 @@ def _download_target(url: str, sha256: str | None) -> Path:
 
 def _check_ending(name: str, shown: str) -> None:
     if format_of(name) is None and not _is_zip(name):
-        suffix = PurePosixPath(name).suffix
-        raise DataError(f"{shown}: unknown kind of file {suffix!r}; expected {EXPECTED}, or .zip")
+        raise DataError(f"{shown}: {unknown_kind(name, ', or .zip')}")
 
 
 def _is_zip(name: str) -> bool:

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from pydantic import BaseModel, ConfigDict
@@ -32,6 +32,10 @@ _MOST_WARNED_ROWS = 10  # named in one warning
 _BLOCK_BYTES = 2**23
 
 _ENDING = re.compile(r"\.(csv|tsv|jsonl|json|parquet)(\.gz|\.zst)?\Z", re.IGNORECASE)
+# By an ending that no table has.
+_ADVICE = dict.fromkeys((".xlsx", ".xls", ".ods"), "; save the sheet as CSV in UTF-8") | {
+    ".txt": "; if it is a table, its name may end with .csv"
+}
 _COMPRESSIONS: dict[str, Compression] = {"": "", ".gz": "gzip", ".zst": "zstd"}
 
 
@@ -146,6 +150,18 @@ def format_of(name: str) -> Format | None:
     ending = found[1].lower()
     kind = cast("FileKind", "jsonl" if ending == "json" else ending)
     return Format(kind, _COMPRESSIONS[(found[2] or "").lower()])
+
+
+def unknown_kind(name: str, more: str = "") -> str:
+    """Return that a file's ending is none of a table, what was expected, and what to do.
+
+    Args:
+        name: Its name.
+        more: Further endings that are expected.
+    """
+    ending = PurePath(name).suffix
+    advice = _ADVICE.get(ending.lower(), "")
+    return f"unknown kind of file {ending!r}; expected {EXPECTED}{more}{advice}"
 
 
 def stem_of(name: str) -> str:

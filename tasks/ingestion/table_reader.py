@@ -32,6 +32,7 @@ from tasks.ingestion.formats import (
     TextFormat,
     format_of,
     in_blocks,
+    unknown_kind,
 )
 from tasks.ingestion.json_array import split_array
 from tasks.ingestion.likely_causes import Readable, describe_refused_file
@@ -233,7 +234,7 @@ def _values(record: Record, keys: Sequence[Any]) -> tuple[object, ...]:
 def _format(path: Path) -> Format:
     form = format_of(path.name)
     if form is None:
-        raise DataError(f"{path}: unknown kind of file; expected {EXPECTED}")
+        raise DataError(f"{path}: {unknown_kind(path.name)}")
     return form
 
 

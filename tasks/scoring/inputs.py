@@ -27,7 +27,7 @@ from tasks.common.urls import (
     url_path,
 )
 from tasks.download.http_download import download_file
-from tasks.ingestion.formats import EXPECTED, format_of, stem_of
+from tasks.ingestion.formats import EXPECTED, format_of, stem_of, unknown_kind
 from tasks.ingestion.text_format import is_one_object
 from tasks.output.file_ids import FileIds
 from tasks.output.records import SUFFIXES
@@ -77,7 +77,7 @@ def list_input_files(
     paths = _without_links_to_others({absolute_path(path) for path in found})
     for url in urls:
         if format_of(url_path(url)) is None:
-            raise DataError(f"{redact_url(url)}: unknown kind of file; expected {EXPECTED}")
+            raise DataError(f"{redact_url(url)}: {unknown_kind(url_path(url))}")
     ids = FileIds(output_dir)
     return (
         *(_local_file(path, ids) for path in paths),
@@ -169,7 +169,7 @@ def _expand_input(text: str, output_dir: Path, allow_empty: bool) -> Iterator[Pa
         found = _without_output(text, found, output_dir)
     for file in found:
         if format_of(file.name) is None:
-            raise DataError(f"{_shown(file)}: unknown kind of file; expected {EXPECTED}")
+            raise DataError(f"{_shown(file)}: {unknown_kind(_shown(file))}")
     if not found and not may_be_empty:
         raise DataError(
             f"inputs: {redact_url(text)!r} brings no file; expected {EXPECTED}{_texts_hint(path)}"

@@ -365,7 +365,7 @@ def test_row_without_a_label_is_named(tmp_path: Path, labels: list[object], foun
     path = tmp_path / "reviews.parquet"
     pq.write_table(pa.table({"text": [SECRET, SECRET], "label": labels}), path)
     row = 1 if "list" in found else 2
-    assert refusal(path) == f"row {row}: the label is {found}; expected a label"
+    assert refusal(path) == f"row {row}: the label is {found}; expected one label a row"
 
 
 def test_no_cell_of_the_label_column_is_quoted(tmp_path: Path) -> None:
@@ -455,7 +455,7 @@ def test_two_files_of_one_label_each_are_two_labels(tmp_path: Path) -> None:
         ("{}\n", ".jsonl", "no column 'text' or 'review' among its 0"),
         (f"text,label\n{SECRET},x\n", ".parquet", "expected a Parquet table"),
         (as_parquet(ROWS)[:-9], ".parquet", "expected a Parquet table"),
-        (f"{SECRET}", ".txt", "unknown kind of file; expected .csv, .tsv, .jsonl, .json or .p"),
+        (f"{SECRET}", ".txt", "unknown kind of file '.txt'; expected .csv, .tsv, .jsonl, "),
         (f"text,text,label\n{SECRET},{SECRET},x\n", ".csv", "the columns [1, 2] share a name"),
     ],
 )

@@ -253,7 +253,7 @@ def test_another_separator_is_named_in_training_and_in_scoring(
 def test_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rows.txt"
     path.write_text("a\n1\n")
-    with pytest.raises(DataError, match=r"unknown kind of file; expected \.csv"):
+    with pytest.raises(DataError, match=r"unknown kind of file '.txt'; expected \.csv"):
         survey(path, (), ())
 
 

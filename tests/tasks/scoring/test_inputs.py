@@ -186,7 +186,7 @@ def test_input_that_is_an_address_of_no_file_is_not_quoted(address: str) -> None
 @pytest.mark.parametrize("name", ["notes.txt", "n*"])
 def test_named_file_of_another_kind_is_refused(folder: Path, name: str) -> None:
     with pytest.raises(
-        DataError, match=f"^{folder}/notes.txt: unknown kind of file; expected .csv"
+        DataError, match=f"^{folder}/notes.txt: unknown kind of file '.txt'; expected .csv"
     ):
         list_input_files([str(folder / name)], OUT)
 
@@ -280,7 +280,7 @@ def test_address_of_another_kind_of_file_is_refused_before_it_is_asked(
     home: Path, name: str
 ) -> None:
     url = f"http://127.0.0.1:1/{name}"
-    with pytest.raises(DataError, match=f"^{url}: unknown kind of file; expected .csv"):
+    with pytest.raises(DataError, match=f"^{url}: unknown kind of file '.*'; expected .csv"):
         list_input_files([f"{url}?token=secret"], OUT)
 
 
