@@ -92,10 +92,10 @@ def header_hint(path: Path, names: Sequence[str]) -> str:
         return ""
     if kind := _other_kind(",".join(names).encode(errors="surrogateescape")):
         return f"; the file is {kind}"
-    if len(names) == 1:
-        for separator in _SEPARATORS:
-            if separator in names[0]:
-                return f"; {_asked(separator)}"
+    for separator in _SEPARATORS:
+        # A name in quotes may have a comma in a table of commas.
+        if any(separator in name for name in names) and (separator != "," or len(names) == 1):
+            return f"; {_asked(separator)}"
     if any(len(name) > _LONGEST_NAME or _NUMBER.fullmatch(name) for name in names):
         return "; is its first line a row? (--no-header)"
     return ""

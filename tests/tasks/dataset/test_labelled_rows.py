@@ -20,6 +20,7 @@ from tasks.dataset.labelled_rows import RowTally, read_labelled
 from tasks.dataset.labels import order_labels
 from tasks.dataset.types import LabelledData
 from tasks.ingestion.table_reader import read_blocks, survey
+from tasks.ingestion.text_format import ReadOptions
 
 ROWS = [("a great film", "positive"), ('an "awful", long film', "negative")]
 SECRET = "the-text-of-a-row"
@@ -469,13 +470,21 @@ def test_file_that_is_no_table_is_named_in_one_line(
 @given(
     content=st.binary(max_size=60)
     | st.text(st.sampled_from('text,label\n"{}:[]\\u\t1\r\ufeff')).map(str.encode),
-    suffix=st.sampled_from([*WRITERS]),
+    suffix=st.sampled_from([*WRITERS, ".json"]),
+    options=st.builds(
+        ReadOptions,
+        separator=st.sampled_from([None, ";", "tab"]),
+        encoding=st.sampled_from([None, "utf-16", "shift_jis", "utf-7", "cp1252"]),
+        header=st.booleans(),
+    ),
 )
-def test_no_content_of_a_file_brings_another_error(content: bytes, suffix: str) -> None:
+def test_no_content_of_a_file_brings_another_error(
+    content: bytes, suffix: str, options: ReadOptions
+) -> None:
     with TemporaryDirectory() as folder:
         path = saved(Path(folder), content, suffix)
         try:
-            read_labelled([path])
+            read_labelled([path], options=options)
         except DataError as error:
             message = str(error)
         else:

@@ -74,6 +74,14 @@ def test_a_header_line_with_a_comma_is_one_of_commas(tmp_path: Path) -> None:
     assert scored(path, ReadOptions()).column_names[:2] == ["text", "label;rank"]
 
 
+def test_separator_within_names_of_commas_is_asked_for(tmp_path: Path) -> None:
+    path = saved(tmp_path, "text;price, net;label\na;1,50;x\n")
+    for read in (lambda: survey(path, {"text"}, ()), lambda: read_labelled([path])):
+        with pytest.raises(DataError, match=r"; separated by ';'\? \(--separator ';'\)$"):
+            read()
+    assert scored(path, ReadOptions(separator=";"))["price, net"].to_pylist() == ["1,50"]
+
+
 @pytest.mark.parametrize(
     "content",
     [
