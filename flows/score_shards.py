@@ -16,6 +16,7 @@ from tasks.ingestion import text_format
 from tasks.output.folder import locked_folder, resolve_output_folder
 from tasks.output.language_policy import Languages, LanguageThreshold, PolicyName
 from tasks.output.records import (
+    AllScores,
     InputLabelColumn,
     InputTextColumn,
     ReviewBelow,
@@ -61,6 +62,7 @@ OPTIONS, ROWS = scoring.OPTIONS, with_project(RowParameters)
         "separator",
         "encoding",
         "header",
+        "all_scores",
     ),
 )
 @flow(name="score-shards")
@@ -92,6 +94,7 @@ def score_shards(
     separator: text_format.Separator = READING.separator,
     encoding: text_format.Encoding = READING.encoding,
     header: text_format.Header = READING.header,
+    all_scores: AllScores = ROWS.all_scores,
 ) -> dict[str, Any]:
     """Score shard after shard of files and publish their predictions, each row once.
 
@@ -107,6 +110,7 @@ def score_shards(
         label_column=label_column or None,
         language=request.language,
         review_below=review_below,
+        all_scores=all_scores,
     )
     limits = record_from(scoring.FailureLimits, given)
     sole = nullcontext() if dry_run else locked_folder(folder, flow_run.name or "score-shards")
@@ -119,7 +123,7 @@ def score_shards(
                 scoring.ScoringParameters,
                 given
                 | {
-                    "model": identify_model(model_uri),
+                    "model": identify_model(model_uri, all_scores=all_scores),
                     "output_dir": folder,
                     "rows": rows,
                     "reading": record_from(text_format.ReadOptions, given),

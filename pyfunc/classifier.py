@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,21 +47,28 @@ class Batch:
         """
         return _softmax(self._logits.result() / np.float32(self._temperature))
 
-    def predictions(self) -> list[Prediction]:
+    def predictions(self, *, all_scores: bool = False) -> list[Prediction]:
         """Wait for the engine and return the likeliest label of each text.
+
+        Args:
+            all_scores: Whether each prediction has the probability of every label.
 
         Raises:
             Exception: What the engine raised.
         """
         rows = self.probabilities()
+        scores: list[dict[str, float] | None] = [None] * len(rows)
+        if all_scores:
+            scores = [dict(zip(self._labels, row, strict=True)) for row in rows.tolist()]
         # Of the logits: two that differ may round to equal probabilities.
         likeliest = self._logits.result().argmax(axis=1)
         return [
-            Prediction(self._labels[label], score, truncated)
-            for label, score, truncated in zip(
+            Prediction(self._labels[label], score, truncated, every)
+            for label, score, truncated, every in zip(
                 likeliest.tolist(),
                 rows[np.arange(len(rows)), likeliest].tolist(),
                 self._truncated,
+                scores,
                 strict=True,
             )
         ]
@@ -101,15 +109,21 @@ class Classifier:
         self._executor = ThreadPoolExecutor(engine.callers, thread_name_prefix="engine")
 
     def predict(
-        self, texts: Sequence[str], batch_tokens: int = DEFAULT_BATCH_TOKENS
+        self,
+        texts: Sequence[str],
+        batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        *,
+        all_scores: bool = False,
     ) -> list[Prediction]:
         """Return the likeliest label of each text, in the order given.
 
         Args:
             texts: Texts that UTF-8 can encode.
             batch_tokens: Padded tokens in a batch at most; a longer text is a batch alone.
+            all_scores: Whether each prediction has the probability of every label.
         """
-        return self._predict_rows(texts, batch_tokens, Batch.predictions)
+        rows_of = partial(Batch.predictions, all_scores=all_scores)
+        return self._predict_rows(texts, batch_tokens, rows_of)
 
     def probabilities(
         self, texts: Sequence[str], batch_tokens: int = DEFAULT_BATCH_TOKENS

@@ -24,11 +24,19 @@ class Language:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A label and its softmax probability; `truncated` if the text was too long for the model."""
+    """The likeliest label of a text.
+
+    Attributes:
+        label: Its name.
+        score: Its softmax probability.
+        truncated: Whether the text was too long for the model.
+        scores: The probability of each label by its name, or None if they were not asked for.
+    """
 
     label: str
     score: float
     truncated: bool
+    scores: dict[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +48,7 @@ class Provenance:
 
 
 _TYPES = {
-    kind: {field.name: field.type for field in fields(kind)}
+    kind: {field.name: field.type for field in fields(kind) if field.name != "scores"}
     for kind in (Prediction, Language, Provenance)
 }
 
@@ -56,7 +64,7 @@ class Answer:
     def to_record(self) -> str:
         """Return the JSON that the prediction cache stores."""
         return _to_json(
-            prediction=_fields_of(self.prediction),
+            prediction=_fields_of(self.prediction) | self._scores_as("scores"),
             language=_fields_of(self.language),
             provenance=_fields_of(self.provenance),
         )
@@ -71,7 +79,7 @@ class Answer:
         try:
             parts = json.loads(record)
             return cls(
-                prediction=_parse(Prediction, parts["prediction"]),
+                prediction=_parse_prediction(parts["prediction"]),
                 language=_parse(Language, parts["language"]),
                 provenance=_parse(Provenance, parts["provenance"]),
             )
@@ -84,6 +92,7 @@ class Answer:
             response={
                 "prediction_label": self.prediction.label,
                 "prediction_score": self.prediction.score,
+                **self._scores_as("prediction_scores"),
             },
             metadata={
                 **_language_fields(self.language),
@@ -92,6 +101,16 @@ class Answer:
             },
             model_metadata=_fields_of(self.provenance),
         )
+
+    def without_scores(self) -> Self:
+        """Return the answer for a call that did not ask for the probability of each label."""
+        if self.prediction.scores is None:
+            return self
+        return replace(self, prediction=replace(self.prediction, scores=None))
+
+    def _scores_as(self, name: str) -> dict[str, dict[str, float]]:
+        scores = self.prediction.scores
+        return {} if scores is None else {name: scores}
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +216,14 @@ def _language_fields(language: Language | None) -> dict[str, Any]:
 def _fields_of(part: Prediction | Language | Provenance) -> dict[str, Any]:
     # dataclasses.asdict copies each value, and takes longer than the rest of a row.
     return {name: getattr(part, name) for name in _TYPES[type(part)]}
+
+
+def _parse_prediction(values: dict[str, Any]) -> Prediction:
+    prediction = _parse(Prediction, values)
+    scores = prediction.scores
+    if scores is not None and {type(score) for score in dict(scores).values()} != {float}:
+        raise TypeError("scores")
+    return prediction
 
 
 def _parse(kind: type[Part], values: dict[str, Any]) -> Part:

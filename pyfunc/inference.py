@@ -31,6 +31,23 @@ _YIELDED_RESULTS = 256
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """What a call asks for.
+
+    Attributes:
+        batch_tokens: Padded tokens in a batch at most.
+        all_scores: Whether each answer has the probability of every label.
+        refuse: Returns the reason to refuse texts of a language, or an empty string.
+        progress: Called after each batch with its number of texts.
+    """
+
+    batch_tokens: int
+    all_scores: bool = False
+    refuse: Rule | None = None
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Window:
     """Texts that are submitted to the engine together.
 
@@ -53,6 +70,7 @@ class Computation:
     """Language detection and prediction of one call.
 
     Attributes:
+        all_scores: Whether each answer has the probability of every label.
         model_calls: Texts that the transformer answered so far.
         model_seconds: Time spent on them, language detection included.
         retried: Texts that were retried because their batch failed.
@@ -63,17 +81,13 @@ class Computation:
         classifier: Classifier,
         detector: LanguageDetector,
         provenance: Provenance,
-        *,
-        batch_tokens: int,
-        refuse: Rule | None,
-        progress: Progress | None = None,
+        call: Call,
     ) -> None:
         self._classifier = classifier
         self._detector = detector
         self._provenance = provenance
-        self._batch_tokens = batch_tokens
-        self._rule = refuse
-        self._progress = progress
+        self._call = call
+        self.all_scores = call.all_scores
         self.model_calls = 0
         self.model_seconds = 0.0
         self.retried = 0
@@ -99,7 +113,7 @@ class Computation:
 
     def refuse(self, language: Language) -> Refusal | None:
         """Return the refusal of a text in this language, or None if the rule lets it pass."""
-        reason = self._rule(language) if self._rule else ""
+        reason = self._call.refuse(language) if self._call.refuse else ""
         return Refusal("language", reason, self._provenance, language) if reason else None
 
     def _run_windows(self, texts: Sequence[str]) -> Generator[dict[int, Result], None, None]:
@@ -119,7 +133,7 @@ class Computation:
                     batch.cancel()
 
     def _start_window(self, start: int, texts: Sequence[str]) -> _Window:
-        if self._rule is None:  # the engine computes during language detection
+        if self._call.refuse is None:  # the engine computes during language detection
             batches = self._submit(texts)
             return _Window(start, texts, self._detect_languages(texts), range(len(texts)), batches)
         languages = self._detect_languages(texts)
@@ -151,15 +165,15 @@ class Computation:
         for batch in window.batches:
             indices = [window.accepted[index] for index in batch.indices]
             try:
-                predictions = batch.predictions()
+                predictions = batch.predictions(all_scores=self._call.all_scores)
             except BaseException as error:
                 if not is_failure(error):
                     raise
             else:
                 unanswered.difference_update(indices)
                 yield indices, predictions
-                if self._progress:
-                    self._progress(len(indices))
+                if self._call.progress:
+                    self._call.progress(len(indices))
         if unanswered:
             self.retried += len(unanswered)
             logger.warning("%d texts are tried again: a batch of them failed", len(unanswered))
@@ -172,7 +186,7 @@ class Computation:
     def _submit(self, texts: Sequence[str]) -> list[Batch]:
         """Submit texts to the engine, or none of them if the tokenizer raises on one."""
         try:
-            return self._classifier.submit(texts, self._batch_tokens)
+            return self._classifier.submit(texts, self._call.batch_tokens)
         except BaseException as error:
             if not is_failure(error):
                 raise
@@ -185,7 +199,9 @@ class Computation:
         return [self._detector.detect(text) for text in texts]
 
     def _predict(self, texts: Sequence[str]) -> list[Prediction]:
-        return self._classifier.predict(texts, self._batch_tokens)
+        return self._classifier.predict(
+            texts, self._call.batch_tokens, all_scores=self._call.all_scores
+        )
 
     def _apply_rule(self, found: Language | Failure) -> Language | Refusal:
         if isinstance(found, Failure):

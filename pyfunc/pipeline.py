@@ -16,11 +16,11 @@ from .cache.contents import count_stored_texts
 from .cache.settings import prediction_cache_folder, prediction_cache_size_limit
 from .cache.single_flight import Claims, InFlight
 from .classifier import Classifier
-from .contract import CONTRACT, Answers, Outcome, Provenance, Refusal
+from .contract import CONTRACT, Answer, Answers, Outcome, Provenance, Refusal
 from .engines.selection import open_fastest
 from .errors import PredictParameterError
 from .fingerprint import fingerprint_pipeline
-from .inference import Computation, Progress, Rule
+from .inference import Call, Computation, Progress, Rule
 from .language import LanguageDetector
 from .spec import PipelineSpec
 
@@ -37,6 +37,8 @@ class InferencePipeline:
 
     Attributes:
         contract: Version of this API.
+        offers_all_scores: Whether `answer` takes `all_scores`; earlier code of the same contract
+            does not.
         fingerprint: Digest of all that can change an answer.
         labels: The labels, in the order of the classifier's outputs.
         variant: Engine and precision.
@@ -45,6 +47,7 @@ class InferencePipeline:
     """
 
     contract = CONTRACT
+    offers_all_scores = True
 
     def __init__(
         self,
@@ -60,15 +63,25 @@ class InferencePipeline:
         self._cache = cache
         self._provenance = provenance
         self._in_flight: InFlight[Outcome] = InFlight()
+        self._in_flight_with_scores: InFlight[Outcome] = InFlight()
         self.fingerprint = cache.fingerprint
         self.labels = classifier.labels
         self.variant = classifier.engine.variant
         self.device = classifier.engine.device
         self.fallback = fallback
 
-    def predict(self, texts: Sequence[object], *, use_cache: bool, batch_tokens: int) -> list[str]:
+    def predict(
+        self,
+        texts: Sequence[object],
+        *,
+        use_cache: bool,
+        batch_tokens: int,
+        all_scores: bool = False,
+    ) -> list[str]:
         """Return one JSON document a row; the arguments are those of `answer`."""
-        answers = self.answer(texts, use_cache=use_cache, batch_tokens=batch_tokens)
+        answers = self.answer(
+            texts, use_cache=use_cache, batch_tokens=batch_tokens, all_scores=all_scores
+        )
         return [outcome.to_document() for outcome in answers.outcomes]
 
     def answer(
@@ -77,6 +90,7 @@ class InferencePipeline:
         *,
         use_cache: bool,
         batch_tokens: int,
+        all_scores: bool = False,
         refuse: Rule | None = None,
         progress: Progress | None = None,
     ) -> Answers:
@@ -87,6 +101,8 @@ class InferencePipeline:
             use_cache: Whether answers are looked up, shared by equal rows and by concurrent
                 threads, and stored.
             batch_tokens: Padded tokens in a batch at most.
+            all_scores: Whether each answer has the probability of every label. An answer without
+                them in the cache is computed again.
             refuse: Returns the reason to refuse texts of a language, or an empty string. Such a
                 text is neither predicted nor answered from the cache.
             progress: Called after each batch with its number of texts, in the calling thread.
@@ -102,9 +118,7 @@ class InferencePipeline:
             self._classifier,
             self._detector,
             self._provenance,
-            batch_tokens=batch_tokens,
-            refuse=refuse,
-            progress=progress,
+            Call(batch_tokens, all_scores, refuse, progress),
         )
         failures = self._cache.failures_of_thread
         answer = self._answer_with_cache if use_cache else _answer_without_cache
@@ -124,16 +138,19 @@ class InferencePipeline:
             retried=work.retried,
         )
 
-    def count_stored(self, texts: Iterable[str]) -> int:
-        """Return how many of the texts have an entry in the prediction cache."""
-        return count_stored_texts(self._cache.folder, self.fingerprint, texts)
+    def count_stored(self, texts: Iterable[str], *, all_scores: bool = False) -> int:
+        """Return how many of the texts the prediction cache answers; `all_scores` as above."""
+        return count_stored_texts(
+            self._cache.folder, self.fingerprint, texts, all_scores=all_scores
+        )
 
     def _answer_with_cache(self, texts: list[str], work: Computation) -> list[Outcome]:
         """Return an outcome a text; each distinct text is looked up or computed once."""
         outcomes: dict[str, Outcome] = {}
+        in_flight = self._in_flight_with_scores if work.all_scores else self._in_flight
         # Another round for texts that another thread had claimed, and then refused or abandoned.
         while rest := [text for text in dict.fromkeys(texts) if text not in outcomes]:
-            with self._in_flight.claim(rest) as claims:
+            with in_flight.claim(rest) as claims:
                 outcomes |= self._resolve_claims(claims, work)
             outcomes |= {
                 text: _apply_rule(found.as_repeated(), work)
@@ -148,7 +165,7 @@ class InferencePipeline:
     def _resolve_claims(self, claims: Claims[Outcome], work: Computation) -> dict[str, Outcome]:
         cached = {
             text: Outcome.of(answer, "cached")
-            for text, answer in self._cache.get_many(claims.owned).items()
+            for text, answer in self._stored_answers(claims.owned, work.all_scores).items()
         }
         claims.resolve(cached)
         outcomes = {text: _apply_rule(outcome, work) for text, outcome in cached.items()}
@@ -160,6 +177,12 @@ class InferencePipeline:
             claims.resolve({text: computed[text] for text in answers})
             outcomes |= computed
         return outcomes
+
+    def _stored_answers(self, texts: Sequence[str], all_scores: bool) -> dict[str, Answer]:
+        stored = self._cache.get_many(texts)
+        if all_scores:
+            return {text: a for text, a in stored.items() if a.prediction.scores is not None}
+        return {text: answer.without_scores() for text, answer in stored.items()}
 
 
 class PlainPipeline:
@@ -174,6 +197,7 @@ class PlainPipeline:
         *,
         use_cache: bool = False,
         batch_tokens: int = DEFAULT_BATCH_TOKENS,
+        all_scores: bool = False,
     ) -> list[str]:
         """Return one label a row, in the order given.
 
@@ -181,11 +205,17 @@ class PlainPipeline:
             texts: Texts.
             use_cache: Ignored; for the interface of both pipelines.
             batch_tokens: Padded tokens in a batch at most.
+            all_scores: For the interface of both pipelines; refused.
 
         Raises:
-            PredictParameterError: If a row is no valid text, or `batch_tokens` is out of bounds.
+            PredictParameterError: If a row is no valid text, `batch_tokens` is out of bounds, or
+                `all_scores` is asked for.
         """
         _check_batch_tokens(batch_tokens)
+        if all_scores:
+            raise PredictParameterError(
+                "all_scores: expected false, since a plain pipeline answers with labels alone"
+            )
         for row, text in enumerate(texts):
             if reason := refusal_reason(text):
                 raise PredictParameterError(f"row {row}: expected a text, got: {reason}")

@@ -23,6 +23,9 @@ _CHECKPOINT_TIMEOUT_MS = 1_000
 
 _SELECT_KEYS = "SELECT key FROM Cache WHERE raw = 1 AND key IN ({})"
 
+# A quote inside a label is escaped, so that nothing else in a record reads like this.
+_SELECT_KEYS_WITH_SCORES = _SELECT_KEYS + """ AND instr(value, '"scores": {{')"""
+
 _COUNT_ENTRIES = """
     SELECT substr(key, 1, instr(key, ':') - 1), COUNT(*), SUM(LENGTH(CAST(value AS BLOB)))
     FROM Cache WHERE raw = 1 AND typeof(key) = 'text' AND instr(key, ':') GROUP BY 1
@@ -51,17 +54,24 @@ class Entries:
     bytes: int
 
 
-def count_stored_texts(folder: Path, fingerprint: str, texts: Iterable[str]) -> int:
+def count_stored_texts(
+    folder: Path, fingerprint: str, texts: Iterable[str], *, all_scores: bool = False
+) -> int:
     """Return how many of the texts have an entry, without writing.
 
     Args:
         folder: The cache's folder; one that is missing or cannot be read has no entries.
         fingerprint: The pipeline's.
         texts: Each is counted as often as it occurs.
+        all_scores: Whether only entries with the probability of every label count.
     """
+    query = _SELECT_KEYS_WITH_SCORES if all_scores else _SELECT_KEYS
     keys = (cache_key(fingerprint, text) for text in texts)
     try:
-        return sum(_count(folder, chunk, placeholders) for chunk, placeholders in chunk_keys(keys))
+        return sum(
+            _count(folder, query.format(placeholders), chunk)
+            for chunk, placeholders in chunk_keys(keys)
+        )
     except (OSError, sqlite3.Error):
         return 0
 
@@ -162,8 +172,8 @@ def _execute_and_pause(database: sqlite3.Connection, query: str, values: tuple[A
     return count
 
 
-def _count(folder: Path, keys: list[str], placeholders: str) -> int:
-    found = {key for (key,) in _query(folder, _SELECT_KEYS.format(placeholders), keys)}
+def _count(folder: Path, query: str, keys: list[str]) -> int:
+    found = {key for (key,) in _query(folder, query, keys)}
     return sum(key in found for key in keys)
 
 

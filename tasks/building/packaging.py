@@ -47,6 +47,7 @@ SIGNATURE = ModelSignature(
         [
             ParamSpec("use_cache", DataType.boolean, True),
             ParamSpec("batch_tokens", DataType.long, DEFAULT_BATCH_TOKENS),
+            ParamSpec("all_scores", DataType.boolean, False),
         ]
     ),
 )

@@ -67,14 +67,24 @@ ReviewBelow = Annotated[
 ]
 
 
+AllScores = Annotated[
+    bool,
+    about(
+        "Whether each prediction has the probability of every label, in the column "
+        "prediction_scores."
+    ),
+]
+
+
 class RowParameters(FrozenModel):
     """The parameters that can change the output of a row."""
 
     text_column: InputTextColumn = "text"
     label_column: InputLabelColumn = None
     language: LanguagePolicy = LanguagePolicy()
-    # Not in a record without it, which earlier versions read.
+    # Not in a record without them, which earlier versions read.
     review_below: ReviewBelow = Field(default=0.0, exclude_if=operator.not_)
+    all_scores: AllScores = Field(default=False, exclude_if=operator.not_)
 
     def is_equivalent(self, others: "RowParameters") -> bool:
         """Return whether both write the same rows."""
@@ -257,13 +267,14 @@ PREDICTION_COLUMNS = (
 )
 REJECTED_COLUMNS = ("shard", "row", "line", "raw", "step", "reason")
 
-# The last of the predictions: where the policy is `flag`, and where rows are to be reviewed.
+# The last of the predictions: where all scores are asked for, where the policy is `flag`, and where
+# rows are to be reviewed.
+SCORES_COLUMN = "prediction_scores"
 FLAG_COLUMN = "language_flagged"
 REVIEW_COLUMN = "needs_review"
 
 # Of a file in `review/`, for the label that people give.
 REVIEWED_COLUMN = "reviewed_label"
 
-RESERVED_COLUMNS = frozenset(
-    {*PREDICTION_COLUMNS, *REJECTED_COLUMNS, FLAG_COLUMN, REVIEW_COLUMN, REVIEWED_COLUMN}
-)
+ADDED_COLUMNS = frozenset({*PREDICTION_COLUMNS, SCORES_COLUMN, FLAG_COLUMN, REVIEW_COLUMN})
+RESERVED_COLUMNS = frozenset({*ADDED_COLUMNS, *REJECTED_COLUMNS, REVIEWED_COLUMN})

@@ -8,14 +8,17 @@ from pyfunc.contract import Outcome
 from tasks.common.arrow import python_values
 from tasks.common.text import columns_called
 from tasks.output.records import (
+    ADDED_COLUMNS,
     FLAG_COLUMN,
-    PREDICTION_COLUMNS,
     REJECTED_COLUMNS,
     REVIEW_COLUMN,
     REVIEWED_COLUMN,
+    SCORES_COLUMN,
     RowParameters,
     Shard,
 )
+
+_SCORES = pa.map_(pa.string(), pa.float64())
 
 
 def extract_texts(rows: pa.Table, text_column: str) -> list[object]:
@@ -41,14 +44,16 @@ def build_predictions(
 ) -> pa.Table:
     """Return the rows with a prediction: their own columns, then `PREDICTION_COLUMNS`.
 
-    With the policy `flag`, a column marks rows in a foreign language, and with `review_below` a
-    last one those whose score is below it.
+    With `all_scores`, a map has the probability of each label by its name. With the policy `flag`,
+    a column marks rows in a foreign language, and with `review_below` a last one those whose score
+    is below it.
 
     Args:
         shard: The shard of the rows.
         rows: The readable rows, as staged.
         outcomes: One for each of `rows`.
-        parameters: The policy, and below which score a row is to be reviewed.
+        parameters: The policy, below which score a row is to be reviewed, and whether each label
+            gets its probability.
     """
     places = [place for place, outcome in enumerate(outcomes) if outcome.answer is not None]
     sources = [outcomes[place].source for place in places]
@@ -70,6 +75,9 @@ def build_predictions(
             [a.provenance.inference_pipeline_model_uri for a in answers], pa.string()
         ),
     }
+    if parameters.all_scores:
+        scores = [list((a.prediction.scores or {}).items()) for a in answers]
+        columns[SCORES_COLUMN] = pa.array(scores, _SCORES)
     language, below = parameters.language, parameters.review_below
     if language.policy == "flag":
         columns[FLAG_COLUMN] = pa.array(
@@ -91,8 +99,7 @@ def select_review(predictions: pa.Table) -> pa.Table:
     """
     marks = predictions[REVIEW_COLUMN].to_pylist()
     rows = take_rows(predictions, [place for place, marked in enumerate(marks) if marked])
-    added = {*PREDICTION_COLUMNS, FLAG_COLUMN, REVIEW_COLUMN}
-    own = [name for name in rows.column_names if name not in added]
+    own = [name for name in rows.column_names if name not in ADDED_COLUMNS]
     rows = rows.select([*own, "shard", "row", "prediction_label", "prediction_score"])
     return rows.append_column(REVIEWED_COLUMN, pa.nulls(rows.num_rows, pa.string()))
 

@@ -1,9 +1,10 @@
 """Tables as CSV and JSONL, in UTF-8, for programs that read no Parquet.
 
 CSV has a header and quotes texts; a null is empty, and an empty text is `""`. What CSV has no form
-for, as a list, is JSON in its cell. Times and decimals are written as Arrow prints them, bytes as
-URL-safe base64; a JSON number that is not finite is null. Bytes of a text that are not UTF-8 become
-U+FFFD. A cell that a spreadsheet takes for a formula is data and stays as it is.
+for, as a list, is JSON in its cell; a map with text keys is a JSON object. Times and decimals are
+written as Arrow prints them, bytes as URL-safe base64; a JSON number that is not finite is null.
+Bytes of a text that are not UTF-8 become U+FFFD. A cell that a spreadsheet takes for a formula is
+data and stays as it is.
 """
 
 from collections.abc import Iterable
@@ -61,7 +62,7 @@ def _cells(column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = _value_type(column)
     if _is_number(kind) or _is_printed(kind):
         return column.cast(kind)
-    values = _texts(column) if _is_text(kind) else map(_json_cell, python_values(column))
+    values = _texts(column) if _is_text(kind) else map(_json_cell, _nested_values(column))
     return pa.chunked_array([pa.array(values, pa.large_string())])
 
 
@@ -71,7 +72,16 @@ def _json_values(column: pa.ChunkedArray) -> list[object]:
         return [*_texts(column)]
     if _is_printed(kind):
         return [*column.cast(kind).cast(pa.string()).to_pylist()]
-    return python_values(column)
+    return _nested_values(column)
+
+
+def _nested_values(column: pa.ChunkedArray) -> list[object]:
+    values = python_values(column)
+    if not (kinds.is_map(column.type) and _is_text(column.type.key_type)):
+        return values
+    # Of a repeated key the last value counts:
+    # https://github.com/apache/parquet-format/blob/master/LogicalTypes.md#maps
+    return [dict(value) if isinstance(value, list) else value for value in values]
 
 
 def _value_type(column: pa.ChunkedArray) -> pa.DataType:

@@ -16,6 +16,7 @@ from tasks.output.records import (
     FOLDERS,
     PREDICTION_COLUMNS,
     REJECTED_COLUMNS,
+    SCORES_COLUMN,
     ShardRecord,
     read_record,
     table_path,
@@ -61,6 +62,8 @@ def trace_row(output_dir: Path, shard_id: str, row: int, *, verify: bool) -> dic
         chain |= _scoring_fields(record)
     else:
         chain |= {name: values[name] for name in PREDICTION_COLUMNS}
+        if SCORES_COLUMN in values:
+            chain[SCORES_COLUMN] = dict(values[SCORES_COLUMN])
         chain |= _scoring_fields(record) | _model_lineage(values)
         if verify:
             chain |= _verify_row(chain)
@@ -101,7 +104,7 @@ def _load_row(output_dir: Path, record: ShardRecord, row: int) -> tuple[str, dic
 
 def _contract_fields(row: pa.Table, text_column: str) -> dict[str, Any]:
     """Return the text of a row and the columns that every output has."""
-    names = [*PREDICTION_COLUMNS, *REJECTED_COLUMNS]
+    names = [*PREDICTION_COLUMNS, SCORES_COLUMN, *REJECTED_COLUMNS]
     own = row.select([name for name in row.column_names if name in names])
     is_there = columns_called(row.column_names, text_column)
     text = extract_texts(row, text_column)[0] if is_there else None

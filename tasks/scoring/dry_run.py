@@ -145,7 +145,9 @@ class _TextCounter:
             self.counts["expected_model_calls"] += len(texts)
             return
         to_answer = self._distinct_to_score.add(texts)
-        stored = self._pipeline.count_stored(to_answer)
+        # Versions of earlier code do not know the parameter.
+        wanted = {"all_scores": True} if self._parameters.rows.all_scores else {}
+        stored = self._pipeline.count_stored(to_answer, **wanted)
         self.counts["expected_cache_hits"] += len(texts) - (len(to_answer) - stored)
         self.counts["expected_model_calls"] += len(to_answer) - stored
 

@@ -1,22 +1,32 @@
 """Resolve a model URI to a registered pipeline version and the engine it uses here."""
 
+from tasks.common.errors import ModelError
 from tasks.scoring.types import ScoringModel
+from tasks.tracking.names import parse_pipeline_reference
 from tasks.tracking.pipeline_loader import load_typed_pipeline
-from tasks.tracking.registry import resolve_pipeline
+from tasks.tracking.registry import find_version, resolve_pipeline
 
 
-def resolve_scoring_model(model_uri: str) -> ScoringModel:
+def resolve_scoring_model(model_uri: str, *, all_scores: bool = False) -> ScoringModel:
     """Return the version that `model_uri` means now.
 
     Args:
         model_uri: `models:/<name>/<number>` or `models:/<name>@<alias>`.
+        all_scores: Whether it is to answer with the probability of every label.
 
     Raises:
-        ModelError: If there is no such version, or it cannot be used.
+        ModelError: If there is no such version, or it cannot be used, or was built before
+            `all_scores` came.
         ParameterError: If the URI is of another form.
     """
     uri = resolve_pipeline(model_uri)
     pipeline = load_typed_pipeline(uri)
+    if all_scores and not getattr(pipeline, "offers_all_scores", False):
+        finetuned = find_version(*parse_pipeline_reference(uri)).tags["finetuned_model_uri"]
+        raise ModelError(
+            f"{uri}: was built without all_scores; expected a version that "
+            f"python -m flows.build_inference_pipeline --finetuned-model {finetuned} builds now"
+        )
     return ScoringModel(
         uri=uri,
         fingerprint=pipeline.fingerprint,

@@ -135,6 +135,8 @@ def copy_shards(
 def _answer(shard: Shard, staged: Path, parameters: ScoringParameters) -> Answers:
     """Answer the readable rows, part by part; the texts of one part are in memory at a time."""
     pipeline = load_typed_pipeline(parameters.model.uri)
+    # Versions of earlier code do not know the parameter.
+    wanted = {"all_scores": True} if parameters.rows.all_scores else {}
     with track_rows(shard.rows) as count:
         answers = [
             pipeline.answer(
@@ -143,6 +145,7 @@ def _answer(shard: Shard, staged: Path, parameters: ScoringParameters) -> Answer
                 batch_tokens=parameters.batch_tokens,
                 refuse=parameters.rows.language.rejection_reason,
                 progress=count,
+                **wanted,
             )
             for rows in read_staged(staged)
         ]

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -14,7 +15,12 @@ REFUSAL = Refusal("validate", "null", PROVENANCE)
 NUMBERS = st.floats(0, 1)
 ANSWERS = st.builds(
     Answer,
-    prediction=st.builds(Prediction, label=st.text(), score=NUMBERS),
+    prediction=st.builds(
+        Prediction,
+        label=st.text(),
+        score=NUMBERS,
+        scores=st.none() | st.dictionaries(st.text(), NUMBERS, min_size=1),
+    ),
     language=st.builds(Language, code=st.text(), probability=NUMBERS),
     provenance=st.builds(Provenance),
 )
@@ -39,6 +45,19 @@ def test_an_answer_has_the_fields_of_the_contract() -> None:
             "inference_pipeline_model_uri": "models:/m-1",
         },
     }
+
+
+def test_an_answer_has_the_probability_of_each_label_only_if_it_was_asked_for() -> None:
+    scores = {"positive": 0.97, "négative": 0.03}
+    answer = replace(ANSWER, prediction=replace(ANSWER.prediction, scores=scores))
+    response = json.loads(answer.to_document(cached=False))["response"]
+    assert response == {
+        "prediction_label": "positive",
+        "prediction_score": 0.97,
+        "prediction_scores": scores,
+    }
+    assert answer.without_scores() == ANSWER
+    assert "scores" not in ANSWER.to_record()
 
 
 def test_a_refusal_has_the_same_fields_without_values_and_an_error() -> None:
@@ -125,6 +144,8 @@ def test_an_answer_survives_its_record(answer: Answer) -> None:
         changed(prediction={"label": None, "score": 0.9, "truncated": False}),
         changed(prediction={"label": "positive", "score": 0.9, "truncated": 0}),
         changed(prediction={"label": "positive", "score": 0.9, "truncated": False, "more": 1}),
+        changed(prediction={"label": "a", "score": 0.9, "truncated": False, "scores": [0.9]}),
+        changed(prediction={"label": "a", "score": 0.9, "truncated": False, "scores": {"a": 1}}),
         changed(language="en"),
         changed(language={"code": ["en"], "reliable": True, "probability": 0.9}),
         changed(provenance=["models:/dl_finetuned_model/3", "models:/m-1"]),

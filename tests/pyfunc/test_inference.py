@@ -13,7 +13,7 @@ from pyfunc.classifier import Classifier
 from pyfunc.contract import Answer, Language, Provenance, Refusal
 from pyfunc.engines.engine import Logits
 from pyfunc.engines.torch import TorchEngine
-from pyfunc.inference import Computation, Result, Rule
+from pyfunc.inference import Call, Computation, Result, Rule
 from pyfunc.language import LanguageDetector
 from pyfunc.tokens import TokenBatch
 from tests.support.references import TEXTS
@@ -73,7 +73,7 @@ def computation(
     classifier: Classifier, *, batch_tokens: int = 64, refuse: Rule | None = None
 ) -> Computation:
     return Computation(
-        classifier, LanguageDetector(), PROVENANCE, batch_tokens=batch_tokens, refuse=refuse
+        classifier, LanguageDetector(), PROVENANCE, Call(batch_tokens, refuse=refuse)
     )
 
 

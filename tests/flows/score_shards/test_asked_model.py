@@ -14,6 +14,7 @@ from flows.score_shards import score_shards
 from tasks.common.errors import DataError, ModelError, ParameterError
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import PIPELINE_MODEL
+from tasks.tracking.pipeline_loader import load_typed_pipeline
 from tests.flows.score_shards.log_lines import on_log
 from tests.support.builders import Trained
 
@@ -72,6 +73,17 @@ def test_plain_pipeline_cannot_score(trained: Trained, inputs: Path, tmp_path: P
         with pytest.raises(ModelError, match=f"{uri} is no full inference pipeline"):
             score_shards([str(inputs)], str(tmp_path / "out"), model_uri=uri)
     assert not (tmp_path / "out").exists()
+
+
+def test_version_of_earlier_code_is_refused_where_all_scores_are_asked_for(
+    trained: Trained, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = trained.pipeline["inference_pipeline_model"]
+    monkeypatch.delattr(type(load_typed_pipeline(uri)), "offers_all_scores")
+    command = f"--finetuned-model {trained.training['finetuned_model']}"
+    with pytest.raises(ModelError, match=f"{uri}: was built without all_scores; .*{command}"):
+        score_shards([str(inputs)], str(tmp_path / "out"), all_scores=True)
+    assert not [*(tmp_path / "out").rglob("*.parquet")]
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,9 @@ def test_dry_run_tells_what_a_run_would_do_and_writes_nothing(
     summary = score_shards([str(inputs)], str(output))
     assert summary["model_calls"] == told["expected_model_calls"]
     assert summary["cache_hits"] == told["expected_cache_hits"]
+    asking = score_shards([str(inputs)], str(output), dry_run=True, all_scores=True)
+    assert asking["scored_because"] == {"the parameters changed": 4}
+    assert (asking["expected_model_calls"], asking["expected_cache_hits"]) == (18, 14)
 
 
 def test_dry_run_knows_the_language_policy(trained: Trained, tmp_path: Path) -> None:

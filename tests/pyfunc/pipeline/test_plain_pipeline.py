@@ -32,6 +32,11 @@ def test_a_plain_pipeline_refuses_what_is_not_text_by_its_row(
         plain.predict(["Great movie", row])
 
 
+def test_a_plain_pipeline_has_labels_and_no_scores(plain: PlainPipeline) -> None:
+    with pytest.raises(PredictParameterError, match="all_scores: expected false"):
+        plain.predict(["Great movie"], all_scores=True)
+
+
 def test_a_plain_pipeline_makes_no_cache(
     tiny_classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

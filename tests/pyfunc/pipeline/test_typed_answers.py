@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -127,6 +128,31 @@ def test_a_pipeline_counts_the_texts_that_its_cache_has(cold: InferencePipeline)
     assert cold.count_stored(ORIGINAL) == 3  # the second text comes twice
     cold.predict(ORIGINAL, use_cache=False, batch_tokens=64)
     assert cold.count_stored(iter(ORIGINAL)) == 3
+
+
+def test_stored_answers_serve_calls_that_ask_for_all_scores_only_if_they_have_them(
+    cold: InferencePipeline,
+) -> None:
+    def ask(texts: list[str], *, all_scores: bool) -> tuple[list[str], list[set[str] | None]]:
+        answers = cold.answer(texts, use_cache=True, batch_tokens=64, all_scores=all_scores)
+        found = [row.answer.prediction for row in answers.outcomes if row.answer]
+        for prediction in found:
+            if prediction.scores:
+                assert prediction.scores[prediction.label] == prediction.score
+                assert sum(prediction.scores.values()) == pytest.approx(1)
+        sources: list[str] = [row.source for row in answers.outcomes]
+        return sources, [p.scores if p.scores is None else set(p.scores) for p in found]
+
+    labels = set(LABELS)
+    assert ask(["a", "b"], all_scores=False) == (["computed"] * 2, [None] * 2)
+    assert cold.count_stored(["a", "b"], all_scores=True) == 0
+    assert ask(["a", "a"], all_scores=True) == (["computed", "repeated"], [labels] * 2)
+    assert [cold.count_stored(["a", "b"], all_scores=wanted) for wanted in (True, False)] == [1, 2]
+    assert ask(["a", "b"], all_scores=True) == (["cached", "computed"], [labels] * 2)
+    assert ask(["a", "b"], all_scores=False) == (["cached"] * 2, [None] * 2)
+    assert ask(["a", "b"], all_scores=True) == (["cached"] * 2, [labels] * 2)
+    (document,) = cold.predict(["a"], use_cache=True, batch_tokens=64, all_scores=True)
+    assert set(json.loads(document)["response"]["prediction_scores"]) == labels
 
 
 def test_a_model_that_mlflow_loads_hands_out_its_pipeline(artifact: Path, tmp_path: Path) -> None:

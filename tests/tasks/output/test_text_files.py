@@ -26,6 +26,9 @@ ROWS = pa.table(
         "tags": [{"of": ["x", None]}, None, {"of": [date(2026, 1, 1).isoformat()]}],
         "raw": pa.array([b"\xff", None, b"a"]),
         "broken": pa.array([b"a\xffb", None, b"c"]).cast(pa.binary()).view(pa.string()),
+        "marks": pa.array(
+            [[("a", 0.5), ("é", 0.25)], None, []], pa.map_(pa.string(), pa.float64())
+        ),
         "none": pa.nulls(3),
     }
 )
@@ -48,6 +51,7 @@ def test_csv_has_every_value_and_tells_null_from_empty(tmp_path: Path) -> None:
     assert (first["seen"], first["price"]) == ("2026-01-02 00:00:00.000000Z", "1.50")
     assert (first["score"], second["score"], second["day"]) == ("0.1", "nan", "1970-01-02")
     assert json.loads(first["tags"]) == {"of": ["x", None]}
+    assert (json.loads(first["marks"]), second["marks"]) == ({"a": 0.5, "é": 0.25}, "")
     assert first["broken"] == "a\N{REPLACEMENT CHARACTER}b"
     assert path.read_text(encoding="utf-8").splitlines()[3].startswith(',"","+1",,')
     assert pd.read_csv(path)["formula"].tolist() == ROWS["formula"].to_pylist()
@@ -63,6 +67,7 @@ def test_jsonl_has_an_object_a_line_with_every_value(tmp_path: Path) -> None:
     assert (first["seen"], first["price"]) == ("2026-01-02 00:00:00.000000Z", "1.50")
     assert (first["score"], second["score"], second["day"]) == (0.1, None, "1970-01-02")
     assert first["tags"] == {"of": ["x", None]}
+    assert [row["marks"] for row in (first, second, third)] == [{"a": 0.5, "é": 0.25}, None, {}]
     assert first["broken"] == "a\N{REPLACEMENT CHARACTER}b"
 
 

@@ -1,5 +1,6 @@
 """What becomes of each row, by its cache, format, language and label."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 
 from tasks.common.files import sha256_of
 from tasks.ingestion import parquet_reader
+from tasks.output.copies import write_copies
 from tasks.output.language_policy import LanguagePolicy
 from tasks.output.records import ShardRecord
+from tasks.reports.lineage import trace_row
 from tasks.scoring import row_ranges
 from tasks.scoring.types import ScoringParameters
 from tests.tasks.scoring.shard_scorer.shards import (
@@ -221,6 +224,33 @@ def test_predictions_below_a_score_are_marked_and_written_to_be_labelled(
     assert kept.read_text() == "reviewed_label\npositive\n"
     assert "review" not in again.files
     assert "needs_review" not in output("predictions", parameters).column_names
+
+
+def test_the_probability_of_each_label_is_written_where_it_is_asked_for(
+    parameters: ScoringParameters, tmp_path: Path
+) -> None:
+    table = pa.table({"text": [f"{tmp_path} one", f"{tmp_path} two", ""]})
+    score_table(table, parameters)
+    asking = with_rows(parameters, all_scores=True, review_below=1.0)
+    record = score_table(table, asking)
+    assert record.counts.model_calls == 2  # the stored answers have one score each
+    predictions = output("predictions", asking)
+    assert predictions.column_names[-2:] == ["prediction_scores", "needs_review"]
+    for row in predictions.to_pylist():
+        scores = dict(row["prediction_scores"])
+        assert set(scores) == set(parameters.model.labels)
+        assert max(scores, key=lambda label: scores[label]) == row["prediction_label"]
+        assert scores[row["prediction_label"]] == row["prediction_score"]
+        assert sum(scores.values()) == pytest.approx(1)
+    review = pd.read_csv(asking.output_dir / "review" / f"{record.shard.id}.csv")
+    assert "prediction_scores" not in review
+    copied = write_copies(asking.output_dir, record, "jsonl")
+    path = asking.output_dir / "predictions_jsonl" / f"{copied.shard.id}.jsonl"
+    (first, _) = [json.loads(line) for line in path.read_text().splitlines()]
+    assert first["prediction_scores"] == dict(predictions["prediction_scores"][0].as_py())
+    chain = trace_row(asking.output_dir, record.shard.id, 1, verify=True)
+    assert chain["prediction_scores"] == first["prediction_scores"]
+    assert score_table(table, parameters).counts.cached == 2
 
 
 # Labels
