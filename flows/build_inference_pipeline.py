@@ -62,7 +62,8 @@ def build_inference_pipeline(
         "reused": registered.reused,
         "answers_now": decision.describe_answering(registered),
     }
-    print_table("Built inference pipeline", report)
+    shown = report | {"left_out": building.reasons_by_variants(logged.gates)}
+    print_table("Built inference pipeline", shown)
     return report
 
 

@@ -289,7 +289,7 @@ def _apply_rule(outcome: Outcome, work: Computation) -> Outcome:
 def _log_other_languages(outcomes: list[Outcome]) -> None:
     codes = [outcome.language.code for outcome in outcomes if outcome.language]
     if others := sum(code != "en" for code in codes):
-        logger.info("%d of %d texts are not English", others, len(codes))
+        logger.debug("%d of %d texts are not English", others, len(codes))
 
 
 def _check_batch_tokens(batch_tokens: int) -> None:

@@ -63,7 +63,7 @@ def convert_to_openvino(classifier: Path, folder: Path) -> None:
         # The tracer warns of each Python branch; here they are the same for every batch.
         warnings.simplefilter("ignore")
         converted = openvino.convert_model(model, example_input=example)
-    logger.info("converted; %d inputs cut to the first token", keep_first_token(converted))
+    logger.debug("converted; %d inputs cut to the first token", keep_first_token(converted))
     folder.mkdir(parents=True, exist_ok=True)
     openvino.save_model(converted, model_path(folder, "f32"), compress_to_fp16=False)
 

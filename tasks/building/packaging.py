@@ -95,7 +95,7 @@ def log_pipeline(
         shutil.copytree(classifier, folder / "classifier")
         max_tokens = parameters.max_tokens or max_tokens_of(classifier)
         gatekeeper = Gatekeeper(folder, max_tokens, load_check_rows(training_run_id))
-        gates = gatekeeper.measure_variants(variants)
+        gates = gatekeeper.measure_variants(variants, parameters.precision)
         spec = PipelineSpec(
             kind=parameters.pipeline,
             finetuned_model_uri=finetuned.uri,
@@ -161,7 +161,10 @@ def _find_equal_pipeline(key: str) -> LoggedPipeline | None:
         earlier = read_record(run)
         # `clean_up` deletes models and keeps their runs.
         if earlier is not None and is_usable(earlier.model_uri):
-            logger.info("reusing %s: equal code, weights and parameters", earlier.model_uri)
+            logger.info(
+                "the build is not repeated: %s has the same code, weights and parameters",
+                earlier.model_uri,
+            )
             return earlier.model_copy(update={"reused": True})
     return None
 

@@ -1,7 +1,7 @@
 """Quality gates: do an engine and a precision predict the same labels as transformers in f32?"""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from pyfunc.pipeline import refusal_reason
 from pyfunc.spec import Variant
 from pyfunc.tokens import Encoder
 from tasks.building import openvino_conversion
-from tasks.building.types import EngineChoice, Gate, PrecisionChoice
+from tasks.building.types import EngineChoice, Gate, PrecisionChoice, reasons_by_variants
 from tasks.training.logged_rows import UNSEEN_ROWS, CheckRows
 from tasks.training.reference import ReferenceModel
 
@@ -51,18 +51,22 @@ def candidate_variants(engine: EngineChoice, precision: PrecisionChoice) -> list
     ]
 
 
-def _log_gate(gate: Gate) -> None:
-    if gate.reason:
-        logger.warning("%s %s is left out: %s", gate.engine, gate.precision, gate.reason)
-        return
-    logger.info(
-        "%s %s: %.4f of %d labels are those of f32, accuracy %.4f",
-        gate.engine,
-        gate.precision,
-        gate.agreement,
-        gate.rows,
-        gate.accuracy,
-    )
+def _log_gates(gates: Sequence[Gate], expected: Collection[str]) -> None:
+    """Log what may answer, and in one line for each reason what may not.
+
+    Args:
+        gates: What was found.
+        expected: Reasons that are worth no warning.
+    """
+    for gate in gates:
+        if not gate.reason:
+            logger.info(
+                "%s %s may answer: %.2f %% of %d rows get the label of the fine-tuned model",
+                *(gate.engine, gate.precision, 100 * (gate.agreement or 0), gate.rows),
+            )
+    for names, reason in reasons_by_variants(gates).items():
+        level = logging.INFO if reason in expected else logging.WARNING
+        logger.log(level, "%s may not answer: %s", names, reason)
 
 
 class Gatekeeper:
@@ -93,15 +97,21 @@ class Gatekeeper:
         self._accuracy = _share_of_equal(self._expected, rows.unseen["label"])
         self._conversion_error = ""
 
-    def measure_variants(self, variants: Sequence[Variant]) -> tuple[Gate, ...]:
-        """Return and log a gate for each variant, in their order."""
+    def measure_variants(
+        self, variants: Sequence[Variant], asked: PrecisionChoice = "auto"
+    ) -> tuple[Gate, ...]:
+        """Return and log a gate for each variant, in their order.
+
+        Args:
+            variants: What may answer if it passes.
+            asked: The precision that the user asked for.
+        """
         # int8 is quantised from the f32 model.
         if any(variant.engine == "openvino" for variant in variants):
             self._conversion_error = self._convert()
         with tqdm(variants, desc="gates", unit="variants", disable=None) as bar:
             gates = tuple(self._gate(variant) for variant in bar)
-        for gate in gates:
-            _log_gate(gate)
+        _log_gates(gates, self._expected_reasons(variants, asked))
         passed = [gate for gate in gates if gate.engine == "openvino" and not gate.reason]
         used = {model_path(self._openvino, gate.precision).stem for gate in passed}
         for path in self._openvino.glob("*.*"):
@@ -146,6 +156,12 @@ class Gatekeeper:
             return f"only {rows} labelled rows that the training did not see; expected {MIN_ROWS}"
         return unsupported_reason(variant)
 
+    def _expected_reasons(self, variants: Sequence[Variant], asked: PrecisionChoice) -> set[str]:
+        """Return the reasons why nobody's choice was not tried: few rows, or the machine."""
+        reasons = {variant: self._exclusion_reason(variant) for variant in variants}
+        chosen = {why for variant, why in reasons.items() if variant.precision in ("f32", asked)}
+        return {*reasons.values()} - chosen - {self._conversion_error}
+
     def _quantisation_attempts(self, variant: Variant) -> Iterator[None]:
         """Yield after each quantisation to int8, or once for another precision."""
         if variant.precision != "int8":
@@ -165,11 +181,14 @@ class Gatekeeper:
         reason = ""
         # Not `<`, which a NaN would pass.
         if not agreement >= minimum:
-            reason = f"{agreement:.4f} of the labels are those of f32; expected {minimum}"
+            reason = (
+                f"{agreement:.2%} of the rows get the label of the fine-tuned model; expected "
+                f"{minimum:.1%}"
+            )
         elif variant.precision == "int8" and not accuracy >= self._accuracy - MAX_ACCURACY_LOSS:
             reason = (
-                f"accuracy {accuracy:.4f}; expected {self._accuracy:.4f}, that of f32, "
-                f"less {MAX_ACCURACY_LOSS} at most"
+                f"accuracy {accuracy:.4f}; expected {self._accuracy:.4f}, that of the fine-tuned "
+                f"model, less {MAX_ACCURACY_LOSS} at most"
             )
         return Gate(
             engine=variant.engine,

@@ -1,5 +1,6 @@
 """Types of a pipeline: flow parameters, gates, logged model, promotion decision and event."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import model_validator
@@ -90,6 +91,15 @@ class Gate(FrozenModel):
     agreement: float | None = None
     accuracy: float | None = None
     reason: str = ""
+
+
+def reasons_by_variants(gates: Sequence[Gate]) -> dict[str, str]:
+    """Return why engines and precisions must not answer; those of one reason are named together."""
+    names: dict[str, list[str]] = {}
+    for gate in gates:
+        if gate.reason:
+            names.setdefault(gate.reason, []).append(f"{gate.engine} {gate.precision}")
+    return {", ".join(found): reason for reason, found in names.items()}
 
 
 class LoggedPipeline(FrozenModel):

@@ -51,7 +51,11 @@ def verify_pipeline(logged: LoggedPipeline) -> None:
         for row, (answer, reference) in enumerate(zip(answers, references, strict=True))
     ]
     connect().log_metric(logged.run_id, "check_max_score_difference", max(gaps))
-    logger.info("%d answers of a fresh process agree, scores within %.1e", len(texts), max(gaps))
+    logger.info(
+        "checked in a process of its own: %d texts get the scores of %s",
+        len(texts),
+        logged.finetuned_model_uri,
+    )
 
 
 def _predict_in_fresh_process(model_uri: str, texts: list[str]) -> list[str]:

@@ -13,6 +13,9 @@ from tasks.common.text import escape_markdown, markdown_table, printable
 
 logger = logging.getLogger(__name__)
 
+# Of a pipe or a file, which cuts no line: a path or a word that is folded cannot be searched for.
+_PIPED_WIDTH = 100_000
+
 
 def format_rows(fields: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return names and values as readable text."""
@@ -30,7 +33,10 @@ def print_table(title: str, fields: Mapping[str, Any]) -> None:
     table.add_column(overflow="fold")
     for name, value in format_rows(fields):
         table.add_row(Text(name), Text(printable(value)))  # a path may look like markup
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = _PIPED_WIDTH
+    console.print(table)
 
 
 def format_markdown(title: str, fields: Mapping[str, Any]) -> str:

@@ -101,6 +101,8 @@ def prepare_process(project_variables: Callable[[], Mapping[str, str]]) -> None:
         "DO_NOT_TRACK": "true",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        # It warns of its own configuration, as of the loss of a model that is traced.
+        "TRANSFORMERS_VERBOSITY": "error",
         # Local copies are too fast for a progress bar.
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     }

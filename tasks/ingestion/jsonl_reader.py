@@ -82,7 +82,9 @@ def infer_schema(
             columns[key].add(value)
     kinds = {name: types.type for name, types in columns.items()}
     if mixed := sum(kind is None for kind in kinds.values()):
-        logger.info("%s: %d columns without a common type travel as text", path, mixed)
+        logger.info(
+            "%s: %d columns are read as text: their values have no common type", path, mixed
+        )
     meant = {name for text in texts for name in columns_called(kinds, text)}
     fields = [
         pa.field(name, kind or pa.string(), metadata=None if kind or name not in meant else _MARK)

@@ -36,7 +36,7 @@ def estimate_run(
     Rows, texts and refusals are those of the shards that are done or to be scored, as in the
     summary of a run; what was counted of a shard that is done is in its record. Hits and calls are
     those of the shards that are to be scored; `expected_seconds` is estimated from the records of
-    the output folder, and None if none of them is of this pipeline.
+    the output folder, and None if none of them is of this pipeline and of enough texts.
 
     A file that cannot be read to its end, or changed since its survey, is one of
     `unreadable_files`. `shards_that_cannot_be_read` are what a run would count as failed for it:

@@ -73,7 +73,8 @@ def plan_files(
     )
     planned = tuple(shard for shards in files for shard in _plan_file(shards, parameters, earlier))
     reasons = Counter(shard.why or shard.left or "done" for shard in planned)
-    logger.info("%d shards: %s", len(planned), dict(reasons))
+    counts = ", ".join(f"{reason}: {count}" for reason, count in reasons.items())
+    logger.info("%d %s (%s)", len(planned), "shard" if len(planned) == 1 else "shards", counts)
     return planned
 
 

@@ -16,6 +16,24 @@ from tasks.scoring.types import FoundInputs, ScoringModel, ScoringParameters, Sh
 
 _SHOWN = 10
 
+# Of a shard, through the model: fewer take longer each, as those that a cold engine begins with.
+STEADY_CALLS = 50
+
+# Fields of the printed table that are there only if they have something to say.
+_EXCEPTIONS = (
+    "engine_fallback",
+    "rows_failed",
+    "shards_left",
+    "left_because",
+    "rejected_because",
+    "failures",
+    "cache_failures",
+    "retried",
+    "files_settling",
+    "files_removed",
+    "row_warnings",
+)
+
 
 def publish_manifest(
     parameters: ScoringParameters,
@@ -56,7 +74,9 @@ def publish_manifest(
         published_file(parameters.output_dir / "manifest.json") as draft,
     ):
         draft.write_text(json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8")
-    print_table("Scored shards", _shorten_lists(summary))
+    shown = _shorten_lists(summary)
+    quiet = {name for name in _EXCEPTIONS if not shown[name]}
+    print_table("Scored shards", {name: shown[name] for name in shown if name not in quiet})
     return summary
 
 
@@ -146,12 +166,12 @@ def _first_names(names: list[str]) -> list[str]:
 
 
 def seconds_a_call(records: Iterable[ShardRecord]) -> float | None:
-    """Return the time of the clock that a text took in the model, or None if none went through.
+    """Return the time of the clock that a text took in the model, or None if too few went through.
 
-    Shards that are scored at the same time wait for each other's texts, so that the sum over them
-    counts the same seconds several times.
+    Only shards count in which at least `STEADY_CALLS` did. Shards that are scored at the same time
+    wait for each other's texts, so that the sum over them counts the same seconds several times.
     """
-    records = list(records)
+    records = [record for record in records if record.counts.model_calls >= STEADY_CALLS]
     calls, busy = _sum(records, "model_calls"), sum(record.seconds for record in records)
     if not calls or not busy:
         return None
@@ -169,8 +189,8 @@ def _covered_seconds(records: Iterable[ShardRecord]) -> float:
 
 
 def _seconds_saved(done: Sequence[ShardRecord], avoided: int) -> float | None:
-    """Return the time that avoided calls would have taken; None if no call was ever measured."""
-    # Not as this run measured it alone: a few calls of a cold engine stand for no others.
+    """Return the time that avoided calls would have taken; None if too few were measured."""
+    # Not as this run measured it alone, which may have made no call.
     measured = seconds_a_call(done)
     return None if measured is None else round(measured * avoided, 6)
 

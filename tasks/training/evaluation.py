@@ -48,6 +48,8 @@ from tasks.training.types import (
 
 logger = logging.getLogger(__name__)
 
+_ERROR_BEFORE = "test_calibration_error_before"
+
 _ROWS_PER_PROGRESS_UPDATE = 128
 _MAX_CURVE_POINTS = 200  # more would not show in a plot
 
@@ -91,7 +93,7 @@ def measure_model(fine_tuned: FineTuned) -> Evaluation:
         "after": reliability(truth, probabilities),
     }
     metrics = classification_metrics(truth, probabilities, refused) | {
-        "test_calibration_error_before": calibration_error(bins["before"])
+        _ERROR_BEFORE: calibration_error(bins["before"])
     }
     confusion = _confusion_counts(truth, probabilities, model.labels)
     curves = _roc_curves(truth, probabilities, model.labels)
@@ -111,7 +113,12 @@ def measure_model(fine_tuned: FineTuned) -> Evaluation:
     # Last: a run with metrics has a complete evaluation.
     with mlflow.start_run(run_id=fine_tuned.run_id):
         mlflow.log_metrics(metrics, model_id=fine_tuned.model_uri.removeprefix("models:/"))
-    logger.info("test rows: %d, %s", len(rows), metrics)
+    shown = (
+        f"{name.removeprefix('test_').replace('_', ' ')} {value:.4f}"
+        for name, value in metrics.items()
+        if name != _ERROR_BEFORE
+    )
+    logger.info("%d test rows: %s", len(rows), ", ".join(shown))
     for line in advice:
         logger.warning("%s", line)
     return Evaluation(metrics=known | metrics, missing=missing, advice=advice)

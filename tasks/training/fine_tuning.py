@@ -128,7 +128,7 @@ def log_baseline(rows: pd.DataFrame, split: Split) -> None:
     try:
         accuracy = baseline_accuracy(*columns)
     except Exception as error:  # noqa: BLE001 -- no figure may cost the model
-        logger.warning("%s: %s", BASELINE, class_and_line(error))
+        logger.warning("no accuracy of a linear model: %s", class_and_line(error))
         mlflow.set_tag(f"missing_{BASELINE}", class_and_line(error))
         return
     mlflow.log_metric(BASELINE, accuracy)

@@ -45,7 +45,10 @@ def find_equal_training(key: str) -> FineTuned | None:
         # `clean_up` deletes models and keeps their runs.
         if is_usable(model_uri := run.data.tags["model_uri"]):
             run_id = run.info.run_id
-            logger.info("reusing the model of run %s: equal data, base and parameters", run_id)
+            logger.info(
+                "the training is not repeated: run %s had the same data, base model and parameters",
+                run_id,
+            )
             return FineTuned(run_id=run_id, model_uri=model_uri, reused=True)
     return None
 

@@ -11,13 +11,19 @@ import pytest
 
 from flows.score_shards import score_shards
 from tasks.common.errors import ShardsFailedError
+from tasks.scoring import summary as summaries
 from tests.support.builders import Trained
 from tests.support.http_server import Reply, serving
 
 
 def test_dry_run_tells_what_a_run_would_do_and_writes_nothing(
-    trained: Trained, inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Trained,
+    inputs: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(summaries, "STEADY_CALLS", 1)
     output = tmp_path / "out"
     first = score_shards([str(inputs / "part-0.parquet")], str(output), dry_run=True)
     assert not output.exists()

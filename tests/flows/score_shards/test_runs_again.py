@@ -12,6 +12,7 @@ from flows.explain_prediction import explain_prediction
 from flows.score_shards import score_shards
 from tasks.common.files import sha256_of
 from tasks.output.records import read_record, read_records
+from tasks.scoring import summary as summaries
 from tests.support.builders import Trained
 
 
@@ -43,8 +44,9 @@ def test_equal_texts_are_predicted_once_in_a_run_and_never_again_after_it(
 
 
 def test_second_run_skips_what_is_done_and_says_so(
-    trained: Trained, inputs: Path, tmp_path: Path
+    trained: Trained, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(summaries, "STEADY_CALLS", 1)
     first = score_shards([str(inputs)], str(tmp_path / "out"), use_cache=False)
     published = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/*.*")}
     assert len(published) == 9

@@ -109,7 +109,7 @@ def test_a_version_finds_the_answers_of_an_equal_one_and_not_those_of_another(
 def test_texts_that_are_not_english_are_logged_once_a_batch_with_a_count(
     cold: InferencePipeline, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, logger="pyfunc")
+    caplog.set_level(logging.DEBUG, logger="pyfunc")
     french = "Ceci est une phrase française au sujet d'un film que j'ai beaucoup aimé."
     for use_cache in (True, True, False):
         caplog.clear()
@@ -131,6 +131,7 @@ def test_no_log_line_error_or_refusal_quotes_a_text(
     artifact: Path, plain: PlainPipeline, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="pyfunc")
     secret = "Xylophon"
     rows = [
         f"{secret} est une phrase française au sujet d'un film que j'ai beaucoup aimé.",

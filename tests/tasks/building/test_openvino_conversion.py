@@ -1,3 +1,4 @@
+import logging
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from transformers import (
     DistilBertConfig,
     RobertaConfig,
 )
+from transformers.utils.logging import warning_once
 
 from pyfunc.classifier import Classifier
 from pyfunc.engines.openvino import OpenVinoEngine, import_openvino, model_path
@@ -69,6 +71,20 @@ def test_fewer_products_are_quantised_the_more_are_spared(
         quantised.append(node_types(model_path(tmp_path, "int8"))["FakeQuantize"])
     assert quantised[0] > quantised[1] > quantised[2] > 0
     assert node_types(model_path(tmp_path, "f32"))["FakeQuantize"] == 0
+
+
+def test_conversion_logs_nothing_that_is_no_matter_of_the_user(
+    tiny_classifier: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    warning_once.cache_clear()
+    caplog.set_level(logging.INFO, logger="tasks")
+    library = logging.getLogger("transformers")
+    library.addHandler(caplog.handler)
+    try:
+        openvino_conversion.convert_to_openvino(tiny_classifier, tmp_path / "openvino")
+    finally:
+        library.removeHandler(caplog.handler)
+    assert caplog.messages == []
 
 
 def test_the_last_layer_of_a_converted_model_is_cut(tiny_ir: Path) -> None:

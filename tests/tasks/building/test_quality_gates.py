@@ -131,12 +131,16 @@ def test_what_answers_alike_passes_with_its_metrics(artifact: Path) -> None:
     assert {path.name for path in (artifact / "openvino").glob("f32.*")} == {"f32.xml", "f32.bin"}
 
 
+@pytest.mark.parametrize(("asked", "level"), [("auto", logging.INFO), ("int8", logging.WARNING)])
 def test_too_few_rows_leave_the_coarser_formats_out_and_say_so(
-    artifact: Path, caplog: pytest.LogCaptureFixture
+    artifact: Path, caplog: pytest.LogCaptureFixture, asked: PrecisionChoice, level: int
 ) -> None:
+    caplog.set_level(logging.INFO)
     rows = check_rows(TEXTS, labels_of(artifact, TORCH_F32, TEXTS))
     few = CheckRows(rows.unseen.head(MIN_ROWS - 1), NARROW)
-    gates = measured(artifact, few, *candidate_variants("auto", "int8"))
+    gates = Gatekeeper(artifact, 16, few).measure_variants(
+        candidate_variants("auto", "int8"), asked
+    )
     reason = "only 1999 labelled rows that the training did not see; expected 2000"
     assert {f"{gate.engine} {gate.precision}": gate.reason for gate in gates} == {
         "openvino int8": reason,
@@ -148,9 +152,10 @@ def test_too_few_rows_leave_the_coarser_formats_out_and_say_so(
     assert [gate.rows for gate in gates] == [0, 0, 1_999, 0, 1_999]
     assert [gate.agreement for gate in gates if gate.reason] == [None] * 3
     assert not (artifact / "openvino" / "int8.xml").exists()
-    warnings = [row.getMessage() for row in caplog.records if row.levelno >= logging.WARNING]
-    assert f"openvino int8 is left out: {reason}" in warnings
-    assert len(warnings) == 3
+    assert [row.levelno for row in caplog.records if reason in row.getMessage()] == [level]
+    names = "openvino int8, openvino bf16, torch bf16"
+    assert f"{names} may not answer: {reason}" in caplog.messages
+    assert "torch f32 may answer: 100.00 % of 1999 rows" in caplog.text
 
 
 @needs_bf16
@@ -171,7 +176,9 @@ def test_bf16_that_gives_other_labels_fails_its_gate(artifact: Path, tiny_ir: Pa
         (gate,) = measured(artifact, rows, OPENVINO_BF16)
         assert gate.agreement == pytest.approx(1 - count / MIN_ROWS)
         assert gate.reason == (
-            "" if passes else "0.9975 of the labels are those of f32; expected 0.998"
+            ""
+            if passes
+            else "99.75% of the rows get the label of the fine-tuned model; expected 99.8%"
         )
 
 
@@ -181,7 +188,9 @@ def test_int8_that_gives_other_labels_fails_its_gate(artifact: Path) -> None:
     (gate,) = measured(artifact, rows, OPENVINO_INT8)
     assert gate.agreement is not None
     assert gate.agreement < 0.985
-    assert gate.reason == f"{gate.agreement:.4f} of the labels are those of f32; expected 0.985"
+    assert gate.reason == (
+        f"{gate.agreement:.2%} of the rows get the label of the fine-tuned model; expected 98.5%"
+    )
 
 
 @needs_int8
@@ -214,7 +223,7 @@ def test_int8_that_is_less_often_right_fails_its_gate(artifact: Path, tiny_ir: P
             accuracy = 1 - (20 - right) / MIN_ROWS
             assert gate.reason == (
                 f"accuracy {1 - right / MIN_ROWS:.4f}; expected {accuracy:.4f}, "
-                "that of f32, less 0.005 at most"
+                "that of the fine-tuned model, less 0.005 at most"
             )
         assert bool(gate.reason) is not passes
 
@@ -236,7 +245,9 @@ def test_f32_that_gives_other_labels_fails_its_gate(
     openvino, reference = measured(artifact, rows, OPENVINO_F32, TORCH_F32)
     assert openvino.agreement is not None
     assert openvino.agreement < 0.9
-    assert openvino.reason.endswith("of the labels are those of f32; expected 0.998")
+    assert openvino.reason.endswith(
+        "of the rows get the label of the fine-tuned model; expected 99.8%"
+    )
     assert reference.reason == ""
 
 
@@ -266,7 +277,7 @@ def test_torch_that_gets_other_inputs_than_transformers_fails_its_gate(tmp_path:
     names = ["input_ids", "token_type_ids", "attention_mask"]
     settings.write_text(json.dumps(json.loads(settings.read_text()) | {"model_input_names": names}))
     (gate,) = gatekeeper.measure_variants([TORCH_F32])
-    assert gate.reason.endswith("of the labels are those of f32; expected 0.998")
+    assert gate.reason.endswith("of the rows get the label of the fine-tuned model; expected 99.8%")
 
 
 def test_what_the_machine_lacks_is_not_measured(

@@ -25,6 +25,14 @@ def test_what_looks_like_markup_is_printed_as_it_is(capsys: pytest.CaptureFixtur
     assert "Done" in shown
 
 
+def test_piped_table_has_each_value_whole_on_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = "/home/someone/" + "very-long-name/" * 20
+    print_table("Done", {"folder": folder, "why": "too few rows " * 40})
+    lines = capsys.readouterr().out.splitlines()
+    assert any(folder in line for line in lines)
+    assert any(("too few rows " * 40).strip() in line for line in lines)
+
+
 def test_control_characters_in_a_value_do_not_reach_the_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

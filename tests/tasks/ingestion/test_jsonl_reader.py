@@ -172,7 +172,7 @@ def test_values_without_common_type_travel_as_text_and_the_log_says_how_many(
     assert table[SECRET].to_pylist() == ["1", "é", None]
     assert table["b"].to_pylist() == ["x", '{"é": [null]}', None]
     messages = [record.getMessage() for record in caplog.records]
-    (line,) = [message for message in messages if "travel as text" in message]
+    (line,) = [message for message in messages if "are read as text" in message]
     assert "2 columns" in line
     assert SECRET not in line
 
