@@ -65,6 +65,16 @@ class LanguagePolicy(FrozenModel):
             )
         return self
 
+    def describe(self) -> str:
+        """Return in a sentence what becomes of rows."""
+        if self.policy == "score":
+            return "Rows in every language are scored."
+        done = {"flag": "scored, and flagged", "reject": "rejected"}[self.policy]
+        return (
+            f"Rows in other languages than {', '.join(self.languages)} are {done}, where the "
+            f"language has a probability of {self.threshold:g} or more."
+        )
+
     def is_foreign(self, language: Language) -> bool:
         """Return whether the model is not meant for a row of this language."""
         sure = language.code != "und" and language.probability >= self.threshold

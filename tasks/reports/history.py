@@ -17,7 +17,7 @@ from tasks.tracking.mlflow_client import (
     read_logged_json,
     run_start_time,
 )
-from tasks.tracking.names import SCORING_EXPERIMENT, RegisteredModel
+from tasks.tracking.names import SCORING_EXPERIMENT, SERIES_TAG, RegisteredModel
 from tasks.tracking.registry import find_version
 from tasks.training.evaluation_plots import Curve
 from tasks.training.logged_rows import SPLIT_FILE
@@ -33,15 +33,19 @@ from tasks.training.types import (
 _LOSSES = ("train_loss", "validation_loss")
 
 
-def previous_run(output_dir: Path) -> RunStatistics | None:
+def previous_run(output_dir: Path, series: str) -> RunStatistics | None:
     """Return the statistics of the last finished run into a folder, or None if there was none.
 
     A run that logged no `STATISTICS_FILE` has the metrics and tags of its MLflow run.
 
+    Args:
+        output_dir: The output folder.
+        series: The `SERIES_TAG` that the run has, if it has one.
+
     Raises:
         MlflowException: If MLflow cannot be reached.
     """
-    run = _last_scoring_run(str(output_dir))
+    run = _last_scoring_run(str(output_dir), series)
     if run is None:
         return None
     statistics = read_logged_json(run.info.run_id, STATISTICS_FILE)
@@ -74,7 +78,7 @@ def training_distribution(model_uri: str) -> Distribution | None:
     return logged_distribution(run_id) if run_id else None
 
 
-def _last_scoring_run(output_dir: str) -> Run | None:
+def _last_scoring_run(output_dir: str, series: str) -> Run | None:
     # MLflow filters cannot escape quotes: wildcards match them, and Python compares the names.
     pattern = output_dir.replace("'", "_").replace('"', "_")
     runs = connect().search_runs(
@@ -83,7 +87,15 @@ def _last_scoring_run(output_dir: str) -> Run | None:
         order_by=["attributes.start_time DESC"],
         max_results=100,
     )
-    return next((run for run in runs if run.data.tags["output_dir"] == output_dir), None)
+    return next(
+        (
+            run
+            for run in runs
+            if run.data.tags["output_dir"] == output_dir
+            and run.data.tags.get(SERIES_TAG, series) == series
+        ),
+        None,
+    )
 
 
 @dataclass(frozen=True)
@@ -175,12 +187,15 @@ def _count_train_rows(run: Run) -> int | None:
 
 
 def _previous_training(run: Run) -> Run | None:
-    """Return the last evaluated training that started before this one."""
+    """Return the last evaluated training of the same series that started before this one."""
+    if (series := run.data.tags.get(SERIES_TAG)) is None:
+        return None
     runs = connect().search_runs(
         [run.info.experiment_id],
         filter_string=(
             "attributes.status = 'FINISHED' and metrics.test_accuracy >= 0 "
-            f"and attributes.start_time < {run.info.start_time}"
+            f"and attributes.start_time < {run.info.start_time} "
+            f"and tags.{SERIES_TAG} = '{series}'"
         ),
         order_by=["attributes.start_time DESC"],
         max_results=1,

@@ -110,10 +110,6 @@ def _comparison(run: ScoringRun, metrics: Iterable[Metric]) -> Table:
 
 def _run_section(run: ScoringRun) -> Section:
     parameters, rows = run.parameters, run.parameters.rows
-    language = rows.language
-    policy: str = language.policy
-    if language.languages:
-        policy += f" others than {', '.join(language.languages)} (from {language.threshold:g})"
     shard_rows = formatting.count(parameters.shard_rows)
     facts = [
         ("Pipeline", parameters.model.uri),
@@ -124,7 +120,7 @@ def _run_section(run: ScoringRun) -> Section:
         ("Code", run.git_commit),
         ("Text column", rows.text_column),
         ("Label column", rows.label_column or formatting.DASH),
-        ("Languages", policy),
+        ("Languages", rows.language.describe()),
         ("Review", f"scores below {rows.review_below:g}" if rows.review_below else formatting.DASH),
         ("Prediction cache", "used" if parameters.use_cache else "not used"),
         ("Workers", f"{parameters.workers}, {shard_rows} rows a shard"),
@@ -135,7 +131,10 @@ def _run_section(run: ScoringRun) -> Section:
 def _describe_changes(run: ScoringRun) -> str:
     before, now = run.previous, run.statistics
     if before is None:
-        return "No earlier run into this folder is known, so there is nothing to compare."
+        return (
+            "No earlier run into this folder, with a model of this name and these labels, is "
+            "known, so there is nothing to compare."
+        )
     parts = [f"The previous run into this folder began {format_time(before.started)}"]
     if before.model_uri and before.model_uri != now.model_uri:
         parts.append(f"pipeline {before.model_uri}, now {now.model_uri}")

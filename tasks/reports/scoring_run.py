@@ -40,7 +40,13 @@ from tasks.tracking.mlflow_client import (
     missing_file_reason,
     report_url,
 )
-from tasks.tracking.names import MAX_RUN_NAME, SCORING_EXPERIMENT
+from tasks.tracking.names import (
+    MAX_RUN_NAME,
+    SCORING_EXPERIMENT,
+    SERIES_TAG,
+    RegisteredModel,
+    series_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +82,8 @@ def log_scoring_run(
     connect()
     experiment, commit = ensure_experiment(SCORING_EXPERIMENT), git_commit()
     statistics = _statistics(parameters, summary, outcomes, started)
+    name = RegisteredModel.from_uri(parameters.model.uri).name
+    series = series_of(name, parameters.model.labels)
     # MLflow marks the run as failed if this raises; such runs are not compared with.
     with mlflow.start_run(
         experiment_id=experiment,
@@ -88,6 +96,7 @@ def log_scoring_run(
             "output_dir": str(parameters.output_dir),
             "prefect_flow_run_id": parameters.flow_run_id,
             "git_commit": commit,
+            SERIES_TAG: series,
         },
     ) as run:
         mlflow.log_params(_parameters(parameters))
@@ -100,7 +109,7 @@ def log_scoring_run(
             parameters=parameters,
             outcomes=outcomes,
             statistics=statistics,
-            previous=previous_run(parameters.output_dir),
+            previous=previous_run(parameters.output_dir, series),
             git_commit=commit,
             downloads=downloads,
         )

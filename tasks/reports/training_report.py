@@ -45,7 +45,7 @@ from tasks.training.evaluation_plots import (
     plot_reliability,
     plot_roc_curves,
 )
-from tasks.training.types import TEMPERATURE
+from tasks.training.types import TEMPERATURE, in_words
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ def _run_section(training: TrainingRun) -> Section:
         ("Model", run.data.tags.get("model_uri", formatting.DASH)),
     ]
     facts += [
-        (name.replace("_", " ").capitalize(), run.data.params[name])
+        (name.replace("_", " ").capitalize(), in_words(name, run.data.params[name]))
         for name in _PARAMETERS
         if name in run.data.params
     ]
@@ -150,7 +150,10 @@ def _run_section(training: TrainingRun) -> Section:
 def _describe_changes(training: TrainingRun) -> str:
     before, now = training.previous, training.run
     if before is None:
-        return "No earlier training is known, so there is nothing to compare."
+        return (
+            "No earlier training with this data source, these labels and this family of models is "
+            "known, so there is nothing to compare."
+        )
     parts = [
         f"The training before, {before.info.run_name}, began {format_time(run_start_time(before))}"
     ]

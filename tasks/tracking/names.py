@@ -1,6 +1,9 @@
 """Names in MLflow: registered models, experiments, aliases, tags and version URIs."""
 
+import hashlib
+import json
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from tasks.common.errors import ParameterError
@@ -27,7 +30,22 @@ PREVIOUS = "previous"
 # On the registered model.
 PREVIOUS_TAG = "previous_champion"
 
+# Of a run: those that have the same are compared with each other.
+SERIES_TAG = "series"
+
 CHAMPION_URI = f"models:/{PIPELINE_MODEL}@{CHAMPION}"
+
+
+def series_of(model: str, labels: Sequence[str], *others: str) -> str:
+    """Return the value of `SERIES_TAG` for runs that are alike.
+
+    Args:
+        model: The registered model's name.
+        labels: The labels that it answers with, in any order.
+        others: What else has to be the same.
+    """
+    parts = json.dumps([model, sorted(labels), *others])
+    return hashlib.sha256(parts.encode()).hexdigest()
 
 
 class RegisteredModel(FrozenModel):

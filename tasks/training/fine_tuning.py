@@ -87,7 +87,8 @@ def fine_tune(
             validation=checked,
             checkpoints=checkpoints,
         )
-        log_training_inputs(split, parameters, rows, bf16=trainer.args.bf16)
+        family = str(model.config.model_type)
+        log_training_inputs(split, parameters, rows, family=family, bf16=trainer.args.bf16)
         checkpoint, dropped = _last_usable_checkpoint(checkpoints)
         done = int(checkpoint.rpartition("-")[2]) * parameters.batch_size if checkpoint else 0
         planned = parameters.steps(len(rows)) / parameters.steps_in_epoch(len(rows)) * len(rows)

@@ -26,7 +26,13 @@ from tasks.tracking.mlflow_client import (
     package_versions,
     pip_requirements,
 )
-from tasks.tracking.names import MAX_RUN_NAME, TRAINING_EXPERIMENT
+from tasks.tracking.names import (
+    FINETUNED_MODEL,
+    MAX_RUN_NAME,
+    SERIES_TAG,
+    TRAINING_EXPERIMENT,
+    series_of,
+)
 from tasks.training.logged_rows import SPLIT_FILE, log_rows
 from tasks.training.types import RUN_FILE, FineTuned, FineTuneParameters
 
@@ -101,7 +107,7 @@ def _existing_run(run_id: str) -> str | None:
 
 
 def log_training_inputs(
-    split: Split, parameters: FineTuneParameters, rows: pd.DataFrame, *, bf16: bool
+    split: Split, parameters: FineTuneParameters, rows: pd.DataFrame, *, family: str, bf16: bool
 ) -> None:
     """Log the parameters, the data set with its digest, and the versions of packages.
 
@@ -109,10 +115,13 @@ def log_training_inputs(
         split: The labelled rows.
         parameters: Those of the training.
         rows: The sample of its train part that the model is trained on.
+        family: That of the base model, as `bert`.
         bf16: Whether matrix products run in bfloat16.
     """
     _log_parameters(parameters.model_dump() | {"source": split.source, "bf16": bf16})
     mlflow.set_tag("data_digest", split.digest)
+    # Not the digest: the data of a series grow, and change names of neither source nor labels.
+    mlflow.set_tag(SERIES_TAG, series_of(FINETUNED_MODEL, split.labels, split.source, family))
     # MLflow allows a digest of 36 characters; the tag has all of it.
     source = CodeDatasetSource({"source": split.source, "split": str(split.folder)})
     dataset = from_pandas(

@@ -30,14 +30,20 @@ def fine_tune_model(split: Split, parameters: FineTuneParameters, *, reuse: bool
 @task(name="evaluate model", **RETRY_ONCE)
 def evaluate_model(fine_tuned: FineTuned) -> Evaluation:
     """Measure the model on its test part, and log metrics and plots."""
+    from tasks.tracking.descriptions import describe_finetuned
     from tasks.training.evaluation import measure_model
 
-    return measure_model(fine_tuned)
+    evaluation = measure_model(fine_tuned)
+    describe_finetuned(fine_tuned.model_uri, fine_tuned.run_id)  # now with figures
+    return evaluation
 
 
 @task(name="register model", **RETRY_MLFLOW)
 def register_model(fine_tuned: FineTuned) -> RegisteredModel:
     """Register the logged model as `dl_finetuned_model`, once."""
+    from tasks.tracking.descriptions import describe_finetuned
     from tasks.tracking.registry import register_version
 
-    return register_version(FINETUNED_MODEL, fine_tuned.model_uri, run_id=fine_tuned.run_id)
+    found = register_version(FINETUNED_MODEL, fine_tuned.model_uri, run_id=fine_tuned.run_id)
+    describe_finetuned(fine_tuned.model_uri, fine_tuned.run_id)
+    return found

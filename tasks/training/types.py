@@ -71,6 +71,23 @@ TEMPERATURE = "temperature"
 BASELINE = "test_baseline_accuracy"
 
 
+_IN_WORDS = {
+    "strategy": {
+        "full": "All weights are trained.",
+        "freeze": "The classification head alone is trained.",
+    },
+    "class_weights": {
+        "none": "All rows count alike.",
+        "auto": "Rows of rare labels count more.",
+    },
+}
+
+
+def in_words(parameter: str, value: str) -> str:
+    """Return the value of a parameter of a training as people read it."""
+    return _IN_WORDS.get(parameter, {}).get(value, value)
+
+
 class FineTuneParameters(FrozenModel):
     """What shapes a fine-tuned model besides its data: parameters of the flow train-classifier."""
 

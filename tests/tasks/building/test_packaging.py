@@ -104,7 +104,11 @@ def test_the_signature_names_the_column_and_the_parameters(trained: Trained) -> 
     assert signature.inputs.to_dict() == [{"type": "string", "name": "text", "required": True}]
     assert signature.outputs.input_names() == ["text"]
     parameters = {spec.name: (spec.dtype.name, spec.default) for spec in signature.params}
-    assert parameters == {"use_cache": ("boolean", True), "batch_tokens": ("long", 1024)}
+    assert parameters == {
+        "use_cache": ("boolean", True),
+        "batch_tokens": ("long", 1024),
+        "all_scores": ("boolean", False),
+    }
 
 
 def test_a_frame_without_text_gets_mlflows_schema_error(trained: Trained) -> None:
@@ -121,6 +125,8 @@ def test_parameters_at_predict_time_do_what_they_say(trained: Trained, tmp_path:
         return bool(json.loads(rows["text"][0])["metadata"]["cached"])
 
     assert [cached(True), cached(False), cached(True)] == [False, False, True]
+    asked = model.predict(_frame("a new text"), params={"all_scores": True})["text"][0]
+    assert set(json.loads(asked)["response"]["prediction_scores"]) == {"negative", "positive"}
     with pytest.raises(Exception, match="batch_tokens: expected 1 to 65536, got 0"):
         model.predict(_frame("a new text"), params={"batch_tokens": 0})
 

@@ -25,6 +25,7 @@ from tasks.reports.tables import failures_table, files_table
 from tasks.reports.types import LoggedRun
 from tasks.scoring.types import ScoringParameters, ShardOutcome
 from tasks.tracking.mlflow_client import connect
+from tasks.tracking.names import PIPELINE_MODEL, series_of
 from tests.support.builders import Trained
 from tests.support.pages import PageReader
 
@@ -186,10 +187,13 @@ def test_folder_with_another_name_is_not_compared(
 ) -> None:
     # The wildcards that stand for the quotes find it.
     scored(inputs, Path(str(output).replace("'", "x")))
-    assert previous_run(output) is None
+    series = series_of(PIPELINE_MODEL, ["positive", "negative"])
+    assert previous_run(output, series) is None
     scored(inputs, output)
-    assert previous_run(output) is not None
-    assert previous_run(tmp_path / "OUT's \"_%") is None
+    assert previous_run(output, series) is not None
+    assert previous_run(tmp_path / "OUT's \"_%", series) is None
+    others = (series_of("tickets", ["positive", "negative"]), series_of(PIPELINE_MODEL, ["a"]))
+    assert [previous_run(output, other) for other in others] == [None, None]
 
 
 # Rejected rows

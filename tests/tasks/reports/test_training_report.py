@@ -54,7 +54,8 @@ def test_page_holds_what_mlflow_holds_and_loads_nothing(trained: Trained) -> Non
     assert page.row("ROC AUC")[0] == f"{metrics['test_roc_auc']:.4f}"
     assert page.row("Calibration error")[0] == f"{metrics['test_calibration_error']:.4f}"
     assert page.row("Duration of fine-tuning")[0].endswith(" s")
-    for name in ("base_model", "strategy", "epochs", "batch_size", "seed", "source"):
+    assert "Strategy All weights are trained." in page.text
+    for name in ("base_model", "epochs", "batch_size", "seed", "source"):
         assert run.data.params[name] in page.text
     for tag in ("data_digest", "git_commit", "model_uri"):
         assert run.data.tags[tag] in page.text
@@ -151,6 +152,18 @@ def test_next_training_stands_beside_the_one_before(
     assert report.stat().st_mtime_ns == written
     assert first["finetuned_run_id"] in str(last_artifact("training-report").data)
     assert "The model of an earlier run was taken" in str(last_artifact("training-summary").data)
+
+
+def test_training_on_other_data_stands_beside_none_of_these(
+    home: Path, prefect_harness: None, tiny_base: Path, labelled_csv: Path, tmp_path: Path
+) -> None:
+    train_tiny(tiny_base, labelled_csv, epochs=1)
+    path = tmp_path / "tickets.csv"
+    pd.read_csv(labelled_csv).iloc[1:].to_csv(path, index=False)
+    other = train_tiny(tiny_base, path, epochs=1)
+    page = page_of(other["finetuned_run_id"])
+    assert "nothing to compare" in page.text
+    assert page.row("Calibration error")[1] == "\N{EN DASH}"
 
 
 def test_figures_of_other_test_rows_are_said_to_be_of_others(
