@@ -222,6 +222,15 @@ def test_every_exit_code_that_is_named_is_one() -> None:
     assert named <= {str(code) for code in exit_codes()}
 
 
+def test_the_glossary_has_every_figure_of_reports() -> None:
+    from tasks.reports.types import SCORING_METRICS, TEST_METRICS
+
+    glossary = PAGES[REPOSITORY / "docs" / "glossary.md"].lower()
+    shown = {metric.label.lower() for metric in (*SCORING_METRICS.values(), *TEST_METRICS)}
+    assert len(shown) > 20
+    assert {label for label in shown if f"\n| {label} |" not in glossary} == set()
+
+
 def test_every_deployment_that_is_named_is_one() -> None:
     flows = "|".join({name.split("/")[0] for name in _deployments()})
     pattern = re.compile(rf"`((?:{flows})/[\w-]+)`")
