@@ -118,7 +118,7 @@ def test_six_commands_go_from_a_file_to_every_night(tmp_path: Path) -> None:
     assert set(unseen["prediction_label"]) <= LABELS
 
     again = clone.run(train)
-    assert "reusing the model of run" in again
+    assert "the training is not repeated: run" in again
     assert re.search(r"shards done before +│ 8 ", again)
     pd.testing.assert_frame_equal(clone.predictions("end-to-end"), unseen)
 
