@@ -107,6 +107,21 @@ def download_input(file: InputFile) -> None:
 
 
 @contextmanager
+def named_by_source(file: InputFile) -> Iterator[None]:
+    """Let an error in the block name a downloaded file by its URL, not by its temporary path.
+
+    Raises:
+        DataError: If the block does.
+    """
+    try:
+        yield
+    except DataError as error:
+        if file.url is None:
+            raise
+        raise DataError(str(error).replace(str(file.path), file.name)) from error
+
+
+@contextmanager
 def temporary_downloads(output_dir: Path) -> Iterator[None]:
     """Remove at the end of the block what this process downloaded for an output folder."""
     try:

@@ -53,11 +53,11 @@ def survey_input(file: InputFile, rows: RowParameters, reading: ReadOptions = AS
     A URL is downloaded before.
     """
     from tasks.ingestion.table_reader import survey
-    from tasks.scoring.inputs import download_input
+    from tasks.scoring.inputs import download_input, named_by_source
 
     download_input(file)
     required = {rows.text_column, rows.label_column or rows.text_column}
-    with redacted_errors(file.name):
+    with redacted_errors(file.name), named_by_source(file):
         return survey(file.path, required, RESERVED_COLUMNS, {rows.text_column}, reading)
 
 

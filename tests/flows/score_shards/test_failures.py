@@ -158,6 +158,14 @@ def test_addresses_that_differ_in_their_queries_alone_are_two_files(
     ]
 
 
+def test_a_downloaded_file_is_named_by_its_address(trained: Trained, tmp_path: Path) -> None:
+    with serving(b"body\na film\n") as server:
+        url = f"http://{server.host}/export.csv?token=secret"
+        with pytest.raises(ShardsFailedError) as failed:
+            score_shards([url], str(tmp_path / "out"))
+        assert f"http://{server.host}/export.csv: no column 'text'" in str(failed.value)
+
+
 def test_columns_that_arrows_data_sets_have_are_like_any_other(
     trained: Trained, tmp_path: Path
 ) -> None:
