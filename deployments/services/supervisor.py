@@ -25,7 +25,8 @@ from tasks.common.errors import MillstreamError, ParameterError
 from tasks.common.files import published_file
 from tasks.common.settings import REPOSITORY, Settings
 
-_MAX_SOCKET_PATH = 107  # bytes in the kernel's sockaddr_un
+# Bytes in the kernel's sockaddr_un, without the process id that supervisord appends at its start.
+_MAX_SOCKET_PATH = 107 - len(".4194304")
 _LOG_BYTES = 10 * 2**20
 _LOG_BACKUPS = 3
 _STOP_TIMEOUT_S = 40  # a worker waits for its runs to end
@@ -109,7 +110,7 @@ class Supervisor:
         if len(os.fsencode(self._socket)) > _MAX_SOCKET_PATH:
             raise ParameterError(
                 f"MILLSTREAM_HOME: {self._settings.root} is too long for a socket in it; "
-                f"expected {_MAX_SOCKET_PATH} bytes for {self._socket}"
+                f"expected at most {_MAX_SOCKET_PATH} bytes for {self._socket}"
             )
         self.logs.mkdir(parents=True, exist_ok=True)
         self.folder.mkdir(exist_ok=True)

@@ -90,7 +90,7 @@ def test_the_form_describes_every_parameter_and_bounds_every_number(entrypoint: 
         (
             "score_shards",
             "inputs output_dir text_column label_column model_uri",
-            "batch_tokens header",
+            "batch_tokens all_scores",
         ),
         (
             "end_to_end",

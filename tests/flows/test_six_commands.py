@@ -99,7 +99,7 @@ class Clone:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_six_commands_go_from_a_file_to_every_night(tmp_path: Path) -> None:
+def test_six_commands(tmp_path: Path) -> None:
     start, train, score, look, up, put = _six_commands()
     clone = Clone(tmp_path / "m")  # the path of a socket is short
     write_tickets(clone.folder / "tickets.csv", rows=600)
