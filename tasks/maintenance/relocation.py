@@ -9,7 +9,7 @@ import re
 import shutil
 import socket
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -22,7 +22,7 @@ from tasks.common.settings import Settings
 
 _TIMEOUT_S = 60
 # What may be in front of an absolute path, and behind the folder's name: not a part of a name.
-_BEFORE, _AFTER = r"(?:(?<![\w./~%-])|(?<=://)|(?<=:///))", r"(?=[/\"'\\]|$)"
+_BEFORE, _AFTER = r"(?:(?<![\w./~%-])|(?<=sqlite:///))", r"(?=[/\"'\\]|$)"
 
 
 class Relocation(FrozenModel):
@@ -116,13 +116,42 @@ def _model_folders(database: Path) -> list[tuple[str, Path]]:
 
 
 def _replacement(former: Path, now: Path) -> Callable[[str], str]:
-    """Return the function that replaces a folder in a text, however it is written there."""
-    spellings: dict[str, str] = {}
-    for spell in (str, lambda path: quote(str(path)), lambda path: json.dumps(str(path))[1:-1]):
-        spellings.setdefault(spell(former), spell(now))
-    longest_first = sorted(spellings, key=len, reverse=True)
-    pattern = re.compile(f"{_BEFORE}({'|'.join(map(re.escape, longest_first))}){_AFTER}")
-    return lambda text: pattern.sub(lambda found: spellings[found[1]], text)
+    """Return the function that replaces a folder in a text, as it is written there.
+
+    In a URI of a file it is quoted, in JSON escaped, and elsewhere as it is.
+    """
+
+    def changed(text: str) -> str:
+        text = _replace(text, "(?<=file://)", {quote(str(former)): quote(str(now))})
+        spell = _json_spellings if _is_json(text) else _plain_spellings
+        return _replace(text, _BEFORE, dict(zip(spell(former), spell(now), strict=True)))
+
+    return changed
+
+
+def _replace(text: str, before: str, spellings: Mapping[str, str]) -> str:
+    pattern = f"{before}({'|'.join(map(re.escape, spellings))}){_AFTER}"
+    return re.sub(pattern, lambda found: spellings[found[1]], text)
+
+
+def _plain_spellings(path: Path) -> tuple[str, ...]:
+    return (str(path),)
+
+
+def _json_spellings(path: Path) -> tuple[str, ...]:
+    """Return a path as JSON has it, without and with characters beyond ASCII."""
+    # The last of two that are equal counts, and ASCII is right in any JSON.
+    return tuple(json.dumps(str(path), ensure_ascii=escaped)[1:-1] for escaped in (False, True))
+
+
+def _is_json(text: str) -> bool:
+    if not text.startswith(("{", "[", '"')):
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _files_with_paths(settings: Settings) -> Iterator[Path]:

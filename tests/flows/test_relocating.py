@@ -1,5 +1,6 @@
 """A state folder that is moved or copied, and commands in it."""
 
+import json
 import os
 import re
 import shutil
@@ -28,7 +29,7 @@ from tests.support.operation import rows_in
 @pytest.fixture
 def original(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A state folder with a pipeline; its name is written in different ways in URIs and JSON."""
-    home = Path(shutil.copytree(trained.home, tmp_path / "the original, 100% größer"))
+    home = Path(shutil.copytree(trained.home, tmp_path / 'the "original"; 100% größer #1'))
     use_home(home, monkeypatch)
     relocate_folder(get_settings(), trained.home)
     connect()
@@ -142,7 +143,7 @@ def test_only_paths_below_the_former_folder_change(
     record = copy / "scored" / "out" / "records" / "a.json"
     record.parent.mkdir(parents=True)
     kept = [f"/mnt{original}/a", f"{original}-2/a", f"a {original.name}/b"]
-    record.write_text("\n".join(f'"{text}"' for text in (*kept, original, f"{original}/a")))
+    record.write_text(json.dumps([*kept, str(original), f"{original}/a"]))
     use_home(copy, monkeypatch)
     relocate_folder(get_settings(), original)
-    assert record.read_text().split("\n") == [f'"{text}"' for text in (*kept, copy, f"{copy}/a")]
+    assert json.loads(record.read_text()) == [*kept, str(copy), f"{copy}/a"]
