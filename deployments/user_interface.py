@@ -15,6 +15,7 @@ from deployments.services.definitions import (
     prefect_server,
 )
 from deployments.services.health import check_ports
+from deployments.services.supervisor import Supervisor
 from tasks.common.environment import check_environment, environment_with
 from tasks.common.errors import ParameterError
 from tasks.common.settings import Settings, get_settings
@@ -22,7 +23,7 @@ from tasks.tracking.location import check_location
 
 
 def serve_user_interface() -> None:
-    """Become the server that the command line names.
+    """Become the server that the command line names; with that of `make up`, print its address.
 
     Raises:
         ParameterError: If a variable is wrong, the port is in use, or MLflow is a server elsewhere.
@@ -33,6 +34,11 @@ def serve_user_interface() -> None:
     check_environment()
     settings = get_settings()
     check_location(settings)
+    supervisor = Supervisor(settings)
+    for known in supervisor.addresses if supervisor.state == "up" else ():
+        if known.name == name:
+            sys.stdout.write(f"{known.address} (of make up, which runs)\n")
+            return
     service = _prefect_alone(settings) if name == PREFECT else _mlflow_here(settings)
     check_ports((service,), settings)
     sys.stdout.write(f"{service.address} (Ctrl-C ends it)\n")

@@ -72,7 +72,8 @@ def score_shards(
     output_dir: scoring.OutputFolder = OUTPUT,
     model_uri: scoring.ModelUri = OPTIONS.model_uri,
     text_column: InputTextColumn = ROWS.text_column,
-    label_column: InputLabelColumn = ROWS.label_column,
+    # Not of the project file: new files have no labels, and would fail without the column.
+    label_column: InputLabelColumn = None,
     shard_rows: scoring.ShardRows = OPTIONS.shard_rows,
     language_policy: PolicyName = LANGUAGE.policy,
     languages: Languages = LANGUAGE.languages,

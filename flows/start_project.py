@@ -45,13 +45,13 @@ def start_project(
     The file is millstream.toml in the repository, or the one that MILLSTREAM_PROJECT names.
     """
     path = get_settings().project
-    if path.exists() and not overwrite:
-        raise ParameterError(f"{path}: is there; expected none, or --overwrite to replace it")
     options = ReadOptions(separator=separator, encoding=encoding, header=header)
     found = inspect_source(
         source, text_column=text_column, label_column=label_column, options=options
     )
     print_table("Labelled data", describe_inspection(found))
+    if path.exists() and not overwrite:
+        raise ParameterError(f"{path}: is there; expected none, or --overwrite to replace it")
     languages = found.distributions["languages"]
     values: dict[str, Any] = {
         "name": name or _name_of(source),

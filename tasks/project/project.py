@@ -104,7 +104,7 @@ class Project(BaseSettings):
             champion of its own. Empty takes the names of the demo.
         source: What to train on: a file, a URL, rotten_tomatoes or imdb.
         text_column: Column of the texts, in the training data and in the files to score.
-        label_column: Column of the labels.
+        label_column: Column of the labels, in the training data.
         label_names: The labels in the order of their ids.
         separator: What separates the cells of CSV and TSV files, if it is not found by itself.
         encoding: Encoding of files without a byte order mark, if it is not UTF-8.

@@ -33,7 +33,6 @@ _OVERVIEW = {
     "test_accuracy": "test accuracy",
     "finetuned_model": FINETUNED_MODEL,
     "inference_pipeline_model": PIPELINE_MODEL,
-    "answers_now": "answers now",
     "rows_in": "rows in",
     "scored": "rows scored",
     "rejected": "rows rejected",
@@ -148,6 +147,8 @@ def print_overview(report: dict[str, Any]) -> None:
         "look at the models": f"{_home_prefix()}make mlflow-ui",
         "look at the runs": f"{_home_prefix()}make prefect-ui",
     }
+    if "answers_now" in report:
+        rows["answers now"] = report["answers_now"]
     print_table("End to end", rows)
 
 

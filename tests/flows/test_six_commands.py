@@ -105,7 +105,8 @@ def test_six_commands(tmp_path: Path) -> None:
     write_tickets(clone.folder / "tickets.csv", rows=600)
     (clone.folder / "march").mkdir()
     march = write_tickets(clone.folder / "march" / "tickets.csv", rows=90, seed=8)
-    write_tickets(clone.folder / "april.csv", rows=60, seed=9)
+    april = write_tickets(clone.folder / "april.csv", rows=60, seed=9)
+    pd.read_csv(april).drop(columns="queue").to_csv(april, index=False)  # nobody has labelled it
 
     started = clone.run(start)
     assert all(label in started for label in LABELS)
@@ -141,6 +142,7 @@ def test_six_commands(tmp_path: Path) -> None:
         positions = [shown.find(f"\n{step}") for step in steps]
         assert -1 not in positions
         assert positions == sorted(positions)
+        assert "of make up" in clone.run(look)
         clone.run(put)
         # As at night, but at once, and without waiting until the file is surely whole.
         clone.operation.complete("score-shards/nightly", {"settle_seconds": 0})

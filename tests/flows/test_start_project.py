@@ -50,6 +50,8 @@ def test_a_file_becomes_the_defaults_of_every_flow(tmp_path: Path) -> None:
         shown.replace("│", "").split()
     )
 
+    assert "[default: queue]" not in shown  # files to score have no labels
+
     again = run(tmp_path, "flows.start_project", "--source", str(tmp_path / "my tickets.csv"))
     assert again.returncode == 2
     assert again.stderr == (
