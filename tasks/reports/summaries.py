@@ -51,13 +51,13 @@ def scoring_markdown(summary: dict[str, Any], logged: LoggedRun | None) -> str:
         if metric.key in summary
     ]
     lines = ["# Scored shards", "", f"{summary['model_uri']} on {summary['engine']}", ""]
+    for fact in _unscored_notes(summary):
+        lines += [escape_markdown(fact), ""]
     lines += [markdown_table(("", "this run", "previous run"), rows, numbers=True), ""]
     if summary["engine_fallback"]:
         lines += [f"Another engine answers: {summary['engine_fallback']}", ""]
     for shard, error in list(summary["failures"].items())[:1]:
         lines += [f"The first failure: {escape_markdown(f'{shard}: {error}')}", ""]
-    for fact in _unscored_notes(summary):
-        lines += [escape_markdown(fact), ""]
     if logged is None:
         lines.append("MLflow has no record of this run.")
     else:
@@ -98,7 +98,11 @@ def _unscored_notes(summary: dict[str, Any]) -> Iterator[str]:
         more = f", and {len(warnings) - 1} more warnings" if len(warnings) > 1 else ""
         yield f"Rows that look wrong: {warnings[0]}{more}."
     if settling := summary["files_settling"]:
-        yield f"{len(settling)} files changed a moment ago and are left for the next run."
+        files = "1 file" if len(settling) == 1 else f"{len(settling)} files"
+        yield (
+            f"{files} changed a moment ago, left for the next run, since somebody may still write "
+            "there. A run with settle_seconds 0 takes what is there."
+        )
     if removed := summary["files_removed"]:
         yield f"{len(removed)} files are gone whose rows are in the output; see the manifest."
 

@@ -3,13 +3,15 @@
 import json
 import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
 import mlflow
 import numpy as np
 import pandas as pd
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers.trainer import (
@@ -49,10 +51,25 @@ def fine_tune_or_reuse(split: Split, parameters: FineTuneParameters, *, reuse: b
     key = parameters.key(split, digest_folder(base))
     checkpoints = get_settings().checkpoints / key[:16]
     checkpoints.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(checkpoints.with_suffix(".lock")):
+    with training_lock(checkpoints.with_suffix(".lock")):
         if reuse and (finished := find_equal_training(key)):
             return finished
         return fine_tune(split, parameters, base, key, checkpoints)
+
+
+@contextmanager
+def training_lock(path: Path) -> Iterator[None]:
+    """Hold the lock of a training; say so if the same training runs, and wait for its end."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.info("the same training runs already (%s); waiting for its end", path)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def fine_tune(
