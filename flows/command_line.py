@@ -49,7 +49,7 @@ def run(
             _run_flow(flow, parameters)
         else:
             _import_heavy_modules()
-            _collect_garbage()
+            _leave_imports_uncollected()
             flow.fn(**flow.validate_parameters(parameters))
 
     _run(flow.fn, call)
@@ -63,7 +63,7 @@ def run_without_server(command: Flow[..., Any] | Callable[..., object]) -> NoRet
 
     def call(tokens: Sequence[str]) -> None:
         parameters = parse(function, tokens)
-        _collect_garbage()
+        _leave_imports_uncollected()
         function(**parameters)
 
     _run(function, call)
@@ -131,7 +131,7 @@ def _run_flow(flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
         _import_heavy_modules()
     else:
         use_temporary_server(meanwhile=_open_mlflow)
-    _collect_garbage()
+    _leave_imports_uncollected()
     flow(**parameters)
 
 
@@ -148,10 +148,9 @@ def _open_mlflow() -> None:
     connect()
 
 
-def _collect_garbage() -> None:
-    """Enable what `flows` disabled while modules are imported, for all that comes after them."""
+def _leave_imports_uncollected() -> None:
+    """Let the search for garbage pass over what is there: modules, which stay."""
     gc.freeze()
-    gc.enable()
 
 
 def _exit_code(call: Callable[[], object], *, debug: bool) -> int:

@@ -3,7 +3,6 @@
 `python -m flows.server.app PORT` serves it on the loopback interface, as the server of a command.
 """
 
-import gc
 import sys
 from typing import Any
 
@@ -58,8 +57,6 @@ def _allowed_origins() -> list[str]:
 if __name__ == "__main__":
     queue_sqlite_writers()
     application = create_app(final=True)
-    gc.freeze()
-    gc.enable()  # `flows` disabled it for the time of the imports
     uvicorn.run(
         application, host="127.0.0.1", port=int(sys.argv[1]), log_level="error", lifespan="on"
     )

@@ -427,3 +427,9 @@ except OSError:
     )
     assert process.stderr.count("Service failed") == 4
     assert "Traceback" not in process.stderr
+
+
+def test_garbage_is_collected_in_processes_that_a_module_name_starts() -> None:
+    # As `python -m deployments.server.prefect_server`, which lives for months.
+    code = "import sys; sys.argv = ['-m']; import flows, gc; assert gc.isenabled()"
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
