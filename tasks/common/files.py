@@ -1,7 +1,8 @@
-"""Atomic writes of files and folders (temporary name, fsync, rename), and SHA-256 digests."""
+"""Files: atomic writes (temporary name, fsync, rename), locks that are waited for, digests."""
 
 import errno
 import hashlib
+import logging
 import os
 import secrets
 import shutil
@@ -9,6 +10,25 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def waited_lock(path: Path, whom: str) -> Iterator[None]:
+    """Hold a lock; if another process has it, log for what one waits, and wait."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.info("waiting for %s (%s)", whom, path)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import httpx
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from tasks.common.errors import DataError, DownloadError, ParameterError, TransientDownloadError
-from tasks.common.files import published_file, sha256_of
+from tasks.common.files import published_file, sha256_of, waited_lock
 from tasks.common.settings import get_settings
 from tasks.common.text import printable
 from tasks.common.urls import redact_url
@@ -82,7 +81,8 @@ def download_file(
         address = check_address(url)
         target.parent.mkdir(parents=True, exist_ok=True)
         before = _last_asked(target)
-        with _locked_target(target):
+        lock = target.with_name(f"{target.name}.lock")
+        with waited_lock(lock, "the process that downloads the file"):
             # Whoever held the lock has just asked the server.
             if _last_asked(target) == before or not _is_usable(target, digest):
                 _refresh(address, target, digest, timeout_s)
@@ -106,20 +106,6 @@ def _last_asked(target: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_ino, status.st_mtime_ns
-
-
-@contextmanager
-def _locked_target(target: Path) -> Iterator[None]:
-    lock = FileLock(target.with_name(target.name + ".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        logger.info("%s: waiting for the process that downloads it", target)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

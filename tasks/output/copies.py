@@ -12,12 +12,12 @@ import pyarrow.parquet
 
 from tasks.common.files import published_file, sha256_of
 from tasks.output.records import FOLDERS, ShardRecord, table_path, write_record
-from tasks.output.text_files import TextFormat, write_text
+from tasks.output.text_files import CopyFormat, write_text
 
 _BATCH_ROWS = 2_000
 
 
-def write_copies(output_dir: Path, record: ShardRecord, text_format: TextFormat) -> ShardRecord:
+def write_copies(output_dir: Path, record: ShardRecord, text_format: CopyFormat) -> ShardRecord:
     """Make the copies of a shard that are missing or altered; return its record, with digests.
 
     Args:

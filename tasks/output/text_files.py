@@ -18,11 +18,11 @@ from pydantic_core import to_json
 
 from tasks.common.arrow import python_values
 
-TextFormat = Literal["csv", "jsonl"]
+CopyFormat = Literal["csv", "jsonl"]
 
 
 def write_text(
-    tables: Iterable[pa.Table], schema: pa.Schema, path: Path, text_format: TextFormat
+    tables: Iterable[pa.Table], schema: pa.Schema, path: Path, text_format: CopyFormat
 ) -> None:
     """Write rows to a CSV file, or to a JSONL file with one object a line.
 

@@ -3,15 +3,12 @@
 import json
 import logging
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
 import mlflow
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers.trainer import (
@@ -23,6 +20,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoin
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from pyfunc.fingerprint import digest_folder
+from tasks.common.files import waited_lock
 from tasks.common.progress import show_progress
 from tasks.common.settings import get_settings
 from tasks.common.task_errors import class_and_line
@@ -51,25 +49,10 @@ def fine_tune_or_reuse(split: Split, parameters: FineTuneParameters, *, reuse: b
     key = parameters.key(split, digest_folder(base))
     checkpoints = get_settings().checkpoints / key[:16]
     checkpoints.parent.mkdir(parents=True, exist_ok=True)
-    with training_lock(checkpoints.with_suffix(".lock")):
+    with waited_lock(checkpoints.with_suffix(".lock"), "the end of an equal training"):
         if reuse and (finished := find_equal_training(key)):
             return finished
         return fine_tune(split, parameters, base, key, checkpoints)
-
-
-@contextmanager
-def training_lock(path: Path) -> Iterator[None]:
-    """Hold the lock of a training; say so if the same training runs, and wait for its end."""
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        logger.info("the same training runs already (%s); waiting for its end", path)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def fine_tune(

@@ -3,13 +3,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
+from threading import Event
 
 import pytest
+from filelock import FileLock
 
-from tasks.common.files import published_file, published_folder, sha256_of
+from tasks.common.files import published_file, published_folder, sha256_of, waited_lock
 from tasks.common.settings import REPOSITORY
+from tests.support.operation import until
 
 
 def names(folder: Path) -> set[str]:
@@ -149,3 +153,25 @@ def test_digest_is_that_of_the_content(tmp_path: Path) -> None:
     file = tmp_path / "a"
     file.write_bytes(b"a" * 300_000)
     assert sha256_of(file) == hashlib.sha256(b"a" * 300_000).hexdigest()
+
+
+# Locks
+
+
+def test_a_lock_of_another_is_waited_for_and_the_log_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    path, held = tmp_path / "a.lock", Event()
+
+    def hold_until_it_is_waited_for() -> None:
+        with FileLock(path):
+            held.set()
+            until(lambda: "waiting" in caplog.text, "the message")
+
+    with ThreadPoolExecutor() as pool:
+        other = pool.submit(hold_until_it_is_waited_for)
+        held.wait()
+        with waited_lock(path, "an equal training"):
+            other.result()
+    assert f"waiting for an equal training ({path})" in caplog.text

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from tasks.output.text_files import TextFormat, write_text
+from tasks.output.text_files import CopyFormat, write_text
 
 ROWS = pa.table(
     {
@@ -34,7 +34,7 @@ ROWS = pa.table(
 )
 
 
-def written(path: Path, text_format: TextFormat, rows: pa.Table = ROWS) -> Path:
+def written(path: Path, text_format: CopyFormat, rows: pa.Table = ROWS) -> Path:
     write_text([rows.slice(0, 2), rows.slice(2)], rows.schema, path, text_format)
     return path
 
@@ -73,7 +73,7 @@ def test_jsonl_has_an_object_a_line_with_every_value(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("text_format", "lines"), [("csv", 1), ("jsonl", 0)])
 def test_table_without_rows_has_its_columns_in_csv_alone(
-    tmp_path: Path, text_format: TextFormat, lines: int
+    tmp_path: Path, text_format: CopyFormat, lines: int
 ) -> None:
     path = written(tmp_path / "rows", text_format, ROWS.slice(0, 0))
     assert len(path.read_text(encoding="utf-8").splitlines()) == lines

@@ -1,19 +1,15 @@
-"""Which checkpoints a training resumes from, and the lock of equal trainings."""
+"""Which checkpoints a training resumes from."""
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
 
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
 from safetensors.torch import save_file
 
-from tasks.training.fine_tuning import _damage, training_lock
-from tests.support.operation import until
+from tasks.training.fine_tuning import _damage
 
 
 def save_checkpoint(folder: Path) -> Path:
@@ -71,23 +67,3 @@ def test_a_damaged_or_missing_file_is_named(
     folder = save_checkpoint(tmp_path / "checkpoint-1")
     damage(folder / name)
     assert _damage(folder).startswith(f"{name} cannot be read (")
-
-
-def test_the_same_training_is_waited_for_and_the_log_says_so(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    path = tmp_path / "training.lock"
-    held = Event()
-
-    def train_until_it_is_waited_for() -> None:
-        with FileLock(path):
-            held.set()
-            until(lambda: "waiting for its end" in caplog.text, "the message")
-
-    with ThreadPoolExecutor() as pool:
-        other = pool.submit(train_until_it_is_waited_for)
-        held.wait()
-        with training_lock(path):
-            other.result()
-    assert f"the same training runs already ({path}); waiting for its end" in caplog.text
