@@ -9,6 +9,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Annotated, Any, NoReturn
 
@@ -19,7 +20,7 @@ from prefect.logging.configuration import setup_logging
 from prefect.settings import PREFECT_API_URL
 from pydantic import ValidationError
 
-from flows.server.temporary import use_temporary_server
+from flows.server.temporary import use_temporary_server, without_heartbeats
 from tasks.common.environment import check_environment
 from tasks.common.errors import INTERRUPTED, MillstreamError, ParameterError
 from tasks.common.settings import get_settings
@@ -129,10 +130,13 @@ def _shown_default(value: object) -> object:
 def _run_flow(flow: Flow[..., Any], parameters: dict[str, Any]) -> None:
     if PREFECT_API_URL.value():
         _import_heavy_modules()
+        context: AbstractContextManager[object] = nullcontext()
     else:
         use_temporary_server(meanwhile=_open_mlflow)
+        context = without_heartbeats()
     _leave_imports_uncollected()
-    flow(**parameters)
+    with context:
+        flow(**parameters)
 
 
 def _import_heavy_modules() -> None:

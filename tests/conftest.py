@@ -1,6 +1,7 @@
 """Real parts, made small: a tiny transformer, a real tokenizer, all state in a temporary folder."""
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -28,9 +29,11 @@ import mlflow
 import pandas as pd
 import pytest
 import torch
+from mlflow import MlflowClient
 from prefect.testing.utilities import prefect_test_harness
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel
 
+from flows.server.temporary import without_heartbeats
 from pyfunc.tokens import Encoder
 from tasks.building import openvino_conversion
 from tasks.common.settings import get_settings
@@ -64,7 +67,7 @@ sys.addaudithook(_refuse_the_network)
 @pytest.fixture(scope="session")
 def prefect_harness() -> Iterator[None]:
     """A Prefect server of its own, with a database that goes away."""
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_test_harness(server_startup_timeout=120), without_heartbeats():
         yield
 
 
@@ -77,6 +80,14 @@ def _no_run_is_left() -> Iterator[None]:
     assert left is None
 
 
+@pytest.fixture(scope="session")
+def _new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's database of a new state folder, which it takes three seconds to make."""
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{file}").search_experiments(max_results=1)
+    return file
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty state folder."""
@@ -84,6 +95,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     use_home(folder, monkeypatch)
     yield folder
     get_settings.cache_clear()
+
+
+@pytest.fixture
+def new_database(home: Path, _new_database: Path) -> None:
+    """A new database of MLflow in the state folder."""
+    home.mkdir()
+    shutil.copy(_new_database, home)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +16,10 @@ from typing import Any
 import httpx
 from prefect.context import refresh_global_settings_context
 from prefect.settings import (
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
     get_current_settings,
+    temporary_settings,
 )
 
 from tasks.common.environment import environment_with, set_prefect_api
@@ -65,6 +67,15 @@ def use_temporary_server(meanwhile: Callable[[], object]) -> None:
     refresh_global_settings_context()
     # It has no user interface to view a run in.
     logging.getLogger("prefect.flow_runs").addFilter(_has_no_link)
+
+
+def without_heartbeats() -> AbstractContextManager[object]:
+    """Return a context whose flow runs send no heartbeats.
+
+    The automations of `make up` wait for them, those of a temporary server do not. A flow ends by
+    waiting for the thread that sends them, which sleeps for a second at a time.
+    """
+    return temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
 
 
 def _wait_until_healthy(process: "subprocess.Popen[bytes]", api: str) -> None:
