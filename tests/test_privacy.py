@@ -111,6 +111,7 @@ def test_scoring_writes_texts_nowhere_but_in_its_tables(
     assert written(trained.home, output) == []
 
 
+@pytest.mark.usefixtures("new_database")
 @pytest.mark.parametrize(
     ("content", "suffix", "parameters"),
     [
@@ -144,6 +145,7 @@ def test_training_on_damaged_data_writes_no_text(
     assert written(home) == []
 
 
+@pytest.mark.usefixtures("new_database")
 def test_training_writes_texts_nowhere_but_in_its_tables(
     home: Path,
     prefect_harness: None,

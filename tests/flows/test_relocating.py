@@ -122,6 +122,7 @@ def test_a_copy_that_shares_files_with_the_original_is_not_relocated(
         relocate()
 
 
+@pytest.mark.usefixtures("new_database")
 def test_a_database_that_folders_share_is_not_taken_for_a_copy(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,6 +105,7 @@ def test_unknown_step_is_refused(flow: AnyFlow) -> None:
 # Each step by itself
 
 
+@pytest.mark.usefixtures("new_database")
 def test_data_can_be_downloaded_alone(
     prefect_harness: None, home: Path, labelled_csv: Path
 ) -> None:
@@ -169,12 +170,14 @@ def test_scoring_starts_from_files(
     assert "make mlflow-ui" in shown
 
 
+@pytest.mark.usefixtures("new_database")
 def test_a_plain_pipeline_is_not_built_to_be_scored_with(home: Path, prefect_harness: None) -> None:
     with pytest.raises(ParameterError, match=r"^pipeline: plain answers with bare labels"):
         end_to_end(pipeline="plain")
     assert not (home / "data").exists()
 
 
+@pytest.mark.usefixtures("new_database")
 def test_an_engine_without_the_precision_is_refused_before_anything_is_trained(
     home: Path, prefect_harness: None
 ) -> None:
@@ -183,6 +186,7 @@ def test_an_engine_without_the_precision_is_refused_before_anything_is_trained(
     assert not (home / "data").exists()
 
 
+@pytest.mark.usefixtures("new_database")
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [

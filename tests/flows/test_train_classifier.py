@@ -12,6 +12,8 @@ from prefect.client.schemas.sorting import ArtifactSort
 from tasks.tracking.mlflow_client import connect
 from tests.support.builders import Trained, train_tiny
 
+pytestmark = pytest.mark.usefixtures("new_database")
+
 
 def test_mlflow_holds_parameters_and_the_way_of_loss_and_accuracy(trained: Trained) -> None:
     client = connect()

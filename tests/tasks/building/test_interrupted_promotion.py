@@ -18,6 +18,8 @@ from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import PIPELINE_MODEL as NAME
 from tasks.tracking.names import PREVIOUS_TAG, RegisteredModel
 
+pytestmark = pytest.mark.usefixtures("new_database")
+
 FINETUNED = "dl_finetuned_model"
 WRITES = (
     "set_model_version_tag",

@@ -315,6 +315,7 @@ def intents_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("new_database")
 @pytest.mark.slow
 def test_a_pipeline_of_hundreds_of_labels_is_found_again_and_compared(
     home: Path, prefect_harness: None, tiny_base: Path, intents_csv: Path

@@ -15,6 +15,8 @@ from tasks.common.errors import ModelError, ParameterError
 from tasks.tracking import registry
 from tests.support.builders import Trained, build_unverified, train_unevaluated
 
+pytestmark = pytest.mark.usefixtures("new_database")
+
 NAME = "inference_pipeline_model"
 
 

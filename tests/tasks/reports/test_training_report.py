@@ -19,6 +19,8 @@ from tasks.training.mlflow_run import find_run
 from tests.support.builders import Trained, train_tiny, with_refused_rows
 from tests.support.pages import PageReader
 
+pytestmark = pytest.mark.usefixtures("new_database")
+
 
 def artifact(run_id: str, name: str) -> Path:
     uri = str(connect().get_run(run_id).info.artifact_uri)
