@@ -52,4 +52,11 @@ def _format_value(value: Any) -> str:
         return ", ".join(map(_format_value, value)) or "none"
     if value is None:
         return "none"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    return _format_float(value) if isinstance(value, float) else str(value)
+
+
+def _format_float(value: float) -> str:
+    """Return four decimals of a share, at most two of a larger number: `0.9700`, `2.54`, `10`."""
+    if abs(value) < 1:
+        return f"{value:.4f}"
+    return f"{value:.2f}".rstrip("0").rstrip(".")

@@ -17,6 +17,14 @@ def test_values_are_put_into_words() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.98, "0.9800"), (1.0, "1"), (2.54, "2.54"), (118.1, "118.1"), (-7.0, "-7"), (0.0, "0.0000")],
+)
+def test_a_number_has_the_decimals_that_say_something(value: float, shown: str) -> None:
+    assert format_rows({"value": value}) == [("value", shown)]
+
+
 def test_what_looks_like_markup_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     print_table("Done", {"output_dir": "/x/[red]/[/b]/:smile:", "[i]name": 1})
     shown = capsys.readouterr().out
