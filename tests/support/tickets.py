@@ -1,11 +1,11 @@
 """Support tickets for tests: labelled text as a user brings it, made of templates and words.
 
-python -m tests.support.tickets tickets.csv
+python -m tests.support.tickets tickets.csv --rows 1500 --seed 7
 """
 
+import argparse
 import csv
 import random
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -162,5 +162,15 @@ def _with_typo(text: str, chance: random.Random) -> str:
     return text[:place] + text[place + 1] + text[place] + text[place + 2 :]
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write invented tickets as CSV.")
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--rows", type=int, default=1_500)
+    parser.add_argument("--seed", type=int, default=7)
+    given = parser.parse_args()
+    given.path.parent.mkdir(parents=True, exist_ok=True)
+    write_tickets(given.path, rows=given.rows, seed=given.seed)
+
+
 if __name__ == "__main__":
-    write_tickets(Path(sys.argv[1]))
+    main()
