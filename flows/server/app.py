@@ -1,9 +1,14 @@
 """Prefect's application behind our middleware, with queued SQLite writers.
 
-`python -m flows.server.app PORT` serves it on the loopback interface, as the server of a command.
+`python -m flows.server.app PORT` serves it on the loopback interface, as the server of a command,
+until its standard input is closed.
 """
 
+import os
+import signal
 import sys
+import time
+from threading import Thread
 from typing import Any
 
 import uvicorn
@@ -20,6 +25,7 @@ from starlette.types import ASGIApp
 
 from flows.server.same_origin import SameOriginMiddleware
 from flows.server.sqlite_writers import QueuedWriters, close_failed_cursors
+from flows.server.temporary import STOP_TIMEOUT_S
 from tasks.common.settings import get_settings
 
 _create_prefect_app = server.create_app
@@ -54,7 +60,20 @@ def _allowed_origins() -> list[str]:
     return [*PREFECT_SERVER_CORS_ALLOWED_ORIGINS.value().split(","), PREFECT_UI_URL.value() or ""]
 
 
+def _end_with_the_command() -> None:
+    """Wait until the command is gone, which alone holds the other end of standard input; end.
+
+    A command that is killed cannot end its server.
+    """
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(STOP_TIMEOUT_S)
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    Thread(target=_end_with_the_command, daemon=True).start()
     queue_sqlite_writers()
     application = create_app(final=True)
     uvicorn.run(

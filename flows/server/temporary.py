@@ -2,6 +2,7 @@
 
 import atexit
 import logging
+import os
 import signal
 import socket
 import subprocess
@@ -27,9 +28,9 @@ from tasks.common.errors import MillstreamError
 from tasks.common.settings import REPOSITORY, get_settings
 
 MAX_LOG_BYTES = 1_000_000
+STOP_TIMEOUT_S = 5
 
 _POLL_INTERVAL_S = 0.05
-_STOP_TIMEOUT_S = 5
 
 
 def log_file() -> Path:
@@ -93,7 +94,7 @@ def _wait_until_healthy(process: "subprocess.Popen[bytes]", api: str) -> None:
 def _stop(process: "subprocess.Popen[bytes]") -> None:
     process.terminate()
     try:
-        process.wait(_STOP_TIMEOUT_S)
+        process.wait(STOP_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -126,7 +127,14 @@ def start_uvicorn(server: Any) -> "subprocess.Popen[bytes]":
     full = log.is_file() and log.stat().st_size > MAX_LOG_BYTES
     # It ends after the command's result; its services would then print tracebacks of what they
     # write anew in their last attempt.
-    with log.open("wb" if full else "ab") as output:
+    # This process alone holds `_held`, until it ends, however it does; the server then ends, too.
+    read, _held = os.pipe()
+    with log.open("wb" if full else "ab") as output, os.fdopen(read) as alive:
         return subprocess.Popen(
-            command, cwd=REPOSITORY, env=environment, stdout=output, stderr=subprocess.STDOUT
+            command,
+            cwd=REPOSITORY,
+            env=environment,
+            stdin=alive,
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
