@@ -23,6 +23,7 @@ from tasks.output.records import (
     RowParameters,
 )
 from tasks.reports.prefect_tasks import link_scoring_report, log_to_mlflow, logged_run
+from tasks.reports.types import ReportOptions
 from tasks.scoring import types as scoring
 from tasks.scoring.inputs import temporary_downloads
 from tasks.scoring.planning import remove_obsolete_shards
@@ -148,8 +149,8 @@ def score_shards(
                 summary,
                 outcomes,
                 started=started,
-                examples=report_examples,
-                attach_mib=attach_mib,
+                options=record_from(ReportOptions, given),
+                limits=limits,
                 return_state=True,
             )
     except OutputInUseError as error:

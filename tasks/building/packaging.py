@@ -33,6 +33,7 @@ from tasks.tracking.mlflow_client import (
     pip_requirements,
 )
 from tasks.tracking.names import BUILDING_EXPERIMENT, PIPELINE_MODEL, RegisteredModel
+from tasks.tracking.runs import killed_if_interrupted
 from tasks.training.finetuned_model import downloaded_classifier, max_tokens_of, temperature_of
 from tasks.training.logged_rows import load_check_rows
 
@@ -172,11 +173,12 @@ def _find_equal_pipeline(key: str) -> LoggedPipeline | None:
 def _log_artifact(folder: Path, key: str, fields: dict[str, Any]) -> LoggedPipeline:
     names = ("fingerprint", "finetuned_model_uri", "kind")
     tags = {name: fields[name] for name in names} | {"build_key": key}
-    with mlflow.start_run(
+    active = mlflow.start_run(
         experiment_id=ensure_experiment(BUILDING_EXPERIMENT),
         run_name=f"{fields['kind']}-{fields['fingerprint'][:8]}",
         tags=tags | {"git_commit": git_commit()},
-    ) as run:
+    )
+    with killed_if_interrupted(active) as run:
         mlflow.log_params({name: fields[name] for name in _PARAMETERS})
         mlflow.log_metrics(dict(_gate_metrics(fields["gates"])))
         mlflow.log_dict(package_versions(), "packages.json")

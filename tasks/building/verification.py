@@ -19,6 +19,7 @@ from tasks.common.errors import ModelError
 from tasks.common.settings import get_settings
 from tasks.measures.calibration import scores_at
 from tasks.tracking.mlflow_client import connect
+from tasks.tracking.runs import failed_if_refused
 from tasks.training.finetuned_model import quiet_transformers
 from tasks.training.logged_rows import load_test_rows
 
@@ -32,12 +33,23 @@ def verify_pipeline(logged: LoggedPipeline) -> None:
     """Load a pipeline without the project's code and compare it with its fine-tuned model.
 
     A new process imports nothing but the artifact and predicts example texts. transformers predicts
-    them with the registered fine-tuned model.
+    them with the registered fine-tuned model. The run of a pipeline that is refused ends as failed.
 
     Raises:
         ModelError: If the process fails, or a score differs by more than `tolerance`.
     """
-    connect()
+    client = connect()
+    with failed_if_refused(client, logged.run_id):
+        gaps = _score_gaps(logged)
+    client.log_metric(logged.run_id, "check_max_score_difference", max(gaps))
+    logger.info(
+        "checked in a process of its own: %d texts get the scores of %s",
+        len(gaps),
+        logged.finetuned_model_uri,
+    )
+
+
+def _score_gaps(logged: LoggedPipeline) -> list[float]:
     rows = load_test_rows(logged.training_run_id)["text"]
     # Rows of an earlier training may hold texts that the pipeline refuses.
     texts = [*EXAMPLES, *rows[rows.map(refusal_reason) == ""].head(_CHECKED_ROWS)]
@@ -46,16 +58,10 @@ def verify_pipeline(logged: LoggedPipeline) -> None:
         bar.update()
         references = _reference_answers(logged, texts)
         bar.update()
-    gaps = [
+    return [
         _score_gap(logged, row, answer, reference)
         for row, (answer, reference) in enumerate(zip(answers, references, strict=True))
     ]
-    connect().log_metric(logged.run_id, "check_max_score_difference", max(gaps))
-    logger.info(
-        "checked in a process of its own: %d texts get the scores of %s",
-        len(texts),
-        logged.finetuned_model_uri,
-    )
 
 
 def _predict_in_fresh_process(model_uri: str, texts: list[str]) -> list[str]:

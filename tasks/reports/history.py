@@ -19,6 +19,7 @@ from tasks.tracking.mlflow_client import (
 )
 from tasks.tracking.names import SCORING_EXPERIMENT, SERIES_TAG, RegisteredModel
 from tasks.tracking.registry import find_version
+from tasks.tracking.runs import is_complete
 from tasks.training.evaluation_plots import Curve
 from tasks.training.logged_rows import SPLIT_FILE
 from tasks.training.types import (
@@ -34,7 +35,7 @@ _LOSSES = ("train_loss", "validation_loss")
 
 
 def previous_run(output_dir: Path, series: str) -> RunStatistics | None:
-    """Return the statistics of the last finished run into a folder, or None if there was none.
+    """Return the statistics of the last complete run into a folder, or None if there was none.
 
     A run that logged no `STATISTICS_FILE` has the metrics and tags of its MLflow run.
 
@@ -83,7 +84,7 @@ def _last_scoring_run(output_dir: str, series: str) -> Run | None:
     pattern = output_dir.replace("'", "_").replace('"', "_")
     runs = connect().search_runs(
         [ensure_experiment(SCORING_EXPERIMENT)],
-        filter_string=f"attributes.status = 'FINISHED' and tags.output_dir LIKE '{pattern}'",
+        filter_string=f"attributes.status != 'RUNNING' and tags.output_dir LIKE '{pattern}'",
         order_by=["attributes.start_time DESC"],
         max_results=100,
     )
@@ -91,7 +92,8 @@ def _last_scoring_run(output_dir: str, series: str) -> Run | None:
         (
             run
             for run in runs
-            if run.data.tags["output_dir"] == output_dir
+            if is_complete(run)
+            and run.data.tags["output_dir"] == output_dir
             and run.data.tags.get(SERIES_TAG, series) == series
         ),
         None,

@@ -19,8 +19,8 @@ from tasks.common.task_errors import (
     step,
 )
 from tasks.common.urls import resolved_path
-from tasks.reports.types import LoggedRun
-from tasks.scoring.types import ScoringParameters, ShardOutcome
+from tasks.reports.types import LoggedRun, ReportOptions
+from tasks.scoring.types import FailureLimits, ScoringParameters, ShardOutcome
 from tasks.training.types import FineTuned
 
 
@@ -31,14 +31,14 @@ def log_to_mlflow(
     outcomes: tuple[ShardOutcome, ...],
     *,
     started: datetime,
-    examples: int,
-    attach_mib: int,
+    options: ReportOptions,
+    limits: FailureLimits,
 ) -> LoggedRun:
     """Log a scoring run, with its manifest, its report and its predictions."""
     from tasks.reports.scoring_run import log_scoring_run
 
     return log_scoring_run(
-        parameters, summary, outcomes, started=started, examples=examples, attach_mib=attach_mib
+        parameters, summary, outcomes, started=started, options=options, limits=limits
     )
 
 

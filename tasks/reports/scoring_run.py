@@ -29,9 +29,11 @@ from tasks.reports.types import (
     STATISTICS_FILE,
     Download,
     LoggedRun,
+    ReportOptions,
     RunStatistics,
 )
-from tasks.scoring.types import ScoringParameters, ShardOutcome
+from tasks.scoring.success import failure_of
+from tasks.scoring.types import FailureLimits, ScoringParameters, ShardOutcome
 from tasks.tracking.mlflow_client import (
     connect,
     download_url,
@@ -47,6 +49,7 @@ from tasks.tracking.names import (
     RegisteredModel,
     series_of,
 )
+from tasks.tracking.runs import end_as_failed, killed_if_interrupted
 
 logger = logging.getLogger(__name__)
 
@@ -61,20 +64,21 @@ def log_scoring_run(
     outcomes: Sequence[ShardOutcome],
     *,
     started: datetime,
-    examples: int,
-    attach_mib: int,
+    options: ReportOptions,
+    limits: FailureLimits,
 ) -> LoggedRun:
     """Log a run with its parameters, metrics, manifest, predictions and report.
 
-    A run whose report or predictions fail is logged without, with the error in `report_error`.
+    A run whose report or predictions fail is logged without, with the error in `report_error`. One
+    that is a failure ends as failed in MLflow, with all that it logged.
 
     Args:
         parameters: What the shards were scored with.
         summary: Summary by `tasks.scoring.summary.summarise_outcomes`.
         outcomes: One for each shard.
         started: When the run began.
-        examples: Rows that the report quotes, for each reason and each label.
-        attach_mib: MiB of predictions that are attached at most.
+        options: What is logged of the rows.
+        limits: What may go wrong before the run is a failure.
 
     Raises:
         MlflowException: If MLflow cannot be reached or its database is locked.
@@ -85,7 +89,7 @@ def log_scoring_run(
     name = RegisteredModel.from_uri(parameters.model.uri).name
     series = series_of(name, parameters.model.labels)
     # MLflow marks the run as failed if this raises; such runs are not compared with.
-    with mlflow.start_run(
+    active = mlflow.start_run(
         experiment_id=experiment,
         run_name=parameters.output_dir.name[:MAX_RUN_NAME],
         tags={
@@ -98,13 +102,16 @@ def log_scoring_run(
             "git_commit": commit,
             SERIES_TAG: series,
         },
-    ) as run:
+    )
+    with killed_if_interrupted(active) as run:
         mlflow.log_params(_parameters(parameters))
         mlflow.log_metrics(statistics.metrics)
         mlflow.log_artifact(str(parameters.output_dir / "manifest.json"))
         mlflow.log_dict(statistics.model_dump(mode="json"), STATISTICS_FILE)
         run_id = str(run.info.run_id)
-        downloads, unattached = _attach_predictions(run_id, parameters, outcomes, attach_mib)
+        downloads, unattached = _attach_predictions(
+            run_id, parameters, outcomes, options.attach_mib
+        )
         scored = ScoringRun(
             parameters=parameters,
             outcomes=outcomes,
@@ -113,12 +120,14 @@ def log_scoring_run(
             git_commit=commit,
             downloads=downloads,
         )
-        page, incomplete = _render_report(scored, examples)
+        page, incomplete = _render_report(scored, options.report_examples)
         if page:
             mlflow.log_text(page, REPORT)
         if error := "; ".join(filter(None, (unattached, incomplete))):
             logger.warning("%s", error)
             mlflow.set_tag("report_error", error)
+        if failure := failure_of(summary, limits):
+            end_as_failed(failure)
     return LoggedRun(
         run_id=run_id,
         report_url=report_url(experiment, run_id, REPORT) if page else "",

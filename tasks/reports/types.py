@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.common.parameter_types import FrozenModel
 from tasks.reports.formatting import Formatter, count, decimal, percent, seconds, speed
+from tasks.scoring.types import OPTIONS, AttachMib, ReportExamples
 
 REPORT = "report.html"
 PREDICTIONS = "predictions"
@@ -107,6 +108,13 @@ class RunStatistics(BaseModel):
     reasons: dict[str, int] = {}
     scores: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+class ReportOptions(FrozenModel):
+    """What the record of a scoring run has of the rows."""
+
+    report_examples: ReportExamples = OPTIONS.report_examples
+    attach_mib: AttachMib = OPTIONS.attach_mib
 
 
 class Download(FrozenModel):

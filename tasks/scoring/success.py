@@ -1,6 +1,7 @@
 """Decide whether a scoring run succeeded: failed shards, rejected rows, MLflow record, lock."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any, cast
 
 from prefect.client.schemas.objects import State
@@ -10,7 +11,7 @@ from tasks.common.errors import OutputInUseError, ShardsFailedError, TrackingErr
 from tasks.scoring.types import FailureLimits
 
 
-def raise_if_failed(summary: dict[str, Any], limits: FailureLimits) -> None:
+def raise_if_failed(summary: Mapping[str, Any], limits: FailureLimits) -> None:
     """Fail the run if more went wrong than was allowed; what was published stays.
 
     Args:
@@ -20,20 +21,27 @@ def raise_if_failed(summary: dict[str, Any], limits: FailureLimits) -> None:
     Raises:
         ShardsFailedError: If so.
     """
+    if failure := failure_of(summary, limits):
+        raise ShardsFailedError(failure)
+
+
+def failure_of(summary: Mapping[str, Any], limits: FailureLimits) -> str:
+    """Return why the run is a failure, in one line; empty if it is none."""
     failures, rows, rejected = (summary[name] for name in ("failures", "rows_in", "rejected"))
     exceeded = limits.exceeded(failed=len(failures), rows=rows, rejected=rejected)
     if exceeded == "failed":
         shard, error = next(iter(failures.items()))
-        raise ShardsFailedError(
+        return (
             f"{len(failures)} of {summary['shards_total']} shards failed; "
             f"the first, {shard}: {error}"
         )
     if exceeded == "rejected":
         reason = next(iter(summary["rejected_because"]))
-        raise ShardsFailedError(
+        return (
             f"{rejected} of {rows} rows were rejected, most of them for {reason!r}; "
             f"expected at most {limits.max_rejected_fraction:.2%}"
         )
+    return ""
 
 
 def raise_if_would_fail(report: dict[str, Any], limits: FailureLimits) -> None:

@@ -28,6 +28,7 @@ from tasks.dataset.splitting import sample_rows
 from tasks.dataset.types import Split
 from tasks.measures.baseline import MOST_ROWS, baseline_accuracy
 from tasks.measures.calibration import fit_temperature
+from tasks.tracking.runs import killed_if_interrupted
 from tasks.training.base_model_loading import load_base_model
 from tasks.training.base_models import base_model_folder
 from tasks.training.mlflow_run import find_equal_training, log_model, log_training_inputs, open_run
@@ -78,7 +79,7 @@ def fine_tune(
     validation = pd.read_parquet(split.part("validation"))
     model, tokenizer = load_base_model(base, split.labels, parameters)
     checked = TokenisedRows(validation, split.labels, tokenizer)
-    with open_run(checkpoints, key, parameters) as run:
+    with killed_if_interrupted(open_run(checkpoints, key, parameters)) as run:
         trainer = ClassifierTrainer(
             model,
             tokenizer,

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from tasks.common.settings import REPOSITORY
 from tests.support.builders import HEEDING_INTERRUPTS
@@ -36,3 +37,5 @@ def test_a_command_that_is_interrupted_says_so_and_ends(
     assert process.returncode == 130
     assert "error: interrupted" in said.splitlines()
     assert "Traceback" not in said
+    (run,) = MlflowClient(f"sqlite:///{home}/mlflow.db").search_runs(["1"])
+    assert run.info.status == "KILLED"

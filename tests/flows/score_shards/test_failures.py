@@ -23,6 +23,8 @@ from tasks.output.folder import locked_folder
 from tasks.scoring.inputs import list_input_files
 from tasks.scoring.task_runner import survey_in_parallel
 from tasks.scoring.types import InputFile, ScoringModel, ScoringParameters, Surveyed
+from tasks.tracking.mlflow_client import connect, ensure_experiment, has_artifact
+from tasks.tracking.names import SCORING_EXPERIMENT
 from tests.flows.score_shards.log_lines import on_log
 from tests.support.builders import Trained
 from tests.support.http_server import Reply, serving
@@ -44,6 +46,10 @@ def test_broken_file_fails_alone_and_the_run_after_the_others(
     assert (run.state_type, run.state and run.state.message) == (StateType.FAILED, message)
     assert (artifact.key, artifact.flow_run_id) == ("failure", run.id)
     assert escape_markdown(message) in str(artifact.data)
+    (logged, *_) = connect().search_runs([ensure_experiment(SCORING_EXPERIMENT)], max_results=1)
+    assert logged.data.tags["output_dir"] == str(tmp_path / "out")
+    assert (logged.info.status, logged.data.tags["failed_because"]) == ("FAILED", message)
+    assert has_artifact(logged.info.run_id, "report.html")
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     summary = manifest["summary"]
     assert (summary["shards_done"], summary["shards_failed"]) == (2, 1)

@@ -15,6 +15,7 @@ from prefect.client.schemas.objects import Artifact
 from prefect.client.schemas.sorting import ArtifactSort
 
 from flows.score_shards import score_shards
+from tasks.common.errors import ShardsFailedError
 from tasks.output.downloads import write_download
 from tasks.output.records import OutputFormat
 from tasks.reports import page, scoring_report
@@ -22,8 +23,8 @@ from tasks.reports.history import previous_run
 from tasks.reports.scoring_run import log_scoring_run
 from tasks.reports.summaries import scoring_markdown
 from tasks.reports.tables import failures_table, files_table
-from tasks.reports.types import LoggedRun
-from tasks.scoring.types import ScoringParameters, ShardOutcome
+from tasks.reports.types import LoggedRun, ReportOptions
+from tasks.scoring.types import FailureLimits, ScoringParameters, ShardOutcome
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import PIPELINE_MODEL, series_of
 from tests.support.builders import Trained
@@ -93,7 +94,10 @@ def published(output: Path) -> tuple[ScoringParameters, dict[str, Any], tuple[Sh
 
 def log_again(output: Path, examples: int = 3) -> LoggedRun:
     return log_scoring_run(
-        *published(output), started=datetime.now(UTC), examples=examples, attach_mib=64
+        *published(output),
+        started=datetime.now(UTC),
+        options=ReportOptions(report_examples=examples),
+        limits=FailureLimits(),
     )
 
 
@@ -435,20 +439,23 @@ def test_first_try_that_failed_is_no_run_to_be_compared_with(
     again = published(output)
     for run in runs_of(output):
         connect().delete_run(run.info.run_id)
+
+    def log() -> LoggedRun:
+        return log_scoring_run(
+            *again,
+            started=datetime.now(UTC),
+            options=ReportOptions(report_examples=0, attach_mib=0),
+            limits=FailureLimits(),
+        )
+
     manifest = (output / "manifest.json").rename(output / "away.json")
     with pytest.raises(OSError, match=r"manifest\.json"):
-        log_scoring_run(*again, started=datetime.now(UTC), examples=0, attach_mib=0)
+        log()
     assert [run.info.status for run in runs_of(output)] == ["FAILED"]
     manifest.rename(output / "manifest.json")
-    assert (
-        log_scoring_run(*again, started=datetime.now(UTC), examples=0, attach_mib=0).previous
-        is None
-    )
+    assert log().previous is None
     assert [run.info.status for run in runs_of(output)] == ["FINISHED", "FAILED"]
-    assert (
-        log_scoring_run(*again, started=datetime.now(UTC), examples=0, attach_mib=0).previous
-        is not None
-    )
+    assert log().previous is not None
 
 
 def test_failed_shards_and_the_other_engine_are_said_first(
@@ -461,6 +468,18 @@ def test_failed_shards_and_the_other_engine_are_said_first(
     (failure,) = [row for row in page.rows if row[0].startswith("c-") and len(row) == 2]
     assert "expected a Parquet table" in failure[1]
     assert page.row(str(inputs / "c.parquet"))[-1] == "1"
+
+
+def test_a_run_is_compared_with_one_that_failed(
+    trained: Trained, inputs: Path, output: Path
+) -> None:
+    (inputs / "c.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ShardsFailedError):
+        scored(inputs, output)
+    (inputs / "c.parquet").unlink()
+    scored(inputs, output)
+    assert [run.info.status for run in runs_of(output)] == ["FINISHED", "FAILED"]
+    assert page_of(output).row("Rows with a label") == ["12", "12", "same"]
 
 
 def test_rows_that_look_wrong_are_named_wherever_one_looks(
