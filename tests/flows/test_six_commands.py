@@ -17,6 +17,7 @@ import pytest
 
 from tasks.common.settings import REPOSITORY
 from tasks.tracking.names import SCORING_EXPERIMENT, TRAINING_EXPERIMENT
+from tests.support.builders import HEEDING_INTERRUPTS
 from tests.support.operation import Operation, free_ports, until
 from tests.support.tickets import write_tickets
 
@@ -80,14 +81,19 @@ class Clone:
         return ended.stdout + ended.stderr
 
     @contextmanager
-    def in_background(self, command: str) -> Iterator["subprocess.Popen[bytes]"]:
-        """Run a command line until Ctrl-C at the end of the block."""
-        with subprocess.Popen(
-            ["/usr/bin/env", "--default-signal=INT", "/bin/sh", "-c", command],
-            cwd=self.folder,
-            env=self.environment,
-            start_new_session=True,
-        ) as process:
+    def in_background(self, command: str, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+        """Run a command line until Ctrl-C at the end of the block; its output goes to a file."""
+        with (
+            log.open("wb") as output,
+            subprocess.Popen(
+                [*HEEDING_INTERRUPTS, "/bin/sh", "-c", command],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            ) as process,
+        ):
             try:
                 yield process
             finally:
@@ -129,11 +135,14 @@ def test_six_commands(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(scored[list(given)], given)
     assert (scored["prediction_label"] == scored["queue"]).mean() > 0.6
 
-    with clone.in_background(look) as server:
+    said = tmp_path / "said.log"
+    with clone.in_background(look, said) as server:
         address = f"http://127.0.0.1:{clone.operation.mlflow_port}"
         until(lambda: _answers(address) or server.poll() is not None, look)
         for experiment in (TRAINING_EXPERIMENT, SCORING_EXPERIMENT):
             assert "<html" in _last_report(address, experiment)
+    assert not re.search(r"Traceback|\*\*\*", said.read_text())
+    assert not _answers(address)
 
     assert not list(clone.temporary.iterdir())
     try:
