@@ -22,14 +22,24 @@ from pydantic import ValidationError
 
 from flows.server.temporary import use_temporary_server, without_heartbeats
 from tasks.common.environment import check_environment
-from tasks.common.errors import INTERRUPTED, MillstreamError, ParameterError
+from tasks.common.errors import INTERRUPTED, MillstreamError, ParameterError, StoppedError
 from tasks.common.settings import get_settings
 from tasks.common.text import printable
 from tasks.tracking.location import check_location
 
+# Prefect's words for what ends since its run does, and is no cause; it calls most of it a crash.
+_ENDED_WITH_THE_RUN = (
+    "Execution was aborted by an interrupt signal.",
+    "CancelledError: Task run cancelled by the task runner",
+    f"Task run encountered an exception {StoppedError.__name__}:",
+)
+
 
 def run(
-    flow: Flow[..., Any], *, orchestrates: Callable[[Mapping[str, Any]], bool] = lambda _: True
+    flow: Flow[..., Any],
+    *,
+    orchestrates: Callable[[Mapping[str, Any]], bool] = lambda _: True,
+    continues: str = "",
 ) -> NoReturn:
     """Run a flow with the parameters in `sys.argv` and exit.
 
@@ -41,13 +51,19 @@ def run(
         orchestrates: Returns whether a run with these parameters needs Prefect. One that does not
             is a flow run if a server is named, and a call of the flow's function if none is; its
             tasks are `tasks.common.task_errors.Step`.
+        continues: Where the same command continues after an interruption; empty if it does not.
     """
 
     def call(tokens: Sequence[str]) -> None:
         parameters = parse(flow, tokens)
         check_location(get_settings())
         if orchestrates(parameters) or PREFECT_API_URL.value():
-            _run_flow(flow, parameters)
+            try:
+                _run_flow(flow, parameters)
+            except KeyboardInterrupt as interruption:
+                resumes = continues and parameters.get("resume", True)
+                said = f"; the same command continues {continues}" if resumes else ""
+                raise KeyboardInterrupt(said) from interruption
         else:
             _import_heavy_modules()
             _leave_imports_uncollected()
@@ -166,8 +182,8 @@ def _exit_code(call: Callable[[], object], *, debug: bool) -> int:
     try:
         check_environment()
         call()
-    except KeyboardInterrupt:
-        return _say("interrupted", INTERRUPTED)
+    except KeyboardInterrupt as interruption:
+        return _say(f"interrupted{interruption}", INTERRUPTED)
     except Exception as error:  # noqa: BLE001 -- the outermost frame: whatever it is, one line
         if debug:
             traceback.print_exc()
@@ -225,9 +241,9 @@ def _terminal_handlers() -> set[logging.Handler]:
 
 
 def _is_not_said_again(record: logging.LogRecord) -> bool:
-    """Drop what Prefect says of a flow's error and of its events."""
+    """Drop what Prefect says of a flow's error, of an interruption and of its events."""
     said = record.getMessage()
-    if said.startswith("Still processing items"):
+    if said.startswith("Still processing items") or any(end in said for end in _ENDED_WITH_THE_RUN):
         return False
     return not (
         record.name.startswith("prefect.flow_runs")

@@ -167,4 +167,8 @@ def score_shards(
 if __name__ == "__main__":
     from flows.command_line import run
 
-    run(score_shards, orchestrates=lambda parameters: not parameters.get("dry_run"))
+    run(
+        score_shards,
+        orchestrates=lambda parameters: not parameters.get("dry_run"),
+        continues="with the shards that are left",
+    )

@@ -128,4 +128,4 @@ def train_classifier(
 if __name__ == "__main__":
     from flows.command_line import run
 
-    run(train_classifier)
+    run(train_classifier, continues="from the last checkpoint")

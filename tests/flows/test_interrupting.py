@@ -10,7 +10,9 @@ import pytest
 from mlflow import MlflowClient
 
 from tasks.common.settings import REPOSITORY
-from tests.support.builders import HEEDING_INTERRUPTS
+from tests.support.builders import HEEDING_INTERRUPTS, Trained
+from tests.support.operation import rows_in
+from tests.support.scoring_command import Scoring, state_folder, wait_until
 
 
 @pytest.mark.slow
@@ -35,7 +37,30 @@ def test_a_command_that_is_interrupted_says_so_and_ends(
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "error: interrupted" in said.splitlines()
+    last = "error: interrupted; the same command continues from the last checkpoint"
+    assert said.splitlines()[-1] == last
+    assert "Crash" not in said
     assert "Traceback" not in said
     (run,) = MlflowClient(f"sqlite:///{home}/mlflow.db").search_runs(["1"])
     assert run.info.status == "KILLED"
+
+
+@pytest.mark.slow
+def test_scoring_that_is_interrupted_says_what_the_same_command_does(
+    trained: Trained, tmp_path: Path
+) -> None:
+    scoring = Scoring(
+        home=state_folder(trained.home, tmp_path / "var"),
+        inputs=(rows_in(tmp_path / "in", "many", rows=100_000),),
+        output=tmp_path / "out",
+        options=("--batch-tokens", "32", "--shard-rows", "1000"),
+        wrapper=HEEDING_INTERRUPTS,
+    )
+    running = scoring.start()
+    published = tmp_path / "out" / "predictions"
+    wait_until(lambda: running.is_over or any(published.glob("*.parquet")), "a shard is scored")
+    os.killpg(running.process.pid, signal.SIGINT)
+    ended = running.wait()
+    assert ended.code == 130
+    assert ended.error == "interrupted; the same command continues with the shards that are left"
+    assert "ERROR" not in ended.said
