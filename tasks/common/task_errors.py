@@ -147,8 +147,11 @@ def redacted_errors(name: str) -> Iterator[None]:
 def reporting_failures(flow: Flow[Parameters, Result]) -> Flow[Parameters, Result]:
     """Let a run that fails with one of our errors have its one line as state message and artifact.
 
-    Prefect would put the line behind words of its own. A caller of the flow gets the error.
+    Prefect would put the line behind words of its own, and a traceback behind the line. A caller of
+    the flow gets the error.
     """
+    for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.engine"):
+        logging.getLogger(name).addFilter(_without_known_traceback)
     function = flow.fn
 
     @wraps(function)
@@ -166,6 +169,15 @@ def reporting_failures(flow: Flow[Parameters, Result]) -> Flow[Parameters, Resul
     # Not around the function of `@flow`: Prefect takes the file of that for the flow's version.
     flow.fn = reporting
     return flow
+
+
+def _without_known_traceback(record: logging.LogRecord) -> bool:
+    """Take the traceback of one of our errors from a record; drop what only says that it ended."""
+    error = record.exc_info[1] if record.exc_info else None
+    if not isinstance(error, MillstreamError) or isinstance(error, UnexpectedError):
+        return True
+    record.exc_info = None
+    return "exited with unexpected exception" not in record.getMessage()
 
 
 def _create_failure_artifact(reason: str) -> None:

@@ -1,6 +1,5 @@
 """Decide whether a scoring run succeeded: failed shards, rejected rows, MLflow record, lock."""
 
-import logging
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -9,6 +8,11 @@ from prefect.states import Cancelled
 
 from tasks.common.errors import OutputInUseError, ShardsFailedError, TrackingError
 from tasks.scoring.types import FailureLimits
+
+_REMEDY = (
+    "mend the file, or move it away, and run the same command again; until then each run that "
+    "finds it fails, also that of each night"
+)
 
 
 def raise_if_failed(summary: Mapping[str, Any], limits: FailureLimits) -> None:
@@ -31,9 +35,10 @@ def failure_of(summary: Mapping[str, Any], limits: FailureLimits) -> str:
     exceeded = limits.exceeded(failed=len(failures), rows=rows, rejected=rejected)
     if exceeded == "failed":
         shard, error = next(iter(failures.items()))
+        others = "; the others are published" if len(failures) < summary["shards_total"] else ""
         return (
             f"{len(failures)} of {summary['shards_total']} shards failed; "
-            f"the first, {shard}: {error}"
+            f"the first, {shard}: {error}{others}; {_REMEDY}"
         )
     if exceeded == "rejected":
         reason = next(iter(summary["rejected_because"]))
@@ -95,10 +100,4 @@ def cancelled_state(error: OutputInUseError) -> dict[str, Any]:
     It is a state, which Prefect keeps for itself, whatever its type says here: a caller of the
     flow gets the error, and the automation that reports failures does not fire.
     """
-    logging.getLogger("prefect.flow_runs").addFilter(_is_not_engine_exit)
     return cast("dict[str, Any]", Cancelled(message=str(error), data=error))
-
-
-def _is_not_engine_exit(record: logging.LogRecord) -> bool:
-    """Drop the traceback by which Prefect ends the process of a flow that is cancelled."""
-    return not record.getMessage().startswith("Engine execution exited with unexpected exception")

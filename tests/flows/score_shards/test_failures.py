@@ -61,6 +61,25 @@ def test_broken_file_fails_alone_and_the_run_after_the_others(
     assert published == {"part-0", "part-2"}
 
 
+def test_broken_file_fails_each_run_until_it_is_moved_and_costs_no_other_row(
+    trained: Trained, inputs: Path, tmp_path: Path
+) -> None:
+    broken, output = inputs / "part-1.parquet", tmp_path / "out"
+    broken.write_bytes(b"PAR1")
+    for night in (1, 2):
+        (inputs / f"night-{night}.csv").write_text(f"text\na film of night {night}\n")
+        with pytest.raises(ShardsFailedError) as raised:
+            score_shards(inputs=[str(inputs)], output_dir=str(output))
+        assert f"{broken}: expected a Parquet table" in str(raised.value)
+        assert str(raised.value).endswith(
+            "; the others are published; mend the file, or move it away, and run the same command "
+            "again; until then each run that finds it fails, also that of each night"
+        )
+        assert list(output.glob(f"predictions/night-{night}-*.parquet"))
+    broken.rename(tmp_path / "moved.parquet")
+    assert score_shards([str(inputs)], str(output))["shards_failed"] == 0
+
+
 def test_files_that_cannot_be_named_or_read_fail_alone_and_a_dry_run_foresees_it(
     trained: Trained, inputs: Path, tmp_path: Path
 ) -> None:

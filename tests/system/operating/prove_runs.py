@@ -47,6 +47,7 @@ def test_a_run_again_does_the_rest_and_only_failed_just_that(
 
     failed = operation.start("score-shards/score-files", parameters)
     assert operation.wait_for(failed)["name"] == "Failed"
+    assert "Traceback" not in operation.log_of(failed)
     written = {path.name: path.stat().st_mtime_ns for path in output.glob("predictions/*")}
 
     rows_in(folder, "new")

@@ -6,10 +6,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prefect import flow, task
+from prefect.flow_engine import run_flow
+from prefect.logging import get_logger
 
 from pyfunc.errors import ArtifactError
 from tasks.common.errors import DataError, MillstreamError, ModelError, UnexpectedError
-from tasks.common.task_errors import describe_error, is_retryable, redacted_errors
+from tasks.common.task_errors import (
+    describe_error,
+    is_retryable,
+    redacted_errors,
+    reporting_failures,
+)
 
 SECRET = "the-text-of-a-row"
 
@@ -51,3 +59,32 @@ def test_what_is_not_expected_is_tried_again() -> None:
 )
 def test_an_error_in_words_quotes_no_row(error: Exception, words: str) -> None:
     assert describe_error(error) == words
+
+
+@task
+def fail(error: Exception) -> None:
+    raise error
+
+
+@reporting_failures
+@flow(name="failing")
+def failing(known: bool) -> None:
+    fail(DataError("rows.csv: no column") if known else ValueError("a bug"))
+
+
+@pytest.mark.usefixtures("prefect_harness")
+def test_the_log_of_a_run_has_our_errors_in_a_line_and_others_with_their_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for known in (True, False):
+        caplog.clear()
+        with pytest.raises((DataError, ValueError)):
+            # As the process of a deployment's run does.
+            run_flow(
+                failing, parameters={"known": known}, error_logger=get_logger("prefect.flow_runs")
+            )
+        reason = "rows.csv: no column" if known else "a bug"
+        assert f"Finished in state Failed('{reason}')" in caplog.text or not known
+        assert reason in caplog.text
+        assert ("Traceback" in caplog.text) is not known
+        assert ("unexpected" in caplog.text) is not known
