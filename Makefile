@@ -86,12 +86,12 @@ up: $(INSTALLED) ## Start Prefect, MLflow and a worker, and deploy every flow
 	$(BIN)/python -m deployments.up
 
 status: $(INSTALLED) ## Print health and address of each service
-	$(BIN)/python -m deployments.status
+	@$(BIN)/python -m deployments.status || [ $$? = 3 ] # nothing is up
 
 down: $(INSTALLED) ## Stop the services of `make up`
 	$(BIN)/python -m deployments.down
 
-check-config: $(INSTALLED) ## Validate prefect.yaml more strictly than Prefect
+check-config: $(INSTALLED) ## Validate prefect.yaml, more strictly than Prefect, and millstream.toml
 	$(BIN)/python -m deployments.check_config
 
 docs: $(INSTALLED) ## Generate docs/reference.md from the code

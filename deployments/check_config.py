@@ -26,20 +26,25 @@ from deployments.prefect_file.schema import Deployment, PrefectFile, Schedule, v
 from deployments.prefect_file.triggers import Trigger
 from tasks.common.environment import check_environment
 from tasks.common.errors import ParameterError
-from tasks.common.settings import REPOSITORY
+from tasks.common.settings import REPOSITORY, get_settings
+from tasks.common.text import printable
 from tasks.project.project import get_project, place_of
 
 PREFECT_FILE = REPOSITORY / "prefect.yaml"
 
 
 def check_config() -> None:
-    """Check the variables of the environment, and `prefect.yaml`.
+    """Check the variables of the environment, `prefect.yaml` and the project file; name them.
 
     Raises:
         ParameterError: If one is invalid.
     """
     check_environment()
     check_prefect_file()
+    project = get_settings().project
+    known = f", {project}" if project.is_file() else f"; there is no project file {project}"
+    checked = f"valid: the variables of the environment, {PREFECT_FILE}{known}"
+    sys.stdout.write(f"{printable(checked)}\n")
 
 
 def check_prefect_file(path: Path = PREFECT_FILE) -> None:

@@ -7,26 +7,30 @@ from deployments.command import run_command
 from deployments.services.health import is_healthy
 from deployments.services.supervisor import ProcessState, Supervisor
 from tasks.common.settings import Settings, get_settings
+from tasks.common.text import printable
 
-EXIT_CODE = 1  # if a service is not healthy
+UNHEALTHY = 1  # the exit code if a service does not work, or all are being ended
+NOTHING_UP = 3  # and where nothing is up, as `systemctl status` has it
 
 
 def status() -> int:
     """Print a line a service and return the exit code."""
-    return 0 if print_status(get_settings()) else EXIT_CODE
+    return print_status(get_settings())
 
 
-def print_status(settings: Settings) -> bool:
-    """Print a line a service and return whether all of them are healthy.
+def print_status(settings: Settings) -> int:
+    """Print a line a service and return the exit code: 0 if all of them are healthy.
 
     Raises:
         MillstreamError: If the process manager stops meanwhile.
     """
     supervisor = Supervisor(settings)
-    if (state := supervisor.state) != "up":
-        message = {"down": "nothing is up", "ending": "all is being ended"}[state]
-        sys.stdout.write(f"{message}\n")
-        return False
+    if (state := supervisor.state) == "down":
+        sys.stdout.write(f"nothing is up in {printable(str(settings.root))}; `make up` starts it\n")
+        return NOTHING_UP
+    if state == "ending":
+        sys.stdout.write("all is being ended\n")
+        return UNHEALTHY
     works = True
     for service in supervisor.addresses:
         process = supervisor.process_state(service.name)
@@ -35,7 +39,7 @@ def print_status(settings: Settings) -> bool:
         text = "works" if healthy else f"{process.state.lower()}, does not answer"
         sys.stdout.write(f"{service.name:9}{text:9}{service.address:24}{_age(process)}\n")
     sys.stdout.write(f"logs are in {supervisor.logs}\n")
-    return works
+    return 0 if works else UNHEALTHY
 
 
 def _age(process: ProcessState) -> str:

@@ -42,7 +42,12 @@ def test_a_file_becomes_the_defaults_of_every_flow(tmp_path: Path) -> None:
     text = (tmp_path / "millstream.toml").read_text()
     assert 'name = "my_tickets"\nsource = "my tickets.csv"\ntext_column = "body"\n' in text
 
-    assert run(tmp_path, "deployments.check_config").returncode == 0
+    checked = run(tmp_path, "deployments.check_config")
+    assert (checked.returncode, checked.stdout) == (
+        0,
+        f"valid: the variables of the environment, {REPOSITORY}/prefect.yaml, "
+        f"{tmp_path}/millstream.toml\n",
+    )
     shown = run(tmp_path, "flows.train_classifier", "--help").stdout
     assert f"[default: {tmp_path}/my tickets.csv]" in " ".join(shown.replace("│", "").split())
     shown = run(tmp_path, "flows.score_shards", "--help").stdout

@@ -50,7 +50,7 @@ def test_what_a_kill_left_is_ended_by_the_next_up(operation: Operation) -> None:
         manager.send_signal(signal.SIGKILL)
         until(lambda: not manager.is_running(), "killed")
         assert any(process.is_running() for process in orphans)
-        assert operation.command("status").returncode == 1
+        assert operation.command("status").returncode == 3
         up = operation.command("up")
         assert up.returncode == 0, up.stderr
         assert "ended what was left from before" in up.stderr
