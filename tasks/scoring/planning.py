@@ -72,6 +72,9 @@ def plan_files(
         if surveyed.survey is not None
     )
     planned = tuple(shard for shards in files for shard in _plan_file(shards, parameters, earlier))
+    if not planned:
+        logger.info("no shards: there is no row that can be read")
+        return ()
     reasons = Counter(shard.why or shard.left or "done" for shard in planned)
     counts = ", ".join(f"{reason}: {count}" for reason, count in reasons.items())
     logger.info("%d %s (%s)", len(planned), "shard" if len(planned) == 1 else "shards", counts)

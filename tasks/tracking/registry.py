@@ -132,7 +132,9 @@ def describe_versions(name: str) -> str:
     numbers = sorted(int(version.version) for version in _search_versions(name))
     if not numbers:
         return "nothing is registered under that name yet"
-    return f"there are the versions {numbers} and the aliases {get_aliases(name)}"
+    found = get_aliases(name)
+    aliases = f"the aliases {found}" if found else "no alias"
+    return f"there are the versions {numbers} and {aliases}"
 
 
 def _search_versions(name: str) -> list[ModelVersion]:

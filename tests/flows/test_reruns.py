@@ -89,13 +89,16 @@ def test_files_of_another_input_are_not_gone(inbox: Path, output: Path) -> None:
     assert summary["files_removed"] == []
 
 
-def test_an_empty_inbox_is_no_error_if_it_may_be_empty(tmp_path: Path, output: Path) -> None:
+def test_an_empty_inbox_is_no_error_if_it_may_be_empty(
+    tmp_path: Path, output: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(DataError, match="brings no file"):
         score(empty, output)
     summary = score(empty, output, allow_empty=True)
     assert (summary["rows_in"], summary["shards_total"]) == (0, 0)
+    assert "no shards: there is no row that can be read" in caplog.messages
     with pytest.raises(DataError, match="brings no file"):
         score(tmp_path / "missing", output, allow_empty=True)
 

@@ -43,10 +43,10 @@ def test_a_file_becomes_the_defaults_of_every_flow(tmp_path: Path) -> None:
     assert 'name = "my_tickets"\nsource = "my tickets.csv"\ntext_column = "body"\n' in text
 
     checked = run(tmp_path, "deployments.check_config")
-    assert (checked.returncode, checked.stdout) == (
-        0,
+    assert checked.returncode == 0
+    assert checked.stdout == (
         f"valid: the variables of the environment, {REPOSITORY}/prefect.yaml, "
-        f"{tmp_path}/millstream.toml\n",
+        f"{tmp_path}/millstream.toml\n"
     )
     shown = run(tmp_path, "flows.train_classifier", "--help").stdout
     assert f"[default: {tmp_path}/my tickets.csv]" in " ".join(shown.replace("│", "").split())
