@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,18 +79,11 @@ def test_scoring_writes_texts_nowhere_but_in_its_tables(
     days = pa.array([2**30, 1], pa.int32()).view(pa.date32())
     pq.write_table(pa.table({"text": days, "label": [SECRET, SECRET]}), folder / "days.parquet")
     (folder / "broken.parquet").write_bytes(f"PAR1{SECRET}PAR1".encode())
+    scoring = partial(score_shards, [str(folder)], str(output), label_column="label")
     with pytest.raises(ShardsFailedError):
-        score_shards(
-            [str(folder)],
-            str(output),
-            label_column="label",
-            report_examples=0,
-            attach_mib=0,
-            output_format="csv",
-            shard_rows=2,
-        )
+        scoring(report_examples=0, attach_mib=0, output_format="csv", shard_rows=2)
     with pytest.raises(ShardsFailedError):
-        score_shards([str(folder)], str(output), label_column="label", dry_run=True)
+        scoring(dry_run=True)
     assert written(trained.home, output) == []
     assert any(SECRET in str(pq.read_table(path)) for path in output.glob("predictions/good*"))
     assert holds_secret(next(output.glob("rejected/wide*")))
@@ -98,13 +92,7 @@ def test_scoring_writes_texts_nowhere_but_in_its_tables(
     assert not [path for path in kept if holds_secret(path)]
     # Attached on purpose, and nothing else with it; `attach_mib` decides.
     with pytest.raises(ShardsFailedError):
-        score_shards(
-            [str(folder)],
-            str(output),
-            label_column="label",
-            report_examples=0,
-            output_format="jsonl",
-        )
+        scoring(report_examples=0, output_format="jsonl")
     attached = [*trained.home.glob("mlartifacts/score-shards/**/predictions/good*.jsonl")]
     assert len(attached) == 1
     assert holds_secret(attached[0])

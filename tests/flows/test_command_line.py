@@ -24,6 +24,7 @@ from tasks.common import errors
 from tasks.common.parameter_types import Positive
 from tasks.common.settings import REPOSITORY
 from tests.support.builders import Trained
+from tests.support.commands import run_command
 from tests.support.every_flow import FLOWS
 from tests.support.scoring_command import state_folder
 
@@ -293,19 +294,6 @@ def test_debug_shows_the_traceback(
 # The real commands
 
 
-def command(
-    *arguments: str | Path, home: Path, **variables: str
-) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"MILLSTREAM_HOME": str(home)} | variables
-    return subprocess.run(
-        [sys.executable, "-m", *map(str, arguments)],
-        cwd=REPOSITORY,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-
-
 LIST_MODULES = """
 import runpy, sys
 for name in sys.argv[1:]:
@@ -334,7 +322,7 @@ def test_help_imports_nothing_heavy(home: Path) -> None:
 
 
 def test_bad_parameter_is_refused_before_a_server_is_started(home: Path) -> None:
-    process = command("flows.train_classifier", "--epochs", "0", home=home)
+    process = run_command("flows.train_classifier", "--epochs", "0", home=home)
     assert process.returncode == 2
     expected = "error: --epochs: Input should be greater than or equal to 1, got 0\n"
     assert (process.stdout, process.stderr) == ("", expected)
@@ -345,7 +333,7 @@ def test_bad_parameter_is_refused_before_a_server_is_started(home: Path) -> None
 def test_command_scores_a_file(trained: Trained, tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv"
     rows.write_text("text\na great film\n")
-    process = command(
+    process = run_command(
         "flows.score_shards",
         "--inputs",
         rows,
@@ -364,7 +352,7 @@ def test_command_scores_a_file(trained: Trained, tmp_path: Path) -> None:
 def test_command_names_a_bad_row_with_a_server_of_its_own(home: Path, tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv"
     rows.write_text("text,label\na,x\n ,y\n")
-    process = command(
+    process = run_command(
         "flows.train_classifier",
         "--steps",
         "split_data",
@@ -391,7 +379,9 @@ def test_what_orchestrates_nothing_starts_no_server(trained: Trained, tmp_path: 
     home = state_folder(trained.home, tmp_path / "var")
     scoring = ("--inputs", rows, "--output-dir", tmp_path / "out", "--dry-run")
     for arguments in (("promote_pipeline", "--version", "1"), ("score_shards", *scoring)):
-        process = command(f"flows.{arguments[0]}", *arguments[1:], home=home, PREFECT_API_URL="")
+        process = run_command(
+            f"flows.{arguments[0]}", *arguments[1:], home=home, PREFECT_API_URL=""
+        )
         assert process.returncode == 0, process.stderr
         assert "Traceback" not in process.stderr
     assert "expected model calls" in process.stdout

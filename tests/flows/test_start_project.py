@@ -1,8 +1,5 @@
 """The command that looks at labelled data and writes the project file."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,21 +7,7 @@ import pytest
 from tasks.common.errors import ParameterError
 from tasks.common.settings import REPOSITORY
 from tasks.project.project_file import write_project_file
-
-
-def run(folder: Path, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        cwd=REPOSITORY,
-        env=os.environ
-        | {
-            "MILLSTREAM_HOME": str(folder / "var"),
-            "MILLSTREAM_PROJECT": str(folder / "millstream.toml"),
-            "COLUMNS": "200",
-        },
-        capture_output=True,
-        text=True,
-    )
+from tests.support.commands import run_in_project
 
 
 def write_tickets(path: Path) -> None:
@@ -35,29 +18,33 @@ def write_tickets(path: Path) -> None:
 
 def test_a_file_becomes_the_defaults_of_every_flow(tmp_path: Path) -> None:
     write_tickets(tmp_path / "my tickets.csv")
-    started = run(tmp_path, "flows.start_project", "--source", str(tmp_path / "my tickets.csv"))
+    started = run_in_project(
+        tmp_path, "flows.start_project", "--source", str(tmp_path / "my tickets.csv")
+    )
     assert started.returncode == 0, started.stderr
     assert "2, rows of each: billing 20, login 20" in started.stdout
     assert "Prefect" not in started.stderr  # no server
     text = (tmp_path / "millstream.toml").read_text()
     assert 'name = "my_tickets"\nsource = "my tickets.csv"\ntext_column = "body"\n' in text
 
-    checked = run(tmp_path, "deployments.check_config")
+    checked = run_in_project(tmp_path, "deployments.check_config")
     assert checked.returncode == 0
     assert checked.stdout == (
         f"valid: the variables of the environment, {REPOSITORY}/prefect.yaml, "
         f"{tmp_path}/millstream.toml\n"
     )
-    shown = run(tmp_path, "flows.train_classifier", "--help").stdout
+    shown = run_in_project(tmp_path, "flows.train_classifier", "--help").stdout
     assert f"[default: {tmp_path}/my tickets.csv]" in " ".join(shown.replace("│", "").split())
-    shown = run(tmp_path, "flows.score_shards", "--help").stdout
+    shown = run_in_project(tmp_path, "flows.score_shards", "--help").stdout
     assert "models:/my_tickets_inference_pipeline_model@champion" in "".join(
         shown.replace("│", "").split()
     )
 
     assert "[default: queue]" not in shown  # files to score have no labels
 
-    again = run(tmp_path, "flows.start_project", "--source", str(tmp_path / "my tickets.csv"))
+    again = run_in_project(
+        tmp_path, "flows.start_project", "--source", str(tmp_path / "my tickets.csv")
+    )
     assert again.returncode == 2
     assert again.stderr == (
         f"error: {tmp_path}/millstream.toml: is there; expected none, or --overwrite to "
@@ -78,7 +65,7 @@ def test_a_wrong_project_file_is_one_line_of_every_command(
     tmp_path: Path, module: str, arguments: tuple[str, ...]
 ) -> None:
     (tmp_path / "millstream.toml").write_text('name = "tickets"\nlanguages = ["xx"]\n')
-    done = run(tmp_path, module, *arguments)
+    done = run_in_project(tmp_path, module, *arguments)
     assert done.returncode == 2
     assert done.stderr.startswith(
         f"error: {tmp_path}/millstream.toml, line 2: languages: languages: ['xx']; expected codes"
@@ -88,7 +75,7 @@ def test_a_wrong_project_file_is_one_line_of_every_command(
 
 def test_a_cron_line_is_checked_before_it_is_deployed(tmp_path: Path) -> None:
     (tmp_path / "millstream.toml").write_text('[schedules]\nnightly = "61 1 * * *"\n')
-    done = run(tmp_path, "deployments.check_config")
+    done = run_in_project(tmp_path, "deployments.check_config")
     assert done.returncode == 2
     assert done.stderr == (
         f"error: {tmp_path}/millstream.toml, line 2: schedules.nightly: Invalid cron string: "

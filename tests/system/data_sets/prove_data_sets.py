@@ -5,34 +5,20 @@ tiny: it is reading that is proved, not learning.
 """
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from tasks.common.settings import REPOSITORY
+from tests.support.commands import run_in_project
 from tests.support.data_sets import DATA_SETS, DataSet
 
 ROWS = 200
 
 
-def run(folder: Path, module: str, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        cwd=REPOSITORY,
-        env=os.environ
-        | {
-            "MILLSTREAM_HOME": str(folder / "var"),
-            "MILLSTREAM_PROJECT": str(folder / "millstream.toml"),
-        },
-        capture_output=True,
-        text=True,
-    )
+def run(folder: Path, module: str, *arguments: str) -> None:
+    done = run_in_project(folder, module, *arguments)
     assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.mark.timeout(900)
