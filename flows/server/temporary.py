@@ -125,10 +125,10 @@ def start_uvicorn(server: Any) -> "subprocess.Popen[bytes]":
     log = log_file()
     log.parent.mkdir(parents=True, exist_ok=True)
     full = log.is_file() and log.stat().st_size > MAX_LOG_BYTES
-    # It ends after the command's result; its services would then print tracebacks of what they
-    # write anew in their last attempt.
     # This process alone holds `_held`, until it ends, however it does; the server then ends, too.
     read, _held = os.pipe()
+    # It ends after the command's result; its services would then print tracebacks of what they
+    # write anew in their last attempt.
     with log.open("wb" if full else "ab") as output, os.fdopen(read) as alive:
         return subprocess.Popen(
             command,
