@@ -35,8 +35,8 @@ def with_project(record: type[Record]) -> Record:
         place = place_of(keys[str(found["loc"][0])])
         raise ParameterError(f"{place}: {found['msg']}, got {found['input']!r}") from None
     except ParameterError as error:
-        place = place_of(str(error).partition(":")[0])
-        raise ParameterError(f"{place}: {error}") from error
+        key, _, problem = str(error).partition(": ")
+        raise ParameterError(f"{place_of(key)}: {problem}") from error
 
 
 def check_project() -> None:

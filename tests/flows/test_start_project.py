@@ -68,7 +68,7 @@ def test_a_wrong_project_file_is_one_line_of_every_command(
     done = run_in_project(tmp_path, module, *arguments)
     assert done.returncode == 2
     assert done.stderr.startswith(
-        f"error: {tmp_path}/millstream.toml, line 2: languages: languages: ['xx']; expected codes"
+        f"error: {tmp_path}/millstream.toml, line 2: languages: ['xx']; expected codes"
     )
     assert done.stderr.count("\n") == 1
 
