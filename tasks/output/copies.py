@@ -23,7 +23,7 @@ def write_copies(output_dir: Path, record: ShardRecord, text_format: CopyFormat)
     Args:
         output_dir: The output folder.
         record: The record of a shard that is done; written again if a copy is made.
-        text_format: `csv` or `jsonl`.
+        text_format: `csv`, `csv-semicolon` or `jsonl`.
 
     Raises:
         OSError: If a file cannot be read or written.

@@ -19,12 +19,25 @@ from tasks.output.language_policy import LanguagePolicy
 
 FOLDERS = ("rejected", "predictions")
 
-OutputFormat = Literal["parquet", "csv", "jsonl"]
+OutputFormat = Literal["parquet", "csv", "csv-semicolon", "jsonl"]
+
+# What a file of an output format is called after its stem.
+FORMAT_SUFFIXES: dict[OutputFormat, str] = {
+    "parquet": ".parquet",
+    "csv": ".csv",
+    "csv-semicolon": ".csv",
+    "jsonl": ".jsonl",
+}
 
 # The tables, and what is made from them and not read again: copies as text, rows to review.
 SUFFIXES = (
-    dict.fromkeys(FOLDERS, ".parquet")
-    | {f"{folder}_{kind}": f".{kind}" for folder in FOLDERS for kind in ("csv", "jsonl")}
+    dict.fromkeys(FOLDERS, FORMAT_SUFFIXES["parquet"])
+    | {
+        f"{folder}_{kind}": suffix
+        for folder in FOLDERS
+        for kind, suffix in FORMAT_SUFFIXES.items()
+        if kind != "parquet"
+    }
     | {"review": ".csv"}
 )
 

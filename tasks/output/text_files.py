@@ -5,20 +5,25 @@ for, as a list, is JSON in its cell; a map with text keys is a JSON object. Time
 written as Arrow prints them, bytes as URL-safe base64; a JSON number that is not finite is null.
 Bytes of a text that are not UTF-8 become U+FFFD. A cell that a spreadsheet takes for a formula is
 data and stays as it is.
+
+CSV of semicolons is for spreadsheets of countries whose decimal sign is a comma: it begins with a
+byte order mark, and has semicolons between cells and commas in numbers.
 """
 
-from collections.abc import Iterable
+import codecs
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.types as kinds
 from pydantic_core import to_json
 
 from tasks.common.arrow import python_values
 
-CopyFormat = Literal["csv", "jsonl"]
+CopyFormat = Literal["csv", "csv-semicolon", "jsonl"]
 
 
 def write_text(
@@ -30,12 +35,12 @@ def write_text(
         tables: The rows, a part at a time.
         schema: Their columns.
         path: The file.
-        text_format: `csv` or `jsonl`.
+        text_format: `csv`, `csv-semicolon` or `jsonl`.
 
     Raises:
         OSError: If the file cannot be written.
     """
-    (_write_csv if text_format == "csv" else _write_jsonl)(tables, schema, path)
+    _WRITERS[text_format](tables, schema, path)
 
 
 def _write_csv(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:
@@ -43,6 +48,27 @@ def _write_csv(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> Non
     with path.open("wb") as file, pyarrow.csv.CSVWriter(file, header) as writer:
         for table in tables:
             writer.write_table(_with_cells(table))
+
+
+def _write_csv_semicolon(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:
+    header = _with_decimal_commas(_with_cells(schema.empty_table())).schema
+    options = pyarrow.csv.WriteOptions(delimiter=";")
+    with path.open("wb") as file:
+        file.write(codecs.BOM_UTF8)
+        with pyarrow.csv.CSVWriter(file, header, write_options=options) as writer:
+            for table in tables:
+                writer.write_table(_with_decimal_commas(_with_cells(table)))
+
+
+def _with_decimal_commas(table: pa.Table) -> pa.Table:
+    """Return cells whose numbers with a fraction are texts with a comma."""
+    columns = [
+        pc.replace_substring(column.cast(pa.string()), ".", ",")
+        if kinds.is_floating(column.type) or kinds.is_decimal(column.type)
+        else column
+        for column in table.columns
+    ]
+    return pa.table(columns, names=table.column_names)
 
 
 def _write_jsonl(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:
@@ -113,3 +139,10 @@ def _json_cell(value: object) -> str | None:
 
 def _json(value: object) -> bytes:
     return to_json(value, bytes_mode="base64", inf_nan_mode="null", fallback=str)
+
+
+_WRITERS: dict[CopyFormat, Callable[[Iterable[pa.Table], pa.Schema, Path], None]] = {
+    "csv": _write_csv,
+    "csv-semicolon": _write_csv_semicolon,
+    "jsonl": _write_jsonl,
+}

@@ -13,6 +13,7 @@ import mlflow
 
 from tasks.common.errors import DataError
 from tasks.output.downloads import write_download
+from tasks.output.records import FORMAT_SUFFIXES
 from tasks.reports.history import previous_run, training_distribution
 from tasks.reports.page import plot_errors, render_page
 from tasks.reports.row_examples import (
@@ -227,7 +228,7 @@ def _attach_file(
     with TemporaryDirectory(prefix="millstream-") as folder:
         # MLflow refuses some characters in names of artifacts; the digest at the end is unique.
         name = _UNUSUAL.sub("_", shards[0].file_id)
-        path = Path(folder) / f"{name}.{output_format}"
+        path = Path(folder) / f"{name}{FORMAT_SUFFIXES[output_format]}"
         if not room or not write_download(output_dir, records, output_format, path, room):
             left = "not attached: beyond attach_mib, or the number of files that are attached"
             return found.model_copy(update={"left": left})

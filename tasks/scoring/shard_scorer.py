@@ -35,7 +35,7 @@ from tasks.output.tables import (
     select_readable,
     select_review,
 )
-from tasks.output.text_files import write_text
+from tasks.output.text_files import CopyFormat, write_text
 from tasks.scoring.row_ranges import read_staged
 from tasks.scoring.types import ScoringParameters, ShardOutcome
 from tasks.tracking.pipeline_loader import load_typed_pipeline
@@ -239,10 +239,12 @@ def _write_review(
     predictions: Iterator[pa.Table], shard: Shard, parameters: ScoringParameters
 ) -> str:
     """Write the rows that need a review; return the digest of their file."""
+    asked = parameters.output_format
+    review_format: CopyFormat = "csv-semicolon" if asked == "csv-semicolon" else "csv"
     rows = map(select_review, predictions)
     first = next(rows)
     with published_file(table_path(parameters.output_dir, "review", shard.id)) as draft:
-        write_text(chain([first], rows), first.schema, draft, "csv")
+        write_text(chain([first], rows), first.schema, draft, review_format)
         return sha256_of(draft)
 
 

@@ -88,8 +88,8 @@ Workers = Annotated[
 Format = Annotated[
     OutputFormat,
     about(
-        "What the predictions can be read as. The Parquet files are always there; csv and jsonl "
-        "add a copy of each."
+        "What the predictions can be read as. The Parquet files are always there; the others add "
+        "a copy of each. csv-semicolon is for Excel where the decimal sign is a comma."
     ),
 ]
 ReportExamples = Annotated[

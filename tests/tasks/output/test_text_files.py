@@ -10,6 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from tasks.ingestion.formats import format_of
+from tasks.ingestion.text_format import AS_FOUND, find_text_format
 from tasks.output.text_files import CopyFormat, write_text
 
 ROWS = pa.table(
@@ -57,6 +59,24 @@ def test_csv_has_every_value_and_tells_null_from_empty(tmp_path: Path) -> None:
     assert pd.read_csv(path)["formula"].tolist() == ROWS["formula"].to_pylist()
 
 
+def test_csv_of_semicolons_opens_in_a_spreadsheet_with_decimal_commas(tmp_path: Path) -> None:
+    path = written(tmp_path / "rows.csv", "csv-semicolon")
+    assert path.read_bytes().startswith("\ufeff".encode())  # else Excel takes it for CP1252
+    form = format_of(path.name)
+    assert form is not None
+    assert find_text_format(path, form, AS_FOUND).separator == ";"  # as input it needs no option
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        first, second, third = csv.DictReader(file, delimiter=";")
+    assert list(first) == ROWS.column_names
+    assert first["text"] == ROWS["text"][0].as_py()
+    # Excel takes 1.50 for the first of May where the decimal sign is a comma.
+    assert (first["score"], first["price"], third["id"]) == ("0,1", "1,50", str(2**62))
+    assert (second["score"], third["score"], first["kind"]) == ("nan", "", "007")
+    assert json.loads(first["marks"]) == {"a": 0.5, "é": 0.25}
+    table = pd.read_csv(path, sep=";", decimal=",")
+    assert table["score"][0] == 0.1
+
+
 def test_jsonl_has_an_object_a_line_with_every_value(tmp_path: Path) -> None:
     path = written(tmp_path / "rows.jsonl", "jsonl")
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -71,7 +91,7 @@ def test_jsonl_has_an_object_a_line_with_every_value(tmp_path: Path) -> None:
     assert first["broken"] == "a\N{REPLACEMENT CHARACTER}b"
 
 
-@pytest.mark.parametrize(("text_format", "lines"), [("csv", 1), ("jsonl", 0)])
+@pytest.mark.parametrize(("text_format", "lines"), [("csv", 1), ("csv-semicolon", 1), ("jsonl", 0)])
 def test_table_without_rows_has_its_columns_in_csv_alone(
     tmp_path: Path, text_format: CopyFormat, lines: int
 ) -> None:

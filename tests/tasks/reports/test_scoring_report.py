@@ -326,6 +326,8 @@ def test_predictions_of_each_file_are_attached_to_the_run_and_linked(
     scored(inputs, output, output_format="jsonl", resume=True, shard_rows=5)
     assert {path.suffix for path in attached(runs_of(output)[0]).values()} == {".jsonl"}
     assert attached(runs_of(output)[0]).keys() == {"a", "b____"}
+    scored(inputs, output, output_format="csv-semicolon", resume=True, shard_rows=5)
+    assert {path.suffix for path in attached(runs_of(output)[0]).values()} == {".csv"}
 
 
 def test_predictions_that_are_too_many_stay_in_the_folder_and_the_page_says_so(

@@ -216,6 +216,10 @@ def test_predictions_below_a_score_are_marked_and_written_to_be_labelled(
     assert review["reviewed_label"].isna().all()
     assert review["tags"].tolist() == ['["a"]'] * 6
 
+    # Of a run for Excel with decimal commas, they are for it as well.
+    score_table(table, reviewing.model_copy(update={"output_format": "csv-semicolon"}))
+    assert pd.read_csv(path, sep=";", decimal=",").equals(review)
+
     # Labels that people gave are no copy of anything.
     path.write_text("reviewed_label\npositive\n")
     again = score_table(table, parameters)
