@@ -11,6 +11,7 @@ from tasks.common.parameter_types import about
 from tasks.common.settings import get_settings
 from tasks.common.urls import is_url, url_path
 from tasks.dataset.inspection import Inspection, inspect_source
+from tasks.dataset.letters import Letters
 from tasks.dataset.sources import EMBEDDED
 from tasks.dataset.types import DataSource, LabelColumn, TextColumn
 from tasks.ingestion.text_format import Encoding, Header, ReadOptions, Separator
@@ -78,6 +79,7 @@ def describe_inspection(found: Inspection) -> dict[str, Any]:
     return {
         "tables": list(found.files),
         "encoding": found.text.encoding or "UTF-8",
+        "letters beyond ASCII": _describe_letters(found.letters),
         "separator": {"\t": "tab"}.get(found.separator, found.separator),
         "header line": found.text.header if found.separator else "",
         "columns": [column.name for column in found.columns],
@@ -93,8 +95,13 @@ def describe_inspection(found: Inspection) -> dict[str, Any]:
         "languages": found.distributions["languages"],
         "repeated rows": rows.repeated,
         "rows with contradicting labels": rows.contradicting,
-        "warnings": list(rows.warnings),
+        "warnings": [*rows.warnings, *filter(None, [found.letters.warning])],
     }
+
+
+def _describe_letters(letters: Letters) -> str:
+    counts = ", ".join(f"{letter} {count}" for letter, count in letters.frequent.items())
+    return f"{counts}; in {', '.join(letters.words)}" if counts else "none"
 
 
 def _name_of(source: str) -> str:

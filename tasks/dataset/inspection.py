@@ -14,6 +14,7 @@ from tasks.dataset.labelled_rows import (
     read_labelled,
 )
 from tasks.dataset.labels import is_missing, label_text
+from tasks.dataset.letters import Letters, describe_letters
 from tasks.dataset.sources import fetch_tables
 from tasks.dataset.splitting import describe_rows, report_rows
 from tasks.dataset.types import RowReport
@@ -63,6 +64,7 @@ class Inspection(FrozenModel):
         text_column: The column of the texts, given or found.
         label_column: The column of the labels, given or found.
         rows: What becomes of the rows when a model is trained on them.
+        letters: What the texts have beyond ASCII, which a wrong encoding changes.
         distributions: Rows by label and by language, and quantiles of the words of a text.
     """
 
@@ -74,6 +76,7 @@ class Inspection(FrozenModel):
     text_column: str
     label_column: str
     rows: RowReport
+    letters: Letters
     distributions: dict[str, Any]
 
 
@@ -115,6 +118,7 @@ def inspect_source(
         text_column=text,
         label_column=label,
         rows=report_rows(rows, tally),
+        letters=describe_letters(rows["text"], first.encoding or "utf-8"),
         distributions=describe_rows(rows),
     )
 

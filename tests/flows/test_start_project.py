@@ -52,6 +52,20 @@ def test_a_file_becomes_the_defaults_of_every_flow(tmp_path: Path) -> None:
     )
 
 
+def test_a_wrong_encoding_is_shown(tmp_path: Path) -> None:
+    rows = [f"schöne Grüße aus Köln {n};{'ab'[n % 2]}" for n in range(40)]
+    path = tmp_path / "tickets.csv"
+    path.write_text("\n".join(["text;label", *rows]), encoding="cp1252")
+    arguments = ("--source", str(path), "--encoding")
+    wrong = run(tmp_path, "flows.start_project", *arguments, "cp850")
+    assert wrong.returncode == 0, wrong.stderr
+    assert "sign in place of a letter" in wrong.stdout
+    assert "try --encoding cp1252" in wrong.stdout
+    right = run(tmp_path, "flows.start_project", *arguments, "cp1252", "--overwrite")
+    assert "ö 80, ü 40, ß 40; in schöne, Grüße, Köln" in right.stdout
+    assert "in place of a letter" not in right.stdout
+
+
 @pytest.mark.parametrize(
     ("module", "arguments"),
     [
