@@ -95,7 +95,7 @@ def describe_inspection(found: Inspection) -> dict[str, Any]:
         "languages": found.distributions["languages"],
         "repeated rows": rows.repeated,
         "rows with contradicting labels": rows.contradicting,
-        "warnings": [*rows.warnings, *filter(None, [found.letters.warning])],
+        "warnings": list(found.warnings),
     }
 
 

@@ -1,5 +1,6 @@
 """Look at labelled data before anything is trained on it: columns, labels, lengths, languages."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,18 @@ from tasks.ingestion.text_format import AS_FOUND, ReadOptions, find_text_format
 # A column with more different values is no column of labels.
 _MOST_LABELS = 200
 _INSPECTED_ROWS = 20_000
+# What looks like labels in a column whose name says nothing: a few values, or many rows of each,
+# and short ones. Numbers with more values are ids, dates or measurements.
+_FEW_LABELS = 20
+_ROWS_OF_A_LABEL = 5
+_WORDS_OF_A_LABEL = 5
 
 # Names that columns of labels have in public data sets.
 _LABEL_NAMES = (
     *LABEL_COLUMNS,
     *("category", "class", "intent", "queue", "topic", "target", "rating", "stars", "score"),
 )
+_NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)*")
 _TEXT_NAMES = (
     *TEXT_COLUMNS,
     *("body", "message", "comment", "content", "description", "tweet", "sentence", "utterance"),
@@ -44,12 +51,28 @@ class ColumnFacts(FrozenModel):
         filled: Rows with a value.
         distinct: Different values, `None` if there are too many for labels.
         words: Words of a value, on average.
+        numeric: Whether all values are numbers.
     """
 
     name: str
     filled: int
     distinct: int | None
     words: float
+    numeric: bool = False
+
+    @property
+    def may_be_labels(self) -> bool:
+        """Whether there are as many values as labels may have."""
+        return self.distinct is not None and 2 <= self.distinct <= self.filled / 2
+
+    @property
+    def looks_like_labels(self) -> bool:
+        """Whether the values are such as people give to labels."""
+        if not self.may_be_labels or self.distinct is None or self.words > _WORDS_OF_A_LABEL:
+            return False
+        if self.distinct <= _FEW_LABELS:
+            return True
+        return not self.numeric and self.filled >= _ROWS_OF_A_LABEL * self.distinct
 
 
 class Inspection(FrozenModel):
@@ -65,6 +88,7 @@ class Inspection(FrozenModel):
         label_column: The column of the labels, given or found.
         rows: What becomes of the rows when a model is trained on them.
         letters: What the texts have beyond ASCII, which a wrong encoding changes.
+        warnings: What people should look at before a training.
         distributions: Rows by label and by language, and quantiles of the words of a text.
     """
 
@@ -77,6 +101,7 @@ class Inspection(FrozenModel):
     label_column: str
     rows: RowReport
     letters: Letters
+    warnings: tuple[str, ...]
     distributions: dict[str, Any]
 
 
@@ -94,7 +119,7 @@ def inspect_source(
         text_column: The column of the texts; `None` finds it by its name, or takes the one with the
             longest texts.
         label_column: The column of the labels; `None` finds it by its name, or takes the last one
-            with few different values.
+            that looks like labels: few different values, short, several rows of each.
         options: How the text of its files is read.
 
     Raises:
@@ -109,6 +134,9 @@ def inspect_source(
     first = find_text_format(files[0], _format_of(files[0]), options)
     tally = RowTally()
     rows = read_labelled(files, text_column=text, label_column=label, tally=tally, options=options)
+    letters = describe_letters(rows["text"], first.encoding or "utf-8")
+    guess = "" if label_column else _guess_warning(columns, label)
+    report = report_rows(rows, tally)
     return Inspection(
         files=files,
         text=first,
@@ -117,8 +145,9 @@ def inspect_source(
         columns=columns,
         text_column=text,
         label_column=label,
-        rows=report_rows(rows, tally),
-        letters=describe_letters(rows["text"], first.encoding or "utf-8"),
+        rows=report,
+        letters=letters,
+        warnings=tuple(filter(None, [*report.warnings, letters.warning, guess])),
         distributions=describe_rows(rows),
     )
 
@@ -163,6 +192,7 @@ class _Column:
     def __init__(self) -> None:
         self._filled = self._words = 0
         self._distinct: set[str] = set()
+        self._numeric = True
 
     def add(self, value: object) -> None:
         """Count a value."""
@@ -171,6 +201,7 @@ class _Column:
             return
         self._filled += 1
         self._words += len(text.split())
+        self._numeric = self._numeric and _NUMBER.fullmatch(text) is not None
         if len(self._distinct) <= _MOST_LABELS:
             self._distinct.add(text)
 
@@ -181,6 +212,7 @@ class _Column:
             filled=self._filled,
             distinct=len(self._distinct) if len(self._distinct) <= _MOST_LABELS else None,
             words=self._words / max(self._filled, 1),
+            numeric=self._numeric and self._filled > 0,
         )
 
 
@@ -193,22 +225,26 @@ def _find_text(file: Path, columns: Sequence[ColumnFacts]) -> str:
 
 
 def _find_label(file: Path, columns: Sequence[ColumnFacts], text: str) -> str:
-    likely = [
-        column
-        for column in columns
-        if column.name != text
-        and column.distinct is not None
-        and column.distinct >= 2
-        and 2 * column.distinct <= column.filled
-    ]
-    if named := _by_name(likely, _LABEL_NAMES):
+    others = [column for column in columns if column.name != text]
+    if named := _by_name([column for column in others if column.may_be_labels], _LABEL_NAMES):
         return named
+    likely = [column for column in others if column.looks_like_labels]
     if not likely:
         raise DataError(
             f"{file}: no column of labels found among its {len(columns)}; expected one with 2 to "
-            f"{_MOST_LABELS} different values, each in two rows or more; name it with label_column"
+            f"{_MOST_LABELS} different short values, several rows of each; name it with "
+            "--label-column"
         )
     return likely[-1].name
+
+
+def _guess_warning(columns: Sequence[ColumnFacts], label: str) -> str:
+    """Return a remark on a column of labels that was found by its place, or nothing."""
+    if _by_name(columns, _LABEL_NAMES) == label:
+        return ""
+    numeric = any(column.numeric for column in columns if column.name == label)
+    why = "it holds numbers" if numeric else "the last column with few different values"
+    return f"label column: {label!r} is a guess, {why}; name another with --label-column"
 
 
 def _by_name(columns: Sequence[ColumnFacts], names: Sequence[str]) -> str | None:

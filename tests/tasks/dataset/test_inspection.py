@@ -63,8 +63,33 @@ def test_labels_of_json_lines_may_be_numbers(home: Path, tmp_path: Path) -> None
 
 def test_without_a_column_of_labels_the_parameter_is_named(home: Path, tmp_path: Path) -> None:
     source = write(tmp_path / "texts.csv", "id,text", [f"{n},a text {n}" for n in range(30)])
-    with pytest.raises(DataError, match=r"no column of labels .* among its 2; .* label_column$"):
+    with pytest.raises(DataError, match=r"no column of labels .* among its 2; .* --label-column$"):
         inspect_source(source)
+
+
+@pytest.mark.parametrize(
+    "value", ["customer {m}", "{m}.5", "one of {k} sentences that people wrote again and again"]
+)
+def test_a_column_that_looks_like_no_label_is_not_taken_for_one(
+    home: Path, tmp_path: Path, value: str
+) -> None:
+    rows = [f"a text of some more words than others have {n}," for n in range(200)]
+    rows = [row + value.format(m=n % 60, k=n % 5) for n, row in enumerate(rows)]
+    source = write(tmp_path / "texts.csv", "text,other", rows)
+    with pytest.raises(DataError, match=r"no column of labels .* --label-column$"):
+        inspect_source(source)
+    given = inspect_source(source, label_column="other")
+    assert (given.label_column, given.warnings) == ("other", ())
+
+
+def test_a_column_of_labels_by_its_place_alone_is_a_guess(home: Path, tickets: str) -> None:
+    rows = [f"a text of {n},{n % 3}" for n in range(40)]
+    source = write(Path(tickets).with_name("rows.csv"), "text,kind", rows)
+    (warning,) = inspect_source(source).warnings
+    assert warning == (
+        "label column: 'kind' is a guess, it holds numbers; name another with --label-column"
+    )
+    assert not inspect_source(tickets).warnings  # its name is one of labels
 
 
 def test_what_is_not_found_by_itself_is_needed(home: Path, tmp_path: Path) -> None:
