@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from flows.parameters import described
 from tasks.common.console import print_table
 from tasks.common.errors import ParameterError
+from tasks.common.files import absolute_path
 from tasks.common.parameter_types import about
 from tasks.common.settings import get_settings
 from tasks.common.urls import is_url, url_path
@@ -16,7 +17,7 @@ from tasks.dataset.sources import EMBEDDED
 from tasks.dataset.types import DataSource, LabelColumn, TextColumn
 from tasks.ingestion.text_format import Encoding, Header, ReadOptions, Separator
 from tasks.project.project import ProjectName
-from tasks.project.project_file import write_project_file
+from tasks.project.project_file import local_timezone, write_project_file
 
 Name = Annotated[
     ProjectName,
@@ -67,7 +68,13 @@ def start_project(
         **found.needed.model_dump(exclude_defaults=True),
     }
     write_project_file(path, values)
-    rows = {"project file": path, **values, "next": ".venv/bin/python -m flows.end_to_end"}
+    zone = local_timezone()
+    rows = {
+        "project file": path,
+        **values,
+        "time zone": zone,
+        "next": ".venv/bin/python -m flows.end_to_end",
+    }
     print_table("Project", rows)
 
 
@@ -114,7 +121,7 @@ def _as_written(source: str, project_file: Path) -> str:
     """Return a source as the project file has it: relative to it if that is shorter."""
     if is_url(source) or source in EMBEDDED:
         return source
-    path = Path(source).expanduser().resolve()
+    path = absolute_path(Path(source).expanduser())
     folder = project_file.parent
     return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 

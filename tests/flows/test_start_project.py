@@ -67,6 +67,29 @@ def test_a_wrong_encoding_is_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("zone", "written"), [("Europe/Berlin", "Europe/Berlin"), ("Mars/North", "Etc/UTC")]
+)
+def test_the_file_has_the_zone_of_the_machine_and_each_key_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: str, written: str
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    (tmp_path / "stored").mkdir()
+    write_tickets(tmp_path / "stored" / "3f2a.csv")
+    # What lies beside the file is named by its own name, wherever a link leads.
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "tickets.csv").symlink_to(tmp_path / "stored" / "3f2a.csv")
+    source = str(tmp_path / "project" / "tickets.csv")
+    done = run(
+        tmp_path / "project", "flows.start_project", "--source", source, "--encoding", "cp1252"
+    )
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "project" / "millstream.toml").read_text()
+    assert f'\ntimezone = "{written}"\n' in text
+    assert 'source = "tickets.csv"\n' in text
+    assert text.count("encoding = ") == text.count("separator = ") == 1
+
+
+@pytest.mark.parametrize(
     ("module", "arguments"),
     [
         ("flows.score_shards", ()),
