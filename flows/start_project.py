@@ -53,7 +53,10 @@ def start_project(
     )
     print_table("Labelled data", describe_inspection(found))
     if path.exists() and not overwrite:
-        raise ParameterError(f"{path}: is there; expected none, or --overwrite to replace it")
+        raise ParameterError(
+            f"{path}: is there; expected none: --overwrite replaces it, "
+            "MILLSTREAM_PROJECT=another.toml keeps it"
+        )
     languages = found.distributions["languages"]
     values: dict[str, Any] = {
         "name": name or _name_of(source),

@@ -14,7 +14,7 @@ from tasks.common.text import columns_called
 from tasks.dataset.labels import KnownLabels, is_missing, label_text, unify_labels
 from tasks.ingestion.column_checks import check_sole
 from tasks.ingestion.formats import Row, RowWarnings
-from tasks.ingestion.likely_causes import describe_refused_row, header_hint
+from tasks.ingestion.likely_causes import describe_refused_row, header_hint, separator_hint
 from tasks.ingestion.table_reader import read_columns
 from tasks.ingestion.text_format import AS_FOUND, ReadOptions
 
@@ -107,7 +107,7 @@ def _check_labels(files: Sequence[Path], labels: "pd.Series[str]") -> None:
         return
     raise DataError(
         f"{_list_files(files)}: label_column: {found}; "
-        f"expected {expected}, or their names in label_names"
+        f"expected {expected}, or their names in --label-names"
     )
 
 
@@ -185,6 +185,8 @@ def parsed_rows(
             if row.reason:
                 line = f" (line {row.line})" if row.line else ""
                 why = describe_refused_row(row.raw or b"", row.reason)
+                if " cells; expected" in row.reason:
+                    why += separator_hint(file, options)
                 raise DataError(f"{file}: row {row.number}{line}: {why}")
             yield row
     except OSError as error:
@@ -202,7 +204,7 @@ def _find_column(
     # The names stay unsaid: without a header line they are the first row's text.
     raise DataError(
         f"{file}: no column {' or '.join(map(repr, wanted))} among its {len(names)}; "
-        f"name one with {parameter}{header_hint(file, names)}"
+        f"name one with --{parameter.replace('_', '-')}{header_hint(file, names)}"
     )
 
 

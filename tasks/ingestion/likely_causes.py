@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tasks.ingestion.formats import Record, format_of
+from tasks.ingestion.text_format import ReadOptions, find_text_format
 
 # As they are given to --separator.
 _SEPARATORS = {";": "';'", "\t": "tab", "|": "'|'", ",": "','"}
@@ -99,6 +100,30 @@ def header_hint(path: Path, names: Sequence[str]) -> str:
     if any(len(name) > _LONGEST_NAME or _NUMBER.fullmatch(name) for name in names):
         return "; is its first line a row? (--no-header)"
     return ""
+
+
+def separator_hint(path: Path, options: ReadOptions) -> str:
+    """Return a remark if the option `separator` is another one than the file has, or nothing.
+
+    Args:
+        path: A file with a row of too many or too few cells.
+        options: How its text is read.
+
+    Raises:
+        OSError: If the file cannot be read.
+        DataError: If it is damaged.
+    """
+    form, given = format_of(path.name), options.separator
+    if form is None or given is None:
+        return ""
+    without = options.model_copy(update={"separator": None})
+    found = find_text_format(path, form, without).separator or form.separator
+    if found == given or found not in _SEPARATORS:
+        return ""
+    shown = _SEPARATORS.get(given, repr(given))
+    return (
+        f"; read with --separator {shown}, the file seems to be separated by {_SEPARATORS[found]}"
+    )
 
 
 def likely_cause(raw: bytes, reason: str) -> str:

@@ -186,8 +186,11 @@ def _expand_input(text: str, output_dir: Path, allow_empty: bool) -> Iterator[Pa
         if format_of(file.name) is None:
             raise DataError(f"{_shown(file)}: {unknown_kind(_shown(file))}")
     if not found and not may_be_empty:
+        is_missing = not path.exists() and not glob.has_magic(text)
+        why = ": there is no such file or folder" if is_missing else ""
         raise DataError(
-            f"inputs: {redact_url(text)!r} brings no file; expected {EXPECTED}{_texts_hint(path)}"
+            f"inputs: {redact_url(text)!r} brings no file{why}; "
+            f"expected {EXPECTED}{_texts_hint(path)}"
         )
     yield from found
 

@@ -47,8 +47,8 @@ def test_a_file_becomes_the_defaults_of_every_flow(tmp_path: Path) -> None:
     )
     assert again.returncode == 2
     assert again.stderr == (
-        f"error: {tmp_path}/millstream.toml: is there; expected none, or --overwrite to "
-        "replace it\n"
+        f"error: {tmp_path}/millstream.toml: is there; expected none: --overwrite replaces it, "
+        "MILLSTREAM_PROJECT=another.toml keeps it\n"
     )
 
 

@@ -104,6 +104,16 @@ def test_what_is_not_found_by_itself_is_needed(home: Path, tmp_path: Path) -> No
     assert (found.needed, found.separator, found.text.encoding) == (options, "^", "cp1252")
 
 
+def test_a_wrong_separator_is_named_with_the_one_of_the_file(home: Path, tmp_path: Path) -> None:
+    source = write(tmp_path / "rows.csv", "text;label", ["a text, and more;x", "a text;y"])
+    with pytest.raises(DataError) as raised:
+        inspect_source(source, options=ReadOptions(separator=","))
+    assert str(raised.value) == (
+        f"{source}: row 1 (line 2): 2 cells; expected 1; read with --separator ',', the file "
+        "seems to be separated by ';'"
+    )
+
+
 @pytest.mark.parametrize("separator", [",", ";", "tab"])
 def test_what_is_found_by_itself_is_not_needed(home: Path, tmp_path: Path, separator: str) -> None:
     options = ReadOptions(separator=separator)

@@ -552,10 +552,10 @@ def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
 
 def test_missing_column_is_named_with_those_there_are(tmp_path: Path) -> None:
     path = saved(tmp_path, f"body,label\n{SECRET},x\n")
-    expected = "no column 'text' or 'review' among its 2; name one with text_column"
+    expected = "no column 'text' or 'review' among its 2; name one with --text-column"
     assert refusal(path) == expected
     assert "no column 'words'" in refusal(path, text_column="words")
-    expected = "no column 'stars' among its 2; name one with label_column"
+    expected = "no column 'stars' among its 2; name one with --label-column"
     assert refusal(path, text_column="body", label_column="stars") == expected
 
 
