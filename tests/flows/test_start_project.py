@@ -57,11 +57,11 @@ def test_a_wrong_encoding_is_shown(tmp_path: Path) -> None:
     path = tmp_path / "tickets.csv"
     path.write_text("\n".join(["text;label", *rows]), encoding="cp1252")
     arguments = ("--source", str(path), "--encoding")
-    wrong = run(tmp_path, "flows.start_project", *arguments, "cp850")
+    wrong = run_in_project(tmp_path, "flows.start_project", *arguments, "cp850")
     assert wrong.returncode == 0, wrong.stderr
     assert "sign in place of a letter" in wrong.stdout
     assert "try --encoding cp1252" in wrong.stdout
-    right = run(tmp_path, "flows.start_project", *arguments, "cp1252", "--overwrite")
+    right = run_in_project(tmp_path, "flows.start_project", *arguments, "cp1252", "--overwrite")
     assert "ö 80, ü 40, ß 40; in schöne, Grüße, Köln" in right.stdout
     assert "in place of a letter" not in right.stdout
 
@@ -79,7 +79,7 @@ def test_the_file_has_the_zone_of_the_machine_and_each_key_once(
     (tmp_path / "project").mkdir()
     (tmp_path / "project" / "tickets.csv").symlink_to(tmp_path / "stored" / "3f2a.csv")
     source = str(tmp_path / "project" / "tickets.csv")
-    done = run(
+    done = run_in_project(
         tmp_path / "project", "flows.start_project", "--source", source, "--encoding", "cp1252"
     )
     assert done.returncode == 0, done.stderr
