@@ -55,14 +55,14 @@ def build_inference_pipeline(
         "alias": decision.alias,
         "reason": decision.reason,
         "engine": f"{logged.engine} {logged.precision}",
-        "left_out": {
+        "not_used": {
             f"{gate.engine} {gate.precision}": gate.reason for gate in logged.gates if gate.reason
         },
         "fingerprint": logged.fingerprint,
         "reused": registered.reused,
         "answers_now": decision.describe_answering(registered),
     }
-    shown = report | {"left_out": building.reasons_by_variants(logged.gates)}
+    shown = report | {"not_used": building.reasons_by_variants(logged.gates)}
     print_table("Built inference pipeline", shown)
     return report
 

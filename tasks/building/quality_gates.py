@@ -52,7 +52,7 @@ def candidate_variants(engine: EngineChoice, precision: PrecisionChoice) -> list
 
 
 def _log_gates(gates: Sequence[Gate], expected: Collection[str]) -> None:
-    """Log what may answer, and in one line for each reason what may not.
+    """Log which variants passed, and in one line for each reason which did not.
 
     Args:
         gates: What was found.
@@ -61,12 +61,12 @@ def _log_gates(gates: Sequence[Gate], expected: Collection[str]) -> None:
     for gate in gates:
         if not gate.reason:
             logger.info(
-                "%s %s may answer: %.2f %% of %d rows get the label of the fine-tuned model",
+                "%s %s passed: %.2f %% of %d rows get the label of the fine-tuned model",
                 *(gate.engine, gate.precision, 100 * (gate.agreement or 0), gate.rows),
             )
     for names, reason in reasons_by_variants(gates).items():
         level = logging.INFO if reason in expected else logging.WARNING
-        logger.log(level, "%s may not answer: %s", names, reason)
+        logger.log(level, "%s not used: %s", names, reason)
 
 
 class Gatekeeper:
@@ -153,7 +153,7 @@ class Gatekeeper:
         if variant.engine == "openvino" and self._conversion_error:
             return self._conversion_error
         if variant.precision != "f32" and rows < MIN_ROWS:
-            return f"only {rows} labelled rows that the training did not see; expected {MIN_ROWS}"
+            return f"needs {MIN_ROWS} labelled rows that the training did not see, and has {rows}"
         return unsupported_reason(variant)
 
     def _expected_reasons(self, variants: Sequence[Variant], asked: PrecisionChoice) -> set[str]:

@@ -27,7 +27,7 @@ def pipeline_description(registered: RegisteredModel, logged: LoggedPipeline) ->
         ("engine where it was built", f"{logged.engine} {logged.precision}"),
     ]
     gates = markdown_table(
-        ("engine", "may answer", "checked rows", "same label", "accuracy"),
+        ("engine", "used", "checked rows", "same label", "accuracy"),
         map(_gate_cells, logged.gates),
     )
     return f"""{_KINDS[logged.kind]}

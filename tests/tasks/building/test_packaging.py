@@ -236,7 +236,7 @@ def test_a_version_says_how_it_computes_and_what_its_gates_found(trained: Traine
             "rows": 0,
             "agreement": None,
             "accuracy": None,
-            "reason": f"only {rows} labelled rows that the training did not see; expected 2000",
+            "reason": f"needs 2000 labelled rows that the training did not see, and has {rows}",
         }
         found = gates[engine, "f32"]
         assert (found["rows"], found["agreement"], found["reason"]) == (rows, 1.0, "")
@@ -248,7 +248,7 @@ def test_a_version_says_how_it_computes_and_what_its_gates_found(trained: Traine
 
 def test_the_report_of_a_build_says_who_answers_and_who_does_not(trained: Trained) -> None:
     assert trained.pipeline["engine"] == "openvino f32"
-    assert set(trained.pipeline["left_out"]) == {"openvino bf16", "torch bf16"}
+    assert set(trained.pipeline["not_used"]) == {"openvino bf16", "torch bf16"}
 
 
 def test_an_artifact_lists_what_passed_and_nothing_else(trained: Trained) -> None:
