@@ -60,6 +60,7 @@ class Clone:
     def environment(self) -> dict[str, str]:
         given = self.operation.environment()
         del given["MILLSTREAM_HOME"]
+        del given["MILLSTREAM_PROJECT"]  # it is that of the folder
         return given | {"COLUMNS": "200", "TMPDIR": str(self.temporary)}
 
     @property

@@ -53,6 +53,7 @@ class Operation:
         }
         return ours | {
             "MILLSTREAM_HOME": str(self.home),
+            "MILLSTREAM_PROJECT": os.devnull,
             "PREFECT_PORT": str(self.prefect_port),
             "MLFLOW_PORT": str(self.mlflow_port),
             # Several processes with a thread a core slow each other down.
