@@ -37,11 +37,16 @@ def register_pipeline(logged: LoggedPipeline) -> RegisteredModel:
     """Register the logged pipeline as `inference_pipeline_model`, once."""
     from tasks.building.packaging import version_tags
     from tasks.building.version_description import pipeline_description
-    from tasks.tracking.descriptions import write_description
+    from tasks.tracking.descriptions import INFERENCE_PIPELINES, write_description
     from tasks.tracking.registry import register_version
 
-    tags = version_tags(logged)
-    found = register_version(PIPELINE_MODEL, logged.model_uri, run_id=logged.run_id, tags=tags)
+    found = register_version(
+        PIPELINE_MODEL,
+        logged.model_uri,
+        run_id=logged.run_id,
+        tags=version_tags(logged),
+        description=INFERENCE_PIPELINES,
+    )
     write_description(found, lambda: pipeline_description(found, logged))
     return found
 

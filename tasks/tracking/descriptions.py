@@ -34,6 +34,27 @@ _FIGURES = {
     "test_baseline_accuracy": "accuracy of a linear model on words",
 }
 
+FINETUNED_MODELS = """Transformers, fine-tuned to classify texts. A training adds a version.
+
+| alias | the version that is in |
+|---|---|
+| `champion` | the inference pipeline that scores files |
+| `challenger` | the one that was built last and is not champion |
+
+`python -m flows.build_inference_pipeline` wraps the latest version as an inference pipeline.
+"""
+
+INFERENCE_PIPELINES = """Pipelines that answer texts with labels and scores. A build adds a version.
+
+| alias | meaning |
+|---|---|
+| `champion` | scores files, unless a run names another version |
+| `challenger` | was built last, and was not chosen on the test rows |
+
+`python -m flows.promote_pipeline --version N` makes a version champion, and `--version previous`
+goes back.
+"""
+
 Row = tuple[str, str]
 
 

@@ -20,7 +20,12 @@ logger = logging.getLogger(__name__)
 
 
 def register_version(
-    name: str, model_uri: str, *, run_id: str, tags: dict[str, str] | None = None
+    name: str,
+    model_uri: str,
+    *,
+    run_id: str,
+    tags: dict[str, str] | None = None,
+    description: str = "",
 ) -> RegisteredModel:
     """Register a logged model under `name`, unless one of its versions is that model already.
 
@@ -29,12 +34,13 @@ def register_version(
         model_uri: The logged model, as `models:/m-…`.
         run_id: The run that logged it.
         tags: Tags of a new version.
+        description: Markdown for the page of a new registered model.
     """
     client = connect()
     if (earlier := find_registered_version(name, model_uri)) is not None:
         return RegisteredModel(name=name, version=int(earlier.version), reused=True)
     try:
-        client.create_registered_model(name)
+        client.create_registered_model(name, description=description)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise

@@ -41,9 +41,14 @@ def evaluate_model(fine_tuned: FineTuned) -> Evaluation:
 @task(name="register model", **RETRY_MLFLOW)
 def register_model(fine_tuned: FineTuned) -> RegisteredModel:
     """Register the logged model as `dl_finetuned_model`, once."""
-    from tasks.tracking.descriptions import describe_finetuned
+    from tasks.tracking.descriptions import FINETUNED_MODELS, describe_finetuned
     from tasks.tracking.registry import register_version
 
-    found = register_version(FINETUNED_MODEL, fine_tuned.model_uri, run_id=fine_tuned.run_id)
+    found = register_version(
+        FINETUNED_MODEL,
+        fine_tuned.model_uri,
+        run_id=fine_tuned.run_id,
+        description=FINETUNED_MODELS,
+    )
     describe_finetuned(fine_tuned.model_uri, fine_tuned.run_id)
     return found

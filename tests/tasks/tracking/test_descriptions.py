@@ -35,9 +35,11 @@ def test_versions_say_what_they_are_how_well_they_do_and_how_they_are_used(
         assert version.uri in text
     text = described(pipeline)
     assert "| openvino f32 | yes |" in text
-    assert "| openvino bf16 | no: only" in text
+    assert "| openvino bf16 | no: needs" in text
     assert f"python -m flows.promote_pipeline --version {pipeline.version}" in text
     assert f"mlflow models serve --model-uri {pipeline.uri}" in text
+    for version in (finetuned, pipeline):
+        assert "| `champion` |" in connect().get_registered_model(version.name).description
 
 
 def test_description_by_people_stays_and_one_of_before_is_renewed(trained: Trained) -> None:
