@@ -135,7 +135,12 @@ def inspect_source(
     tally = RowTally()
     rows = read_labelled(files, text_column=text, label_column=label, tally=tally, options=options)
     letters = describe_letters(rows["text"], first.encoding or "utf-8")
-    guess = "" if label_column else _guess_warning(columns, label)
+    doubts = [letters.warning, "" if label_column else _guess_warning(columns, label)]
+    if first.header and label in set(rows["label"]):
+        doubts.append(
+            f"header line: {label!r} names a column and is one of its labels, so that the first "
+            "line is probably a row; --no-header reads it as one"
+        )
     report = report_rows(rows, tally)
     return Inspection(
         files=files,
@@ -147,7 +152,7 @@ def inspect_source(
         label_column=label,
         rows=report,
         letters=letters,
-        warnings=tuple(filter(None, [*report.warnings, letters.warning, guess])),
+        warnings=tuple(filter(None, [*report.warnings, *doubts])),
         distributions=describe_rows(rows),
     )
 

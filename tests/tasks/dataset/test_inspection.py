@@ -92,6 +92,18 @@ def test_a_column_of_labels_by_its_place_alone_is_a_guess(home: Path, tickets: s
     assert not inspect_source(tickets).warnings  # its name is one of labels
 
 
+def test_a_first_line_that_is_a_row_is_noticed_by_its_label(home: Path, tmp_path: Path) -> None:
+    source = write(
+        tmp_path / "rows.csv", "a text of 0,good", [f"a text of {n},good" for n in (1, 2)]
+    )
+    Path(source).write_text(Path(source).read_text() + "a text of 3,bad\n" * 3)
+    *_, warning = inspect_source(source, label_column="good").warnings
+    assert warning == (
+        "header line: 'good' names a column and is one of its labels, so that the first line is "
+        "probably a row; --no-header reads it as one"
+    )
+
+
 def test_what_is_not_found_by_itself_is_needed(home: Path, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     rows = [f"schöne Grüße {n}^{'ab'[n % 2]}" for n in range(40)]
