@@ -231,6 +231,41 @@ def test_the_glossary_has_every_figure_of_reports() -> None:
     assert {label for label in shown if f"\n| {label} |" not in glossary} == set()
 
 
+def test_the_glossary_has_every_row_that_the_first_commands_print(tmp_path: Path) -> None:
+    from flows.start_project import describe_inspection
+    from tasks.dataset.inspection import inspect_source
+    from tasks.dataset.types import Split
+    from tasks.reports.summaries import OVERVIEW
+    from tasks.reports.types import TEST_METRICS
+    from tasks.scoring.summary import summarise_outcomes
+    from tests.tasks.scoring.test_summary import PARAMETERS
+
+    table = tmp_path / "a.csv"
+    table.write_text("text,label\n" + "good day,a\nbad day,b\n" * 20, encoding="utf-8")
+    found = inspect_source(str(table))
+    split = Split(
+        folder=tmp_path,
+        source=str(table),
+        digest="",
+        labels=("a", "b"),
+        rows={},
+        distributions=found.distributions,
+        report=found.rows,
+    )
+    keys = {
+        *describe_inspection(found),
+        *split.row_counts,
+        *(metric.key for metric in TEST_METRICS),
+        *summarise_outcomes(PARAMETERS, [], seconds=1),
+        *OVERVIEW.values(),
+    }
+    cells = re.findall(r"^\| ([^|]+) \|", PAGES[REPOSITORY / "docs" / "glossary.md"], re.MULTILINE)
+    known = {term for cell in cells for term in (cell, *cell.split(", "))}
+    shown = {key.replace("_", " ") for key in keys}
+    assert len(shown) > 40
+    assert shown - known == set()
+
+
 def test_every_deployment_that_is_named_is_one() -> None:
     flows = "|".join({name.split("/")[0] for name in _deployments()})
     pattern = re.compile(rf"`((?:{flows})/[\w-]+)`")

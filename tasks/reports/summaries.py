@@ -29,7 +29,7 @@ _KEY_METRICS = scoring_metrics(
     "seconds",
 )
 
-_OVERVIEW = {
+OVERVIEW = {
     "test_accuracy": "test accuracy",
     "finetuned_model": FINETUNED_MODEL,
     "inference_pipeline_model": PIPELINE_MODEL,
@@ -143,7 +143,7 @@ def print_overview(report: dict[str, Any]) -> None:
     """
     from tasks.tracking.registry import describe_aliases
 
-    rows = {label: report[name] for name, label in _OVERVIEW.items() if name in report}
+    rows = {label: report[name] for name, label in OVERVIEW.items() if name in report}
     for name in (FINETUNED_MODEL, PIPELINE_MODEL):
         if name in rows:
             rows[name] = f"{rows[name]} {describe_aliases(rows[name])}"

@@ -19,6 +19,7 @@ MODEL = ScoringModel(
     precision="f32",
     device="cpu",
 )
+PARAMETERS = ScoringParameters(model=MODEL, output_dir=Path("out"))
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -50,8 +51,7 @@ def saved_by_resuming(records: list[ShardRecord]) -> float | None:
         ShardOutcome(id=r.shard.id, file_id="s", source="s", record=r, skipped=True)
         for r in records
     ]
-    parameters = ScoringParameters(model=MODEL, output_dir=Path("out"))
-    saved = summarise_outcomes(parameters, outcomes, seconds=0.1)["seconds_saved"]
+    saved = summarise_outcomes(PARAMETERS, outcomes, seconds=0.1)["seconds_saved"]
     assert saved is None or isinstance(saved, float)
     return saved
 
