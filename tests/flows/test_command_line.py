@@ -38,6 +38,7 @@ def _terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     setup_logging()
     handlers = command_line._terminal_handlers()
     for handler in handlers:
+        monkeypatch.setattr(handler, "filters", [*handler.filters])
         if isinstance(handler, PrefectConsoleHandler):
             monkeypatch.setattr(handler, "console", Console(stderr=True, soft_wrap=True))
     yield
