@@ -192,23 +192,24 @@ def write_split(
 
 
 def report_rows(rows: pd.DataFrame, tally: RowTally) -> RowReport:
-    """Return what became of the rows that were read; contradictions are logged as well."""
+    """Return what became of the rows that were read; contradictions are logged and a warning."""
     texts = rows["text"].map(normalise)
-    report = RowReport(
+    contradicting = int((rows["label"].groupby(texts).transform("nunique") > 1).sum())
+    warnings = list(tally.warnings)
+    if contradicting:
+        warnings.append(
+            f"{contradicting} of {len(rows)} rows have a text that has another label elsewhere; "
+            "no model is right for all of them: correct the labels"
+        )
+        logger.warning("%s", warnings[-1])
+    return RowReport(
         read=tally.read,
         kept=len(rows),
         set_aside=dict(tally.set_aside),
         repeated=int(pd.DataFrame({"text": texts, "label": rows["label"]}).duplicated().sum()),
-        contradicting=int((rows["label"].groupby(texts).transform("nunique") > 1).sum()),
-        warnings=tuple(tally.warnings),
+        contradicting=contradicting,
+        warnings=tuple(warnings),
     )
-    if report.contradicting:
-        logger.warning(
-            "%d of %d rows have a text that has another label elsewhere",
-            report.contradicting,
-            report.kept,
-        )
-    return report
 
 
 def describe_rows(rows: pd.DataFrame) -> dict[str, Any]:
