@@ -71,11 +71,10 @@ def start_project(
         **found.needed.model_dump(exclude_defaults=True),
     }
     write_project_file(path, values)
-    zone = local_timezone()
     rows = {
         "project file": path,
         **values,
-        "time zone": zone,
+        "time zone": local_timezone(),
         "next": ".venv/bin/python -m flows.end_to_end",
     }
     print_table("Project", rows)
