@@ -14,19 +14,19 @@ _WARM_UP_ROWS = 16
 
 
 def sweep(
-    kind: Kind, texts: list[str], artifact: Path, engines: Engines, budgets: tuple[int, ...]
+    kind: Kind, texts: list[str], member: Path, engines: Engines, budgets: tuple[int, ...]
 ) -> Budgets:
     """Time every engine at every budget, budget by budget.
 
     Args:
         kind: The kind of the texts.
         texts: The texts.
-        artifact: The pipeline's folder.
+        member: Folder of the pipeline's only member.
         engines: Ours.
         budgets: Maximum padded tokens of a batch.
     """
     classifiers = {
-        name: Classifier(artifact / "classifier", engine, max_tokens=MAX_TOKENS[kind])
+        name: Classifier(member / "classifier", engine, max_tokens=MAX_TOKENS[kind])
         for name, engine in engines.opened.items()
     }
     found: dict[str, dict[int, float]] = {name: {} for name in classifiers}

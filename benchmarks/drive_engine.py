@@ -18,11 +18,11 @@ def main(order: dict[str, Any]) -> None:
     from pyfunc.engines.selection import open_engine
     from pyfunc.spec import Variant
 
-    artifact = Path(order["artifact"])
+    member = Path(order["member"])
     engine, precision = order["engine"].removeprefix("engine ").split()
     classifier = Classifier(
-        artifact / "classifier",
-        open_engine(artifact, Variant(engine, precision)),
+        member / "classifier",
+        open_engine(member, Variant(engine, precision)),
         max_tokens=order["max_tokens"],
     )
     texts = json.loads(Path(order["texts"]).read_text(encoding="utf-8"))

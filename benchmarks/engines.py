@@ -37,11 +37,11 @@ class Engines:
     skipped: Mapping[str, str]
 
 
-def open_engines(artifact: Path, device: str) -> Engines:
-    """Load every engine that the machine supports and the artifact holds.
+def open_engines(member: Path, device: str) -> Engines:
+    """Load every engine that the machine supports and the member holds.
 
     Args:
-        artifact: The folder `artifacts/pipeline` of a logged pipeline.
+        member: Folder of the only member of a logged pipeline.
         device: `cpu`, or `cuda` for torch alone.
     """
     opened: dict[str, Engine] = {}
@@ -51,15 +51,15 @@ def open_engines(artifact: Path, device: str) -> Engines:
             skipped[_name(variant)] = reason
             continue
         try:
-            opened[_name(variant)] = open_engine(artifact, variant)
+            opened[_name(variant)] = open_engine(member, variant)
         except ArtifactError:
             skipped[_name(variant)] = "not in the pipeline: its check at build time failed"
     return Engines(opened, skipped)
 
 
-def engine_alone(name: str, engine: Engine, artifact: Path, max_tokens: int) -> Peer:
+def engine_alone(name: str, engine: Engine, member: Path, max_tokens: int) -> Peer:
     """Return the peer of an engine with its tokenizer alone."""
-    classifier = Classifier(artifact / "classifier", engine, max_tokens=max_tokens)
+    classifier = Classifier(member / "classifier", engine, max_tokens=max_tokens)
     return Peer(name, "engine", classifier.predict, _labels)
 
 

@@ -47,7 +47,7 @@ def measure_cores(
     """Time an engine bound to one core and to two, in child processes, in turns.
 
     Args:
-        prepared: The artifact.
+        prepared: The registered models.
         engine: Name of the engine.
         texts: The texts.
         max_tokens: Longer texts are truncated to this many tokens.
@@ -56,7 +56,7 @@ def measure_cores(
     question, answer = prepared.home / "question.json", prepared.home / "answer.json"
     question.write_text(json.dumps(texts), encoding="utf-8")
     order = {
-        "artifact": str(prepared.artifact),
+        "member": str(prepared.member),
         "engine": engine,
         "texts": str(question),
         "max_tokens": max_tokens,

@@ -10,6 +10,7 @@ import mlflow
 from benchmarks.child import run_module
 from benchmarks.measured import Gate
 from benchmarks.plan import MAX_TOKENS, Kind, Plan, Precision
+from pyfunc.spec import PipelineSpec, member_folder
 from tasks.tracking.mlflow_client import connect
 
 
@@ -20,15 +21,15 @@ class Prepared:
     Attributes:
         home: The state folder.
         device: `cpu` or `cuda`.
-        artifact: Folder of a pipeline with every engine.
+        member: Folder of the only member of a pipeline with every engine.
         pipelines: The registered versions by kind of text and precision.
         main: Name of the default engine, which the build chose.
-        gates: Quality gates of the engines in the build of that artifact.
+        gates: Quality gates of the engines in the build of that pipeline.
     """
 
     home: Path
     device: str
-    artifact: Path
+    member: Path
     pipelines: dict[tuple[Kind, Precision], str]
     main: str
     gates: tuple[Gate, ...]
@@ -62,7 +63,7 @@ def prepare(plan: Plan, home: Path, device: str) -> Prepared:
     return Prepared(
         home=home,
         device=device,
-        artifact=_fetch(richest, home / "artifact"),
+        member=_fetch(richest, home / "artifact"),
         pipelines=pipelines,
         main=f"engine {default['engine']} {default['precision']}",
         gates=tuple(Gate.model_validate(gate) for gate in json.loads(_tags(richest)["gates"])),
@@ -87,7 +88,9 @@ def _fetch(model_uri: str, folder: Path) -> Path:
     connect()
     folder.mkdir(parents=True, exist_ok=True)
     logged = mlflow.artifacts.download_artifacts(artifact_uri=model_uri, dst_path=str(folder))
-    return Path(logged) / "artifacts" / "pipeline"
+    folder = Path(logged) / "artifacts" / "pipeline"
+    (member,) = PipelineSpec.read(folder).members.values()
+    return member_folder(folder, member)
 
 
 def _tags(model_uri: str) -> dict[str, str]:

@@ -41,7 +41,7 @@ def race(
     """
     peers, skipped = _open_competitors(kind, prepared, engines)
     seconds, labels = run_rounds(peers, texts, rounds=rounds, between=between)
-    classifier = prepared.artifact / "classifier"
+    classifier = prepared.member / "classifier"
     lengths = token_counts(texts, classifier, MAX_TOKENS[kind])
     model_flops, executed_flops = total(Shape.of(AutoConfig.from_pretrained(classifier)), lengths)
     return Race(
@@ -99,9 +99,9 @@ def _open_competitors(
     kind: Kind, prepared: Prepared, engines: Engines
 ) -> tuple[list[Peer], dict[str, str]]:
     max_tokens, scratch = MAX_TOKENS[kind], prepared.scratch / kind
-    peers = list(open_peers(prepared.artifact / "classifier", max_tokens, prepared.device, scratch))
+    peers = list(open_peers(prepared.member / "classifier", max_tokens, prepared.device, scratch))
     peers += [
-        engine_alone(name, engine, prepared.artifact, max_tokens)
+        engine_alone(name, engine, prepared.member, max_tokens)
         for name, engine in engines.opened.items()
     ]
     peers += [

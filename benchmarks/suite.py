@@ -56,11 +56,11 @@ class _Suite:
         self._plan = plan
         self._prepared = prepared
         self._peak = peak
-        self._engines = open_engines(prepared.artifact, prepared.device)
+        self._engines = open_engines(prepared.member, prepared.device)
         self._main = engine_alone(
             prepared.main,
             self._engines.opened[prepared.main],
-            prepared.artifact,
+            prepared.member,
             MAX_TOKENS["snippets"],
         )
 
@@ -92,9 +92,7 @@ class _Suite:
 
     def _budgets(self, kind: Kind) -> Any:
         texts = sample(kind, self._plan.rows_of(kind))
-        return budgets.sweep(
-            kind, texts, self._prepared.artifact, self._engines, self._plan.budgets
-        )
+        return budgets.sweep(kind, texts, self._prepared.member, self._engines, self._plan.budgets)
 
     def _serving(self) -> Any:
         requests = self._plan.requests * (self._plan.rounds + 1)

@@ -1,68 +1,71 @@
 """Build the inference pipeline: wrap, log, verify, register, choose the champion."""
 
-from typing import Annotated, Any
+from typing import Any
 
 from prefect import flow
 
 from flows.parameters import described, form, record_from
+from flows.run_requests import LATEST, BuildRequest, FinetunedModel
 from tasks.building import types as building
 from tasks.building.prefect_tasks import (
     check_pipeline,
     choose_champion,
-    find_finetuned_model,
     log_pipeline,
     make_champion,
+    plan_composition,
+    plan_pipeline,
     register_pipeline,
 )
 from tasks.common.console import print_table
-from tasks.common.parameter_types import about
 from tasks.common.task_errors import reporting_failures
+from tasks.composition import types as plans
 
-FinetunedModel = Annotated[
-    str, about("Version of dl_finetuned_model: a number, an alias, a URI, or latest.")
-]
-
-PIPELINE = building.PipelineParameters()
+PIPELINE = plans.PipelineParameters()
 
 
 @reporting_failures
-@form("finetuned_model", "promotion")
+@form("finetuned_model", "composition", "promotion")
 @flow(name="build-inference-pipeline")
 @described
 def build_inference_pipeline(
-    finetuned_model: FinetunedModel = "latest",
-    pipeline: building.PipelineKindChoice = PIPELINE.pipeline,
-    max_tokens: building.PipelineTokenLimit = PIPELINE.max_tokens,
-    engine: building.EngineChoice = PIPELINE.engine,
-    precision: building.PrecisionChoice = PIPELINE.precision,
+    finetuned_model: FinetunedModel = LATEST,
+    pipeline: plans.PipelineKindChoice = PIPELINE.pipeline,
+    max_tokens: plans.PipelineTokenLimit = PIPELINE.max_tokens,
+    engine: plans.EngineChoice = PIPELINE.engine,
+    precision: plans.PrecisionChoice = PIPELINE.precision,
     promotion: building.Promotion = "if_no_worse",
+    composition: plans.CompositionPath = "",
 ) -> dict[str, Any]:
-    """Wrap a fine-tuned model as one MLflow model and register it as inference_pipeline_model.
+    """Wrap a fine-tuned model, or several, as one MLflow model: inference_pipeline_model.
 
     Returns:
         The report: the version, its alias and why it has it.
     """
-    parameters = record_from(building.PipelineParameters, locals())
-    finetuned = find_finetuned_model(finetuned_model)
-    logged = log_pipeline(finetuned, parameters)
+    given = locals()
+    request = record_from(BuildRequest, given)
+    parameters = record_from(plans.PipelineParameters, given)
+    if request.composition:
+        plan = plan_composition(request.composition)
+    else:
+        plan = plan_pipeline(finetuned_model, parameters)
+    logged = log_pipeline(plan)
     check_pipeline(logged)
     registered = register_pipeline(logged)
     decide = make_champion if promotion == "always" else choose_champion
     decision = decide(registered)
     report = {
-        "finetuned_model": finetuned.uri,
+        **logged.sources,
         "inference_pipeline_model": registered.uri,
         "alias": decision.alias,
         "reason": decision.reason,
-        "engine": f"{logged.engine} {logged.precision}",
-        "not_used": {
-            f"{gate.engine} {gate.precision}": gate.reason for gate in logged.gates if gate.reason
-        },
+        **logged.engines,
+        "not_used": logged.unused(building.reasons_by_variant),
+        **({"composition": logged.check.model_dump()} if logged.check else {}),
         "fingerprint": logged.fingerprint,
         "reused": registered.reused,
         "answers_now": decision.describe_answering(registered),
     }
-    shown = report | {"not_used": building.reasons_by_variants(logged.gates)}
+    shown = report | {"not_used": logged.unused(building.reasons_by_variants)}
     print_table("Built inference pipeline", shown)
     return report
 

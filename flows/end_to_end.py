@@ -15,11 +15,11 @@ from flows.run_requests import (
 )
 from flows.score_shards import OPTIONS, score_shards
 from flows.train_classifier import DATA, TUNING, train_classifier
-from tasks.building import types as building
 from tasks.common.errors import OutputInUseError
 from tasks.common.parameter_types import about, path_of
 from tasks.common.settings import get_settings
 from tasks.common.task_errors import reporting_failures
+from tasks.composition import types as plans
 from tasks.dataset import types as dataset
 from tasks.dataset.prefect_tasks import read_split, write_held_out_rows
 from tasks.ingestion import text_format
@@ -87,9 +87,9 @@ def end_to_end(
     max_tokens: training.TokenLimit = TUNING.max_tokens,
     sample_size: training.SampleSize = TUNING.sample_size,
     seed: training.Seed = TUNING.seed,
-    pipeline: building.PipelineKindChoice = PIPELINE.pipeline,
-    engine: building.EngineChoice = PIPELINE.engine,
-    precision: building.PrecisionChoice = PIPELINE.precision,
+    pipeline: plans.PipelineKindChoice = PIPELINE.pipeline,
+    engine: plans.EngineChoice = PIPELINE.engine,
+    precision: plans.PrecisionChoice = PIPELINE.precision,
     inputs: InputsOrHeldOut = (),
     held_out_shards: dataset.HeldOutShards = 8,
     output_dir: ScoredFolder = "",

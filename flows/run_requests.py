@@ -5,20 +5,23 @@ They are not in the flows' own files, which Prefect loads a second time, under a
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
 from flows.project_defaults import with_project
 from flows.step_selection import Need, choose_steps
-from tasks.building.types import (
+from tasks.common.errors import ParameterError
+from tasks.common.parameter_types import FrozenModel, about
+from tasks.composition.composition_file import read_composition
+from tasks.composition.types import (
+    CompositionPath,
     EngineChoice,
     PipelineKindChoice,
     PipelineParameters,
     PrecisionChoice,
 )
-from tasks.common.errors import ParameterError
-from tasks.common.parameter_types import FrozenModel, about
 from tasks.dataset.types import DataFiles
 from tasks.output.language_policy import LanguagePolicy, Languages, LanguageThreshold, PolicyName
 from tasks.scoring.inputs import check_inputs
@@ -47,6 +50,10 @@ EndToEndSteps = Annotated[Sequence[EndToEndStep], Steps]
 InputsOrHeldOut = Annotated[
     Sequence[InputSource],
     about("Files, folders or glob patterns to score; empty scores the held-out test rows."),
+]
+LATEST = "latest"
+FinetunedModel = Annotated[
+    str, about("Version of dl_finetuned_model: a number, an alias, a URI, or latest.")
 ]
 FinetunedModelToStartFrom = Annotated[
     str,
@@ -97,6 +104,30 @@ class ScoringRequest(FrozenModel):
             languages=self.languages,
             threshold=self.language_threshold,
         )
+
+
+class BuildRequest(PipelineParameters):
+    """What build-inference-pipeline is asked to do, as far as it can be checked without registry.
+
+    Raises:
+        ParameterError: If the composition file is none, or parameters do not go together.
+    """
+
+    composition: CompositionPath = ""
+    finetuned_model: FinetunedModel = LATEST
+
+    @model_validator(mode="after")
+    def _check_composition(self) -> Self:
+        if not self.composition:
+            return self
+        fields = BuildRequest.model_fields
+        for name in ("finetuned_model", "pipeline", "max_tokens", "engine", "precision"):
+            if (value := getattr(self, name)) != fields[name].default:
+                raise ParameterError(
+                    f"{name}: {value!r} beside a composition; expected it in {self.composition}"
+                )
+        read_composition(Path(self.composition))
+        return self
 
 
 class EndToEndRequest(FrozenModel):

@@ -1,7 +1,7 @@
 """Text classification with a fine-tuned transformer: tokenise, batch, softmax, label."""
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -83,11 +83,18 @@ class Classifier:
 
     Attributes:
         engine: The engine that computes the logits.
+        encoding: Digest of what decides the tokens of a text.
         labels: The labels, in the order of the engine's outputs.
     """
 
     def __init__(
-        self, folder: Path, engine: Engine, *, max_tokens: int, temperature: float = 1.0
+        self,
+        folder: Path,
+        engine: Engine,
+        *,
+        max_tokens: int,
+        temperature: float = 1.0,
+        callers: Executor | None = None,
     ) -> None:
         """Read the tokenizer and the labels.
 
@@ -96,6 +103,7 @@ class Classifier:
             engine: The engine with the same model.
             max_tokens: Longer texts are truncated to this many tokens.
             temperature: What the logits are divided by before the softmax.
+            callers: The threads that call the engine; None for threads of its own.
 
         Raises:
             ArtifactError: If a file is missing or cannot be used, or the model cannot read
@@ -104,9 +112,10 @@ class Classifier:
         self.engine = engine
         self.labels = read_labels(folder)
         self._encoder = Encoder(folder, max_tokens=max_tokens)
+        self.encoding = self._encoder.digest
         self._max_tokens = max_tokens
         self._temperature = temperature
-        self._executor = ThreadPoolExecutor(engine.callers, thread_name_prefix="engine")
+        self._callers = callers or ThreadPoolExecutor(engine.callers, thread_name_prefix="engine")
 
     def predict(
         self,
@@ -137,17 +146,24 @@ class Classifier:
         rows = self._predict_rows(texts, batch_tokens, Batch.probabilities)
         return np.array(rows, np.float32).reshape(-1, len(self.labels))
 
-    def submit(self, texts: Sequence[str], batch_tokens: int) -> list[Batch]:
-        """Tokenise texts and submit them to the engine in batches of similar length.
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        """Return the tokens of each text.
 
         Args:
             texts: Texts that UTF-8 can encode.
+        """
+        return self._encoder.encode(texts)
+
+    def submit(self, tokens: Sequence[Tokens], batch_tokens: int) -> list[Batch]:
+        """Submit texts to the engine in batches of similar length.
+
+        Args:
+            tokens: What `encode` returned, of this classifier or one of equal `encoding`.
             batch_tokens: Padded tokens in a batch at most; a longer text is a batch alone.
 
         Returns:
             The batches in the order of their computation; each text is in one of them.
         """
-        tokens = self._encoder.encode(texts)
         lengths = [min(padded_length(len(row.ids)), self._max_tokens) for row in tokens]
         return [
             self._submit(indices, [tokens[index] for index in indices], lengths[indices[0]])
@@ -155,7 +171,7 @@ class Classifier:
         ]
 
     def _submit(self, indices: Sequence[int], rows: Sequence[Tokens], length: int) -> Batch:
-        logits = self._executor.submit(self._logits, rows, length)
+        logits = self._callers.submit(self._logits, rows, length)
         truncated = [row.truncated for row in rows]
         return Batch(indices, truncated, self.labels, logits, self._temperature)
 
@@ -163,7 +179,7 @@ class Classifier:
         self, texts: Sequence[str], batch_tokens: int, rows_of: Callable[[Batch], Iterable[Row]]
     ) -> list[Row]:
         found: dict[int, Row] = {}
-        submitted = self.submit(texts, batch_tokens)
+        submitted = self.submit(self.encode(texts), batch_tokens)
         try:
             for batch in submitted:
                 found.update(zip(batch.indices, rows_of(batch), strict=True))

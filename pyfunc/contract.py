@@ -6,11 +6,11 @@ from typing import Any, Literal, Self, TypeVar
 
 # Version of the API of a loaded pipeline (`InferencePipeline.answer` and its types). A model ships
 # its own copy of this code: raise the number with every change, and callers reject older models.
-CONTRACT = 3
+CONTRACT = 4
 
 Source = Literal["computed", "repeated", "cached", "refused"]
 
-Part = TypeVar("Part", "Prediction", "Language", "Provenance")
+Part = TypeVar("Part", "Prediction", "Language", "Provenance", "MemberAnswer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +47,40 @@ class Provenance:
     inference_pipeline_model_uri: str
 
 
+@dataclass(frozen=True, slots=True)
+class MemberAnswer:
+    """What a member of a composed pipeline predicted of a text that it saw."""
+
+    name: str
+    uri: str
+    label: str
+    score: float
+
+
 _TYPES = {
     kind: {field.name: field.type for field in fields(kind) if field.name != "scores"}
-    for kind in (Prediction, Language, Provenance)
+    for kind in (Prediction, Language, Provenance, MemberAnswer)
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to a row; `provenance` names the version that computed it, cached or not."""
+    """The answer to a row.
+
+    Attributes:
+        prediction: The label and its score.
+        language: The language of the text.
+        provenance: The versions that computed it, cached or not; of a composed pipeline, the
+            fine-tuned one is that of the member that decided.
+        decided_by: The name of that member; empty if the pipeline is not composed.
+        members: What each member that saw the text predicted; empty likewise.
+    """
 
     prediction: Prediction
     language: Language
     provenance: Provenance
+    decided_by: str = ""
+    members: tuple[MemberAnswer, ...] = ()
 
     def to_record(self) -> str:
         """Return the JSON that the prediction cache stores."""
@@ -67,6 +88,7 @@ class Answer:
             prediction=_fields_of(self.prediction) | self._scores_as("scores"),
             language=_fields_of(self.language),
             provenance=_fields_of(self.provenance),
+            **self._composition(),
         )
 
     @classmethod
@@ -82,6 +104,8 @@ class Answer:
                 prediction=_parse_prediction(parts["prediction"]),
                 language=_parse(Language, parts["language"]),
                 provenance=_parse(Provenance, parts["provenance"]),
+                decided_by=_parse_name(parts.get("decided_by", "")),
+                members=tuple(_parse(MemberAnswer, part) for part in parts.get("members", ())),
             )
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError("a record is not that of an answer") from error
@@ -99,7 +123,7 @@ class Answer:
                 "truncated": self.prediction.truncated,
                 "cached": cached,
             },
-            model_metadata=_fields_of(self.provenance),
+            model_metadata=_fields_of(self.provenance) | self._composition(),
         )
 
     def without_scores(self) -> Self:
@@ -107,6 +131,11 @@ class Answer:
         if self.prediction.scores is None:
             return self
         return replace(self, prediction=replace(self.prediction, scores=None))
+
+    def _composition(self) -> dict[str, Any]:
+        if not self.members:
+            return {}
+        return {"decided_by": self.decided_by, "members": [*map(_fields_of, self.members)]}
 
     def _scores_as(self, name: str) -> dict[str, dict[str, float]]:
         scores = self.prediction.scores
@@ -213,9 +242,15 @@ def _language_fields(language: Language | None) -> dict[str, Any]:
     }
 
 
-def _fields_of(part: Prediction | Language | Provenance) -> dict[str, Any]:
+def _fields_of(part: Prediction | Language | Provenance | MemberAnswer) -> dict[str, Any]:
     # dataclasses.asdict copies each value, and takes longer than the rest of a row.
     return {name: getattr(part, name) for name in _TYPES[type(part)]}
+
+
+def _parse_name(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError("decided_by")
+    return value
 
 
 def _parse_prediction(values: dict[str, Any]) -> Prediction:

@@ -2,13 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+from .composition.tree import rename_members
+from .composition.tree_json import to_json
 from .engines.engine import Engine
 from .engines.openvino import int8_arithmetic, model_path
-from .spec import PipelineSpec
+from .spec import MemberSpec, PipelineSpec, member_folder
 
 # Another version of these may give another answer.
 _LIBRARIES = ("gcld3", "tokenizers")
@@ -25,31 +28,48 @@ def digest_folder(folder: Path) -> str:
     return _digest_files(folder, (path for path in folder.rglob("*") if path.is_file()))
 
 
-def fingerprint_pipeline(artifact: Path, spec: PipelineSpec, engine: Engine) -> str:
+def fingerprint_pipeline(artifact: Path, spec: PipelineSpec, engines: Mapping[str, Engine]) -> str:
     """Return the SHA-256 of everything that can change an answer of the pipeline here.
 
-    Model URIs are left out: equivalent versions share their cache entries.
+    Model URIs and the names of members are left out: equivalent versions share their cache
+    entries, and so do pipelines in which a member has another name.
 
     Args:
-        artifact: Folder with the shipped code (`pyfunc/`), weights, configuration and tokenizer
-            (`classifier/`), and the converted model (`openvino/`).
+        artifact: Folder with the shipped code (`pyfunc/`) and the `members/`.
         spec: The settings of the pipeline.
-        engine: The engine that computes the transformer.
+        engines: The engine that computes each member of the tree.
     """
-    name, precision = engine.variant.engine, engine.variant.precision
+    contents = {
+        name: _digest_json(_member_parts(artifact, spec.members[name], engine))
+        for name, engine in engines.items()
+    }
     parts = {
         "code": digest_code(artifact / "pyfunc"),
-        "classifier": digest_folder(artifact / "classifier"),
-        "max_tokens": spec.max_tokens,
-        "temperature": spec.temperature,
+        "answer": to_json(rename_members(spec.answer, contents)),
+        "libraries": {library: version(library) for library in _LIBRARIES},
+    }
+    return _digest_json(parts)
+
+
+def _member_parts(artifact: Path, member: MemberSpec, engine: Engine) -> dict[str, Any]:
+    name, precision = engine.variant.engine, engine.variant.precision
+    folder = member_folder(artifact, member)
+    parts = {
+        "classifier": digest_folder(folder / "classifier"),
+        "max_tokens": member.max_tokens,
+        "temperature": member.temperature,
         "engine": [name, precision, engine.device],
-        "libraries": {library: version(library) for library in _LIBRARIES + _LIBRARIES_OF[name]},
+        "libraries": {library: version(library) for library in _LIBRARIES_OF[name]},
     }
     if name == "openvino":
-        model = model_path(artifact / "openvino", precision)
+        model = model_path(folder / "openvino", precision)
         parts["model"] = _digest_files(model.parent, model.parent.glob(f"{model.stem}.*"))
     if precision == "int8":
         parts["int8"] = int8_arithmetic()
+    return parts
+
+
+def _digest_json(parts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,6 +1,5 @@
 """Language detection and prediction for texts without a cached answer, in overlapping windows."""
 
-import logging
 import math
 import time
 from collections import deque
@@ -8,18 +7,15 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from .bisection import Failure, bisect_failures, is_failure
-from .classifier import Batch, Classifier
-from .contract import Answer, Language, Prediction, Provenance, Refusal
+from .bisection import Failure, bisect_failures
+from .composition.composition import Composition
+from .composition.evaluation import Decided, Evaluation
+from .contract import Answer, Language, Refusal
 from .language import LanguageDetector
-
-logger = logging.getLogger("pyfunc.inference")
 
 Rule = Callable[[Language], str]
 Progress = Callable[[int], None]
 Result = Answer | Refusal
-
-_PROBE = "."  # a text that any model can predict
 
 # Texts submitted together: enough that batches of equal length need little padding, few enough
 # that memory does not grow with the call.
@@ -49,21 +45,19 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """Texts that are submitted to the engine together.
+    """Texts that are evaluated together.
 
     Attributes:
         start: Index of the first text in the call.
-        texts: The texts.
-        languages: Their languages or refusals.
-        accepted: Indices of the submitted texts.
-        batches: The submitted batches.
+        languages: The languages or refusals of the texts.
+        accepted: Indices of those that are to be answered.
+        evaluation: Of their members.
     """
 
     start: int
-    texts: Sequence[str]
     languages: list[Language | Refusal]
     accepted: Sequence[int]
-    batches: list[Batch]
+    evaluation: Evaluation
 
 
 class Computation:
@@ -76,16 +70,10 @@ class Computation:
         retried: Texts that were retried because their batch failed.
     """
 
-    def __init__(
-        self,
-        classifier: Classifier,
-        detector: LanguageDetector,
-        provenance: Provenance,
-        call: Call,
-    ) -> None:
-        self._classifier = classifier
+    def __init__(self, composition: Composition, detector: LanguageDetector, call: Call) -> None:
+        self._composition = composition
         self._detector = detector
-        self._provenance = provenance
+        self._provenance = composition.provenance
         self._call = call
         self.all_scores = call.all_scores
         self.model_calls = 0
@@ -129,17 +117,20 @@ class Computation:
                 yield from self._collect_window(window)
         finally:
             for window in pending:
-                for batch in window.batches:
-                    batch.cancel()
+                window.evaluation.cancel()
 
     def _start_window(self, start: int, texts: Sequence[str]) -> _Window:
-        if self._call.refuse is None:  # the engine computes during language detection
-            batches = self._submit(texts)
-            return _Window(start, texts, self._detect_languages(texts), range(len(texts)), batches)
+        evaluation = self._composition.evaluation(
+            texts, batch_tokens=self._call.batch_tokens, all_scores=self._call.all_scores
+        )
+        if self._call.refuse is None and not self._composition.needs_languages:
+            every = range(len(texts))
+            evaluation.start(every, {})  # the engine computes during language detection
+            return _Window(start, self._detect_languages(texts), every, evaluation)
         languages = self._detect_languages(texts)
-        accepted = [index for index, found in enumerate(languages) if isinstance(found, Language)]
-        batches = self._submit([texts[index] for index in accepted])
-        return _Window(start, texts, languages, accepted, batches)
+        known = {row: found for row, found in enumerate(languages) if isinstance(found, Language)}
+        evaluation.start(list(known), known)
+        return _Window(start, languages, list(known), evaluation)
 
     def _collect_window(self, window: _Window) -> Iterator[dict[int, Result]]:
         results: dict[int, Result] = {
@@ -147,50 +138,20 @@ class Computation:
             for index, found in enumerate(window.languages)
             if isinstance(found, Refusal)
         }
-        for indices, predictions in self._collect_predictions(window):
-            for index, prediction in zip(indices, predictions, strict=True):
+        for decisions in window.evaluation.decide(window.accepted):
+            for index, decision in decisions.items():
                 language = window.languages[index]
                 if isinstance(language, Language):
-                    results[window.start + index] = self._build_result(prediction, language)
+                    results[window.start + index] = self._build_result(
+                        decision, language, window.evaluation, index
+                    )
+            if self._call.progress and decisions:
+                self._call.progress(len(decisions))
             if len(results) >= _YIELDED_RESULTS:
                 yield results
                 results = {}
+        self.retried += window.evaluation.retried
         yield results
-
-    def _collect_predictions(
-        self, window: _Window
-    ) -> Iterator[tuple[list[int], Sequence[Prediction | Failure]]]:
-        """Yield indices in the window with their predictions or failures."""
-        unanswered = set(window.accepted)
-        for batch in window.batches:
-            indices = [window.accepted[index] for index in batch.indices]
-            try:
-                predictions = batch.predictions(all_scores=self._call.all_scores)
-            except BaseException as error:
-                if not is_failure(error):
-                    raise
-            else:
-                unanswered.difference_update(indices)
-                yield indices, predictions
-                if self._call.progress:
-                    self._call.progress(len(indices))
-        if unanswered:
-            self.retried += len(unanswered)
-            logger.warning("%d texts are tried again: a batch of them failed", len(unanswered))
-            # A failure of the whole process, as a lack of memory, must not refuse texts: then the
-            # probe raises.
-            self._predict([_PROBE])
-            indices = sorted(unanswered)
-            yield indices, bisect_failures(self._predict, [window.texts[i] for i in indices])
-
-    def _submit(self, texts: Sequence[str]) -> list[Batch]:
-        """Submit texts to the engine, or none of them if the tokenizer raises on one."""
-        try:
-            return self._classifier.submit(texts, self._call.batch_tokens)
-        except BaseException as error:
-            if not is_failure(error):
-                raise
-            return []
 
     def _detect_languages(self, texts: Sequence[str]) -> list[Language | Refusal]:
         return [self._apply_rule(found) for found in bisect_failures(self._detect_all, texts)]
@@ -198,22 +159,19 @@ class Computation:
     def _detect_all(self, texts: Sequence[str]) -> list[Language]:
         return [self._detector.detect(text) for text in texts]
 
-    def _predict(self, texts: Sequence[str]) -> list[Prediction]:
-        return self._classifier.predict(
-            texts, self._call.batch_tokens, all_scores=self._call.all_scores
-        )
-
     def _apply_rule(self, found: Language | Failure) -> Language | Refusal:
         if isinstance(found, Failure):
             return Refusal("language", _failure_reason(found), self._provenance)
         return self.refuse(found) or found
 
-    def _build_result(self, prediction: Prediction | Failure, language: Language) -> Result:
-        if isinstance(prediction, Failure):
-            return Refusal("predict", _failure_reason(prediction), self._provenance, language)
-        if not math.isfinite(prediction.score):
+    def _build_result(
+        self, decision: Decided, language: Language, evaluation: Evaluation, index: int
+    ) -> Result:
+        if isinstance(decision, Failure):
+            return Refusal("predict", _failure_reason(decision), self._provenance, language)
+        if not math.isfinite(decision.prediction.score):
             return Refusal("predict", "the model's score is no number", self._provenance, language)
-        return Answer(prediction, language, self._provenance)
+        return self._composition.answer(decision, language, evaluation, index)
 
 
 def _failure_reason(failure: Failure) -> str:

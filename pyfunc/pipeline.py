@@ -16,8 +16,9 @@ from .cache.contents import count_stored_texts
 from .cache.settings import prediction_cache_folder, prediction_cache_size_limit
 from .cache.single_flight import Claims, InFlight
 from .classifier import Classifier
-from .contract import CONTRACT, Answer, Answers, Outcome, Provenance, Refusal
-from .engines.selection import open_fastest
+from .composition.composition import Composition
+from .composition.members import open_members
+from .contract import CONTRACT, Answer, Answers, Outcome, Refusal
 from .errors import PredictParameterError
 from .fingerprint import fingerprint_pipeline
 from .inference import Call, Computation, Progress, Rule
@@ -51,23 +52,21 @@ class InferencePipeline:
 
     def __init__(
         self,
-        classifier: Classifier,
+        composition: Composition,
         detector: LanguageDetector,
         cache: PredictionCache,
-        provenance: Provenance,
         *,
         fallback: str = "",
     ) -> None:
-        self._classifier = classifier
+        self._composition = composition
         self._detector = detector
         self._cache = cache
-        self._provenance = provenance
         self._in_flight: InFlight[Outcome] = InFlight()
         self._in_flight_with_scores: InFlight[Outcome] = InFlight()
         self.fingerprint = cache.fingerprint
-        self.labels = classifier.labels
-        self.variant = classifier.engine.variant
-        self.device = classifier.engine.device
+        self.labels = composition.labels
+        self.variant = composition.variant
+        self.device = composition.device
         self.fallback = fallback
 
     def predict(
@@ -114,17 +113,13 @@ class InferencePipeline:
         _check_batch_tokens(batch_tokens)
         reasons = [refusal_reason(text) for text in texts]
         valid = [str(text) for text, reason in zip(texts, reasons, strict=True) if not reason]
-        work = Computation(
-            self._classifier,
-            self._detector,
-            self._provenance,
-            Call(batch_tokens, all_scores, refuse, progress),
-        )
+        call = Call(batch_tokens, all_scores, refuse, progress)
+        work = Computation(self._composition, self._detector, call)
         failures = self._cache.failures_of_thread
         answer = self._answer_with_cache if use_cache else _answer_without_cache
         found = iter(answer(valid, work))
         outcomes = [
-            Outcome.of(Refusal("validate", reason, self._provenance), "refused")
+            Outcome.of(Refusal("validate", reason, self._composition.provenance), "refused")
             if reason
             else next(found)
             for reason in reasons
@@ -229,7 +224,7 @@ def open_pipeline(
     """Load the pipeline in `folder`.
 
     Args:
-        folder: The artifact: `pipeline.json`, `classifier/` and `pyfunc/` (this code).
+        folder: The artifact: `pipeline.json`, `members/` and `pyfunc/` (this code).
         model_uri: The MLflow URI of the model that the artifact belongs to.
         model_config: May hold `cache_dir` and `cache_size_limit` (bytes).
 
@@ -238,24 +233,18 @@ def open_pipeline(
         SettingError: If the size limit of the cache is out of bounds.
     """
     spec = PipelineSpec.read(folder)
-    engine, fallback = open_fastest(folder, spec.variants)
-    if fallback:
-        logger.warning("%s answers (%s)", engine.variant, fallback)
-    classifier = Classifier(
-        folder / "classifier",
-        engine,
-        max_tokens=spec.max_tokens,
-        temperature=spec.temperature,
-    )
+    members, fallbacks = open_members(folder, spec.members)
     if spec.kind == "plain":
-        return PlainPipeline(classifier)
+        return PlainPipeline(members[str(spec.answer)].classifier)
+    composition = Composition(spec.answer, members, model_uri)
     cache = PredictionCache(
         prediction_cache_folder(model_config),
-        fingerprint_pipeline(folder, spec, engine),
+        fingerprint_pipeline(folder, spec, composition.engines),
         size_limit=prediction_cache_size_limit(model_config),
     )
-    provenance = Provenance(spec.finetuned_model_uri, model_uri)
-    return InferencePipeline(classifier, LanguageDetector(), cache, provenance, fallback=fallback)
+    return InferencePipeline(
+        composition, LanguageDetector(), cache, fallback="; ".join(fallbacks.values())
+    )
 
 
 def refusal_reason(text: object) -> str:

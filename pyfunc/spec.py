@@ -2,14 +2,19 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
+from .composition.tree import Node, has_open_thresholds, members_of
+from .composition.tree_json import parse_tree, to_json
 from .errors import ArtifactError
 
 FILE_NAME = "pipeline.json"
+
+_FOLDER = re.compile(r"[\w-]+")  # no path: what others write names no folder elsewhere
 
 PipelineKind = Literal["full", "plain"]
 EngineName = Literal["openvino", "torch"]
@@ -28,27 +33,44 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
-class PipelineSpec:
-    """The settings of a built pipeline.
+class MemberSpec:
+    """The settings of a fine-tuned model in a pipeline.
 
     Attributes:
-        kind: `full` for the five steps, `plain` for the classifier alone.
-        finetuned_model_uri: The registered version whose weights are inside.
+        finetuned_model_uri: The registered version whose weights it has.
+        folder: Where they are, below `members/`; members with equal weights share one.
         max_tokens: Longer texts are truncated to this many tokens, special tokens included.
         variants: Those that passed their quality gates, fastest on CPUs first.
         temperature: What the logits are divided by before the softmax, so that the scores fit the
             validation rows of the training (Guo et al. 2017); 1 leaves them.
     """
 
-    kind: PipelineKind
     finetuned_model_uri: str
+    folder: str
     max_tokens: int
     variants: tuple[Variant, ...]
     temperature: float = 1.0
 
+
+@dataclass(frozen=True, slots=True)
+class PipelineSpec:
+    """The settings of a built pipeline.
+
+    Attributes:
+        kind: `full` for the five steps, `plain` for the classifier of a single member alone.
+        members: Its fine-tuned models by name.
+        answer: Who answers.
+    """
+
+    kind: PipelineKind
+    members: Mapping[str, MemberSpec]
+    answer: Node
+
     def write(self, folder: Path) -> None:
         """Write `pipeline.json` into `folder`."""
-        text = json.dumps(asdict(self), indent=2) + "\n"
+        members = {name: asdict(member) for name, member in self.members.items()}
+        values = {"kind": self.kind, "members": members, "answer": to_json(self.answer)}
+        text = json.dumps(values, indent=2) + "\n"
         (folder / FILE_NAME).write_text(text, encoding="utf-8")
 
     @classmethod
@@ -61,23 +83,44 @@ class PipelineSpec:
         path = folder / FILE_NAME
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
-            variants = tuple(_variant(values) for values in fields.pop("variants"))
-            return cls(variants=variants, **fields)._checked()
+            members = {name: _member(values) for name, values in fields.pop("members").items()}
+            answer = parse_tree(fields.pop("answer"))
+            return cls(members=members, answer=answer, **fields)._checked()
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ArtifactError(f"{path}: expected the settings of a pipeline ({error})") from error
 
     def _checked(self) -> Self:
         if self.kind not in get_args(PipelineKind):
             raise ValueError(f"kind: {self.kind!r}")
-        if type(self.max_tokens) is not int:
-            raise ValueError(f"max_tokens: {self.max_tokens!r}")
-        if not isinstance(self.finetuned_model_uri, str):
-            raise ValueError(f"finetuned_model_uri: {self.finetuned_model_uri!r}")
-        if not self.variants:
-            raise ValueError("variants: none")
-        if type(self.temperature) not in (int, float) or not 0 < self.temperature < math.inf:
-            raise ValueError(f"temperature: {self.temperature!r}")
+        if unknown := set(members_of(self.answer)) - set(self.members):
+            raise ValueError(f"members: {sorted(unknown)} are missing")
+        if has_open_thresholds(self.answer):
+            raise ValueError("answer: a cascade has no threshold")
+        if self.kind == "plain" and not isinstance(self.answer, str):
+            raise ValueError("answer: a plain pipeline has a single member")
         return self
+
+
+def member_folder(artifact: Path, member: MemberSpec) -> Path:
+    """Return the folder with `classifier/` of a member, and `openvino/` if a variant needs it."""
+    return artifact / "members" / member.folder
+
+
+def _member(values: Mapping[str, Any]) -> MemberSpec:
+    variants = tuple(map(_variant, values["variants"]))
+    member = MemberSpec(**{**values, "variants": variants})
+    if type(member.max_tokens) is not int:
+        raise ValueError(f"max_tokens: {member.max_tokens!r}")
+    if not isinstance(member.finetuned_model_uri, str):
+        raise ValueError(f"finetuned_model_uri: {member.finetuned_model_uri!r}")
+    if not isinstance(member.folder, str) or not _FOLDER.fullmatch(member.folder):
+        raise ValueError(f"folder: {member.folder!r}")
+    if not variants:
+        raise ValueError("variants: none")
+    temperature = member.temperature
+    if type(temperature) not in (int, float) or not 0 < temperature < math.inf:
+        raise ValueError(f"temperature: {temperature!r}")
+    return member
 
 
 def _variant(values: Mapping[str, Any]) -> Variant:

@@ -1,5 +1,6 @@
 """Tokenisation: texts to token ids, truncated and padded into batches."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -59,7 +60,11 @@ class TokenBatch:
 
 
 class Encoder:
-    """The tokenizer of a fine-tuned model."""
+    """The tokenizer of a fine-tuned model.
+
+    Attributes:
+        digest: Digest of what decides the tokens of a text; equal encoders give equal tokens.
+    """
 
     def __init__(self, folder: Path, *, max_tokens: int) -> None:
         """Read the tokenizer, without a download.
@@ -78,6 +83,8 @@ class Encoder:
         settings = read_config(folder, "tokenizer_config.json")
         side = settings.get("truncation_side", "right")
         self._tokenizer.enable_truncation(max_tokens, direction=side)
+        content = (folder / "tokenizer.json").read_bytes()
+        self.digest = hashlib.sha256(f"{max_tokens} {side} ".encode() + content).hexdigest()
         # XLNet reads the last position, and so needs its padding in front.
         self._pads_left = settings.get("padding_side") == "left"
         self._vocabulary = int(config["vocab_size"])

@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,13 +117,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random two-layer BERT classifier with MiniLM's tokenizer, ready to predict."""
-    folder = tmp_path_factory.mktemp("tiny-classifier")
-    torch.manual_seed(1)
-    config = _tiny_config(id2label=dict(enumerate(LABELS)), initializer_range=0.5)
-    BertForSequenceClassification(config).save_pretrained(folder)
-    _tokenizer().save_pretrained(folder)
-    record_inputs(folder)
-    return folder
+    return save_tiny_classifier(tmp_path_factory.mktemp("tiny-classifier"), seed=1)
 
 
 @pytest.fixture(scope="session")
@@ -187,6 +181,16 @@ def operation(
     home = state_folder(_trained_once.home, tmp_path_factory.mktemp("operation") / "100% ; #1")
     with in_operation(home, MILLSTREAM_NOTIFICATION_URL=f"{hook.host}/accepted") as operation:
         yield operation
+
+
+def save_tiny_classifier(folder: Path, *, seed: int, labels: Sequence[str] = LABELS) -> Path:
+    """Save a random two-layer BERT classifier with MiniLM's tokenizer, ready to predict."""
+    torch.manual_seed(seed)
+    config = _tiny_config(id2label=dict(enumerate(labels)), initializer_range=0.5)
+    BertForSequenceClassification(config).save_pretrained(folder)
+    _tokenizer().save_pretrained(folder)
+    record_inputs(folder)
+    return folder
 
 
 def _tiny_config(**fields: Any) -> BertConfig:

@@ -8,15 +8,14 @@ from prefect import Flow
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from deployments.prefect_file.schema import validation_problems
-from flows.run_requests import EndToEndRequest, ScoringRequest
-from tasks.building.types import PipelineParameters
+from flows.run_requests import BuildRequest, EndToEndRequest, ScoringRequest
 from tasks.common.errors import ParameterError
 
 # The records by which flows check combinations of parameters at their start, by flow name.
 _REQUESTS: dict[str, type[BaseModel]] = {
     "score-shards": ScoringRequest,
     "end-to-end": EndToEndRequest,
-    "build-inference-pipeline": PipelineParameters,
+    "build-inference-pipeline": BuildRequest,
 }
 
 

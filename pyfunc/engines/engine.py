@@ -18,11 +18,13 @@ class Engine(Protocol):
         variant: Library and precision.
         device: `cpu` or `cuda`.
         callers: Threads that have to call it at the same time to keep it busy.
+        streams: Batches that it computes at the same time.
     """
 
     variant: Variant
     device: str
     callers: int
+    streams: int
 
     def logits(self, batch: TokenBatch) -> Logits:
         """Return the logits, of shape (rows, labels)."""

@@ -13,11 +13,11 @@ from .engine import Engine
 _NO_FAILURES: Mapping[Variant, str] = MappingProxyType({})
 
 
-def open_fastest(artifact: Path, variants: Sequence[Variant]) -> tuple[Engine, str]:
+def open_fastest(member: Path, variants: Sequence[Variant]) -> tuple[Engine, str]:
     """Open the engine of `choose_variant`, or the next one if it does not compile here.
 
     Args:
-        artifact: Folder with `classifier/`, and `openvino/` if a variant needs it.
+        member: Folder with `classifier/`, and `openvino/` if a variant needs it.
         variants: As for `choose_variant`.
 
     Returns:
@@ -30,16 +30,16 @@ def open_fastest(artifact: Path, variants: Sequence[Variant]) -> tuple[Engine, s
     while True:
         variant, fallback = choose_variant(variants, failed)
         try:
-            return open_engine(artifact, variant), fallback
+            return open_engine(member, variant), fallback
         except UnsupportedError as error:
             failed[variant] = str(error)
 
 
-def open_engine(artifact: Path, variant: Variant) -> Engine:
+def open_engine(member: Path, variant: Variant) -> Engine:
     """Load an engine's code and weights.
 
     Args:
-        artifact: Folder with `classifier/` or `openvino/`.
+        member: Folder with `classifier/` or `openvino/`.
         variant: One for which `unsupported_reason` is empty.
 
     Raises:
@@ -50,10 +50,10 @@ def open_engine(artifact: Path, variant: Variant) -> Engine:
     if variant.engine == "openvino":
         from .openvino import OpenVinoEngine
 
-        return OpenVinoEngine(artifact / "openvino", variant.precision)
+        return OpenVinoEngine(member / "openvino", variant.precision)
     from .torch import TorchEngine
 
-    return TorchEngine(artifact / "classifier", variant.precision)
+    return TorchEngine(member / "classifier", variant.precision)
 
 
 def choose_variant(

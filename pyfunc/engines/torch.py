@@ -22,6 +22,7 @@ class TorchEngine:
     """A fine-tuned model of transformers; one batch at a time, on all cores."""
 
     callers = 1
+    streams = 1
 
     def __init__(self, folder: Path, precision: Precision) -> None:
         """Load the weights, without a download.

@@ -5,7 +5,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,19 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
-from pyfunc.classifier import read_labels
-from pyfunc.engines.selection import has_cuda, open_fastest
-from pyfunc.fingerprint import digest_code, digest_folder, fingerprint_pipeline
-from pyfunc.spec import PipelineSpec, Variant
+from pyfunc.composition.members import open_members
+from pyfunc.composition.tree import deciders_of
+from pyfunc.composition.tree_json import to_json
+from pyfunc.engines.selection import has_cuda
+from pyfunc.fingerprint import digest_code, fingerprint_pipeline
+from pyfunc.spec import PipelineSpec
 from tasks.building.build_records import COMPLETE_TAG, RECORD, read_record
-from tasks.building.quality_gates import Gatekeeper, candidate_variants
-from tasks.building.types import Gate, LoggedPipeline, PipelineParameters
-from tasks.common.errors import ModelError
+from tasks.building.members import DownloadedMember, add_members, downloaded_members
+from tasks.building.types import Gate, LoggedMember, LoggedPipeline
 from tasks.common.settings import REPOSITORY
+from tasks.composition.composition_file import check_labels
+from tasks.composition.quality_gate import CompositionGate, load_gate_rows
+from tasks.composition.types import CompositionCheck, PipelinePlan
 from tasks.tracking.logged_models import is_usable
 from tasks.tracking.mlflow_client import (
     connect,
@@ -32,10 +36,9 @@ from tasks.tracking.mlflow_client import (
     package_versions,
     pip_requirements,
 )
-from tasks.tracking.names import BUILDING_EXPERIMENT, PIPELINE_MODEL, RegisteredModel
+from tasks.tracking.names import BUILDING_EXPERIMENT, MEMBERS_TAG, PIPELINE_MODEL
+from tasks.tracking.pipeline_members import Origin
 from tasks.tracking.runs import killed_if_interrupted
-from tasks.training.finetuned_model import downloaded_classifier, max_tokens_of, temperature_of
-from tasks.training.logged_rows import load_check_rows
 
 logger = logging.getLogger(__name__)
 
@@ -69,61 +72,79 @@ _PARAMETERS = ("max_tokens", "temperature", "engine", "precision")
 EXAMPLES = ("what a disappointing movie", "Great movie", "Great movie", "很好看的电影")
 
 
-def log_pipeline(
-    finetuned: RegisteredModel, parameters: PipelineParameters, package: Path = PACKAGE
-) -> LoggedPipeline:
-    """Wrap a fine-tuned version as a pipeline and log it, or return an equal one logged before.
+def log_pipeline(plan: PipelinePlan, package: Path = PACKAGE) -> LoggedPipeline:
+    """Wrap fine-tuned versions as a pipeline and log it, or return an equal one logged before.
 
     Args:
-        finetuned: A version of `dl_finetuned_model`.
-        parameters: What shapes the pipeline.
+        plan: What the pipeline is made of.
         package: Folder of the code to ship.
 
     Raises:
-        ModelError: If the version is gone or no transformers model, or if none of the engines that
-            `parameters` allow passes its gate.
-        ParameterError: If the engine has no such precision.
+        ModelError: If a version is gone or no transformers model, or if none of the engines that
+            the plan allows a member passes its gate.
+        ParameterError: If the labels of members do not fit together.
     """
-    variants = candidate_variants(parameters.engine, parameters.precision)
-    client = connect()
-    training_run_id = str(client.get_model_version(finetuned.name, str(finetuned.version)).run_id)
-    with downloaded_classifier(finetuned.uri) as classifier, tempfile.TemporaryDirectory() as name:
-        key = _build_key(finetuned, parameters, package, classifier)
+    with downloaded_members(plan) as downloaded, tempfile.TemporaryDirectory() as name:
+        labels = {member: found.labels for member, found in downloaded.items()}
+        check_labels(plan.answer, labels)
+        key = _build_key(plan, downloaded, package)
         if earlier := _find_equal_pipeline(key):
             return earlier
+        runs = {member: found.training_run_id for member, found in downloaded.items()}
+        is_composed = not isinstance(plan.answer, str)
+        rows = load_gate_rows(plan.answer, runs) if is_composed else None
         folder = Path(name) / "pipeline"
         shutil.copytree(package, folder / "pyfunc", ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copytree(classifier, folder / "classifier")
-        max_tokens = parameters.max_tokens or max_tokens_of(classifier)
-        gatekeeper = Gatekeeper(folder, max_tokens, load_check_rows(training_run_id))
-        gates = gatekeeper.measure_variants(variants, parameters.precision)
-        spec = PipelineSpec(
-            kind=parameters.pipeline,
-            finetuned_model_uri=finetuned.uri,
-            max_tokens=max_tokens,
-            variants=_passed_variants(gates, finetuned),
-            temperature=temperature_of(training_run_id),
-        )
+        built = add_members(folder, plan, downloaded)
+        specs = {member: found.spec for member, found in built.items()}
+        opened, _ = open_members(folder, specs)
+        answer, check = plan.answer, None
+        if rows is not None:
+            gate = CompositionGate(opened, rows)
+            answer = gate.choose_thresholds(answer)
+            check = gate.measure(answer)
+        spec = PipelineSpec(plan.kind, specs, answer)
         spec.write(folder)
-        engine, _ = open_fastest(folder, spec.variants)
+        engines = {member: found.classifier.engine for member, found in opened.items()}
         fields = {
             "kind": spec.kind,
-            "fingerprint": fingerprint_pipeline(folder, spec, engine),
-            "finetuned_model_uri": finetuned.uri,
-            "training_run_id": training_run_id,
-            "labels": tuple(read_labels(classifier)),
-            "max_tokens": max_tokens,
-            "temperature": spec.temperature,
-            "engine": engine.variant.engine,
-            "precision": engine.variant.precision,
-            "gates": gates,
+            "fingerprint": fingerprint_pipeline(folder, spec, engines),
+            "answer": answer,
+            "check": check,
+            "members": {
+                member: LoggedMember(
+                    finetuned_model_uri=found.spec.finetuned_model_uri,
+                    training_run_id=runs[member],
+                    labels=labels[member],
+                    max_tokens=found.spec.max_tokens,
+                    temperature=found.spec.temperature,
+                    engine=engines[member].variant.engine,
+                    precision=engines[member].variant.precision,
+                    gates=found.gates,
+                )
+                for member, found in built.items()
+            },
         }
         return _log_artifact(folder, key, fields)
 
 
 def version_tags(logged: LoggedPipeline) -> dict[str, str]:
     """Return the tags of a registered pipeline version; its labels may be too many for a tag."""
-    fields = logged.model_dump(mode="json", exclude={"run_id", "model_uri", "reused", "labels"})
+    fields: dict[str, Any] = {"kind": logged.kind, "fingerprint": logged.fingerprint}
+    if (single := logged.single) is not None:
+        fields |= single.model_dump(mode="json", exclude={"labels"})
+    else:
+        deciders = deciders_of(logged.answer)
+        origins = {
+            name: Origin(
+                finetuned_model_uri=member.finetuned_model_uri,
+                training_run_id=member.training_run_id,
+                decides=name in deciders,
+            )
+            for name, member in logged.members.items()
+        }
+        fields[MEMBERS_TAG] = {name: origin.model_dump() for name, origin in origins.items()}
+        fields["answer"] = to_json(logged.answer)
     return {
         name: value if isinstance(value, str) else json.dumps(value)
         for name, value in fields.items()
@@ -131,26 +152,17 @@ def version_tags(logged: LoggedPipeline) -> dict[str, str]:
 
 
 def _build_key(
-    finetuned: RegisteredModel, parameters: PipelineParameters, package: Path, classifier: Path
+    plan: PipelinePlan, downloaded: Mapping[str, DownloadedMember], package: Path
 ) -> str:
     """Return the digest by which equal pipelines are found."""
     parts = {
-        "finetuned_model_uri": finetuned.uri,
-        "parameters": parameters.model_dump(),
+        "plan": plan.model_dump(mode="json"),
+        "classifiers": {name: member.digest for name, member in downloaded.items()},
         "code": digest_code(package),
-        "classifier": digest_folder(classifier),
         "packages": package_versions(),
         "cuda": has_cuda(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _passed_variants(gates: Sequence[Gate], finetuned: RegisteredModel) -> tuple[Variant, ...]:
-    passed = tuple(Variant(gate.engine, gate.precision) for gate in gates if not gate.reason)
-    if not passed:
-        reasons = "; ".join(f"{gate.engine} {gate.precision}: {gate.reason}" for gate in gates)
-        raise ModelError(f"{finetuned.uri}: no engine can answer for it ({reasons})")
-    return passed
 
 
 def _find_equal_pipeline(key: str) -> LoggedPipeline | None:
@@ -171,16 +183,23 @@ def _find_equal_pipeline(key: str) -> LoggedPipeline | None:
 
 
 def _log_artifact(folder: Path, key: str, fields: dict[str, Any]) -> LoggedPipeline:
-    names = ("fingerprint", "finetuned_model_uri", "kind")
-    tags = {name: fields[name] for name in names} | {"build_key": key}
+    members: Mapping[str, LoggedMember] = fields["members"]
+    tags = {name: fields[name] for name in ("fingerprint", "kind")} | {"build_key": key}
+    if isinstance(name := fields["answer"], str):
+        tags["finetuned_model_uri"] = members[name].finetuned_model_uri
     active = mlflow.start_run(
         experiment_id=ensure_experiment(BUILDING_EXPERIMENT),
         run_name=f"{fields['kind']}-{fields['fingerprint'][:8]}",
         tags=tags | {"git_commit": git_commit()},
     )
     with killed_if_interrupted(active) as run:
-        mlflow.log_params({name: fields[name] for name in _PARAMETERS})
-        mlflow.log_metrics(dict(_gate_metrics(fields["gates"])))
+        for name, member in members.items():
+            prefix = "" if name == fields["answer"] else f"{name}."
+            shape = {f"{prefix}{key}": getattr(member, key) for key in _PARAMETERS}
+            mlflow.log_params(shape)
+            mlflow.log_metrics(dict(_gate_metrics(member.gates, prefix)))
+        if (check := fields["check"]) is not None:
+            mlflow.log_metrics(dict(_composition_metrics(check)))
         mlflow.log_dict(package_versions(), "packages.json")
         info = mlflow.pyfunc.log_model(
             name=PIPELINE_MODEL,
@@ -201,8 +220,17 @@ def _log_artifact(folder: Path, key: str, fields: dict[str, Any]) -> LoggedPipel
     return logged
 
 
-def _gate_metrics(gates: Sequence[Gate]) -> Iterator[tuple[str, float]]:
+def _gate_metrics(gates: Sequence[Gate], prefix: str) -> Iterator[tuple[str, float]]:
     for gate in gates:
         for name in ("agreement", "accuracy"):
             if (value := getattr(gate, name)) is not None:
-                yield f"{gate.engine}_{gate.precision}_{name}", value
+                yield f"{prefix}{gate.engine}_{gate.precision}_{name}", value
+
+
+def _composition_metrics(check: CompositionCheck) -> Iterator[tuple[str, float]]:
+    for name in ("rows", "accuracy", "agreement", "rows_per_second"):
+        yield name, getattr(check, name)
+    for member, found in check.members.items():
+        for name, value in found:
+            if value is not None:
+                yield f"{member}.{name}", value

@@ -2,26 +2,34 @@
 
 from prefect import task
 
-from tasks.building.types import LoggedPipeline, PipelineParameters, PromotionDecision
+from tasks.building.types import LoggedPipeline, PromotionDecision
 from tasks.common.task_errors import RETRY_LONG_WORK, RETRY_MLFLOW, RETRY_ONCE, step
-from tasks.tracking.names import FINETUNED_MODEL, PIPELINE_MODEL, RegisteredModel
+from tasks.composition.types import PipelineParameters, PipelinePlan
+from tasks.tracking.names import PIPELINE_MODEL, RegisteredModel
 
 
 @task(name="find fine-tuned model", **RETRY_MLFLOW)
-def find_finetuned_model(reference: str) -> RegisteredModel:
-    """Return the version of `dl_finetuned_model` with that number, alias or URI."""
-    from tasks.tracking.registry import find_version
+def plan_pipeline(reference: str, parameters: PipelineParameters) -> PipelinePlan:
+    """Plan the pipeline of a version of `dl_finetuned_model`: a number, an alias or a URI."""
+    from tasks.composition.planning import find_finetuned_model
 
-    version = find_version(FINETUNED_MODEL, reference, parameter="finetuned_model")
-    return RegisteredModel(name=FINETUNED_MODEL, version=int(version.version))
+    return PipelinePlan.of(find_finetuned_model(reference, "finetuned_model"), parameters)
+
+
+@task(name="find members", **RETRY_MLFLOW)
+def plan_composition(path: str) -> PipelinePlan:
+    """Plan the pipeline that a composition file describes."""
+    from tasks.composition import planning
+
+    return planning.plan_composition(path)
 
 
 @task(name="log pipeline", **RETRY_LONG_WORK)
-def log_pipeline(finetuned: RegisteredModel, parameters: PipelineParameters) -> LoggedPipeline:
-    """Wrap the fine-tuned model, with the code of `pyfunc/`, as one MLflow model."""
+def log_pipeline(plan: PipelinePlan) -> LoggedPipeline:
+    """Wrap the fine-tuned models, with the code of `pyfunc/`, as one MLflow model."""
     from tasks.building import packaging
 
-    return packaging.log_pipeline(finetuned, parameters)
+    return packaging.log_pipeline(plan)
 
 
 @task(name="check pipeline", **RETRY_ONCE)

@@ -27,7 +27,8 @@ from tasks.tracking.names import (
     RegisteredModel,
 )
 from tasks.tracking.pipeline_loader import load_pipeline, predict_documents
-from tasks.training.logged_rows import load_test_rows, select_unseen
+from tasks.tracking.pipeline_members import finetuned_inside, origins_of
+from tasks.training.logged_rows import load_joint_test_rows, select_unseen_by_all
 
 logger = logging.getLogger(__name__)
 
@@ -179,10 +180,13 @@ def _compare(candidate: ModelVersion, current: int | None) -> PromotionDecision:
     if difference := _label_difference(read_labels_of(candidate), read_labels_of(champion)):
         reason = f"other labels than champion {current}: {difference}; {_how_to_promote(candidate)}"
         return PromotionDecision(alias=CHALLENGER, reason=reason)
-    test_rows = load_test_rows(candidate.tags["training_run_id"])
-    rows = test_rows
-    for version in (candidate, champion):
-        rows = select_unseen(rows, version.tags["training_run_id"])
+    own, others = origins_of(candidate), origins_of(champion)
+    test_rows = load_joint_test_rows(
+        origin.training_run_id for origin in own.values() if origin.decides
+    )
+    rows = select_unseen_by_all(
+        test_rows, (origin.training_run_id for origin in (*own.values(), *others.values()))
+    )
     if len(rows) < MIN_COMPARED_ROWS:
         reason = (
             f"{len(rows)} of {len(test_rows)} test rows were seen neither by it nor by champion "
@@ -244,19 +248,22 @@ def _drop_stale_challenger(client: MlflowClient, champion: ModelVersion) -> None
 
     Two pipelines may have one fine-tuned version inside, as in two precisions.
     """
-    inside = RegisteredModel.from_uri(champion.tags["finetuned_model_uri"])
-    if registry.get_aliases(inside.name).get(CHALLENGER) != inside.version:
+    inside = finetuned_inside(champion)
+    if inside is None or registry.get_aliases(inside.name).get(CHALLENGER) != inside.version:
         return
     challenger = registry.get_aliases(champion.name).get(CHALLENGER)
     if challenger is not None:
         other = registry.find_version(champion.name, str(challenger))
-        if other.tags["finetuned_model_uri"] == inside.uri:
+        if finetuned_inside(other) == inside:
             return
     client.delete_registered_model_alias(inside.name, CHALLENGER)
 
 
 def _set_alias(client: MlflowClient, version: ModelVersion, alias: str) -> None:
-    """Move `alias` to the fine-tuned version inside a pipeline version, then to the latter."""
-    inside = RegisteredModel.from_uri(version.tags["finetuned_model_uri"])
-    client.set_registered_model_alias(inside.name, alias, str(inside.version))
+    """Move `alias` to the fine-tuned version inside a pipeline version, then to the latter.
+
+    Of several fine-tuned versions inside, none is the champion.
+    """
+    if (inside := finetuned_inside(version)) is not None:
+        client.set_registered_model_alias(inside.name, alias, str(inside.version))
     client.set_registered_model_alias(version.name, alias, version.version)

@@ -15,7 +15,8 @@ from pyfunc.pipeline import refusal_reason
 from pyfunc.spec import Variant
 from pyfunc.tokens import Encoder
 from tasks.building import openvino_conversion
-from tasks.building.types import EngineChoice, Gate, PrecisionChoice, reasons_by_variants
+from tasks.building.types import Gate, reasons_by_variants
+from tasks.composition.types import EngineChoice, PrecisionChoice
 from tasks.training.logged_rows import UNSEEN_ROWS, CheckRows
 from tasks.training.reference import ReferenceModel
 
@@ -96,6 +97,8 @@ class Gatekeeper:
         self._expected = self._labels_by(reference.predict)
         self._accuracy = _share_of_equal(self._expected, rows.unseen["label"])
         self._conversion_error = ""
+        # Of members with equal weights, which this one must neither replace nor remove.
+        self._others = {path.stem for path in self._openvino.glob("*.xml")}
 
     def measure_variants(
         self, variants: Sequence[Variant], asked: PrecisionChoice = "auto"
@@ -113,7 +116,7 @@ class Gatekeeper:
             gates = tuple(self._gate(variant) for variant in bar)
         _log_gates(gates, self._expected_reasons(variants, asked))
         passed = [gate for gate in gates if gate.engine == "openvino" and not gate.reason]
-        used = {model_path(self._openvino, gate.precision).stem for gate in passed}
+        used = {model_path(self._openvino, gate.precision).stem for gate in passed} | self._others
         for path in self._openvino.glob("*.*"):
             if path.stem not in used:
                 path.unlink()
@@ -121,6 +124,8 @@ class Gatekeeper:
 
     def _convert(self) -> str:
         """Convert to f32 and return why that failed, or an empty string."""
+        if "f32" in self._others:
+            return ""
         try:
             openvino_conversion.convert_to_openvino(self._classifier, self._openvino)
         except (OSError, MemoryError):
@@ -164,7 +169,7 @@ class Gatekeeper:
 
     def _quantisation_attempts(self, variant: Variant) -> Iterator[None]:
         """Yield after each quantisation to int8, or once for another precision."""
-        if variant.precision != "int8":
+        if variant.precision != "int8" or "int8" in self._others:
             yield
             return
         for count in _UNQUANTISED_PRODUCTS:

@@ -1,45 +1,20 @@
 """Types of a pipeline: flow parameters, gates, logged model, promotion decision and event."""
 
-from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 from pydantic import model_validator
 
+from pyfunc.composition.tree import deciders_of
 from pyfunc.spec import EngineName, PipelineKind, Precision
-from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel, about
+from tasks.composition.types import MEMBER, CompositionCheck, Tree
 from tasks.tracking.names import CHAMPION, RegisteredModel, version_uri
 
 # Absolute difference of softmax scores: those of a text depend on the others in its batch, and in
 # int8 on rounding, which its quality gate limits further.
 _TOLERANCE = {"f32": 1e-5, "bf16": 1e-2, "int8": 0.3}
 
-PipelineKindChoice = Annotated[
-    PipelineKind,
-    about("full has all five steps, plain is the classifier without what is around it."),
-]
-PipelineTokenLimit = Annotated[
-    int,
-    about(
-        "Longer texts are cut to this many tokens; 0 takes what the model was trained with.",
-        ge=0,
-    ),
-]
-EngineChoice = Annotated[
-    Literal["auto", "openvino", "torch"],
-    about(
-        "What computes the transformer; auto takes the fastest of those that the machine "
-        "supports and that answer as the fine-tuned model does, measured on rows that it was "
-        "not trained on."
-    ),
-]
-PrecisionChoice = Annotated[
-    Literal["auto", "f32", "bf16", "int8"],
-    about(
-        "Number format of its matrix products; auto takes bf16 where that answers alike, else "
-        "f32. int8 is faster still, and differs in a label or so of a hundred."
-    ),
-]
 Promotion = Annotated[
     Literal["if_no_worse", "always"],
     about(
@@ -47,29 +22,6 @@ Promotion = Annotated[
         "test rows that neither was trained on, or always."
     ),
 ]
-
-
-class PipelineParameters(FrozenModel):
-    """What shapes an inference pipeline besides the fine-tuned model.
-
-    Its fields are parameters of the flow build-inference-pipeline.
-
-    Raises:
-        ParameterError: If the engine has no such precision.
-    """
-
-    pipeline: PipelineKindChoice = "full"
-    max_tokens: PipelineTokenLimit = 0
-    engine: EngineChoice = "auto"
-    precision: PrecisionChoice = "auto"
-
-    @model_validator(mode="after")
-    def _check_precision(self) -> Self:
-        if self.engine == "torch" and self.precision == "int8":
-            raise ParameterError(
-                "precision: torch has no int8 here; expected openvino or auto for it"
-            )
-        return self
 
 
 class Gate(FrozenModel):
@@ -93,6 +45,11 @@ class Gate(FrozenModel):
     reason: str = ""
 
 
+def reasons_by_variant(gates: Sequence[Gate]) -> dict[str, str]:
+    """Return why engines and precisions must not answer, each by its name."""
+    return {f"{gate.engine} {gate.precision}": gate.reason for gate in gates if gate.reason}
+
+
 def reasons_by_variants(gates: Sequence[Gate]) -> dict[str, str]:
     """Return why engines and precisions must not answer; those of one reason are named together."""
     names: dict[str, list[str]] = {}
@@ -100,6 +57,30 @@ def reasons_by_variants(gates: Sequence[Gate]) -> dict[str, str]:
         if gate.reason:
             names.setdefault(gate.reason, []).append(f"{gate.engine} {gate.precision}")
     return {", ".join(found): reason for reason, found in names.items()}
+
+
+class LoggedMember(FrozenModel):
+    """A fine-tuned model in a logged pipeline.
+
+    Attributes:
+        finetuned_model_uri: Its registered version.
+        training_run_id: The MLflow run that trained that version; it holds the test rows.
+        labels: The labels that it answers with.
+        max_tokens: Longer texts are cut to this many tokens.
+        temperature: What the logits are divided by before the softmax; 1 in older versions.
+        engine: What computes it on this machine.
+        precision: Number format of its matrix products there.
+        gates: What was found of each engine and precision, those that CPUs do fastest first.
+    """
+
+    finetuned_model_uri: str
+    training_run_id: str
+    labels: tuple[str, ...]
+    max_tokens: int
+    temperature: float = 1.0
+    engine: EngineName
+    precision: Precision
+    gates: tuple[Gate, ...]
 
 
 class LoggedPipeline(FrozenModel):
@@ -110,14 +91,9 @@ class LoggedPipeline(FrozenModel):
         model_uri: The logged model, as `models:/m-…`.
         kind: `full` or `plain`.
         fingerprint: Digest of all that can change its answers on this machine.
-        finetuned_model_uri: The registered version inside.
-        training_run_id: The MLflow run that trained that version; it holds the test rows.
-        labels: The labels that it answers with.
-        max_tokens: Longer texts are cut to this many tokens.
-        temperature: What the logits are divided by before the softmax; 1 in older versions.
-        engine: What computes the transformer on this machine.
-        precision: Number format of its matrix products there.
-        gates: What was found of each engine and precision, those that CPUs do fastest first.
+        members: Its fine-tuned models by name.
+        answer: Who answers.
+        check: What was measured of a composition; None of a single fine-tuned model.
         reused: Whether an equal pipeline had been logged already.
     """
 
@@ -125,15 +101,58 @@ class LoggedPipeline(FrozenModel):
     model_uri: str
     kind: PipelineKind
     fingerprint: str
-    finetuned_model_uri: str
-    training_run_id: str
-    labels: tuple[str, ...]
-    max_tokens: int
-    temperature: float = 1.0
-    engine: EngineName
-    precision: Precision
-    gates: tuple[Gate, ...]
+    members: dict[str, LoggedMember]
+    answer: Tree
+    check: CompositionCheck | None = None
     reused: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_older_record(cls, values: Any) -> Any:
+        """Take the record of a build from before there were several members."""
+        if not isinstance(values, Mapping) or "members" in values:
+            return values
+        member = {name: values[name] for name in LoggedMember.model_fields if name in values}
+        rest = {name: value for name, value in values.items() if name not in member}
+        return rest | {"members": {MEMBER: member}, "answer": MEMBER}
+
+    @property
+    def single(self) -> LoggedMember | None:
+        """The fine-tuned model of a pipeline that has a single one and no tree."""
+        return self.members[self.answer] if isinstance(self.answer, str) else None
+
+    @property
+    def sources(self) -> dict[str, Any]:
+        """The fine-tuned versions inside, for a report."""
+        if self.single is not None:
+            return {"finetuned_model": self.single.finetuned_model_uri}
+        members = self.members.items()
+        return {"members": {name: member.finetuned_model_uri for name, member in members}}
+
+    @property
+    def engines(self) -> dict[str, Any]:
+        """What computes each of them here, for a report."""
+        if self.single is not None:
+            return {"engine": f"{self.single.engine} {self.single.precision}"}
+        members = self.members.items()
+        return {"engines": {name: f"{m.engine} {m.precision}" for name, m in members}}
+
+    def unused(self, reasons: Callable[[Sequence[Gate]], dict[str, str]]) -> dict[str, str]:
+        """Return why engines and precisions do not answer, as `reasons` names those of a member."""
+        if self.single is not None:
+            return reasons(self.single.gates)
+        return {
+            f"{name}: {variant}": reason
+            for name, member in self.members.items()
+            for variant, reason in reasons(member.gates).items()
+        }
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that it may answer with."""
+        deciders = deciders_of(self.answer)
+        members = (member for name, member in self.members.items() if name in deciders)
+        return tuple(dict.fromkeys(label for member in members for label in member.labels))
 
 
 def tolerance(precision: Precision, temperature: float) -> float:

@@ -1,4 +1,4 @@
-"""Verify a logged pipeline: compare its predictions with those of its fine-tuned model."""
+"""Verify a logged pipeline: compare its predictions with those of its fine-tuned models."""
 
 import json
 import logging
@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import mlflow
@@ -14,7 +15,7 @@ from tqdm import tqdm
 
 from pyfunc.pipeline import refusal_reason
 from tasks.building.packaging import EXAMPLES
-from tasks.building.types import LoggedPipeline, tolerance
+from tasks.building.types import LoggedMember, LoggedPipeline, tolerance
 from tasks.common.errors import ModelError
 from tasks.common.settings import get_settings
 from tasks.measures.calibration import scores_at
@@ -25,15 +26,18 @@ from tasks.training.logged_rows import load_test_rows
 
 logger = logging.getLogger(__name__)
 
+Scores = dict[str, float]
+
 _CHECKED_ROWS = 32
 _CHECK_TIMEOUT_S = 300
 
 
 def verify_pipeline(logged: LoggedPipeline) -> None:
-    """Load a pipeline without the project's code and compare it with its fine-tuned model.
+    """Load a pipeline without the project's code and compare it with its fine-tuned models.
 
     A new process imports nothing but the artifact and predicts example texts. transformers predicts
-    them with the registered fine-tuned model. The run of a pipeline that is refused ends as failed.
+    them with the registered fine-tuned models. The run of a pipeline that is refused ends as
+    failed.
 
     Raises:
         ModelError: If the process fails, or a score differs by more than `tolerance`.
@@ -45,23 +49,32 @@ def verify_pipeline(logged: LoggedPipeline) -> None:
     logger.info(
         "checked in a process of its own: %d texts get the scores of %s",
         len(gaps),
-        logged.finetuned_model_uri,
+        ", ".join(dict.fromkeys(member.finetuned_model_uri for member in logged.members.values())),
     )
 
 
 def _score_gaps(logged: LoggedPipeline) -> list[float]:
-    rows = load_test_rows(logged.training_run_id)["text"]
-    # Rows of an earlier training may hold texts that the pipeline refuses.
-    texts = [*EXAMPLES, *rows[rows.map(refusal_reason) == ""].head(_CHECKED_ROWS)]
-    with tqdm(total=2, desc="check", unit="models", disable=None) as bar:
+    texts = [*EXAMPLES, *_test_texts(logged)]
+    with tqdm(total=1 + len(logged.members), desc="check", unit="models", disable=None) as bar:
         answers = _predict_in_fresh_process(logged.model_uri, texts)
         bar.update()
-        references = _reference_answers(logged, texts)
-        bar.update()
+        references: dict[str, list[Scores]] = {}
+        for name, member in logged.members.items():
+            references[name] = _reference_scores(member, texts)
+            bar.update()
     return [
-        _score_gap(logged, row, answer, reference)
-        for row, (answer, reference) in enumerate(zip(answers, references, strict=True))
+        max(_member_gaps(logged, row, answer, {name: references[name][row] for name in references}))
+        for row, answer in enumerate(answers)
     ]
+
+
+def _test_texts(logged: LoggedPipeline) -> Iterator[str]:
+    """Yield test rows of each member's training, `_CHECKED_ROWS` in all."""
+    runs = dict.fromkeys(member.training_run_id for member in logged.members.values())
+    for run_id in runs:
+        rows = load_test_rows(run_id)["text"]
+        # Rows of an earlier training may hold texts that the pipeline refuses.
+        yield from rows[rows.map(refusal_reason) == ""].head(_CHECKED_ROWS // len(runs))
 
 
 def _predict_in_fresh_process(model_uri: str, texts: list[str]) -> list[str]:
@@ -90,38 +103,57 @@ def _predict_in_fresh_process(model_uri: str, texts: list[str]) -> list[str]:
         return answers
 
 
-def _reference_answers(logged: LoggedPipeline, texts: list[str]) -> list[dict[str, float]]:
+def _reference_scores(member: LoggedMember, texts: list[str]) -> list[Scores]:
     """Return the probability of each label by the fine-tuned model, text by text."""
     quiet_transformers()
-    classify = mlflow.transformers.load_model(logged.finetuned_model_uri)
-    options = {"truncation": True, "max_length": logged.max_tokens, "top_k": None}
+    classify = mlflow.transformers.load_model(member.finetuned_model_uri)
+    options = {"truncation": True, "max_length": member.max_tokens, "top_k": None}
     answers = []
     for text in texts:
         found = classify(text, function_to_apply="none", **options)
         logits = np.array([[label["score"] for label in found]])
-        scores = scores_at(logits, logged.temperature)[0].tolist()
+        scores = scores_at(logits, member.temperature)[0].tolist()
         answers.append({label["label"]: score for label, score in zip(found, scores, strict=True)})
     return answers
 
 
-def _score_gap(logged: LoggedPipeline, row: int, answer: str, reference: dict[str, float]) -> float:
-    expected = max(reference, key=lambda label: reference[label])
-    if logged.kind == "plain":  # a bare label
-        label, score = answer, reference[expected]
-    else:
-        document = json.loads(answer)
-        if (response := document["response"]) is None:
+def _member_gaps(
+    logged: LoggedPipeline, row: int, answer: str, references: Mapping[str, Scores]
+) -> Iterator[float]:
+    """Yield how far the score of each member that answered is from the reference.
+
+    Raises:
+        ModelError: If one is too far, or the row was refused.
+    """
+    for name, (label, score) in _answers_of_members(logged, row, answer).items():
+        member, reference = logged.members[name], references[name]
+        expected = max(reference, key=lambda one: reference[one])
+        found = reference[expected] if score is None else score
+        # Not compared by label: the scores of two labels may be equal within the tolerance.
+        gap = abs(found - reference.get(label, 0.0))
+        # Not `gap > …`, which a NaN would pass.
+        if not gap <= tolerance(member.precision, member.temperature):
             raise ModelError(
-                f"{logged.model_uri}: row {row} of the check: refused in the step "
-                f"{document['error']['step']}; expected {expected}"
+                f"{logged.model_uri}: row {row} of the check: {label} {found:.6f}; expected what "
+                f"{member.finetuned_model_uri} says: {expected} {reference[expected]:.6f}"
             )
-        label, score = response["prediction_label"], float(response["prediction_score"])
-    # Not compared by label: the scores of two labels may be equal within the tolerance.
-    gap = abs(score - reference.get(label, 0.0))
-    # Not `gap > …`, which a NaN would pass.
-    if not gap <= tolerance(logged.precision, logged.temperature):
+        yield gap
+
+
+def _answers_of_members(
+    logged: LoggedPipeline, row: int, answer: str
+) -> dict[str, tuple[str, float | None]]:
+    """Return label and score of each member that answered; that of a plain pipeline has none."""
+    if logged.kind == "plain":
+        return {str(logged.answer): (answer, None)}
+    document = json.loads(answer)
+    if (response := document["response"]) is None:
         raise ModelError(
-            f"{logged.model_uri}: row {row} of the check: {label} {score:.6f}; expected what "
-            f"{logged.finetuned_model_uri} says: {expected} {reference[expected]:.6f}"
+            f"{logged.model_uri}: row {row} of the check: refused in the step "
+            f"{document['error']['step']}; expected an answer"
         )
-    return gap
+    if isinstance(logged.answer, str):
+        label, score = response["prediction_label"], float(response["prediction_score"])
+        return {logged.answer: (label, score)}
+    members = document["model_metadata"]["members"]
+    return {found["name"]: (found["label"], float(found["score"])) for found in members}

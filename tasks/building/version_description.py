@@ -1,7 +1,11 @@
 """The description of a registered pipeline version: what it is, its gates, and how to use it."""
 
-from tasks.building.types import Gate, LoggedPipeline
+import json
+
+from pyfunc.composition.tree_json import to_json
+from tasks.building.types import Gate, LoggedMember, LoggedPipeline
 from tasks.common.text import markdown_table
+from tasks.composition.types import CompositionCheck
 from tasks.tracking.descriptions import facts_table, shown, training_rows
 from tasks.tracking.names import RegisteredModel
 
@@ -13,6 +17,11 @@ _KINDS = {
     "plain": "Text in, a label out: a fine-tuned transformer without cache and language detection.",
 }
 
+_COMPOSED = (
+    "Text in, an answer as JSON out: prediction cache, language detection and several fine-tuned "
+    "models in one MLflow model. Who answers:"
+)
+
 
 def pipeline_description(registered: RegisteredModel, logged: LoggedPipeline) -> str:
     """Return the Markdown of a pipeline version.
@@ -20,26 +29,52 @@ def pipeline_description(registered: RegisteredModel, logged: LoggedPipeline) ->
     Raises:
         MlflowException: If MLflow cannot be reached.
     """
+    if logged.single is not None:
+        kind, members = _KINDS[logged.kind], _describe_member(logged.single)
+    else:
+        kind = f"{_COMPOSED}\n\n```json\n{json.dumps(to_json(logged.answer), indent=2)}\n```"
+        parts = (f"### {name}\n\n{_describe_member(m)}" for name, m in logged.members.items())
+        members = "\n\n".join([_describe_check(logged.check), *parts])
+    return f"{kind}\n\n{members}\n\n{_usage(registered, logged)}"
+
+
+def _describe_check(check: CompositionCheck | None) -> str:
+    if check is None:
+        return ""
+    rows = [
+        (
+            name,
+            "" if found.accuracy is None else f"{found.accuracy:.4f}",
+            f"{found.share:.1%}",
+            f"{found.rows_per_second:,.0f}",
+        )
+        for name, found in check.members.items()
+    ]
+    rows.append(("the whole", f"{check.accuracy:.4f}", "", f"{check.rows_per_second:,.0f}"))
+    table = markdown_table(("", "accuracy", "share of the rows it decides", "rows/s"), rows)
+    return f"""**Composition**: measured on {check.rows:,} test rows that no member was trained on.
+It gives the label of its last member to {check.agreement:.1%} of them.
+
+{table}"""
+
+
+def _describe_member(member: LoggedMember) -> str:
     facts = [
-        ("fine-tuned model", logged.finetuned_model_uri),
-        *training_rows(logged.training_run_id),
-        ("longer texts are cut to", f"{logged.max_tokens} tokens"),
-        ("engine where it was built", f"{logged.engine} {logged.precision}"),
+        ("fine-tuned model", member.finetuned_model_uri),
+        *training_rows(member.training_run_id),
+        ("longer texts are cut to", f"{member.max_tokens} tokens"),
+        ("engine where it was built", f"{member.engine} {member.precision}"),
     ]
     gates = markdown_table(
         ("engine", "used", "checked rows", "same label", "accuracy"),
-        map(_gate_cells, logged.gates),
+        map(_gate_cells, member.gates),
     )
-    return f"""{_KINDS[logged.kind]}
-
-{facts_table(facts)}
+    return f"""{facts_table(facts)}
 
 **Quality gates**: does an engine give the labels of the fine-tuned model, on rows that the training
 did not see?
 
-{gates}
-
-{_usage(registered, logged)}"""
+{gates}"""
 
 
 def _gate_cells(gate: Gate) -> tuple[str, ...]:

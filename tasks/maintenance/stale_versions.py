@@ -31,6 +31,7 @@ from tasks.tracking.names import (
     PIPELINE_MODEL,
     TRAINING_EXPERIMENT,
 )
+from tasks.tracking.pipeline_members import origins_of
 
 logger = logging.getLogger(__name__)
 
@@ -86,12 +87,20 @@ def _referenced_uris(
     referred |= {source for source, count in sources.items() if count > 1}
     for version in all_versions:
         if version.name not in (PIPELINE_MODEL, FINETUNED_MODEL):
-            referred |= {str(version.source), version.tags.get("finetuned_model_uri", "")}
+            referred |= {str(version.source), *_finetuned_uris(version)}
     if urlsplit(get_settings().tracking_uri).scheme in SERVER_SCHEMES:
         # A missing folder may be on another machine that uses the same server.
         for folder, asked in scoring_run_folders().items():
             referred |= set() if folder.is_dir() else asked
     return referred
+
+
+def _finetuned_uris(version: ModelVersion) -> tuple[str, ...]:
+    """Return the fine-tuned versions inside a pipeline version; none of what is no pipeline."""
+    try:
+        return tuple(origin.finetuned_model_uri for origin in origins_of(version).values())
+    except KeyError:
+        return ()
 
 
 def _uncertainty(found: Sequence[FolderReferences]) -> str:
@@ -120,7 +129,7 @@ def _to_versions(name: str, all_versions: Sequence[ModelVersion]) -> list[Versio
             days=days_since(version.creation_timestamp / 1_000),
             has_alias=int(version.version) in aliases,
             was_champion=int(version.version) == previous,
-            finetuned_uri=version.tags.get("finetuned_model_uri", ""),
+            finetuned_uris=_finetuned_uris(version),
         )
         for version in found
     ]

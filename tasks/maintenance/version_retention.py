@@ -25,7 +25,7 @@ class Version:
         days: Since its registration.
         has_alias: Whether an alias names it.
         was_champion: Whether it is the previous champion.
-        finetuned_uri: The fine-tuned version inside a pipeline; empty for others.
+        finetuned_uris: The fine-tuned versions inside a pipeline; none for others.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Version:
     days: float
     has_alias: bool = False
     was_champion: bool = False
-    finetuned_uri: str = ""
+    finetuned_uris: tuple[str, ...] = ()
 
     @property
     def uri(self) -> str:
@@ -60,7 +60,8 @@ def reasons_to_keep(
         limits: How many of the newest stay, and the age below which all do.
     """
     reasons = _reasons(pipelines, referred, uncertainty, limits)
-    inside = {version.finetuned_uri for version, reason in reasons.items() if reason}
+    kept = (version for version, reason in reasons.items() if reason)
+    inside = {uri for version in kept for uri in version.finetuned_uris}
     for version, reason in _reasons(finetuned, referred, uncertainty, limits).items():
         reasons[version] = reason or (INSIDE if version.uri in inside else "")
     return reasons

@@ -4,6 +4,7 @@ from tasks.common.errors import ModelError
 from tasks.scoring.types import ScoringModel
 from tasks.tracking.names import parse_pipeline_reference
 from tasks.tracking.pipeline_loader import load_typed_pipeline
+from tasks.tracking.pipeline_members import rebuild_command
 from tasks.tracking.registry import find_version, resolve_pipeline
 
 
@@ -22,10 +23,9 @@ def resolve_scoring_model(model_uri: str, *, all_scores: bool = False) -> Scorin
     uri = resolve_pipeline(model_uri)
     pipeline = load_typed_pipeline(uri)
     if all_scores and not getattr(pipeline, "offers_all_scores", False):
-        finetuned = find_version(*parse_pipeline_reference(uri)).tags["finetuned_model_uri"]
+        rebuild = rebuild_command(find_version(*parse_pipeline_reference(uri)))
         raise ModelError(
-            f"{uri}: was built without all_scores; expected a version that "
-            f"python -m flows.build_inference_pipeline --finetuned-model {finetuned} builds now"
+            f"{uri}: was built without all_scores; expected a version that {rebuild} builds now"
         )
     return ScoringModel(
         uri=uri,

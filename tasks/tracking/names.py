@@ -27,6 +27,9 @@ CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
 PREVIOUS = "previous"
 
+# Of a pipeline version with several members: where each of them comes from, as JSON.
+MEMBERS_TAG = "members"
+
 # On the registered model.
 PREVIOUS_TAG = "previous_champion"
 

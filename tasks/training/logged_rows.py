@@ -1,6 +1,6 @@
 """Dataset rows in a training run's artifacts: test rows, gate rows, digests of trained texts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -64,6 +64,22 @@ def log_rows(split: Split, train_rows: pd.DataFrame) -> None:
 def load_test_rows(run_id: str) -> pd.DataFrame:
     """Return the test part (`text`, `label`) that a training run logged."""
     return _load_table(run_id, "test")
+
+
+def load_joint_test_rows(run_ids: Iterable[str]) -> pd.DataFrame:
+    """Return the test parts (`text`, `label`) of several training runs, each text once."""
+    parts = [load_test_rows(run_id)[["text", "label"]] for run_id in dict.fromkeys(run_ids)]
+    if len(parts) == 1:
+        return parts[0]
+    rows = pd.concat(parts, ignore_index=True)
+    return rows[~rows["text"].map(digest_text).duplicated()].reset_index(drop=True)
+
+
+def select_unseen_by_all(rows: pd.DataFrame, run_ids: Iterable[str]) -> pd.DataFrame:
+    """Return those of `rows` (`text`, `label`) that none of the training runs saw."""
+    for run_id in dict.fromkeys(run_ids):
+        rows = select_unseen(rows, run_id)
+    return rows
 
 
 def load_check_rows(run_id: str) -> CheckRows:

@@ -14,8 +14,8 @@ from flows.parameters import arguments_for, described, record_from
 from flows.run_requests import EndToEndRequest, ScoringRequest
 from flows.score_shards import score_shards
 from flows.train_classifier import train_classifier
-from tasks.building.types import PipelineParameters
 from tasks.common.errors import ParameterError
+from tasks.composition.types import PipelineParameters
 from tasks.dataset.types import LabelledData
 from tasks.maintenance.types import Limits
 from tasks.output.records import RowParameters

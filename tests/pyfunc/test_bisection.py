@@ -15,11 +15,13 @@ from transformers import AutoTokenizer
 
 from pyfunc.bisection import Failure, bisect_failures
 from pyfunc.cache.cache import PredictionCache
-from pyfunc.classifier import Batch, Classifier
+from pyfunc.classifier import Classifier
+from pyfunc.composition.composition import Composition
 from pyfunc.contract import Language, Provenance
 from pyfunc.engines.torch import TorchEngine
 from pyfunc.language import LanguageDetector
 from pyfunc.pipeline import InferencePipeline
+from pyfunc.tokens import Tokens
 from tests.support.builders import ask_pipeline, torch_classifier
 
 PROVENANCE = Provenance("models:/f/1", "models:/m-1")
@@ -78,7 +80,9 @@ class Picky(LanguageDetector):
 
 
 def piped(classifier: Classifier, detector: LanguageDetector, folder: Path) -> InferencePipeline:
-    return InferencePipeline(classifier, detector, PredictionCache(folder, "f"), PROVENANCE)
+    return InferencePipeline(
+        Composition.of(classifier, PROVENANCE), detector, PredictionCache(folder, "f")
+    )
 
 
 def errors(documents: list[dict[str, Any]]) -> list[Any]:
@@ -226,10 +230,10 @@ class Ailing(Classifier):
 
     ails = True
 
-    def submit(self, texts: Sequence[str], batch_tokens: int) -> list[Batch]:
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
         if self.ails:
             raise MemoryError
-        return super().submit(texts, batch_tokens)
+        return super().encode(texts)
 
 
 @pytest.mark.parametrize("use_cache", [True, False])
@@ -250,11 +254,11 @@ class Recovering(Classifier):
 
     ails = True
 
-    def submit(self, texts: Sequence[str], batch_tokens: int) -> list[Batch]:
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
         self.ails = self.ails and set(texts) <= set(NEIGHBOURS)
         if self.ails:
             raise MemoryError
-        return super().submit(texts, batch_tokens)
+        return super().encode(texts)
 
 
 def test_a_text_that_failed_only_for_a_while_is_answered(
@@ -306,6 +310,8 @@ def test_a_score_that_is_no_number_is_refused(
         for weights in engine._model.classifier.parameters():
             weights.fill_(torch.nan)
     broken = Classifier(tiny_classifier, engine, max_tokens=16)
-    pipeline = InferencePipeline(broken, detector, PredictionCache(tmp_path, "f"), PROVENANCE)
+    pipeline = InferencePipeline(
+        Composition.of(broken, PROVENANCE), detector, PredictionCache(tmp_path, "f")
+    )
     for document in ask_pipeline(pipeline, NEIGHBOURS):
         assert document["error"] == {"step": "predict", "reason": "the model's score is no number"}

@@ -49,7 +49,7 @@ def test_a_temperature_changes_scores_as_it_says_and_no_label(
 class Constant:
     """An engine whose logits are always the same."""
 
-    variant, device, callers = Variant("torch", "f32"), "cpu", 1
+    variant, device, callers, streams = Variant("torch", "f32"), "cpu", 1, 1
 
     def __init__(self, *logits: float) -> None:
         self._row = np.array(logits, np.float32)

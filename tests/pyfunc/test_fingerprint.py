@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pyfunc.engines import openvino
 from pyfunc.engines.engine import Logits
 from pyfunc.fingerprint import _digest_files, digest_code, digest_folder, fingerprint_pipeline
-from pyfunc.spec import EngineName, PipelineSpec, Precision, Variant
+from pyfunc.spec import EngineName, Precision, Variant
 from pyfunc.tokens import TokenBatch
-from tests.support.builders import build_artifact
+from tests.support.builders import build_artifact, single_spec, weights_of
 
 COMPUTED: list[tuple[EngineName, Precision]] = [
     ("openvino", "f32"),
@@ -32,6 +32,7 @@ class Idle:
     """An engine that is never asked."""
 
     callers = 1
+    streams = 1
 
     def __init__(self, variant: Variant, device: str) -> None:
         self.variant = variant
@@ -49,10 +50,16 @@ def fingerprint(
     engine: EngineName = "torch",
     precision: Precision = "f32",
     device: str = "cpu",
+    origin: str = "models:/dl_finetuned_model/1",
 ) -> str:
     variant = Variant(engine, precision)
-    spec = PipelineSpec("full", "models:/f/1", max_tokens, (variant,), temperature)
-    return fingerprint_pipeline(artifact, spec, Idle(variant, device))
+    spec = single_spec(
+        finetuned_model_uri=origin,
+        max_tokens=max_tokens,
+        variants=(variant,),
+        temperature=temperature,
+    )
+    return fingerprint_pipeline(artifact, spec, {"model": Idle(variant, device)})
 
 
 def edit_json(path: Path, **fields: Any) -> None:
@@ -68,15 +75,17 @@ def flip_the_last_bit(path: Path) -> None:
 
 
 def change_a_weight(artifact: Path) -> None:
-    flip_the_last_bit(artifact / "classifier" / "model.safetensors")
+    flip_the_last_bit(weights_of(artifact) / "classifier" / "model.safetensors")
 
 
 def change_the_tokenizer(artifact: Path) -> None:
-    edit_json(artifact / "classifier" / "tokenizer.json", version="1.1")
+    edit_json(weights_of(artifact) / "classifier" / "tokenizer.json", version="1.1")
 
 
 def change_the_labels(artifact: Path) -> None:
-    edit_json(artifact / "classifier" / "config.json", id2label={"0": "bad", "1": "good"})
+    edit_json(
+        weights_of(artifact) / "classifier" / "config.json", id2label={"0": "bad", "1": "good"}
+    )
 
 
 def change_the_code(artifact: Path) -> None:
@@ -90,7 +99,7 @@ def rename_the_last_of_the_code(artifact: Path) -> None:
 
 
 def add_to_the_classifier(artifact: Path) -> None:
-    (artifact / "classifier" / "added_tokens.json").write_text("{}")
+    (weights_of(artifact) / "classifier" / "added_tokens.json").write_text("{}")
 
 
 @pytest.mark.parametrize(
@@ -176,7 +185,7 @@ def test_a_converted_model_changes_the_fingerprint_of_what_it_computes_and_no_ot
         }
 
     before = fingerprints()
-    flip_the_last_bit(artifact / "openvino" / name)
+    flip_the_last_bit(weights_of(artifact) / "openvino" / name)
     changed = {key for key, value in fingerprints().items() if value != before[key]}
     assert changed == {("openvino", precision) for precision in precisions}
 
@@ -212,8 +221,7 @@ def test_the_version_that_the_weights_came_from_does_not_change_the_fingerprint(
     artifact: Path,
 ) -> None:
     before = fingerprint(artifact)
-    edit_json(artifact / "pipeline.json", finetuned_model_uri="models:/dl_finetuned_model/9")
-    assert fingerprint(artifact) == before
+    assert fingerprint(artifact, origin="models:/dl_finetuned_model/9") == before
 
 
 def test_compiled_code_does_not_change_the_fingerprint(artifact: Path) -> None:

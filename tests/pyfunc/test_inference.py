@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pyfunc import inference
 from pyfunc.classifier import Classifier
+from pyfunc.composition.composition import Composition
 from pyfunc.contract import Answer, Language, Provenance, Refusal
 from pyfunc.engines.engine import Logits
 from pyfunc.engines.torch import TorchEngine
@@ -72,9 +73,8 @@ def _forget(engine: Watched) -> None:
 def computation(
     classifier: Classifier, *, batch_tokens: int = 64, refuse: Rule | None = None
 ) -> Computation:
-    return Computation(
-        classifier, LanguageDetector(), PROVENANCE, Call(batch_tokens, refuse=refuse)
-    )
+    call = Call(batch_tokens, refuse=refuse)
+    return Computation(Composition.of(classifier, PROVENANCE), LanguageDetector(), call)
 
 
 def answered(work: Computation, texts: list[str]) -> list[Result]:

@@ -20,6 +20,7 @@ FOLDERS = ("deployments", "flows", "tasks", "pyfunc")
 RANKS = (
     ("reports", "maintenance"),
     ("scoring", "building"),
+    ("composition",),
     ("training",),
     ("dataset",),
     ("download",),

@@ -17,8 +17,9 @@ from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from pyfunc.classifier import Classifier
 from pyfunc.engines.torch import TorchEngine
 from pyfunc.pipeline import InferencePipeline
-from pyfunc.spec import PipelineSpec, Precision, Variant
+from pyfunc.spec import MemberSpec, PipelineKind, PipelineSpec, Precision, Variant
 from tasks.common.settings import REPOSITORY, get_settings
+from tasks.composition.types import PipelineParameters, PipelinePlan
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import RegisteredModel
 
@@ -26,7 +27,7 @@ from tasks.tracking.names import RegisteredModel
 # inherit that SIGINT is ignored.
 HEEDING_INTERRUPTS = ("/usr/bin/env", "--default-signal=INT")
 
-_SPEC = PipelineSpec("full", "models:/dl_finetuned_model/1", 16, (Variant("torch", "f32"),))
+_MEMBER = MemberSpec("models:/dl_finetuned_model/1", "model", 16, (Variant("torch", "f32"),))
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,10 @@ def build_unverified(finetuned_model: str, **parameters: Any) -> dict[str, Any]:
     Both take longer than all the rest.
     """
     from tasks.building import prefect_tasks as building
-    from tasks.building.types import PipelineParameters
+    from tasks.composition.types import PipelineParameters
 
     wanted = PipelineParameters(engine="torch", precision="f32", **parameters)
-    logged = building.log_pipeline(building.find_finetuned_model(finetuned_model), wanted)
+    logged = building.log_pipeline(building.plan_pipeline(finetuned_model, wanted))
     registered = building.register_pipeline(logged)
     decision = building.choose_champion(registered)
     return {
@@ -103,6 +104,11 @@ def finetuned_of(trained: Trained) -> RegisteredModel:
     """Return the fine-tuned version of a pipeline."""
     name, version = trained.training["finetuned_model"].removeprefix("models:/").split("/")
     return RegisteredModel(name=name, version=int(version))
+
+
+def plan_of(trained: Trained, parameters: PipelineParameters) -> PipelinePlan:
+    """Return the plan of a pipeline of the fine-tuned version in a home."""
+    return PipelinePlan.of(finetuned_of(trained), parameters)
 
 
 def with_refused_rows(run_id: str) -> str:
@@ -130,16 +136,36 @@ def torch_classifier(
     return Classifier(folder, TorchEngine(folder, precision), max_tokens=max_tokens)
 
 
-def build_artifact(
-    folder: Path, classifier: Path, *, converted: Path | None = None, **settings: Any
-) -> Path:
-    """Write a pipeline's artifact; `settings` are fields of `PipelineSpec`."""
+def single_spec(kind: PipelineKind = "full", **settings: Any) -> PipelineSpec:
+    """Return the spec of a pipeline of one model; `settings` are fields of `MemberSpec`."""
+    return PipelineSpec(kind, {"model": replace(_MEMBER, **settings)}, "model")
+
+
+def weights_of(artifact: Path) -> Path:
+    """Return the folder of the only member of a pipeline's artifact."""
+    return artifact / "members" / "model"
+
+
+def copy_package(artifact: Path) -> None:
+    """Copy the code that ships into the artifact of a pipeline."""
     ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(REPOSITORY / "pyfunc", folder / "pyfunc", ignore=ignore)
-    shutil.copytree(classifier, folder / "classifier")
+    shutil.copytree(REPOSITORY / "pyfunc", artifact / "pyfunc", ignore=ignore)
+
+
+def build_artifact(
+    folder: Path,
+    classifier: Path,
+    *,
+    converted: Path | None = None,
+    kind: PipelineKind = "full",
+    **settings: Any,
+) -> Path:
+    """Write the artifact of a pipeline of one model; `settings` are fields of `MemberSpec`."""
+    copy_package(folder)
+    shutil.copytree(classifier, weights_of(folder) / "classifier")
     if converted is not None:
-        shutil.copytree(converted, folder / "openvino")
-    replace(_SPEC, **settings).write(folder)
+        shutil.copytree(converted, weights_of(folder) / "openvino")
+    single_spec(kind, **settings).write(folder)
     return folder
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from pyfunc.cache.cache import PredictionCache
 from pyfunc.classifier import Classifier
+from pyfunc.composition.composition import Composition
 from pyfunc.language import LanguageDetector
 from pyfunc.pipeline import InferencePipeline
 from tests.pyfunc.cache.contents import PROVENANCE, TEXTS, Ask
@@ -20,7 +21,7 @@ def ask(classifier: Classifier) -> Ask:
     """Asks a pipeline with a given cache about `TEXTS`."""
     detector = LanguageDetector()
     return lambda cache: ask_pipeline(
-        InferencePipeline(classifier, detector, cache, PROVENANCE), TEXTS
+        InferencePipeline(Composition.of(classifier, PROVENANCE), detector, cache), TEXTS
     )
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pyfunc.cache.cache import PredictionCache
 from pyfunc.classifier import Classifier
+from pyfunc.composition.composition import Composition
 from pyfunc.contract import Answer, Provenance
 from pyfunc.language import LanguageDetector
 from pyfunc.pipeline import InferencePipeline
@@ -51,7 +52,9 @@ def test_versions_with_equal_fingerprints_share_answers_that_name_who_computed_t
     detector = LanguageDetector()
     versions = [
         InferencePipeline(
-            classifier, detector, PredictionCache(folder, "f"), Provenance(f"f/{name}", f"m/{name}")
+            Composition.of(classifier, Provenance(f"f/{name}", f"m/{name}")),
+            detector,
+            PredictionCache(folder, "f"),
         )
         for name in ("first", "second")
     ]

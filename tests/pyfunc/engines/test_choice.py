@@ -18,6 +18,7 @@ from tests.pyfunc.engines.variants import (
     TORCH_BF16,
     TORCH_F32,
 )
+from tests.support.builders import weights_of
 
 VARIANTS = (OPENVINO_BF16, OPENVINO_F32, TORCH_BF16, TORCH_F32)
 
@@ -70,17 +71,17 @@ def test_a_variant_that_does_not_compile_here_makes_room_for_the_next(
         raise RuntimeError("no primitive\nfor Softmax_1")
 
     monkeypatch.setattr(import_openvino().Core, "compile_model", compile_model)
-    engine, fallback = open_fastest(artifact, (OPENVINO_F32, TORCH_F32))
+    engine, fallback = open_fastest(weights_of(artifact), (OPENVINO_F32, TORCH_F32))
     assert engine.variant == TORCH_F32
     assert fallback == ("openvino f32: it does not compile here (no primitive for Softmax_1)")
     with pytest.raises(ArtifactError, match="no engine for this machine: openvino f32: it does"):
-        open_fastest(artifact, (OPENVINO_F32,))
+        open_fastest(weights_of(artifact), (OPENVINO_F32,))
 
 
 def test_a_variant_whose_files_are_damaged_makes_no_room_for_the_next(
     artifact: Path, tmp_path: Path
 ) -> None:
-    damaged = shutil.copytree(artifact, tmp_path / "damaged")
+    damaged = shutil.copytree(weights_of(artifact), tmp_path / "damaged")
     model_path(damaged / "openvino", "f32").with_suffix(".bin").unlink()
     with pytest.raises(ArtifactError, match=r"f32\.xml: expected a converted model"):
         open_fastest(damaged, (OPENVINO_F32, TORCH_F32))

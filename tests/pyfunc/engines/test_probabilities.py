@@ -28,7 +28,7 @@ from tests.pyfunc.engines.variants import (
     TORCH_BF16,
     TORCH_F32,
 )
-from tests.support.builders import torch_classifier
+from tests.support.builders import torch_classifier, weights_of
 from tests.support.families import FAMILIES, SENTENCES, save_classifier
 from tests.support.references import TEXTS, Reference, close
 
@@ -38,9 +38,9 @@ unhurried = settings(deadline=None, max_examples=40, suppress_health_check=[Heal
 
 
 def classifier_of(artifact: Path, variant: Variant) -> Classifier:
-    engine = open_engine(artifact, variant)
+    engine = open_engine(weights_of(artifact), variant)
     assert engine.variant == variant
-    return Classifier(artifact / "classifier", engine, max_tokens=16)
+    return Classifier(weights_of(artifact) / "classifier", engine, max_tokens=16)
 
 
 @pytest.fixture(scope="module", params=[OPENVINO_F32, TORCH_F32], ids=str)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,28 +10,38 @@ from pyfunc.errors import ArtifactError
 from pyfunc.pipeline import open_pipeline
 from pyfunc.spec import PipelineSpec, Variant
 from tests.pyfunc.pipeline.documents import MODEL_URI
+from tests.support.builders import single_spec, weights_of
 
 TORCH = Variant("torch", "f32")
 
 
 def test_the_settings_survive_their_file(tmp_path: Path) -> None:
-    spec = PipelineSpec("plain", "models:/été/3", 17, (Variant("openvino", "bf16"), TORCH), 0.7)
+    variants = (Variant("openvino", "bf16"), TORCH)
+    spec = single_spec(
+        "plain",
+        finetuned_model_uri="models:/été/3",
+        max_tokens=17,
+        variants=variants,
+        temperature=0.7,
+    )
     spec.write(tmp_path)
     assert PipelineSpec.read(tmp_path) == spec
 
 
-def test_settings_of_before_have_no_temperature(tmp_path: Path) -> None:
-    (tmp_path / "pipeline.json").write_text(json.dumps(GOOD_SPEC))
-    assert PipelineSpec.read(tmp_path).temperature == 1.0
-
-
 GOOD_VARIANT = {"engine": "torch", "precision": "f32"}
-GOOD_SPEC = {
-    "kind": "full",
+GOOD_MEMBER = {
     "finetuned_model_uri": "f",
+    "folder": "model",
     "max_tokens": 16,
     "variants": [GOOD_VARIANT],
+    "temperature": 1.0,
 }
+GOOD_SPEC = {"kind": "full", "members": {"model": GOOD_MEMBER}, "answer": "model"}
+
+
+def member(**changes: Any) -> str:
+    """Return a spec in which the member has other settings."""
+    return json.dumps(GOOD_SPEC | {"members": {"model": GOOD_MEMBER | changes}})
 
 
 @pytest.mark.parametrize(
@@ -44,23 +55,28 @@ GOOD_SPEC = {
         "{}",
         "\ud800",
         json.dumps(GOOD_SPEC | {"more": 1}),
-        json.dumps({name: GOOD_SPEC[name] for name in ("kind", "variants")}),
+        json.dumps({name: GOOD_SPEC[name] for name in ("kind", "answer")}),
         json.dumps(GOOD_SPEC | {"kind": "fuller"}),
-        json.dumps(GOOD_SPEC | {"variants": None}),
-        json.dumps(GOOD_SPEC | {"variants": []}),
-        json.dumps(GOOD_SPEC | {"variants": ["torch f32"]}),
-        json.dumps(GOOD_SPEC | {"variants": [{"engine": "torch"}]}),
-        json.dumps(GOOD_SPEC | {"variants": [GOOD_VARIANT | {"device": "cpu"}]}),
-        json.dumps(GOOD_SPEC | {"variants": [GOOD_VARIANT | {"engine": "onnx"}]}),
-        json.dumps(GOOD_SPEC | {"variants": [GOOD_VARIANT, GOOD_VARIANT | {"precision": "f16"}]}),
-        json.dumps({"precision": "f32"} | {n: v for n, v in GOOD_SPEC.items() if n != "variants"}),
-        json.dumps(GOOD_SPEC | {"max_tokens": "16"}),
-        json.dumps(GOOD_SPEC | {"max_tokens": True}),
-        json.dumps(GOOD_SPEC | {"finetuned_model_uri": None}),
-        json.dumps(GOOD_SPEC | {"temperature": "1"}),
-        json.dumps(GOOD_SPEC | {"temperature": 0}),
-        json.dumps(GOOD_SPEC | {"temperature": float("inf")}),
-        json.dumps(GOOD_SPEC | {"temperature": float("nan")}),
+        member(variants=None),
+        member(variants=[]),
+        member(variants=["torch f32"]),
+        member(variants=[{"engine": "torch"}]),
+        member(variants=[GOOD_VARIANT | {"device": "cpu"}]),
+        member(variants=[GOOD_VARIANT | {"engine": "onnx"}]),
+        member(variants=[GOOD_VARIANT, GOOD_VARIANT | {"precision": "f16"}]),
+        member(folder="../model"),
+        member(folder=1),
+        member(more=1),
+        json.dumps(GOOD_SPEC | {"answer": "other"}),
+        json.dumps(GOOD_SPEC | {"answer": {"average": ["model"]}}),
+        json.dumps(GOOD_SPEC | {"kind": "plain", "answer": {"vote": ["model", "model"]}}),
+        member(max_tokens="16"),
+        member(max_tokens=True),
+        member(finetuned_model_uri=None),
+        member(temperature="1"),
+        member(temperature=0),
+        member(temperature=float("inf")),
+        member(temperature=float("nan")),
     ],
 )
 def test_settings_that_cannot_be_used_are_an_error_that_names_the_file(
@@ -76,6 +92,7 @@ def test_settings_that_cannot_be_used_are_an_error_that_names_the_file(
 def test_an_artifact_without_its_classifier_is_an_error_that_names_the_folder(
     tmp_path: Path,
 ) -> None:
-    PipelineSpec("full", "f", 16, (TORCH,)).write(tmp_path)
-    with pytest.raises(ArtifactError, match=f"{tmp_path / 'classifier'}: expected a classifier"):
+    single_spec().write(tmp_path)
+    place = weights_of(tmp_path) / "classifier"
+    with pytest.raises(ArtifactError, match=f"{place}: expected a classifier"):
         open_pipeline(tmp_path, model_uri=MODEL_URI)

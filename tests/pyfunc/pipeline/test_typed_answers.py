@@ -22,11 +22,12 @@ from pyfunc.spec import PipelineSpec
 from tests.conftest import LABELS
 from tests.pyfunc.pipeline.documents import answer, opened
 from tests.pyfunc.pipeline.texts import ANY_ROW, ODD, ORIGINAL, unhurried
+from tests.support.builders import weights_of
 
 
 def with_cache_in(pipeline: InferencePipeline, folder: Path) -> InferencePipeline:
     cache = PredictionCache(folder, "f")
-    return InferencePipeline(pipeline._classifier, pipeline._detector, cache, pipeline._provenance)
+    return InferencePipeline(pipeline._composition, pipeline._detector, cache)
 
 
 def outcome(row: Outcome) -> Any:
@@ -117,8 +118,8 @@ def test_failures_of_the_cache_are_those_of_the_call(artifact: Path, tmp_path: P
 def test_a_pipeline_tells_its_fingerprint_and_its_labels(
     artifact: Path, cold: InferencePipeline
 ) -> None:
-    engine = TorchEngine(artifact / "classifier", "f32")
-    assert cold.fingerprint == fingerprint_pipeline(artifact, PipelineSpec.read(artifact), engine)
+    engines = {"model": TorchEngine(weights_of(artifact) / "classifier", "f32")}
+    assert cold.fingerprint == fingerprint_pipeline(artifact, PipelineSpec.read(artifact), engines)
     assert cold.labels == list(LABELS)
 
 

@@ -9,9 +9,10 @@ import pytest
 from mlflow import MlflowClient
 
 from tasks.building import promotion
-from tasks.building.prefect_tasks import find_finetuned_model
+from tasks.building.prefect_tasks import plan_pipeline
 from tasks.building.promotion import decide_promotion, promote_by_hand
 from tasks.common.errors import ParameterError
+from tasks.composition.types import PipelineParameters
 from tasks.maintenance.cache_pruning import prune_cache_entries
 from tasks.tracking import registry
 from tasks.tracking.mlflow_client import connect
@@ -156,7 +157,7 @@ def test_a_reason_that_no_tag_holds_is_refused_before_anything_is_written(
 @pytest.mark.parametrize(
     ("look_up", "field"),
     [
-        (lambda: find_finetuned_model.fn("no such!"), "finetuned_model"),
+        (lambda: plan_pipeline.fn("no such!", PipelineParameters()), "finetuned_model"),
         (lambda: promote_by_hand("no such!", "by hand"), "version"),
         (lambda: prune_cache_entries(["no such!"], dry_run=True), "keep"),
         (lambda: registry.resolve_pipeline("no such!"), "model_uri"),

@@ -18,9 +18,10 @@ from pyfunc.contract import CONTRACT
 from pyfunc.spec import PipelineSpec, Variant
 from tasks.building import openvino_conversion, packaging
 from tasks.building.packaging import EXAMPLES
-from tasks.building.types import Gate, LoggedPipeline, PipelineParameters
+from tasks.building.types import Gate, LoggedMember, LoggedPipeline
 from tasks.common.errors import ModelError, ParameterError
 from tasks.common.settings import REPOSITORY, get_settings
+from tasks.composition.types import PipelineParameters, PipelinePlan
 from tasks.tracking import registry
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import RegisteredModel
@@ -28,7 +29,7 @@ from tasks.tracking.pipeline_loader import load_typed_pipeline
 from tests.support.builders import (
     Trained,
     build_unverified,
-    finetuned_of,
+    plan_of,
     train_unevaluated,
 )
 
@@ -80,18 +81,21 @@ def test_the_artifact_holds_code_and_weights_and_no_pickle(trained: Trained) -> 
     folder = Path(mlflow.artifacts.download_artifacts(URI))
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert "artifacts/pipeline/pyfunc/pipeline.py" in names
-    assert "artifacts/pipeline/classifier/model.safetensors" in names
-    assert "artifacts/pipeline/classifier/tokenizer.json" in names
+    assert "artifacts/pipeline/members/model/classifier/model.safetensors" in names
+    assert "artifacts/pipeline/members/model/classifier/tokenizer.json" in names
     # OpenVINO's are bare weights.
-    converted = {f"artifacts/pipeline/openvino/{name}" for name in ("f32.bin", "f32.xml")}
+    converted = {
+        f"artifacts/pipeline/members/model/openvino/{name}" for name in ("f32.bin", "f32.xml")
+    }
     assert {name for name in names if "/openvino/" in name} == converted
     endings = (".pkl", ".pickle", ".pt", ".bin")
     assert not [name for name in names - converted if name.endswith(endings)]
     spec = PipelineSpec.read(folder / "artifacts" / "pipeline")
     run = connect().get_run(trained.training["finetuned_run_id"])
     version = registry.find_version("inference_pipeline_model", "champion")
-    assert 0.01 <= spec.temperature <= 100
-    assert spec.temperature == run.data.metrics["temperature"] == float(version.tags["temperature"])
+    temperature = spec.members["model"].temperature
+    assert 0.01 <= temperature <= 100
+    assert temperature == run.data.metrics["temperature"] == float(version.tags["temperature"])
     requirements = (folder / "requirements.txt").read_text().splitlines()
     assert all("==" in line for line in requirements)
     assert {line.split("==")[0] for line in requirements} >= {"gcld3", "openvino", "torch"}
@@ -141,9 +145,8 @@ def test_each_version_answers_with_the_code_it_was_shipped_with(
     source = language.read_text()
     assert 'code="und"' in source
     language.write_text(source.replace('code="und"', 'code="zxx"'))
-    finetuned = finetuned_of(trained)
-    ours = packaging.log_pipeline(finetuned, PipelineParameters())
-    theirs = packaging.log_pipeline(finetuned, PipelineParameters(), package=changed)
+    ours = packaging.log_pipeline(plan_of(trained, PipelineParameters()))
+    theirs = packaging.log_pipeline(plan_of(trained, PipelineParameters()), package=changed)
     assert ours.fingerprint != theirs.fingerprint
 
     def language_of_digits(uri: str) -> str:
@@ -165,7 +168,7 @@ def test_a_version_that_ships_code_of_another_contract_is_refused_by_name(
     older = _own_package(tmp_path)
     contract = older / "contract.py"
     contract.write_text(contract.read_text().replace(f"CONTRACT = {CONTRACT}", "CONTRACT = 1"))
-    logged = packaging.log_pipeline(finetuned_of(trained), PipelineParameters(), package=older)
+    logged = packaging.log_pipeline(plan_of(trained, PipelineParameters()), package=older)
     reason = f"^{logged.model_uri}: ships code of contract 1; expected {CONTRACT}, of a version"
     with pytest.raises(ModelError, match=reason):
         load_typed_pipeline(logged.model_uri)
@@ -174,7 +177,7 @@ def test_a_version_that_ships_code_of_another_contract_is_refused_by_name(
 def test_a_version_that_is_damaged_is_refused_by_name(trained: Trained, tmp_path: Path) -> None:
     other = _own_package(tmp_path)
     (other / "__init__.py").write_text('"""Ours alone, to be damaged."""\n')
-    logged = packaging.log_pipeline(finetuned_of(trained), PipelineParameters(), package=other)
+    logged = packaging.log_pipeline(plan_of(trained, PipelineParameters()), package=other)
     (weights,) = trained.home.rglob(f"{logged.model_uri.removeprefix('models:/')}/**/f32.bin")
     weights.unlink()
     reason = f"^{logged.model_uri}: cannot be loaded .*f32.xml: expected a converted model"
@@ -185,11 +188,10 @@ def test_a_version_that_is_damaged_is_refused_by_name(trained: Trained, tmp_path
 def test_a_version_of_other_code_or_weights_never_answers_from_anothers_cache(
     trained: Trained, tmp_path: Path
 ) -> None:
-    finetuned = finetuned_of(trained)
     config = {"cache_dir": str(tmp_path / "cache")}
 
     def answer(parameters: PipelineParameters) -> dict[str, dict[str, object]]:
-        logged = packaging.log_pipeline(finetuned, parameters)
+        logged = packaging.log_pipeline(plan_of(trained, parameters))
         model = mlflow.pyfunc.load_model(logged.model_uri, model_config=config)
         document: dict[str, dict[str, object]] = json.loads(
             model.predict(_frame("a text"))["text"][0]
@@ -253,7 +255,7 @@ def test_the_report_of_a_build_says_who_answers_and_who_does_not(trained: Traine
 
 def test_an_artifact_lists_what_passed_and_nothing_else(trained: Trained) -> None:
     folder = Path(mlflow.artifacts.download_artifacts(URI)) / "artifacts" / "pipeline"
-    assert PipelineSpec.read(folder).variants == (
+    assert PipelineSpec.read(folder).members["model"].variants == (
         Variant("openvino", "f32"),
         Variant("torch", "f32"),
     )
@@ -267,9 +269,10 @@ def test_a_model_that_cannot_be_converted_is_built_with_torch(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(openvino_conversion, "convert_to_openvino", fail_to_convert)
-    logged = packaging.log_pipeline(finetuned_of(trained), PipelineParameters(max_tokens=15))
-    assert (logged.engine, logged.precision) == ("torch", "f32")
-    reasons = {gate.reason for gate in logged.gates if gate.engine == "openvino"}
+    logged = packaging.log_pipeline(plan_of(trained, PipelineParameters(max_tokens=15)))
+    member = logged.members["model"]
+    assert (member.engine, member.precision) == ("torch", "f32")
+    reasons = {gate.reason for gate in member.gates if gate.engine == "openvino"}
     assert reasons == {"not convertible (RuntimeError)"}
     rows = mlflow.pyfunc.load_model(logged.model_uri).predict(_frame("a great film"))
     assert json.loads(rows["text"][0])["response"]["prediction_label"] == "positive"
@@ -282,15 +285,14 @@ def test_a_pipeline_that_no_engine_can_answer_for_is_not_built(
     reasons = r"no engine can answer for it \(openvino f32: not convertible \(RuntimeError\)\)"
     with pytest.raises(ModelError, match=rf"models:/dl_finetuned_model/\d+: {reasons}"):
         packaging.log_pipeline(
-            finetuned_of(trained),
-            PipelineParameters(max_tokens=14, engine="openvino", precision="f32"),
+            plan_of(trained, PipelineParameters(max_tokens=14, engine="openvino", precision="f32"))
         )
 
 
 def test_a_build_that_was_cut_short_is_not_reused(trained: Trained) -> None:
     def log() -> LoggedPipeline:
         parameters = PipelineParameters(max_tokens=13, engine="torch", precision="f32")
-        return packaging.log_pipeline(finetuned_of(trained), parameters)
+        return packaging.log_pipeline(plan_of(trained, parameters))
 
     first = log()
     assert log() == first.model_copy(update={"reused": True})
@@ -350,20 +352,16 @@ def test_a_record_of_before_is_read_unless_it_was_cut(
     parameters = PipelineParameters(
         max_tokens=12 if reused else 11, engine="torch", precision="f32"
     )
-    first = packaging.log_pipeline(finetuned_of(trained), parameters)
+    first = packaging.log_pipeline(plan_of(trained, parameters))
     _as_logged_before(first, first.model_dump_json()[:characters])
-    again = packaging.log_pipeline(finetuned_of(trained), parameters)
+    again = packaging.log_pipeline(plan_of(trained, parameters))
     assert again.reused == reused
     assert (again.model_uri == first.model_uri) == reused
 
 
 def test_no_tag_of_a_version_grows_with_its_labels() -> None:
     gate = Gate(engine="torch", precision="f32", rows=2_000, agreement=1.0, accuracy=0.9)
-    logged = LoggedPipeline(
-        run_id="r",
-        model_uri="models:/m-1",
-        kind="full",
-        fingerprint="f" * 64,
+    member = LoggedMember(
         finetuned_model_uri="models:/dl_finetuned_model/1",
         training_run_id="t",
         labels=tuple(f"{number} {'x' * 95}" for number in range(1_000)),
@@ -372,12 +370,20 @@ def test_no_tag_of_a_version_grows_with_its_labels() -> None:
         precision="f32",
         gates=(gate,) * 5,
     )
-    assert max(map(len, packaging.version_tags(logged).values())) < 5_000
+    whole = {"run_id": "r", "model_uri": "models:/m-1", "kind": "full", "fingerprint": "f" * 64}
+    single = LoggedPipeline(**whole, members={"model": member}, answer="model")
+    names = [f"member_{number}" for number in range(16)]
+    composed = LoggedPipeline(
+        **whole, members=dict.fromkeys(names, member), answer={"average": names}
+    )
+    for logged in (single, composed):
+        tags = packaging.version_tags(logged)
+        assert max(map(len, tags.values())) < 5_000
 
 
 def test_int8_of_torch_is_refused_before_anything_is_done() -> None:
     with pytest.raises(ParameterError, match="torch has no int8"):
-        packaging.log_pipeline(
+        PipelinePlan.of(
             RegisteredModel(name="nothing", version=1),
             PipelineParameters(engine="torch", precision="int8"),
         )

@@ -17,8 +17,9 @@ from pyfunc.spec import Variant
 from pyfunc.tokens import Encoder
 from tasks.building import openvino_conversion, quality_gates
 from tasks.building.quality_gates import MIN_ROWS, Gatekeeper, candidate_variants
-from tasks.building.types import EngineChoice, Gate, PipelineParameters, PrecisionChoice
+from tasks.building.types import Gate
 from tasks.common.errors import ModelError, ParameterError
+from tasks.composition.types import EngineChoice, PipelineParameters, PrecisionChoice
 from tasks.training.finetuned_model import record_inputs
 from tasks.training.logged_rows import CheckRows
 from tasks.training.reference import ReferenceModel

@@ -12,14 +12,15 @@ from mlflow.pyfunc.utils import pyfunc
 
 from tasks.building import packaging, verification_script
 from tasks.building.promotion import _accuracy
-from tasks.building.types import LoggedPipeline, PipelineParameters, tolerance
-from tasks.building.verification import _score_gap, verify_pipeline
+from tasks.building.types import LoggedPipeline, tolerance
+from tasks.building.verification import _member_gaps, verify_pipeline
 from tasks.common.errors import ModelError
 from tasks.common.settings import REPOSITORY
+from tasks.composition.types import PipelineParameters
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.registry import find_version
 from tasks.training.logged_rows import load_test_rows
-from tests.support.builders import Trained, finetuned_of, with_refused_rows
+from tests.support.builders import Trained, plan_of, with_refused_rows
 
 # Built in a moment.
 TORCH = PipelineParameters(engine="torch", precision="f32")
@@ -38,7 +39,7 @@ def test_the_check_finds_a_pipeline_that_answers_otherwise(
     source = classifier.read_text()
     assert " / np.float32(self._temperature)" in source
     classifier.write_text(source.replace(" / np.float32(self._temperature)", ""))
-    logged = packaging.log_pipeline(finetuned_of(trained), TORCH, package=changed)
+    logged = packaging.log_pipeline(plan_of(trained, TORCH), package=changed)
     with pytest.raises(ModelError, match=r"row 0 of the check: .* expected what models:/dl_fine"):
         verify_pipeline(logged)
 
@@ -49,7 +50,7 @@ def test_the_check_finds_a_pipeline_that_needs_the_repository(
     changed = changed_package(tmp_path)
     with (changed / "pipeline.py").open("a") as file:
         file.write("\nimport tasks.common.errors\n")
-    logged = packaging.log_pipeline(finetuned_of(trained), TORCH, package=changed)
+    logged = packaging.log_pipeline(plan_of(trained, TORCH), package=changed)
     with pytest.raises(ModelError, match=r"fresh process: .*No module named 'tasks'"):
         verify_pipeline(logged)
 
@@ -57,9 +58,11 @@ def test_the_check_finds_a_pipeline_that_needs_the_repository(
 def test_texts_that_the_pipeline_refuses_stop_neither_check_nor_comparison(
     trained: Trained,
 ) -> None:
-    logged = packaging.log_pipeline(finetuned_of(trained), PipelineParameters())
-    run_id = with_refused_rows(logged.training_run_id)
-    verify_pipeline(logged.model_copy(update={"training_run_id": run_id}))
+    logged = packaging.log_pipeline(plan_of(trained, PipelineParameters()))
+    member = logged.members["model"]
+    run_id = with_refused_rows(member.training_run_id)
+    changed = member.model_copy(update={"training_run_id": run_id})
+    verify_pipeline(logged.model_copy(update={"members": {"model": changed}}))
     name, _, version = (
         trained.pipeline["inference_pipeline_model"].removeprefix("models:/").partition("/")
     )
@@ -69,10 +72,11 @@ def test_texts_that_the_pipeline_refuses_stop_neither_check_nor_comparison(
 
 
 def test_the_gap_that_the_check_found_is_on_the_run(trained: Trained) -> None:
-    logged = packaging.log_pipeline(finetuned_of(trained), PipelineParameters())
+    logged = packaging.log_pipeline(plan_of(trained, PipelineParameters()))
     assert logged.reused
     metrics = connect().get_run(logged.run_id).data.metrics
-    allowed = tolerance(logged.precision, logged.temperature)
+    member = logged.members["model"]
+    allowed = tolerance(member.precision, member.temperature)
     assert 0 <= metrics["check_max_score_difference"] <= allowed
 
 
@@ -101,6 +105,11 @@ def logged_as(**fields: Any) -> LoggedPipeline:
         }
         | fields
     )
+
+
+def gap_of(logged: LoggedPipeline, row: int, answer: str, own: dict[str, float]) -> float:
+    (gap,) = _member_gaps(logged, row, answer, {"model": own})
+    return gap
 
 
 def answer(label: str, score: float) -> str:
@@ -132,18 +141,18 @@ def test_an_answer_passes_within_the_tolerance_of_its_precision(
 ) -> None:
     logged = logged_as(precision=precision)
     if passes:
-        assert _score_gap(logged, 0, answer(label, score), own) < 0.3
+        assert gap_of(logged, 0, answer(label, score), own) < 0.3
     else:
         with pytest.raises(ModelError, match=f"models:/m-1: row 4 of the check: {label}"):
-            _score_gap(logged, 4, answer(label, score), own)
+            gap_of(logged, 4, answer(label, score), own)
 
 
 def test_a_bare_label_passes_where_it_is_the_likeliest_or_as_good() -> None:
     plain = logged_as(kind="plain")
-    assert _score_gap(plain, 0, "good", {"good": 0.7, "bad": 0.3}) == 0
-    assert _score_gap(plain, 0, "bad", {"good": 0.500001, "bad": 0.499999}) < 1e-5
+    assert gap_of(plain, 0, "good", {"good": 0.7, "bad": 0.3}) == 0
+    assert gap_of(plain, 0, "bad", {"good": 0.500001, "bad": 0.499999}) < 1e-5
     with pytest.raises(ModelError, match="expected what models:/f/1 says: good"):
-        _score_gap(plain, 0, "bad", {"good": 0.7, "bad": 0.3})
+        gap_of(plain, 0, "bad", {"good": 0.7, "bad": 0.3})
 
 
 @pyfunc  # type: ignore[untyped-decorator]

@@ -12,8 +12,8 @@ import pytest
 
 from flows.score_shards import score_shards
 from tasks.building import packaging
-from tasks.building.types import PipelineParameters
 from tasks.common.settings import get_settings
+from tasks.composition.types import PipelineParameters, PipelinePlan
 from tasks.maintenance import orphaned_files, stale_outputs, stale_versions
 from tasks.maintenance.cleanup_report import summarise_cleanup
 from tasks.maintenance.types import CleanupResult, LeftoverKind, Limits
@@ -33,7 +33,9 @@ def build(finetuned: str, max_tokens: int = 0) -> RegisteredModel:
     """Log and register a pipeline without its check, which takes a process of its own."""
     number = int(finetuned.rpartition("/")[2])
     parameters = PipelineParameters(engine="torch", precision="f32", max_tokens=max_tokens)
-    logged = packaging.log_pipeline(RegisteredModel(name=FINETUNED, version=number), parameters)
+    logged = packaging.log_pipeline(
+        PipelinePlan.of(RegisteredModel(name=FINETUNED, version=number), parameters)
+    )
     tags = packaging.version_tags(logged)
     return registry.register_version(PIPELINE, logged.model_uri, run_id=logged.run_id, tags=tags)
 

@@ -7,6 +7,7 @@ from tasks.maintenance.types import Limits
 from tasks.maintenance.version_retention import Version, reasons_to_keep
 
 URIS = [f"models:/{name}/{number}" for name in ("p", "f") for number in range(1, 7)]
+INSIDE = st.sets(st.sampled_from(URIS[6:]), min_size=1, max_size=2)
 
 
 @st.composite
@@ -20,7 +21,7 @@ def registries(draw: st.DrawFn) -> tuple[list[Version], list[Version]]:
                 days=draw(st.sampled_from([0, 29, 31, 400])),
                 has_alias=draw(st.integers(0, 5)) == 5,
                 was_champion=draw(st.integers(0, 5)) == 5,
-                finetuned_uri=draw(st.sampled_from(URIS[6:])) if name == "p" else "",
+                finetuned_uris=tuple(draw(INSIDE)) if name == "p" else (),
             )
             for number in draw(st.sets(st.integers(1, 6)))
         ]
@@ -53,7 +54,7 @@ def test_nothing_that_is_referred_to_is_ever_freed(
     )
     assert set(reasons) == {*pipelines, *finetuned}
     freed = [version for version, reason in reasons.items() if not reason]
-    inside = {p.finetuned_uri for p in pipelines if p not in freed}
+    inside = {uri for p in pipelines if p not in freed for uri in p.finetuned_uris}
     for version in freed:
         assert not version.has_alias
         assert not version.was_champion

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pyfunc.composition.composition import Composition
 from pyfunc.language import LanguageDetector
 from pyfunc.pipeline import InferencePipeline
 from tests.pyfunc.cache.single_flight.threads import PROVENANCE, CountingClassifier, WatchedCache
@@ -25,4 +26,4 @@ def cache(request: pytest.FixtureRequest, tmp_path: Path) -> WatchedCache:
 
 @pytest.fixture
 def pipeline(classifier: CountingClassifier, cache: WatchedCache) -> InferencePipeline:
-    return InferencePipeline(classifier, LanguageDetector(), cache, PROVENANCE)
+    return InferencePipeline(Composition.of(classifier, PROVENANCE), LanguageDetector(), cache)

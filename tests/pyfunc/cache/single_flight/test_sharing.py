@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pyfunc.cache.cache import PredictionCache
+from pyfunc.composition.composition import Composition
 from pyfunc.contract import Answer, Answers
 from pyfunc.language import LanguageDetector
 from pyfunc.pipeline import InferencePipeline
@@ -50,7 +51,9 @@ def test_threads_that_ask_for_overlapping_texts_pay_for_each_once(
     detector = LanguageDetector()
     expected = ask(
         InferencePipeline(
-            classifier, detector, PredictionCache(tmp_path / "alone", "f"), PROVENANCE
+            Composition.of(classifier, PROVENANCE),
+            detector,
+            PredictionCache(tmp_path / "alone", "f"),
         ),
         TEXTS,
     )
@@ -62,7 +65,7 @@ def test_threads_that_ask_for_overlapping_texts_pay_for_each_once(
     for seed in range(8):
         classifier.predicted.clear()
         cache = PredictionCache(tmp_path / str(seed), "f")
-        pipeline = InferencePipeline(classifier, detector, cache, PROVENANCE)
+        pipeline = InferencePipeline(Composition.of(classifier, PROVENANCE), detector, cache)
         draw = random.Random(seed)
         batches = [draw.choices(TEXTS, k=20) for _ in range(THREADS)]
         barrier = threading.Barrier(THREADS)
@@ -102,7 +105,7 @@ def test_texts_are_claimed_from_before_the_look_up_until_after_the_store(
             seen.append(("store", set(claimed(self.asked_by))))
 
     cache = NotingCache(tmp_path / "cache", "f")
-    pipeline = InferencePipeline(classifier, LanguageDetector(), cache, PROVENANCE)
+    pipeline = InferencePipeline(Composition.of(classifier, PROVENANCE), LanguageDetector(), cache)
     cache.asked_by = pipeline
     ask(pipeline, ["a film"])
     ask(pipeline, ["a film", "another"])
@@ -138,7 +141,7 @@ def test_a_text_in_the_cache_is_not_kept_waiting_by_the_others_of_its_call(
     classifier: CountingClassifier, tmp_path: Path
 ) -> None:
     cache = WatchedCache(tmp_path / "cache")
-    pipeline = InferencePipeline(classifier, LanguageDetector(), cache, PROVENANCE)
+    pipeline = InferencePipeline(Composition.of(classifier, PROVENANCE), LanguageDetector(), cache)
     ask(pipeline, ["known"])
     computing, go_on = threading.Event(), threading.Event()
 
@@ -169,7 +172,7 @@ def test_who_waits_for_what_another_finds_in_the_cache_finds_it_cached(
         slow = False
 
     cache = SlowCache(tmp_path / "cache")
-    pipeline = InferencePipeline(classifier, LanguageDetector(), cache, PROVENANCE)
+    pipeline = InferencePipeline(Composition.of(classifier, PROVENANCE), LanguageDetector(), cache)
     ask(pipeline, ["known"])
     cache.slow = True
     with ThreadPoolExecutor(2) as threads:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pyfunc.cache.cache import PredictionCache
-from pyfunc.classifier import Batch, Classifier
+from pyfunc.classifier import Classifier
 from pyfunc.contract import Answer, Answers, Language, Provenance
 from pyfunc.engines.torch import TorchEngine
 from pyfunc.pipeline import InferencePipeline
+from pyfunc.tokens import Tokens
 
 PROVENANCE = Provenance("models:/f/1", "models:/m-1")
 
@@ -27,11 +28,11 @@ class CountingClassifier(Classifier):
         self.before: Callable[[], None] = lambda: None
         self._counting = threading.Lock()
 
-    def submit(self, texts: Sequence[str], batch_tokens: int) -> list[Batch]:
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
         with self._counting:
             self.predicted.update(texts)
         self.before()
-        return super().submit(texts, batch_tokens)
+        return super().encode(texts)
 
 
 class WatchedCache(PredictionCache):

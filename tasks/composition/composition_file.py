@@ -1,0 +1,137 @@
+"""The file that describes a pipeline of several models, read and checked."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+
+from pyfunc.composition.tree import Node, TreeError, labels_of, members_of
+from tasks.common.errors import ParameterError
+from tasks.common.parameter_types import FrozenModel
+from tasks.composition.types import MAX_MEMBERS, MemberParameters, Tree
+
+_MAX_BYTES = 64 * 1024
+
+_MemberName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][\w-]{0,62}$")]
+
+
+class MemberChoice(MemberParameters):
+    """A fine-tuned model in a composition file.
+
+    Attributes:
+        model: A version of `dl_finetuned_model`: a number, an alias or a URI.
+    """
+
+    model: Annotated[str, Field(coerce_numbers_to_str=True)]
+
+
+class CompositionFile(FrozenModel):
+    """What a composition file says.
+
+    Attributes:
+        members: The fine-tuned models by name.
+        answer: Who answers.
+    """
+
+    members: Annotated[dict[_MemberName, MemberChoice], Field(min_length=1, max_length=MAX_MEMBERS)]
+    answer: Tree
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        named = set(members_of(self.answer))
+        if unknown := sorted(named - set(self.members)):
+            raise ValueError(f"answer: {unknown}; expected names of members: {list(self.members)}")
+        if unused := sorted(set(self.members) - named):
+            raise ValueError(f"members: {unused}; expected members that answer names, all of them")
+        return self
+
+
+def read_composition(path: Path) -> CompositionFile:
+    """Read and check a composition file.
+
+    Args:
+        path: A YAML file.
+
+    Raises:
+        ParameterError: If it is missing, no YAML, or no composition; with the file and the key.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ParameterError(f"{path}: larger than {_MAX_BYTES} bytes; expected a composition")
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 -- a SafeLoader
+    except OSError as error:
+        reason = error.strerror or error
+        raise ParameterError(f"{path}: {reason}; expected a composition file in YAML") from error
+    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ParameterError(f"{path}: no YAML ({reason}); expected a composition") from error
+    try:
+        return CompositionFile.model_validate(content)
+    except ValidationError as error:
+        raise ParameterError(f"{path}: {_describe(error)}") from error
+
+
+def check_labels(
+    answer: Node, labels: Mapping[str, Sequence[str]], file: str = "composition"
+) -> None:
+    """Check that the labels of members fit where they are mixed or routed.
+
+    Args:
+        answer: The tree.
+        labels: The labels of each member.
+        file: The composition file, for the error.
+
+    Raises:
+        ParameterError: If they do not, with the place in the tree.
+    """
+    try:
+        labels_of(answer, labels)
+    except TreeError as error:
+        raise ParameterError(f"{file}: {error}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with keys as they are written, each once, and without aliases.
+
+    YAML reads the keys `no`, `1` and `1.0` as a bool and two numbers, which are labels and
+    languages here. An alias may contain itself.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(
+                None, None, f"*{event.anchor}: expected no alias", event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        found: dict[Any, Any] = {}
+        for key, value in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) else str(key.value)
+            if name in found:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {name!r} is there twice", key.start_mark
+                )
+            found[name] = self.construct_object(value, deep=True)
+        return found
+
+
+def _describe(error: ValidationError) -> str:
+    """Return the first problem, with its place."""
+    found = error.errors()[0]
+    place = ".".join(map(str, found["loc"]))
+    message = found["msg"].removeprefix("Value error, ")
+    if found["type"] == "extra_forbidden":
+        expected = MemberChoice if place.startswith("members.") else CompositionFile
+        message = f"unknown key; expected one of {list(expected.model_fields)}"
+    elif found["type"] == "missing":
+        message = "missing; expected a value"
+    elif found["type"] != "value_error":
+        message = f"{found['input']!r}; {message[0].lower()}{message[1:]}"
+    else:
+        # Those of a tree begin with their own place.
+        return message
+    return f"{place}: {message}" if place else message

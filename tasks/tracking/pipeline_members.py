@@ -1,0 +1,48 @@
+"""The fine-tuned versions inside a registered pipeline version."""
+
+import json
+
+from mlflow.entities.model_registry import ModelVersion
+
+from tasks.common.parameter_types import FrozenModel
+from tasks.tracking.names import MEMBERS_TAG, RegisteredModel
+
+# Of a pipeline that a fine-tuned model and no composition file describes.
+_SINGLE = "model"
+
+
+class Origin(FrozenModel):
+    """Where a member of a pipeline comes from.
+
+    Attributes:
+        finetuned_model_uri: Its registered version.
+        training_run_id: The MLflow run that trained that version.
+        decides: Whether it may decide an answer, and not only a route.
+    """
+
+    finetuned_model_uri: str
+    training_run_id: str
+    decides: bool = True
+
+
+def origins_of(pipeline: ModelVersion) -> dict[str, Origin]:
+    """Return where each member of a registered pipeline version comes from, by its name."""
+    if MEMBERS_TAG in pipeline.tags:
+        members = json.loads(pipeline.tags[MEMBERS_TAG])
+        return {name: Origin.model_validate(found) for name, found in members.items()}
+    uri, run_id = pipeline.tags["finetuned_model_uri"], pipeline.tags["training_run_id"]
+    return {_SINGLE: Origin(finetuned_model_uri=uri, training_run_id=run_id)}
+
+
+def finetuned_inside(pipeline: ModelVersion) -> RegisteredModel | None:
+    """Return the fine-tuned version inside a registered pipeline version, or None of several."""
+    if MEMBERS_TAG in pipeline.tags:
+        return None
+    return RegisteredModel.from_uri(pipeline.tags["finetuned_model_uri"])
+
+
+def rebuild_command(pipeline: ModelVersion) -> str:
+    """Return the command that builds a pipeline version anew, with the code of today."""
+    inside = finetuned_inside(pipeline)
+    how = f"--finetuned-model {inside.uri}" if inside else "--composition with its file"
+    return f"python -m flows.build_inference_pipeline {how}"

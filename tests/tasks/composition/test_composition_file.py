@@ -1,0 +1,132 @@
+"""A composition file is read as it is written, and each fault in it is one line."""
+
+from pathlib import Path
+
+import pytest
+
+from pyfunc.composition.tree import Average, Cascade, Route
+from tasks.common.errors import ParameterError
+from tasks.composition.composition_file import check_labels, read_composition
+
+WHOLE = """
+members:
+  quick: {model: 9}
+  film: {model: models:/dl_finetuned_model@champion, precision: int8}
+  long: {model: models:/dl_finetuned_model/8, max_tokens: 256, engine: openvino}
+  kind: {model: latest}
+answer:
+  route: {label_of: kind}
+  to:
+    rotten_tomatoes: {cascade: [quick, film], least: auto}
+    no: {average: [film, long], weights: [1, 2]}
+  else: film
+"""
+
+ONE = "members:\n  film: {model: 1}\n"
+
+
+def written(folder: Path, content: str | bytes) -> Path:
+    path = folder / "reviews.yaml"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def test_a_file_is_read_as_it_is_written(tmp_path: Path) -> None:
+    found = read_composition(written(tmp_path, WHOLE))
+    assert found.answer == Route(
+        "kind",
+        (
+            ("rotten_tomatoes", Cascade(("quick", "film"), None)),
+            ("no", Average(("film", "long"), (1.0, 2.0))),  # no bool, as YAML would have it
+        ),
+        "film",
+    )
+    assert {name: member.model for name, member in found.members.items()} == {
+        "quick": "9",
+        "film": "models:/dl_finetuned_model@champion",
+        "long": "models:/dl_finetuned_model/8",
+        "kind": "latest",
+    }
+    assert found.members["film"].precision == "int8"
+    assert (found.members["long"].max_tokens, found.members["long"].engine) == (256, "openvino")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("members: [", r"no YAML \(.*\); expected a composition"),
+        (b"\xff\xfe\x00", r"no YAML \(.*utf-8.*\); expected a composition"),
+        ("[" * 60_000, r"no YAML \(.*\); expected a composition"),
+        ("a: 1\n" * 20_000, r"larger than 65536 bytes; expected a composition"),
+        ("", r"None; input should be a valid dictionary"),
+        ("- film", r"\['film'\]; input should be a valid dictionary"),
+        ("answer: film", r"members: missing; expected a value"),
+        (ONE, r"answer: missing; expected a value"),
+        (f"{ONE}answer: film\nmember: 1", r"member: unknown key; expected one of \[.*'members'"),
+        (
+            "members:\n  film: {model: 1, precison: int8}\nanswer: film",
+            r"members.film.precison: unknown key; expected one of \[.*'precision'",
+        ),
+        (
+            "members:\n  film: {model: 1, precision: int9}\nanswer: film",
+            r"members.film.precision: 'int9'; input should be 'auto', 'f32', 'bf16' or 'int8'",
+        ),
+        ("members:\n  film: {}\nanswer: film", r"members.film.model: missing; expected a value"),
+        ("members:\n  film: 1\nanswer: film", r"members.film: 1; input should be .*dictionary"),
+        ("members: {}\nanswer: film", r"members: \{\}; dictionary should have at least 1 item"),
+        (
+            "members:\n  film: {model: 1, max_tokens: -1}\nanswer: film",
+            r"members.film.max_tokens: -1; input should be greater than or equal to 0",
+        ),
+        (
+            "members:\n  no-way!: {model: 1}\nanswer: no-way!",
+            r"members.no-way!.*: 'no-way!'; string should match pattern",
+        ),
+        (f"{ONE}answer: flim", r"answer: \['flim'\]; expected names of members: \['film'\]"),
+        (
+            "members:\n  film: {model: 1}\n  long: {model: 2}\nanswer: film",
+            r"members: \['long'\]; expected members that answer names, all of them",
+        ),
+        (
+            f"{ONE}answer: {{cascade: [film, film], least: 70}}",
+            r"answer.least: 70; expected a number from 0 to 1, or auto",
+        ),
+        (
+            f"{ONE}answer: {{route: language, to: {{en: film}}}}",
+            r"answer: the keys \['route', 'to'\]; expected those of one operator",
+        ),
+        (
+            f"{ONE}answer: &again {{vote: [film, *again]}}",
+            r"no YAML \(\*again: expected no alias .*line 3",
+        ),
+        (
+            "members:\n  film: {model: 1}\n  film: {model: 2}\nanswer: film",
+            r"no YAML \(the key 'film' is there twice .*line 3",
+        ),
+    ],
+)
+def test_a_fault_is_one_line_with_file_and_place(
+    tmp_path: Path, content: str | bytes, reason: str
+) -> None:
+    path = written(tmp_path, content)
+    with pytest.raises(ParameterError, match=f"^{path}: {reason}") as caught:
+        read_composition(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match=r"none.yaml: No such file .*expected a composition"):
+        read_composition(tmp_path / "none.yaml")
+
+
+def test_torch_has_no_int8_for_a_member_either(tmp_path: Path) -> None:
+    content = "members:\n  film: {model: 1, engine: torch, precision: int8}\nanswer: film"
+    with pytest.raises(ParameterError, match="torch has no int8"):
+        read_composition(written(tmp_path, content))
+
+
+def test_labels_that_do_not_fit_name_the_file(tmp_path: Path) -> None:
+    answer = Average(("film", "kind"), (1.0, 1.0))
+    labels = {"film": ["bad", "good"], "kind": ["imdb", "rotten"]}
+    with pytest.raises(ParameterError, match=r"^c.yaml: answer.average\[1\]: the labels \['imdb'"):
+        check_labels(answer, labels, "c.yaml")

@@ -1,0 +1,147 @@
+"""A composition answers only if it is as accurate as its best member, on rows unseen by all."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pyfunc.classifier import Classifier
+from pyfunc.composition.members import Member
+from pyfunc.composition.tree import Average, Cascade, Node
+from pyfunc.engines.engine import Logits
+from pyfunc.spec import Variant
+from pyfunc.tokens import Encoder, TokenBatch
+from tasks.common.errors import ModelError
+from tasks.composition import quality_gate
+from tasks.composition.quality_gate import MIN_ROWS, CompositionGate, GateRows
+
+ROWS = 600
+TEXTS = [f"{number} films" for number in range(ROWS)]
+LABELS = ["positive" if number % 3 else "negative" for number in range(ROWS)]
+
+Scores = Callable[[int], tuple[float, bool]]
+
+
+class Scripted:
+    """An engine that says of each of the rows what it is told to."""
+
+    variant, device, callers, streams = Variant("torch", "f32"), "cpu", 1, 1
+
+    def __init__(self, folder: Path, scores: Scores) -> None:
+        encoder = Encoder(folder, max_tokens=16)
+        self._logits = {}
+        for number, tokens in enumerate(encoder.encode(TEXTS)):
+            score, is_right = scores(number)
+            positive = (LABELS[number] == "positive") == is_right
+            share = score if positive else 1 - score
+            self._logits[tuple(tokens.ids)] = np.log([1 - share, share])
+
+    def logits(self, batch: TokenBatch) -> Logits:
+        keys = (tuple(row[mask == 1]) for row, mask in zip(batch.ids, batch.mask, strict=True))
+        return np.array([self._logits[key] for key in keys], np.float32)
+
+
+def gate_of(folder: Path, members: Mapping[str, Scores], rows: Sequence[bool]) -> CompositionGate:
+    opened = {
+        name: Member(
+            Classifier(folder, Scripted(folder, scores), max_tokens=16), f"models:/f/{name}"
+        )
+        for name, scores in members.items()
+    }
+    return CompositionGate(opened, GateRows(TEXTS, LABELS, np.array(rows, bool)))
+
+
+ALL = [True] * ROWS
+HALF = [number % 2 == 0 for number in range(ROWS)]
+
+
+def sure_of_what_is_right(number: int) -> tuple[float, bool]:
+    """Right and sure of the even tens, else right by chance and unsure."""
+    return (0.9, True) if number // 10 % 2 == 0 else (0.6, number % 4 > 1)
+
+
+def always(score: float, *, wrong_every: int) -> Scores:
+    return lambda number: (score, number % wrong_every != 0)
+
+
+def test_a_threshold_is_the_lowest_from_which_nothing_is_lost(tiny_classifier: Path) -> None:
+    members = {"quick": sure_of_what_is_right, "film": always(0.8, wrong_every=10)}
+    gate = gate_of(tiny_classifier, members, HALF)
+    tree = gate.choose_thresholds(Cascade(("quick", "film"), None))
+    assert tree == Cascade(("quick", "film"), 0.6)
+    check = gate.measure(tree)
+    assert check.rows == ROWS / 2
+    assert check.members["quick"].share == pytest.approx(0.5, abs=0.02)
+    assert check.members["film"].accuracy == pytest.approx(0.9, abs=0.1)
+    assert check.accuracy >= (check.members["film"].accuracy or 0)
+    assert check.rows_per_second > 0
+    assert all(member.rows_per_second > 0 for member in check.members.values())
+
+
+def test_a_threshold_is_as_high_as_it_has_to_be(tiny_classifier: Path) -> None:
+    members = {"quick": always(0.9, wrong_every=3), "film": always(0.8, wrong_every=10)}
+    gate = gate_of(tiny_classifier, members, HALF)
+    tree = gate.choose_thresholds(Cascade(("quick", "film"), None))
+    assert tree == Cascade(("quick", "film"), 0.9)
+    assert gate.measure(tree).members["film"].share == 1
+
+
+def test_an_inner_threshold_is_chosen_before_the_outer_one(tiny_classifier: Path) -> None:
+    members = {"quick": sure_of_what_is_right, "film": always(0.8, wrong_every=10)}
+    gate = gate_of(tiny_classifier, members, HALF)
+    inner = Cascade(("quick", "film"), None)
+    tree = gate.choose_thresholds(Cascade((inner, "film"), None))
+    assert isinstance(tree, Cascade)
+    assert tree.parts[0] == Cascade(("quick", "film"), 0.6)
+
+
+@pytest.mark.parametrize(
+    "tree", [Cascade(("quick", "film"), 0.5), Average(("quick", "film"), (9.0, 1.0))]
+)
+def test_a_composition_that_is_worse_than_its_best_member_is_refused(
+    tiny_classifier: Path, tree: Node
+) -> None:
+    members = {"quick": always(0.9, wrong_every=4), "film": always(0.8, wrong_every=10)}
+    gate = gate_of(tiny_classifier, members, ALL)
+    with pytest.raises(
+        ModelError,
+        match=r"^accuracy 0.7500 of the composition on 600 rows .* expected 0.9000, that of its "
+        r"member film, less 0.005 at most$",
+    ):
+        gate.measure(tree)
+
+
+def test_half_a_point_less_is_accepted(tiny_classifier: Path) -> None:
+    worse = {"quick": always(0.9, wrong_every=10), "film": lambda number: (0.8, number % 200 != 0)}
+    gate = gate_of(tiny_classifier, worse, ALL)
+    assert gate.measure(Cascade(("film", "quick"), 0.5)).accuracy == pytest.approx(0.995)
+
+    def nearly(number: int) -> tuple[float, bool]:
+        return 0.9, number % 200 != 0 and number not in (1, 2, 4)
+
+    gate = gate_of(tiny_classifier, {"quick": nearly, "film": worse["film"]}, ALL)
+    assert gate.measure(Cascade(("quick", "film"), 0.5)).accuracy == pytest.approx(0.99)
+
+
+def test_few_rows_refuse_nothing_and_say_so(
+    tiny_classifier: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    members = {"quick": always(0.9, wrong_every=2), "film": always(0.8, wrong_every=10)}
+    few = [number < MIN_ROWS - 1 for number in range(ROWS)]
+    gate = gate_of(tiny_classifier, members, few)
+    assert gate.measure(Cascade(("quick", "film"), 0.5)).rows == MIN_ROWS - 1
+    assert f"is not compared with its members: {MIN_ROWS - 1} test rows" in caplog.text
+
+
+def test_an_open_threshold_needs_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pandas as pd
+
+    rows = pd.DataFrame({"text": TEXTS, "label": LABELS}).head(MIN_ROWS - 1)
+    monkeypatch.setattr(quality_gate, "load_joint_test_rows", lambda _: rows)
+    monkeypatch.setattr(quality_gate, "select_unseen_by_all", lambda found, _: found)
+    runs = {"quick": "a", "film": "b"}
+    with pytest.raises(ModelError, match=r"least: auto needs 500 test rows .* has 499; expect"):
+        quality_gate.load_gate_rows(Cascade(("quick", "film"), None), runs)
+    found = quality_gate.load_gate_rows(Cascade(("quick", "film"), 0.7), runs)
+    assert found.proves.all()
