@@ -35,6 +35,7 @@ def build_inference_pipeline(
     precision: plans.PrecisionChoice = PIPELINE.precision,
     promotion: building.Promotion = "if_no_worse",
     composition: plans.CompositionPath = "",
+    detector: plans.DetectorChoice = PIPELINE.detector,
 ) -> dict[str, Any]:
     """Wrap a fine-tuned model, or several, as one MLflow model: inference_pipeline_model.
 
@@ -59,6 +60,7 @@ def build_inference_pipeline(
         "alias": decision.alias,
         "reason": decision.reason,
         **logged.engines,
+        "detector": logged.detector,
         "not_used": logged.unused(building.reasons_by_variant),
         **({"composition": logged.check.model_dump()} if logged.check else {}),
         "fingerprint": logged.fingerprint,

@@ -121,7 +121,7 @@ class BuildRequest(PipelineParameters):
         if not self.composition:
             return self
         fields = BuildRequest.model_fields
-        for name in ("finetuned_model", "pipeline", "max_tokens", "engine", "precision"):
+        for name in ("finetuned_model", *PipelineParameters.model_fields):
             if (value := getattr(self, name)) != fields[name].default:
                 raise ParameterError(
                     f"{name}: {value!r} beside a composition; expected it in {self.composition}"

@@ -125,7 +125,7 @@ def score_shards(
                 scoring.ScoringParameters,
                 given
                 | {
-                    "model": identify_model(model_uri, all_scores=all_scores),
+                    "model": identify_model(model_uri, rows),
                     "output_dir": folder,
                     "rows": rows,
                     "reading": record_from(text_format.ReadOptions, given),

@@ -4,5 +4,5 @@ The artifact holds a copy of this package, loaded under a name of its own (see `
 relative imports, and import nothing else of the project.
 
     text ─► cache ─► language ─► classifier ─► contract ─► cache
-           look-up   (gcld3)    (batched)     (answer)    store
+           look-up  (detector)   (batched)     (answer)    store
 """

@@ -15,7 +15,7 @@ Part = TypeVar("Part", "Prediction", "Language", "Provenance", "MemberAnswer")
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """A detected language: `code` is gcld3's BCP-47 code, or `und` (undetermined)."""
+    """A detected language: `code` is its BCP-47 code, or `und` (undetermined)."""
 
     code: str
     reliable: bool

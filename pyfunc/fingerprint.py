@@ -9,12 +9,13 @@ from typing import Any
 
 from .composition.tree import rename_members
 from .composition.tree_json import to_json
+from .detectors.selection import DETECTORS
 from .engines.engine import Engine
 from .engines.openvino import int8_arithmetic, model_path
-from .spec import MemberSpec, PipelineSpec, member_folder
+from .spec import MemberSpec, PipelineSpec, detector_folder, member_folder
 
 # Another version of these may give another answer.
-_LIBRARIES = ("gcld3", "tokenizers")
+_LIBRARIES = ("tokenizers",)
 _LIBRARIES_OF = {"openvino": ("openvino",), "torch": ("torch", "transformers")}
 
 
@@ -35,7 +36,8 @@ def fingerprint_pipeline(artifact: Path, spec: PipelineSpec, engines: Mapping[st
     entries, and so do pipelines in which a member has another name.
 
     Args:
-        artifact: Folder with the shipped code (`pyfunc/`) and the `members/`.
+        artifact: Folder with the shipped code (`pyfunc/`), the `members/` and the files of the
+            `detector/`, if it has any.
         spec: The settings of the pipeline.
         engines: The engine that computes each member of the tree.
     """
@@ -46,7 +48,12 @@ def fingerprint_pipeline(artifact: Path, spec: PipelineSpec, engines: Mapping[st
     parts = {
         "code": digest_code(artifact / "pyfunc"),
         "answer": to_json(rename_members(spec.answer, contents)),
-        "libraries": {library: version(library) for library in _LIBRARIES},
+        "libraries": _versions_of(_LIBRARIES),
+        "detector": [
+            spec.detector,
+            _versions_of(DETECTORS[spec.detector].libraries),
+            digest_folder(detector_folder(artifact)),
+        ],
     }
     return _digest_json(parts)
 
@@ -59,7 +66,7 @@ def _member_parts(artifact: Path, member: MemberSpec, engine: Engine) -> dict[st
         "max_tokens": member.max_tokens,
         "temperature": member.temperature,
         "engine": [name, precision, engine.device],
-        "libraries": {library: version(library) for library in _LIBRARIES_OF[name]},
+        "libraries": _versions_of(_LIBRARIES_OF[name]),
     }
     if name == "openvino":
         model = model_path(folder / "openvino", precision)
@@ -67,6 +74,10 @@ def _member_parts(artifact: Path, member: MemberSpec, engine: Engine) -> dict[st
     if precision == "int8":
         parts["int8"] = int8_arithmetic()
     return parts
+
+
+def _versions_of(libraries: Iterable[str]) -> dict[str, str]:
+    return {library: version(library) for library in libraries}
 
 
 def _digest_json(parts: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from .bisection import Failure, bisect_failures
 from .composition.composition import Composition
 from .composition.evaluation import Decided, Evaluation
 from .contract import Answer, Language, Refusal
-from .language import LanguageDetector
+from .detectors.detector import LanguageDetector
 
 Rule = Callable[[Language], str]
 Progress = Callable[[int], None]

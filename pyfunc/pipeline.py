@@ -19,11 +19,12 @@ from .classifier import Classifier
 from .composition.composition import Composition
 from .composition.members import open_members
 from .contract import CONTRACT, Answer, Answers, Outcome, Refusal
+from .detectors.detector import LanguageDetector
+from .detectors.selection import open_detector
 from .errors import PredictParameterError
 from .fingerprint import fingerprint_pipeline
 from .inference import Call, Computation, Progress, Rule
-from .language import LanguageDetector
-from .spec import PipelineSpec
+from .spec import PipelineSpec, detector_folder
 
 logger = logging.getLogger("pyfunc.pipeline")
 
@@ -42,6 +43,7 @@ class InferencePipeline:
             does not.
         fingerprint: Digest of all that can change an answer.
         labels: The labels, in the order of the classifier's outputs.
+        detector: What detects the language of a text; earlier code has it under no public name.
         variant: Engine and precision.
         device: `cpu` or `cuda`.
         fallback: Why another variant than the first is used, or an empty string.
@@ -59,7 +61,7 @@ class InferencePipeline:
         fallback: str = "",
     ) -> None:
         self._composition = composition
-        self._detector = detector
+        self.detector = detector
         self._cache = cache
         self._in_flight: InFlight[Outcome] = InFlight()
         self._in_flight_with_scores: InFlight[Outcome] = InFlight()
@@ -114,7 +116,7 @@ class InferencePipeline:
         reasons = [refusal_reason(text) for text in texts]
         valid = [str(text) for text, reason in zip(texts, reasons, strict=True) if not reason]
         call = Call(batch_tokens, all_scores, refuse, progress)
-        work = Computation(self._composition, self._detector, call)
+        work = Computation(self._composition, self.detector, call)
         failures = self._cache.failures_of_thread
         answer = self._answer_with_cache if use_cache else _answer_without_cache
         found = iter(answer(valid, work))
@@ -224,7 +226,8 @@ def open_pipeline(
     """Load the pipeline in `folder`.
 
     Args:
-        folder: The artifact: `pipeline.json`, `members/` and `pyfunc/` (this code).
+        folder: The artifact: `pipeline.json`, `members/`, `detector/` if its detector has files,
+            and `pyfunc/` (this code).
         model_uri: The MLflow URI of the model that the artifact belongs to.
         model_config: May hold `cache_dir` and `cache_size_limit` (bytes).
 
@@ -243,7 +246,10 @@ def open_pipeline(
         size_limit=prediction_cache_size_limit(model_config),
     )
     return InferencePipeline(
-        composition, LanguageDetector(), cache, fallback="; ".join(fallbacks.values())
+        composition,
+        open_detector(spec.detector, detector_folder(folder)),
+        cache,
+        fallback="; ".join(fallbacks.values()),
     )
 
 

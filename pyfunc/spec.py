@@ -10,6 +10,7 @@ from typing import Any, Literal, Self, get_args
 
 from .composition.tree import Node, has_open_thresholds, members_of
 from .composition.tree_json import parse_tree, to_json
+from .detectors.selection import DEFAULT_DETECTOR, DetectorName
 from .errors import ArtifactError
 
 FILE_NAME = "pipeline.json"
@@ -60,16 +61,23 @@ class PipelineSpec:
         kind: `full` for the five steps, `plain` for the classifier of a single member alone.
         members: Its fine-tuned models by name.
         answer: Who answers.
+        detector: What detects the language of a text.
     """
 
     kind: PipelineKind
     members: Mapping[str, MemberSpec]
     answer: Node
+    detector: DetectorName = DEFAULT_DETECTOR
 
     def write(self, folder: Path) -> None:
         """Write `pipeline.json` into `folder`."""
         members = {name: asdict(member) for name, member in self.members.items()}
-        values = {"kind": self.kind, "members": members, "answer": to_json(self.answer)}
+        values = {
+            "kind": self.kind,
+            "members": members,
+            "answer": to_json(self.answer),
+            "detector": self.detector,
+        }
         text = json.dumps(values, indent=2) + "\n"
         (folder / FILE_NAME).write_text(text, encoding="utf-8")
 
@@ -92,6 +100,8 @@ class PipelineSpec:
     def _checked(self) -> Self:
         if self.kind not in get_args(PipelineKind):
             raise ValueError(f"kind: {self.kind!r}")
+        if self.detector not in get_args(DetectorName):
+            raise ValueError(f"detector: {self.detector!r}")
         if unknown := set(members_of(self.answer)) - set(self.members):
             raise ValueError(f"members: {sorted(unknown)} are missing")
         if has_open_thresholds(self.answer):
@@ -104,6 +114,11 @@ class PipelineSpec:
 def member_folder(artifact: Path, member: MemberSpec) -> Path:
     """Return the folder with `classifier/` of a member, and `openvino/` if a variant needs it."""
     return artifact / "members" / member.folder
+
+
+def detector_folder(artifact: Path) -> Path:
+    """Return the folder with the files of the language detector; not there if it has none."""
+    return artifact / "detector"
 
 
 def _member(values: Mapping[str, Any]) -> MemberSpec:

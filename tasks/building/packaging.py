@@ -18,10 +18,12 @@ from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from pyfunc.composition.members import open_members
 from pyfunc.composition.tree import deciders_of
 from pyfunc.composition.tree_json import to_json
+from pyfunc.detectors.selection import DETECTORS
 from pyfunc.engines.selection import has_cuda
 from pyfunc.fingerprint import digest_code, fingerprint_pipeline
 from pyfunc.spec import PipelineSpec
 from tasks.building.build_records import COMPLETE_TAG, RECORD, read_record
+from tasks.building.detector_files import copy_detector_files, open_for_build
 from tasks.building.members import DownloadedMember, add_members, downloaded_members
 from tasks.building.types import Gate, LoggedMember, LoggedPipeline
 from tasks.common.settings import REPOSITORY
@@ -58,7 +60,6 @@ SIGNATURE = ModelSignature(
 
 REQUIREMENTS = (
     "diskcache",
-    "gcld3",
     "mlflow",
     "openvino",
     "pandas",
@@ -82,8 +83,10 @@ def log_pipeline(plan: PipelinePlan, package: Path = PACKAGE) -> LoggedPipeline:
     Raises:
         ModelError: If a version is gone or no transformers model, or if none of the engines that
             the plan allows a member passes its gate.
-        ParameterError: If the labels of members do not fit together.
+        ParameterError: If the labels of members do not fit together, or the detector cannot be
+            opened here.
     """
+    detector = open_for_build(plan.detector)
     with downloaded_members(plan) as downloaded, tempfile.TemporaryDirectory() as name:
         labels = {member: found.labels for member, found in downloaded.items()}
         check_labels(plan.answer, labels)
@@ -95,15 +98,16 @@ def log_pipeline(plan: PipelinePlan, package: Path = PACKAGE) -> LoggedPipeline:
         rows = load_gate_rows(plan.answer, runs) if is_composed else None
         folder = Path(name) / "pipeline"
         shutil.copytree(package, folder / "pyfunc", ignore=shutil.ignore_patterns("__pycache__"))
+        copy_detector_files(plan.detector, folder)
         built = add_members(folder, plan, downloaded)
         specs = {member: found.spec for member, found in built.items()}
         opened, _ = open_members(folder, specs)
         answer, check = plan.answer, None
         if rows is not None:
-            gate = CompositionGate(opened, rows)
+            gate = CompositionGate(opened, rows, detector)
             answer = gate.choose_thresholds(answer)
             check = gate.measure(answer)
-        spec = PipelineSpec(plan.kind, specs, answer)
+        spec = PipelineSpec(plan.kind, specs, answer, plan.detector)
         spec.write(folder)
         engines = {member: found.classifier.engine for member, found in opened.items()}
         fields = {
@@ -111,6 +115,7 @@ def log_pipeline(plan: PipelinePlan, package: Path = PACKAGE) -> LoggedPipeline:
             "fingerprint": fingerprint_pipeline(folder, spec, engines),
             "answer": answer,
             "check": check,
+            "detector": plan.detector,
             "members": {
                 member: LoggedMember(
                     finetuned_model_uri=found.spec.finetuned_model_uri,
@@ -130,7 +135,11 @@ def log_pipeline(plan: PipelinePlan, package: Path = PACKAGE) -> LoggedPipeline:
 
 def version_tags(logged: LoggedPipeline) -> dict[str, str]:
     """Return the tags of a registered pipeline version; its labels may be too many for a tag."""
-    fields: dict[str, Any] = {"kind": logged.kind, "fingerprint": logged.fingerprint}
+    fields: dict[str, Any] = {
+        "kind": logged.kind,
+        "fingerprint": logged.fingerprint,
+        "detector": logged.detector,
+    }
     if (single := logged.single) is not None:
         fields |= single.model_dump(mode="json", exclude={"labels"})
     else:
@@ -159,7 +168,7 @@ def _build_key(
         "plan": plan.model_dump(mode="json"),
         "classifiers": {name: member.digest for name, member in downloaded.items()},
         "code": digest_code(package),
-        "packages": package_versions(),
+        "packages": package_versions(*DETECTORS[plan.detector].libraries),
         "cuda": has_cuda(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -200,7 +209,9 @@ def _log_artifact(folder: Path, key: str, fields: dict[str, Any]) -> LoggedPipel
             mlflow.log_metrics(dict(_gate_metrics(member.gates, prefix)))
         if (check := fields["check"]) is not None:
             mlflow.log_metrics(dict(_composition_metrics(check)))
-        mlflow.log_dict(package_versions(), "packages.json")
+        libraries = DETECTORS[fields["detector"]].libraries
+        mlflow.log_param("detector", fields["detector"])
+        mlflow.log_dict(package_versions(*libraries), "packages.json")
         info = mlflow.pyfunc.log_model(
             name=PIPELINE_MODEL,
             python_model=str(folder / "pyfunc" / "model.py"),
@@ -209,7 +220,7 @@ def _log_artifact(folder: Path, key: str, fields: dict[str, Any]) -> LoggedPipel
             input_example=pd.DataFrame({"text": EXAMPLES}),
             # MLflow overrides only keys that were logged when it loads a model.
             model_config={"cache_dir": "", "cache_size_limit": ""},
-            pip_requirements=pip_requirements(*REQUIREMENTS),
+            pip_requirements=pip_requirements(*REQUIREMENTS, *libraries),
         )
         logged = LoggedPipeline(
             run_id=run.info.run_id, model_uri=f"models:/{info.model_id}", **fields

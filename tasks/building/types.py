@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import model_validator
 
 from pyfunc.composition.tree import deciders_of
+from pyfunc.detectors.selection import DEFAULT_DETECTOR, DetectorName
 from pyfunc.spec import EngineName, PipelineKind, Precision
 from tasks.common.parameter_types import FrozenModel, about
 from tasks.composition.types import MEMBER, CompositionCheck, Tree
@@ -94,6 +95,7 @@ class LoggedPipeline(FrozenModel):
         members: Its fine-tuned models by name.
         answer: Who answers.
         check: What was measured of a composition; None of a single fine-tuned model.
+        detector: What detects languages; gcld3 in older versions.
         reused: Whether an equal pipeline had been logged already.
     """
 
@@ -104,6 +106,7 @@ class LoggedPipeline(FrozenModel):
     members: dict[str, LoggedMember]
     answer: Tree
     check: CompositionCheck | None = None
+    detector: DetectorName = DEFAULT_DETECTOR
     reused: bool = False
 
     @model_validator(mode="before")

@@ -35,6 +35,8 @@ def pipeline_description(registered: RegisteredModel, logged: LoggedPipeline) ->
         kind = f"{_COMPOSED}\n\n```json\n{json.dumps(to_json(logged.answer), indent=2)}\n```"
         parts = (f"### {name}\n\n{_describe_member(m)}" for name, m in logged.members.items())
         members = "\n\n".join([_describe_check(logged.check), *parts])
+    if logged.kind == "full":
+        kind += f"\n\nThe language of a text is detected by {logged.detector}."
     return f"{kind}\n\n{members}\n\n{_usage(registered, logged)}"
 
 

@@ -8,6 +8,7 @@ import yaml
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from pyfunc.composition.tree import Node, TreeError, labels_of, members_of
+from pyfunc.detectors.selection import DEFAULT_DETECTOR, DetectorName
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel
 from tasks.composition.types import MAX_MEMBERS, MemberParameters, Tree
@@ -33,10 +34,12 @@ class CompositionFile(FrozenModel):
     Attributes:
         members: The fine-tuned models by name.
         answer: Who answers.
+        detector: What detects the language of a text.
     """
 
     members: Annotated[dict[_MemberName, MemberChoice], Field(min_length=1, max_length=MAX_MEMBERS)]
     answer: Tree
+    detector: DetectorName = DEFAULT_DETECTOR
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:

@@ -47,7 +47,12 @@ def plan_composition(path: str) -> PipelinePlan:
     known = {name: found for name, found in labels.items() if found is not None}
     if len(known) == len(labels):  # of an older training, the build reads them from the weights
         check_labels(composition.answer, known, path)
-    return PipelinePlan(kind="full", members=members, answer=composition.answer)
+    return PipelinePlan(
+        kind="full",
+        members=members,
+        answer=composition.answer,
+        detector=composition.detector,
+    )
 
 
 def _logged_labels(finetuned: RegisteredModel) -> list[str] | None:

@@ -23,8 +23,8 @@ from pyfunc.composition.tree import (
     members_of,
     transform,
 )
-from pyfunc.contract import Language, Prediction
-from pyfunc.language import LanguageDetector
+from pyfunc.contract import Prediction
+from pyfunc.detectors.detector import LanguageDetector
 from pyfunc.pipeline import refusal_reason
 from tasks.common.errors import ModelError
 from tasks.composition.types import CompositionCheck, MemberCheck
@@ -88,16 +88,19 @@ def load_gate_rows(answer: Node, training_runs: Mapping[str, str]) -> GateRows:
 class CompositionGate:
     """Chooses the open thresholds of a tree, and compares the whole with its members."""
 
-    def __init__(self, members: Mapping[str, Member], rows: GateRows) -> None:
+    def __init__(
+        self, members: Mapping[str, Member], rows: GateRows, detector: LanguageDetector
+    ) -> None:
         """Predict all rows with each member.
 
         Args:
             members: The members.
             rows: The rows.
+            detector: What detects their languages.
         """
         self._members = members
         self._rows = rows
-        self._languages = _detect(rows.texts)
+        self._languages = dict(enumerate(map(detector.detect, rows.texts)))
         self._speeds: dict[str, float] = {}
         self._known: dict[str, _KnownRows] = {}
         for name, member in members.items():
@@ -207,11 +210,6 @@ class _KnownRows:
 
     def cancel(self) -> None:
         """Do nothing."""
-
-
-def _detect(texts: Sequence[str]) -> dict[int, Language]:
-    detector = LanguageDetector()
-    return {row: detector.detect(text) for row, text in enumerate(texts)}
 
 
 def _judge(check: CompositionCheck) -> None:

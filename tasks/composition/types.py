@@ -6,6 +6,7 @@ from pydantic import PlainSerializer, PlainValidator, model_validator
 
 from pyfunc.composition.tree import Average, Cascade, Node, Route, Vote
 from pyfunc.composition.tree_json import parse_tree, to_json
+from pyfunc.detectors.selection import DEFAULT_DETECTOR, DetectorName
 from pyfunc.spec import PipelineKind
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel, about, path_of
@@ -36,6 +37,10 @@ PrecisionChoice = Annotated[
         "Number format of its matrix products; auto takes bf16 where that answers alike, else "
         "f32. int8 is faster still, and differs in a label or so of a hundred."
     ),
+]
+DetectorChoice = Annotated[
+    DetectorName,
+    about("What detects the language of a text; docs/languages.md compares them."),
 ]
 CompositionPath = Annotated[
     str,
@@ -82,9 +87,22 @@ class PipelineParameters(MemberParameters):
     """What shapes a pipeline of a single fine-tuned model.
 
     Its fields are parameters of the flow build-inference-pipeline.
+
+    Raises:
+        ParameterError: If the engine has no such precision, or a plain pipeline has a detector.
     """
 
     pipeline: PipelineKindChoice = "full"
+    detector: DetectorChoice = DEFAULT_DETECTOR
+
+    @model_validator(mode="after")
+    def _check_detector(self) -> Self:
+        if self.pipeline == "plain" and self.detector != DEFAULT_DETECTOR:
+            raise ParameterError(
+                f"detector: {self.detector}; expected pipeline full with it, since plain detects "
+                "no language"
+            )
+        return self
 
 
 class MemberCheck(FrozenModel):
@@ -136,15 +154,19 @@ class PipelinePlan(FrozenModel):
         kind: `full` or `plain`.
         members: Its fine-tuned models by name.
         answer: Who answers.
+        detector: What detects the language of a text.
     """
 
     kind: PipelineKind
     members: dict[str, PlannedMember]
     answer: Tree
+    detector: DetectorName = DEFAULT_DETECTOR
 
     @classmethod
     def of(cls, finetuned: RegisteredModel, parameters: PipelineParameters) -> Self:
         """Return the plan of a single fine-tuned model."""
-        shape = parameters.model_dump(exclude={"pipeline"})
+        shape = parameters.model_dump(exclude={"pipeline", "detector"})
         members = {MEMBER: PlannedMember(finetuned=finetuned, **shape)}
-        return cls(kind=parameters.pipeline, members=members, answer=MEMBER)
+        return cls(
+            kind=parameters.pipeline, members=members, answer=MEMBER, detector=parameters.detector
+        )

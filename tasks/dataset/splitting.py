@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from pyfunc.language import LanguageDetector
+from pyfunc.detectors.selection import open_detector
 from tasks.common.counting import count_values
 from tasks.common.errors import DataError
 from tasks.common.files import published_file, published_folder
@@ -214,7 +214,7 @@ def report_rows(rows: pd.DataFrame, tally: RowTally) -> RowReport:
 
 def describe_rows(rows: pd.DataFrame) -> dict[str, Any]:
     """Return the label, language and length distributions of the rows."""
-    detector = LanguageDetector()
+    detector = open_detector()
     words = rows["text"].map(lambda text: len(text.split()))
     return {
         "rows": len(rows),

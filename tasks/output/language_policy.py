@@ -6,18 +6,13 @@ from typing import Annotated, Literal
 from pydantic import field_validator, model_validator
 
 from pyfunc.contract import Language
+from pyfunc.detectors.codes import canonical
+from pyfunc.detectors.selection import DETECTORS
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel, Probability, about
 
-# What gcld3 3.0.13 can report: https://github.com/google/cld3#supported-languages
-_CODES = (
-    "af am ar bg bg-Latn bn bs ca ceb co cs cy da de el el-Latn en eo es et eu fa fi fil fr "
-    "fy ga gd gl gu ha haw hi hi-Latn hmn hr ht hu hy id ig is it iw ja ja-Latn jv ka kk km "
-    "kn ko ku ky la lb lo lt lv mg mi mk ml mn mr ms mt my ne nl no ny pa pl ps pt ro ru "
-    "ru-Latn sd si sk sl sm sn so sq sr st su sv sw ta te tg th tr uk ur uz vi xh yi yo zh "
-    "zh-Latn zu"
-)
-CODES = frozenset(_CODES.split())
+# What a detector may report.
+CODES = frozenset[str]().union(*(detector.codes for detector in DETECTORS.values()))
 
 PolicyName = Annotated[
     Literal["score", "flag", "reject"],
@@ -27,7 +22,8 @@ PolicyName = Annotated[
     ),
 ]
 Languages = Annotated[
-    Sequence[str], about("The languages that the model is meant for, as gcld3 reports them.")
+    Sequence[str],
+    about("The languages that the model is meant for, as codes of BCP-47 such as en or zh-Latn."),
 ]
 LanguageThreshold = Annotated[
     Probability, about("Least probability at which a detected language is believed.")
@@ -49,16 +45,16 @@ class LanguagePolicy(FrozenModel):
     @field_validator("languages")
     @classmethod
     def _sort_languages(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
-        # Policies that differ in the order alone are equal.
-        return tuple(sorted(set(languages)))
+        if unknown := sorted(code for code in set(languages) if canonical(code) not in CODES):
+            raise ParameterError(
+                f"languages: {unknown}; expected codes that a detector reports, of: "
+                f"{' '.join(sorted(CODES))}"
+            )
+        # Policies that differ in the order or the spelling alone are equal.
+        return tuple(sorted(set(map(canonical, languages))))
 
     @model_validator(mode="after")
     def _check_languages(self) -> "LanguagePolicy":
-        unknown = sorted(set(self.languages) - CODES)
-        if unknown:
-            raise ParameterError(
-                f"languages: {unknown}; expected codes as gcld3 reports them, of: {_CODES}"
-            )
         if self.policy != "score" and not self.languages:
             raise ParameterError(
                 f"languages: none given; language_policy {self.policy} expects at least one"
@@ -78,7 +74,8 @@ class LanguagePolicy(FrozenModel):
     def is_foreign(self, language: Language) -> bool:
         """Return whether the model is not meant for a row of this language."""
         sure = language.code != "und" and language.probability >= self.threshold
-        return bool(self.languages) and sure and language.code not in self.languages
+        # Versions built before have the spelling of gcld3.
+        return bool(self.languages) and sure and canonical(language.code) not in self.languages
 
     def rejection_reason(self, language: Language) -> str:
         """Return why a row of this language is rejected, or an empty string."""

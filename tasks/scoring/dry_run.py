@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from pyfunc.language import LanguageDetector
+from pyfunc.detectors.selection import open_detector
 from pyfunc.pipeline import refusal_reason
 from tasks.common.console import print_table
 from tasks.common.errors import DataError
@@ -118,7 +118,8 @@ class _TextCounter:
     def __init__(self, parameters: ScoringParameters) -> None:
         self._parameters = parameters
         self._pipeline = load_typed_pipeline(parameters.model.uri)
-        self._detector = LanguageDetector()
+        # Versions built before have gcld3, under no public name.
+        self._detector = getattr(self._pipeline, "detector", None) or open_detector("gcld3")
         self._refuse = parameters.rows.language.rejection_reason
         self._distinct = DistinctTexts()
         self._distinct_to_score = DistinctTexts()

@@ -29,11 +29,13 @@ from tasks.scoring.types import (
 
 
 @step(name="identify model", **RETRY_BUSY_MLFLOW)
-def identify_model(model_uri: str, *, all_scores: bool) -> ScoringModel:
+def identify_model(model_uri: str, rows: RowParameters) -> ScoringModel:
     """Return the version that an alias means now, so that all shards use that one."""
     from tasks.scoring.scoring_model import resolve_scoring_model
 
-    return resolve_scoring_model(model_uri, all_scores=all_scores)
+    return resolve_scoring_model(
+        model_uri, all_scores=rows.all_scores, languages=rows.language.languages
+    )
 
 
 @step(name="find inputs", **RETRY_LONG_WORK)

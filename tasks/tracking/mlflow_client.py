@@ -165,9 +165,9 @@ def git_commit() -> str:
     return described.stdout.strip() or "unknown"
 
 
-def package_versions() -> dict[str, str]:
-    """Return the installed versions of `RECORDED_PACKAGES`, which can change a result."""
-    return {name: version(name) for name in RECORDED_PACKAGES}
+def package_versions(*others: str) -> dict[str, str]:
+    """Return the installed versions of `RECORDED_PACKAGES` and others that can change a result."""
+    return {name: version(name) for name in sorted({*RECORDED_PACKAGES, *others})}
 
 
 def pip_requirements(*packages: str) -> list[str]:

@@ -18,8 +18,10 @@ from pyfunc.cache.cache import PredictionCache
 from pyfunc.classifier import Classifier
 from pyfunc.composition.composition import Composition
 from pyfunc.contract import Language, Provenance
+from pyfunc.detectors.detector import LanguageDetector
+from pyfunc.detectors.gcld3 import Gcld3Detector
+from pyfunc.detectors.selection import open_detector
 from pyfunc.engines.torch import TorchEngine
-from pyfunc.language import LanguageDetector
 from pyfunc.pipeline import InferencePipeline
 from pyfunc.tokens import Tokens
 from tests.support.builders import ask_pipeline, torch_classifier
@@ -34,7 +36,7 @@ NEIGHBOURS = ["Great movie", "what a disappointing movie", "很好看的电影",
 
 @pytest.fixture(scope="module")
 def detector() -> LanguageDetector:
-    return LanguageDetector()
+    return open_detector()
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def speechless(tiny_classifier: Path, tmp_path_factory: pytest.TempPathFactory) 
     return torch_classifier(folder)
 
 
-class Picky(LanguageDetector):
+class Picky(Gcld3Detector):
     """Raises on texts with a word; the message quotes the text."""
 
     def detect(self, text: str) -> Language:
@@ -207,7 +209,7 @@ def test_a_text_that_the_tokenizer_raises_on_is_refused_alone(
 def test_a_text_that_the_detector_raises_on_is_refused_alone(
     healthy: Classifier, tmp_path: Path, use_cache: bool
 ) -> None:
-    pipeline = piped(healthy, Picky(), tmp_path / "cache")
+    pipeline = piped(healthy, Picky(None), tmp_path / "cache")
     documents = ask_pipeline(pipeline, ["a film", f"{WORD} film", "film"], use_cache=use_cache)
     refusal = {"step": "language", "reason": "the model failed (LookupError)"}
     assert errors(documents) == [None, refusal, None]
@@ -285,7 +287,7 @@ def test_neither_refusal_nor_log_quotes_the_text_that_failed(
     poisoned: Classifier, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    pipeline = piped(poisoned, Picky(), tmp_path / "cache")
+    pipeline = piped(poisoned, Picky(None), tmp_path / "cache")
     documents = pipeline.predict(
         [f"{WORD} film", f"a {POISON} film"], use_cache=True, batch_tokens=1_024
     )

@@ -1,6 +1,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyfunc.detectors.selection import DETECTORS, DetectorName
 from pyfunc.engines import openvino
 from pyfunc.engines.engine import Logits
 from pyfunc.fingerprint import _digest_files, digest_code, digest_folder, fingerprint_pipeline
@@ -51,6 +53,7 @@ def fingerprint(
     precision: Precision = "f32",
     device: str = "cpu",
     origin: str = "models:/dl_finetuned_model/1",
+    detector: DetectorName = "gcld3",
 ) -> str:
     variant = Variant(engine, precision)
     spec = single_spec(
@@ -59,6 +62,7 @@ def fingerprint(
         variants=(variant,),
         temperature=temperature,
     )
+    spec = replace(spec, detector=detector)
     return fingerprint_pipeline(artifact, spec, {"model": Idle(variant, device)})
 
 
@@ -89,7 +93,7 @@ def change_the_labels(artifact: Path) -> None:
 
 
 def change_the_code(artifact: Path) -> None:
-    with (artifact / "pyfunc" / "language.py").open("a") as file:
+    with (artifact / "pyfunc" / "detectors" / "detector.py").open("a") as file:
         file.write("\n")
 
 
@@ -190,6 +194,13 @@ def test_a_converted_model_changes_the_fingerprint_of_what_it_computes_and_no_ot
     assert changed == {("openvino", precision) for precision in precisions}
 
 
+def install_version_99(library: str, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = site / f"{library.replace('-', '_')}-99.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {library}\nVersion: 99\n")
+    monkeypatch.syspath_prepend(site)
+
+
 @pytest.mark.parametrize(
     ("library", "engine"),
     [
@@ -210,11 +221,35 @@ def test_another_version_of_a_computing_library_changes_the_fingerprint(
     engine: EngineName,
 ) -> None:
     before = fingerprint(artifact, engine=engine)
-    installed = tmp_path / "site" / f"{library}-99.dist-info"
-    installed.mkdir(parents=True)
-    (installed / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {library}\nVersion: 99\n")
-    monkeypatch.syspath_prepend(installed.parent)
+    install_version_99(library, tmp_path / "site", monkeypatch)
     assert fingerprint(artifact, engine=engine) != before
+
+
+@pytest.mark.parametrize(
+    ("detector", "library"),
+    [("gcld3", "gcld3"), ("py3langid", "py3langid"), ("fasttext", "fasttext-predict")],
+)
+def test_the_library_of_the_detector_changes_its_fingerprint_and_no_other(
+    artifact: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    detector: DetectorName,
+    library: str,
+) -> None:
+    def fingerprints() -> dict[DetectorName, str]:
+        return {name: fingerprint(artifact, detector=name) for name in DETECTORS}
+
+    before = fingerprints()
+    assert len(set(before.values())) == len(DETECTORS)
+    install_version_99(library, tmp_path / "site", monkeypatch)
+    assert {name for name, value in fingerprints().items() if value != before[name]} == {detector}
+
+
+def test_a_file_of_the_detector_changes_the_fingerprint(artifact: Path) -> None:
+    before = fingerprint(artifact, detector="fasttext")
+    (artifact / "detector").mkdir()
+    (artifact / "detector" / "lid.176.ftz").write_bytes(b"another model")
+    assert fingerprint(artifact, detector="fasttext") != before
 
 
 def test_the_version_that_the_weights_came_from_does_not_change_the_fingerprint(
@@ -228,7 +263,7 @@ def test_compiled_code_does_not_change_the_fingerprint(artifact: Path) -> None:
     before = fingerprint(artifact)
     cache = artifact / "pyfunc" / "__pycache__"
     cache.mkdir()
-    (cache / "language.cpython-311.pyc").write_bytes(b"compiled")
+    (cache / "inference.cpython-311.pyc").write_bytes(b"compiled")
     assert fingerprint(artifact) == before
 
 

@@ -12,10 +12,10 @@ from pyfunc import inference
 from pyfunc.classifier import Classifier
 from pyfunc.composition.composition import Composition
 from pyfunc.contract import Answer, Language, Provenance, Refusal
+from pyfunc.detectors.selection import open_detector
 from pyfunc.engines.engine import Logits
 from pyfunc.engines.torch import TorchEngine
 from pyfunc.inference import Call, Computation, Result, Rule
-from pyfunc.language import LanguageDetector
 from pyfunc.tokens import TokenBatch
 from tests.support.references import TEXTS
 
@@ -74,7 +74,7 @@ def computation(
     classifier: Classifier, *, batch_tokens: int = 64, refuse: Rule | None = None
 ) -> Computation:
     call = Call(batch_tokens, refuse=refuse)
-    return Computation(Composition.of(classifier, PROVENANCE), LanguageDetector(), call)
+    return Computation(Composition.of(classifier, PROVENANCE), open_detector(), call)
 
 
 def answered(work: Computation, texts: list[str]) -> list[Result]:
@@ -107,7 +107,7 @@ def test_each_text_gets_its_own_result_whatever_the_windows(
             assert result.reason == "not asked for"
         else:
             assert isinstance(result, Answer)
-            assert result.language == LanguageDetector().detect(text)
+            assert result.language == open_detector().detect(text)
             assert result.prediction.label == alone.label
             assert result.prediction.score == pytest.approx(alone.score, abs=1e-5)
     assert work.model_calls == sum(isinstance(result, Answer) for result in results)

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.score_shards import score_shards
-from tasks.common.errors import ShardsFailedError
+from tasks.common.errors import ParameterError, ShardsFailedError
 from tasks.scoring import summary as summaries
+from tasks.tracking.pipeline_loader import load_typed_pipeline
 from tests.support.builders import Trained
 from tests.support.http_server import Reply, serving
 
@@ -69,6 +70,71 @@ def test_dry_run_knows_the_language_policy(trained: Trained, tmp_path: Path) -> 
     done = score_shards([str(tmp_path / "rows.csv")], str(tmp_path / "o"), **policy)
     assert (told["rows_that_cannot_be_scored"], told["expected_model_calls"]) == (1, 1)
     assert (done["rejected"], done["model_calls"]) == (1, 1)
+
+
+def test_dry_run_and_run_reject_by_the_detector_of_the_version(
+    trained: Trained, version_with_fasttext: str, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.csv"
+    # gcld3 is sure that it is Dutch.
+    pd.DataFrame({"text": ["My laptop is broken"]}).to_csv(rows)
+    rejected = {}
+    for uri in ("models:/inference_pipeline_model@champion", version_with_fasttext):
+        given: dict[str, Any] = {
+            "model_uri": uri,
+            "language_policy": "reject",
+            "languages": ["en"],
+            "max_rejected_fraction": 1.0,
+        }
+        told = score_shards([str(rows)], str(tmp_path / "out"), dry_run=True, **given)
+        done = score_shards([str(rows)], str(tmp_path / "out"), **given)
+        assert told["rows_that_cannot_be_scored"] == done["rejected"]
+        rejected[uri] = done["rejected"]
+    assert [*rejected.values()] == [1, 0]
+
+
+def test_version_built_before_there_was_a_choice_has_gcld3(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = trained.pipeline["inference_pipeline_model"]
+    monkeypatch.delattr(load_typed_pipeline(uri), "detector")
+    pd.DataFrame({"text": ["My laptop is broken"]}).to_csv(tmp_path / "rows.csv")
+    given: dict[str, Any] = {
+        "inputs": [str(tmp_path / "rows.csv")],
+        "output_dir": str(tmp_path / "out"),
+        "model_uri": uri,
+        "dry_run": True,
+        "language_policy": "reject",
+    }
+    told = score_shards(languages=["en"], **given)
+    assert told["rows_that_cannot_be_scored"] == 1
+    with pytest.raises(ParameterError, match=r"^languages: \['yue'\]"):
+        score_shards(languages=["yue"], **given)
+
+
+def test_language_that_the_detector_of_the_version_never_reports_is_refused(
+    trained: Trained, version_with_fasttext: str, tmp_path: Path
+) -> None:
+    write_rows(tmp_path / "rows.csv", 1)
+
+    def score(model_uri: str, *languages: str) -> None:
+        score_shards(
+            [str(tmp_path / "rows.csv")],
+            str(tmp_path / "out"),
+            dry_run=True,
+            model_uri=model_uri,
+            language_policy="flag",
+            languages=[*languages],
+        )
+
+    champion = "models:/inference_pipeline_model@champion"
+    score(version_with_fasttext, "en", "yue")
+    score(champion, "en", "zh-Latn")
+    with pytest.raises(ParameterError, match=r"^languages: \['yue'\]; expected codes that the det"):
+        score(champion, "en", "yue")
+    expected = rf"^languages: \['zh-Latn'\]; .* of {version_with_fasttext} reports, of: af am"
+    with pytest.raises(ParameterError, match=expected):
+        score(version_with_fasttext, "en", "zh-Latn")
 
 
 def test_dry_run_without_the_cache_expects_a_call_a_row(

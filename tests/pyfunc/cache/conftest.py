@@ -10,7 +10,7 @@ import pytest
 from pyfunc.cache.cache import PredictionCache
 from pyfunc.classifier import Classifier
 from pyfunc.composition.composition import Composition
-from pyfunc.language import LanguageDetector
+from pyfunc.detectors.selection import open_detector
 from pyfunc.pipeline import InferencePipeline
 from tests.pyfunc.cache.contents import PROVENANCE, TEXTS, Ask
 from tests.support.builders import ask_pipeline
@@ -19,7 +19,7 @@ from tests.support.builders import ask_pipeline
 @pytest.fixture(scope="module")
 def ask(classifier: Classifier) -> Ask:
     """Asks a pipeline with a given cache about `TEXTS`."""
-    detector = LanguageDetector()
+    detector = open_detector()
     return lambda cache: ask_pipeline(
         InferencePipeline(Composition.of(classifier, PROVENANCE), detector, cache), TEXTS
     )

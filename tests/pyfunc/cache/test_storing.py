@@ -16,7 +16,7 @@ from pyfunc.cache.cache import PredictionCache
 from pyfunc.classifier import Classifier
 from pyfunc.composition.composition import Composition
 from pyfunc.contract import Answer, Provenance
-from pyfunc.language import LanguageDetector
+from pyfunc.detectors.selection import open_detector
 from pyfunc.pipeline import InferencePipeline
 from tests.pyfunc.cache.contents import ANSWER, CHILD, TEXTS, cached, database
 from tests.support.builders import ask_pipeline
@@ -49,7 +49,7 @@ def test_texts_that_differ_in_anything_are_different(folder: Path) -> None:
 def test_versions_with_equal_fingerprints_share_answers_that_name_who_computed_them(
     classifier: Classifier, folder: Path
 ) -> None:
-    detector = LanguageDetector()
+    detector = open_detector()
     versions = [
         InferencePipeline(
             Composition.of(classifier, Provenance(f"f/{name}", f"m/{name}")),

@@ -27,7 +27,7 @@ from tests.support.builders import weights_of
 
 def with_cache_in(pipeline: InferencePipeline, folder: Path) -> InferencePipeline:
     cache = PredictionCache(folder, "f")
-    return InferencePipeline(pipeline._composition, pipeline._detector, cache)
+    return InferencePipeline(pipeline._composition, pipeline.detector, cache)
 
 
 def outcome(row: Outcome) -> Any:

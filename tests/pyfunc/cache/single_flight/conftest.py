@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pyfunc.composition.composition import Composition
-from pyfunc.language import LanguageDetector
+from pyfunc.detectors.selection import open_detector
 from pyfunc.pipeline import InferencePipeline
 from tests.pyfunc.cache.single_flight.threads import PROVENANCE, CountingClassifier, WatchedCache
 
@@ -26,4 +26,4 @@ def cache(request: pytest.FixtureRequest, tmp_path: Path) -> WatchedCache:
 
 @pytest.fixture
 def pipeline(classifier: CountingClassifier, cache: WatchedCache) -> InferencePipeline:
-    return InferencePipeline(Composition.of(classifier, PROVENANCE), LanguageDetector(), cache)
+    return InferencePipeline(Composition.of(classifier, PROVENANCE), open_detector(), cache)

@@ -12,7 +12,7 @@ import pytest
 from pyfunc.cache.cache import PredictionCache
 from pyfunc.composition.composition import Composition
 from pyfunc.contract import Answer, Answers
-from pyfunc.language import LanguageDetector
+from pyfunc.detectors.selection import open_detector
 from pyfunc.pipeline import InferencePipeline
 from tests.pyfunc.cache.single_flight.threads import (
     PATIENCE,
@@ -48,7 +48,7 @@ def test_threads_that_ask_for_overlapping_texts_pay_for_each_once(
     tiny_classifier: Path, tmp_path: Path
 ) -> None:
     classifier = CountingClassifier(tiny_classifier)
-    detector = LanguageDetector()
+    detector = open_detector()
     expected = ask(
         InferencePipeline(
             Composition.of(classifier, PROVENANCE),
@@ -105,7 +105,7 @@ def test_texts_are_claimed_from_before_the_look_up_until_after_the_store(
             seen.append(("store", set(claimed(self.asked_by))))
 
     cache = NotingCache(tmp_path / "cache", "f")
-    pipeline = InferencePipeline(Composition.of(classifier, PROVENANCE), LanguageDetector(), cache)
+    pipeline = InferencePipeline(Composition.of(classifier, PROVENANCE), open_detector(), cache)
     cache.asked_by = pipeline
     ask(pipeline, ["a film"])
     ask(pipeline, ["a film", "another"])
@@ -141,7 +141,7 @@ def test_a_text_in_the_cache_is_not_kept_waiting_by_the_others_of_its_call(
     classifier: CountingClassifier, tmp_path: Path
 ) -> None:
     cache = WatchedCache(tmp_path / "cache")
-    pipeline = InferencePipeline(Composition.of(classifier, PROVENANCE), LanguageDetector(), cache)
+    pipeline = InferencePipeline(Composition.of(classifier, PROVENANCE), open_detector(), cache)
     ask(pipeline, ["known"])
     computing, go_on = threading.Event(), threading.Event()
 
@@ -172,7 +172,7 @@ def test_who_waits_for_what_another_finds_in_the_cache_finds_it_cached(
         slow = False
 
     cache = SlowCache(tmp_path / "cache")
-    pipeline = InferencePipeline(Composition.of(classifier, PROVENANCE), LanguageDetector(), cache)
+    pipeline = InferencePipeline(Composition.of(classifier, PROVENANCE), open_detector(), cache)
     ask(pipeline, ["known"])
     cache.slow = True
     with ThreadPoolExecutor(2) as threads:
