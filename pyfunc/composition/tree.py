@@ -128,6 +128,12 @@ def routes_by_language(node: Node) -> bool:
     return any(isinstance(part, Route) and part.by == LANGUAGE for part in walk(node))
 
 
+def languages_of(node: Node) -> set[str]:
+    """Return the languages that a tree has a route for."""
+    routes = (part for part in walk(node) if isinstance(part, Route) and part.by == LANGUAGE)
+    return {language for route in routes for language, _ in route.to}
+
+
 def has_open_thresholds(node: Node) -> bool:
     """Return whether the build is still to choose the threshold of a cascade."""
     return any(isinstance(part, Cascade) and part.least is None for part in walk(node))

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from pyfunc.composition.tree import Node, TreeError, labels_of, members_of
-from pyfunc.detectors.selection import DEFAULT_DETECTOR, DetectorName
+from pyfunc.composition.tree import Node, TreeError, labels_of, languages_of, members_of
+from pyfunc.detectors.detector import UNDETERMINED
+from pyfunc.detectors.selection import DEFAULT_DETECTOR, DETECTORS, DetectorName
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel
 from tasks.composition.types import MAX_MEMBERS, MemberParameters, Tree
@@ -48,6 +49,16 @@ class CompositionFile(FrozenModel):
             raise ValueError(f"answer: {unknown}; expected names of members: {list(self.members)}")
         if unused := sorted(set(self.members) - named):
             raise ValueError(f"members: {unused}; expected members that answer names, all of them")
+        return self
+
+    @model_validator(mode="after")
+    def _check_languages(self) -> Self:
+        codes = DETECTORS[self.detector].codes | {UNDETERMINED.code}
+        if unknown := sorted(languages_of(self.answer) - codes):
+            raise ValueError(
+                f"answer: {unknown}; expected languages that {self.detector} reports, of: "
+                f"{' '.join(sorted(codes))}"
+            )
         return self
 
 

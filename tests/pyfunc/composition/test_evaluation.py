@@ -13,7 +13,7 @@ from pyfunc.composition.composition import Composition
 from pyfunc.composition.members import Member
 from pyfunc.composition.tree import Average, Cascade, Node, Route, Vote, members_of, walk
 from pyfunc.contract import Answer, Prediction
-from pyfunc.language import LanguageDetector
+from pyfunc.detectors.selection import open_detector
 from pyfunc.pipeline import InferencePipeline, refusal_reason
 from tests.pyfunc.composition.trees import TREES, evaluate
 from tests.support.references import TEXTS
@@ -46,7 +46,7 @@ def predictions(members: Mapping[str, Member]) -> dict[str, dict[str, Prediction
 
 def composed(tree: Node, members: Mapping[str, Member], cache: Path) -> InferencePipeline:
     composition = Composition(tree, members, "models:/m-1")
-    return InferencePipeline(composition, LanguageDetector(), PredictionCache(cache, "f"))
+    return InferencePipeline(composition, open_detector(), PredictionCache(cache, "f"))
 
 
 def is_at_a_threshold(tree: Node, predictions: Mapping[str, Prediction]) -> bool:
@@ -76,7 +76,7 @@ def test_random_trees_answer_as_their_naive_evaluation(
 ) -> None:
     assume(not any(is_at_a_threshold(tree, predictions[text]) for text in texts))
     event(f"operators: {len([node for node in walk(tree) if not isinstance(node, str)])}")
-    detector = LanguageDetector()
+    detector = open_detector()
     for text, answer in zip(
         texts, answers_of(composed(tree, members, tmp_path), texts), strict=True
     ):

@@ -9,6 +9,7 @@ import pytest
 from pyfunc.classifier import Classifier
 from pyfunc.composition.members import Member
 from pyfunc.composition.tree import Average, Cascade, Node
+from pyfunc.detectors.selection import open_detector
 from pyfunc.engines.engine import Logits
 from pyfunc.spec import Variant
 from pyfunc.tokens import Encoder, TokenBatch
@@ -49,7 +50,8 @@ def gate_of(folder: Path, members: Mapping[str, Scores], rows: Sequence[bool]) -
         )
         for name, scores in members.items()
     }
-    return CompositionGate(opened, GateRows(TEXTS, LABELS, np.array(rows, bool)))
+    found = GateRows(TEXTS, LABELS, np.array(rows, bool))
+    return CompositionGate(opened, found, open_detector())
 
 
 ALL = [True] * ROWS
