@@ -75,4 +75,4 @@ def build_inference_pipeline(
 if __name__ == "__main__":
     from flows.command_line import run
 
-    run(build_inference_pipeline)
+    run(build_inference_pipeline, request=BuildRequest)

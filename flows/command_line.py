@@ -5,6 +5,7 @@ The exit code is 0, that of the error in `tasks.common.errors`, or `INTERRUPTED`
 
 import copy
 import gc
+import inspect
 import logging
 import sys
 import traceback
@@ -18,8 +19,9 @@ from prefect import Flow
 from prefect.exceptions import ParameterTypeError
 from prefect.logging.configuration import setup_logging
 from prefect.settings import PREFECT_API_URL
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from flows.parameters import record_from
 from flows.server.temporary import use_temporary_server, without_heartbeats
 from tasks.common.environment import check_environment
 from tasks.common.errors import INTERRUPTED, MillstreamError, ParameterError, StoppedError
@@ -38,6 +40,7 @@ _ENDED_WITH_THE_RUN = (
 def run(
     flow: Flow[..., Any],
     *,
+    request: type[BaseModel] | None = None,
     orchestrates: Callable[[Mapping[str, Any]], bool] = lambda _: True,
     continues: str = "",
 ) -> NoReturn:
@@ -48,6 +51,8 @@ def run(
 
     Args:
         flow: The flow.
+        request: The record by which the flow checks its parameters together, so that they are
+            refused before a server is started.
         orchestrates: Returns whether a run with these parameters needs Prefect. One that does not
             is a flow run if a server is named, and a call of the flow's function if none is; its
             tasks are `tasks.common.task_errors.Step`.
@@ -56,6 +61,8 @@ def run(
 
     def call(tokens: Sequence[str]) -> None:
         parameters = parse(flow, tokens)
+        if request is not None:
+            record_from(request, _defaults_of(flow) | parameters)
         check_location(get_settings())
         if orchestrates(parameters) or PREFECT_API_URL.value():
             try:
@@ -122,6 +129,11 @@ def parse(command: Flow[..., Any] | Callable[..., object], tokens: Sequence[str]
     if isinstance(command, Flow):
         _validate(command, parameters)
     return parameters
+
+
+def _defaults_of(flow: Flow[..., Any]) -> dict[str, Any]:
+    parameters = inspect.signature(flow.fn).parameters.items()
+    return {name: p.default for name, p in parameters if p.default is not p.empty}
 
 
 def _app(function: Callable[..., object]) -> App:

@@ -151,4 +151,8 @@ def end_to_end(
 if __name__ == "__main__":
     from flows.command_line import run
 
-    run(end_to_end, continues="from the last checkpoint, or with the shards that are left")
+    run(
+        end_to_end,
+        request=EndToEndRequest,
+        continues="from the last checkpoint, or with the shards that are left",
+    )

@@ -169,6 +169,7 @@ if __name__ == "__main__":
 
     run(
         score_shards,
+        request=ScoringRequest,
         orchestrates=lambda parameters: not parameters.get("dry_run"),
         continues="with the shards that are left",
     )

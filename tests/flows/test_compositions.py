@@ -1,0 +1,232 @@
+"""A pipeline of several models, from its file to an answer."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+import pytest
+import yaml
+
+from flows.build_inference_pipeline import build_inference_pipeline
+from pyfunc.spec import PipelineSpec
+from tasks.building import packaging
+from tasks.common.errors import ParameterError
+from tasks.common.settings import REPOSITORY, get_settings
+from tasks.composition.planning import plan_composition
+from tasks.tracking import registry
+from tasks.tracking.mlflow_client import connect
+from tasks.tracking.pipeline_members import origins_of
+from tests.support.builders import build_unverified, train_unevaluated, use_home
+
+TEXTS = ["a great film, number 7", "an awful film", "a great film, number 7", "很好看的电影"]
+
+
+@pytest.fixture(scope="module")
+def _home(
+    prefect_harness: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    _new_database: Path,
+    tiny_base: Path,
+    labelled_csv: Path,
+) -> Path:
+    """A state folder with two fine-tuned models of reviews, and one that tells kinds apart."""
+    home = tmp_path_factory.mktemp("composed") / "var"
+    home.mkdir()
+    (home / "mlflow.db").write_bytes((_new_database).read_bytes())
+    kinds = labelled_csv.with_name("kinds.csv")
+    rows = pd.read_csv(labelled_csv)
+    kind = ["long" if row % 3 else "short" for row in range(len(rows))]
+    pd.DataFrame({"text": rows["text"] + " of a kind", "label": kind}).to_csv(kinds, index=False)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_home(home, monkeypatch)
+        train_unevaluated(tiny_base, labelled_csv)
+        train_unevaluated(tiny_base, labelled_csv, seed=7)
+        train_unevaluated(tiny_base, kinds, epochs=1)
+    return home
+
+
+@pytest.fixture
+def home(_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    use_home(_home, monkeypatch)
+    connect()
+    yield _home
+    get_settings.cache_clear()
+
+
+FAST = {"engine": "torch", "precision": "f32"}
+
+ROUTED: dict[str, Any] = {
+    "members": {
+        "quick": {"model": 1, **FAST},
+        "film": {"model": "models:/dl_finetuned_model/2", **FAST},
+        "again": {"model": 2, "max_tokens": 16, **FAST},
+        "kind": {"model": "latest", **FAST},
+    },
+    "answer": {
+        "route": {"label_of": "kind"},
+        "to": {"long": {"cascade": ["quick", {"average": ["film", "again"]}], "least": 0.99}},
+        "else": "film",
+    },
+}
+
+
+def write(folder: Path, content: Any) -> str:
+    path = folder / "reviews.yaml"
+    if not isinstance(content, str):
+        content = yaml.safe_dump(content, sort_keys=False)
+    path.write_text(content)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def built(_home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_home(_home, monkeypatch)
+        report: dict[str, Any] = build_inference_pipeline(
+            composition=write(tmp_path_factory.mktemp("file"), ROUTED)
+        )
+    get_settings.cache_clear()
+    return report
+
+
+def test_a_composition_is_built_from_its_file(home: Path, built: dict[str, Any]) -> None:
+    assert built["members"] == {
+        name: f"models:/dl_finetuned_model/{number}"
+        for name, number in (("quick", 1), ("film", 2), ("again", 2), ("kind", 3))
+    }
+    assert built["alias"] == "champion"
+    assert set(built["composition"]["members"]) == {"quick", "film", "again", "kind"}
+    assert built["composition"]["members"]["kind"]["accuracy"] is None
+    version = registry.find_version("inference_pipeline_model", "champion")
+    assert {name: origin.decides for name, origin in origins_of(version).items()} == {
+        "quick": True,
+        "film": True,
+        "again": True,
+        "kind": False,
+    }
+    assert json.loads(version.tags["answer"])["else"] == "film"
+    assert "### again" in str(version.description)
+    # Of several fine-tuned versions inside, none is the champion.
+    assert registry.get_aliases("dl_finetuned_model") == {}
+
+
+def test_equal_weights_are_shipped_once(home: Path, built: dict[str, Any], tmp_path: Path) -> None:
+    found = mlflow.artifacts.download_artifacts(
+        built["inference_pipeline_model"], dst_path=str(tmp_path)
+    )
+    folder = Path(found) / "artifacts" / "pipeline"
+    spec = PipelineSpec.read(folder)
+    assert spec.members["film"].folder == spec.members["again"].folder == "film"
+    assert (spec.members["film"].max_tokens, spec.members["again"].max_tokens) == (32, 16)
+    assert {path.name for path in (folder / "members").iterdir()} == {"quick", "film", "kind"}
+
+
+LOADS = """
+import json, sys
+import mlflow, pandas as pd
+model = mlflow.pyfunc.load_model(sys.argv[1])
+print(json.dumps(model.predict(pd.DataFrame({"text": json.loads(sys.argv[2])}))["text"].tolist()))
+"""
+
+
+def test_it_answers_in_a_new_process_without_the_repository(
+    home: Path, built: dict[str, Any], tmp_path: Path
+) -> None:
+    process = subprocess.run(
+        [sys.executable, "-I", "-c", LOADS, built["inference_pipeline_model"], json.dumps(TEXTS)],
+        cwd=tmp_path,
+        env={
+            "MLFLOW_TRACKING_URI": get_settings().tracking_uri,
+            "MILLSTREAM_HOME": str(tmp_path),
+            "PATH": os.environ["PATH"],
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answers = [json.loads(text) for text in json.loads(process.stdout.splitlines()[-1])]
+    assert [answer["metadata"]["cached"] for answer in answers] == [False, False, True, False]
+    for answer in answers:
+        model, response = answer["model_metadata"], answer["response"]
+        members = {member["name"]: member for member in model["members"]}
+        assert members["kind"]["label"] in ("long", "short")
+        assert model["finetuned_model_uri"] == members[model["decided_by"]]["uri"]
+        if members["kind"]["label"] == "short":
+            assert set(members) == {"kind", "film"}
+        elif len(members) == 2:
+            assert members["quick"]["score"] == response["prediction_score"] >= 0.99
+        else:
+            assert set(members) == {"kind", "quick", "film", "again"}
+            mean = (members["film"]["score"] + members["again"]["score"]) / 2
+            assert response["prediction_score"] == pytest.approx(mean, abs=0.5)
+            assert members["quick"]["score"] < 0.99
+
+
+def test_an_equal_composition_is_not_built_again(
+    home: Path, built: dict[str, Any], tmp_path: Path
+) -> None:
+    logged = packaging.log_pipeline(plan_composition(write(tmp_path, ROUTED)))
+    assert logged.reused
+    assert logged.fingerprint == built["fingerprint"]
+    changed = ROUTED["answer"] | {"else": "again"}
+    other = plan_composition(write(tmp_path, ROUTED | {"answer": changed}))
+    assert packaging.log_pipeline(other).fingerprint != built["fingerprint"]
+
+
+def test_a_single_model_is_compared_with_a_composition(home: Path, built: dict[str, Any]) -> None:
+    report = build_unverified("1")
+    assert report["alias"] == "champion"
+    assert "is no lower than 1.0000 of champion 1, on" in report["reason"]
+    assert registry.get_aliases("dl_finetuned_model") == {"champion": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"film": {"model": 9}}, r"members.film.model: dl_finetuned_model: no version '9'"),
+        ({"film": {"model": "models:/other/1"}}, r"members.film.model: 'models:/other/1'; exp"),
+        (
+            {"film": {"model": 3}},
+            r"answer.to.long.cascade\[1\].average\[1\]: the labels \['negative', 'positive'\]",
+        ),
+        ({"kind": {"model": 1}}, r"answer.to: \['long'\]; expected labels of kind: \['neg"),
+    ],
+)
+def test_a_member_that_does_not_fit_is_refused_before_any_work(
+    home: Path, tmp_path: Path, change: dict[str, Any], reason: str
+) -> None:
+    path = write(tmp_path, ROUTED | {"members": ROUTED["members"] | change})
+    with pytest.raises(ParameterError, match=f"^{path}: {reason}"):
+        build_inference_pipeline(composition=path)
+
+
+def command(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "flows.build_inference_pipeline", *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command_refuses_a_bad_file_before_a_server_starts(tmp_path: Path) -> None:
+    path = write(tmp_path, "members: {film: {model: 1}}\nanswer: flim")
+    found = command(["--composition", path])
+    assert found.returncode == ParameterError.exit_code
+    line = f"error: {path}: answer: ['flim']; expected names of members: ['film']\n"
+    assert found.stderr == line
+    assert found.stdout == ""
+
+
+def test_the_command_refuses_parameters_that_belong_into_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, "members: {film: {model: 1}}\nanswer: film")
+    found = command(["--composition", path, "--precision", "int8"])
+    assert found.returncode == ParameterError.exit_code
+    assert found.stderr == f"error: precision: 'int8' beside a composition; expected it in {path}\n"
