@@ -18,7 +18,7 @@ export MILLSTREAM_HOME
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up status down check-config docs test test-fast faults scale data-sets \
-	operation-test soak browser-test bench lint format mlflow-ui prefect-ui pins clean
+	operation-test soak browser-test bench detectors lint format mlflow-ui prefect-ui pins clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ browser-test: $(INSTALLED) ## Test both user interfaces and attacks in a browser
 # All its state is under var/bench.
 bench: $(INSTALLED) ## Benchmark against transformers, MLflow and torch; 40 minutes on two cores
 	$(BIN)/python -m benchmarks
+
+detectors: $(INSTALLED) ## Print accuracy and speed of the language detectors, on translated manual pages
+	$(BIN)/python -m benchmarks.detectors
 
 lint: $(INSTALLED) ## Check style, format and types
 	$(BIN)/ruff check
