@@ -15,8 +15,8 @@ MODEL = "lid.176.ftz"
 # The library crashes on a damaged model.
 _SHA256 = "8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83"
 
-# The codes of Wikipedias, where they are others or mean others in BCP-47.
-_WIKIPEDIAS = {"als": "gsw", "bh": "bho"}
+# The codes of Wikipedias that BCP-47 does not have, has no more, or has for another language.
+_WIKIPEDIAS = {"als": "gsw", "bh": "bho", "eml": "egl", "sh": "sr-Latn"}
 
 # What the model can report: https://fasttext.cc/docs/en/language-identification.html
 _CODES = (
