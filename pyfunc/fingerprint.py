@@ -16,7 +16,11 @@ from .spec import MemberSpec, PipelineSpec, detector_folder, member_folder
 
 # Another version of these may give another answer.
 _LIBRARIES = ("tokenizers",)
-_LIBRARIES_OF = {"openvino": ("openvino",), "torch": ("torch", "transformers")}
+_LIBRARIES_OF = {
+    "openvino": ("openvino",),
+    "torch": ("torch", "transformers"),
+    "static": ("numpy",),
+}
 
 
 def digest_code(package: Path) -> str:

@@ -18,7 +18,7 @@ FILE_NAME = "pipeline.json"
 _FOLDER = re.compile(r"[\w-]+")  # no path: what others write names no folder elsewhere
 
 PipelineKind = Literal["full", "plain"]
-EngineName = Literal["openvino", "torch"]
+EngineName = Literal["openvino", "torch", "static"]
 Precision = Literal["f32", "bf16", "int8"]
 
 

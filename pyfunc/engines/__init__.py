@@ -1,1 +1,1 @@
-"""Inference engines for the transformer (OpenVINO, torch), and the choice between them."""
+"""Inference engines (OpenVINO, torch, and numpy for a static model), and the choice of one."""

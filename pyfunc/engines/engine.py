@@ -12,7 +12,7 @@ Logits = npt.NDArray[np.float32]
 
 
 class Engine(Protocol):
-    """A transformer with its weights, ready to compute.
+    """A classifier with its weights, ready to compute.
 
     Attributes:
         variant: Library and precision.

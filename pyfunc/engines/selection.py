@@ -51,6 +51,10 @@ def open_engine(member: Path, variant: Variant) -> Engine:
         from .openvino import OpenVinoEngine
 
         return OpenVinoEngine(member / "openvino", variant.precision)
+    if variant.engine == "static":
+        from .static import StaticEngine
+
+        return StaticEngine(member / "classifier")
     from .torch import TorchEngine
 
     return TorchEngine(member / "classifier", variant.precision)
@@ -70,7 +74,7 @@ def choose_variant(
         ArtifactError: If the machine supports none.
     """
     reasons: list[str] = []
-    if has_cuda() and any(variant.engine == "torch" for variant in variants):
+    if any(variant.engine == "torch" for variant in variants) and has_cuda():
         # int8 is among them only if the user chose it, so that its loss needs a reason.
         chosen = [variant for variant in variants if variant.precision == "int8"]
         reasons = [f"{variant}: for CPUs alone, and there is a GPU" for variant in chosen]
@@ -85,6 +89,8 @@ def choose_variant(
 
 def unsupported_reason(variant: Variant) -> str:
     """Return why this machine does not support a variant, or an empty string."""
+    if variant.engine == "static":
+        return "" if variant.precision == "f32" else "it has f32 alone"
     if importlib.util.find_spec(variant.engine) is None:
         return f"{variant.engine} is not installed"
     if variant.engine == "openvino":

@@ -23,7 +23,7 @@ RANKS = (
     ("composition",),
     ("training",),
     ("dataset",),
-    ("download",),
+    ("download", "static_model"),
     ("output", "ingestion", "tracking"),
     ("project", "measures"),
     ("common",),

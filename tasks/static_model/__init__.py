@@ -1,0 +1,1 @@
+"""The static classifier: its tokenizer, its training, a reference, and its MLflow flavour."""
