@@ -51,6 +51,7 @@ DATA, TUNING = with_project(dataset.LabelledData), with_project(training.FineTun
         "learning_rate",
         "seed",
         "checkpoint_steps",
+        "teacher",
         "reuse",
         "data_files",
         "split_folder",
@@ -86,11 +87,12 @@ def train_classifier(
     finetuned_run_id: training.FinetunedRunId = "",
     min_steps: training.MinSteps = TUNING.min_steps,
     class_weights: training.ClassWeights = TUNING.class_weights,
+    teacher: training.Teacher = TUNING.teacher,
     separator: text_format.Separator = READING.separator,
     encoding: text_format.Encoding = READING.encoding,
     header: text_format.Header = READING.header,
 ) -> dict[str, Any]:
-    """Fine-tune a transformer on labelled text and register it as dl_finetuned_model.
+    """Train a classifier on labelled text and register it as dl_finetuned_model.
 
     Returns:
         The report: ids, paths and metrics of the steps that ran.

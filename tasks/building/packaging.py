@@ -5,7 +5,8 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +59,9 @@ SIGNATURE = ModelSignature(
     ),
 )
 
-REQUIREMENTS = (
-    "diskcache",
-    "mlflow",
-    "openvino",
-    "pandas",
-    "platformdirs",
-    "torch",
-    "transformers",
-)
+REQUIREMENTS = ("diskcache", "mlflow", "pandas", "platformdirs")
+_REQUIREMENTS_OF_TRANSFORMERS = ("openvino", "torch", "transformers")
+_REQUIREMENTS_OF_STATIC_MODELS = ("numpy", "safetensors", "tokenizers")
 
 _PARAMETERS = ("max_tokens", "temperature", "engine", "precision")
 
@@ -131,6 +126,17 @@ def log_pipeline(plan: PipelinePlan, package: Path = PACKAGE) -> LoggedPipeline:
             },
         }
         return _log_artifact(folder, key, fields)
+
+
+def required_packages(members: Iterable[LoggedMember]) -> list[str]:
+    """Return the packages that a pipeline needs; static models need those of no transformer."""
+    kinds = {
+        _REQUIREMENTS_OF_STATIC_MODELS
+        if member.engine == "static"
+        else _REQUIREMENTS_OF_TRANSFORMERS
+        for member in members
+    }
+    return sorted({*REQUIREMENTS, *chain.from_iterable(kinds)})
 
 
 def version_tags(logged: LoggedPipeline) -> dict[str, str]:
@@ -220,7 +226,7 @@ def _log_artifact(folder: Path, key: str, fields: dict[str, Any]) -> LoggedPipel
             input_example=pd.DataFrame({"text": EXAMPLES}),
             # MLflow overrides only keys that were logged when it loads a model.
             model_config={"cache_dir": "", "cache_size_limit": ""},
-            pip_requirements=pip_requirements(*REQUIREMENTS, *libraries),
+            pip_requirements=pip_requirements(*required_packages(members.values()), *libraries),
         )
         logged = LoggedPipeline(
             run_id=run.info.run_id, model_uri=f"models:/{info.model_id}", **fields

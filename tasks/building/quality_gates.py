@@ -1,4 +1,4 @@
-"""Quality gates: do an engine and a precision predict the same labels as transformers in f32?"""
+"""Quality gates: do an engine and a precision predict the same labels as the reference?"""
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -18,7 +18,7 @@ from tasks.building import openvino_conversion
 from tasks.building.types import Gate, reasons_by_variants
 from tasks.composition.types import EngineChoice, PrecisionChoice
 from tasks.training.logged_rows import UNSEEN_ROWS, CheckRows
-from tasks.training.reference import ReferenceModel
+from tasks.training.reference import open_reference
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ _BY_SPEED = (
     Variant("torch", "bf16"),
     Variant("torch", "f32"),
 )
+
+STATIC_VARIANT = Variant("static", "f32")
 
 # Attempts at int8, in this order: fewer unquantised products are faster.
 _UNQUANTISED_PRODUCTS = (1, None)
@@ -74,7 +76,7 @@ class Gatekeeper:
     """Converts a fine-tuned model for each engine and compares the labels that they predict."""
 
     def __init__(self, artifact: Path, max_tokens: int, rows: CheckRows) -> None:
-        """Predict the labels of the reference, transformers in f32.
+        """Predict the labels of the reference: transformers in f32, or a static model's definition.
 
         Args:
             artifact: Folder of the pipeline with `classifier/`; conversion adds `openvino/`.
@@ -91,7 +93,7 @@ class Gatekeeper:
         self._rows = rows
         # First: its errors are those of the files, not of a variant.
         self._encoder = Encoder(self._classifier, max_tokens=max_tokens)
-        reference = ReferenceModel(self._classifier, max_tokens=max_tokens)
+        reference = open_reference(self._classifier, max_tokens=max_tokens)
         # Rows of an earlier training may hold texts that the pipeline refuses.
         self._answered = (rows.unseen["text"].map(refusal_reason) == "").to_numpy()
         self._expected = self._labels_by(reference.predict)

@@ -21,8 +21,9 @@ from tasks.common.settings import get_settings
 from tasks.measures.calibration import scores_at
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.runs import failed_if_refused
-from tasks.training.finetuned_model import quiet_transformers
+from tasks.training.finetuned_model import downloaded_classifier, quiet_transformers
 from tasks.training.logged_rows import load_test_rows
+from tasks.training.reference import open_reference
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +106,8 @@ def _predict_in_fresh_process(model_uri: str, texts: list[str]) -> list[str]:
 
 def _reference_scores(member: LoggedMember, texts: list[str]) -> list[Scores]:
     """Return the probability of each label by the fine-tuned model, text by text."""
+    if member.engine == "static":
+        return _static_scores(member, texts)
     quiet_transformers()
     classify = mlflow.transformers.load_model(member.finetuned_model_uri)
     options = {"truncation": True, "max_length": member.max_tokens, "top_k": None}
@@ -115,6 +118,13 @@ def _reference_scores(member: LoggedMember, texts: list[str]) -> list[Scores]:
         scores = scores_at(logits, member.temperature)[0].tolist()
         answers.append({label["label"]: score for label, score in zip(found, scores, strict=True)})
     return answers
+
+
+def _static_scores(member: LoggedMember, texts: list[str]) -> list[Scores]:
+    with downloaded_classifier(member.finetuned_model_uri) as folder:
+        model = open_reference(folder, max_tokens=member.max_tokens)
+        scores = scores_at(model.logits(texts), member.temperature).tolist()
+    return [dict(zip(model.labels, row, strict=True)) for row in scores]
 
 
 def _member_gaps(

@@ -68,6 +68,19 @@ def sample_rows(rows: pd.DataFrame, size: int, seed: int) -> pd.DataFrame:
     return rows.loc[sorted(chosen)]
 
 
+def warn_of_undrawn_labels(drawn: pd.DataFrame, split: Split) -> None:
+    """Log it if a sample of the train part has not all labels; it is the model's only data."""
+    labels = [label for label in split.labels if label not in set(drawn["label"])]
+    if labels and len(drawn) < split.rows["train"]:
+        logger.warning(
+            "sample_size: %d rows of train have none of %d labels, such as %r, which the model "
+            "cannot learn; expected a larger sample, or 0 for all rows",
+            len(drawn),
+            len(labels),
+            labels[0],
+        )
+
+
 def digest_rows(rows: pd.DataFrame) -> str:
     """Return the SHA-256 of texts and labels in their order."""
     digest = hashlib.sha256()

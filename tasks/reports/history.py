@@ -10,6 +10,7 @@ from mlflow.entities import Run
 from pydantic import ValidationError
 
 from tasks.dataset.types import Split
+from tasks.measures.evaluation_plots import Curve
 from tasks.reports.types import STATISTICS_FILE, RunStatistics
 from tasks.tracking.mlflow_client import (
     connect,
@@ -20,7 +21,6 @@ from tasks.tracking.mlflow_client import (
 from tasks.tracking.names import SCORING_EXPERIMENT, SERIES_TAG, RegisteredModel
 from tasks.tracking.registry import find_version
 from tasks.tracking.runs import is_complete
-from tasks.training.evaluation_plots import Curve
 from tasks.training.logged_rows import SPLIT_FILE
 from tasks.training.types import (
     ADVICE_FILE,

@@ -6,6 +6,14 @@ from collections.abc import Mapping
 import pandas as pd
 
 from tasks.dataset.types import Split
+from tasks.measures.evaluation_plots import (
+    MOST_CURVES,
+    MOST_LABELS,
+    plot_confusion_matrix,
+    plot_loss_curve,
+    plot_reliability,
+    plot_roc_curves,
+)
 from tasks.reports import formatting
 from tasks.reports.formatting import decimal, format_count_of, format_or_dash, format_time
 from tasks.reports.history import TrainingRun, read_training
@@ -36,14 +44,6 @@ from tasks.tracking.mlflow_client import (
     missing_file_reason,
     report_url,
     run_start_time,
-)
-from tasks.training.evaluation_plots import (
-    MOST_CURVES,
-    MOST_LABELS,
-    plot_confusion_matrix,
-    plot_loss_curve,
-    plot_reliability,
-    plot_roc_curves,
 )
 from tasks.training.types import TEMPERATURE, in_words
 

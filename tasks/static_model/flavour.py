@@ -22,15 +22,15 @@ from mlflow.utils.environment import _process_pip_requirements, _PythonEnv
 
 from pyfunc.classifier import Classifier
 from pyfunc.fingerprint import digest_code
-from pyfunc.static.loader import StaticPyfunc, _load_pyfunc
+from pyfunc.static.loader import _load_pyfunc
 from tasks.common.errors import ModelError
 from tasks.common.settings import REPOSITORY
 from tasks.tracking.mlflow_client import pip_requirements as pinned
 
 __all__ = [
     "FLAVOR_NAME",
-    "StaticPyfunc",
     "_load_pyfunc",
+    "classifier_folder",
     "get_default_pip_requirements",
     "load_model",
     "log_model",
@@ -120,11 +120,19 @@ def load_model(model_uri: str, dst_path: str | None = None) -> Classifier:
         ModelError: If the model has another flavour.
         ArtifactError: If a file is missing or cannot be used.
     """
-    folder = Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=dst_path))
-    entry = Model.load(folder).flavors.get(FLAVOR_NAME)
-    if entry is None:
+    downloaded = Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=dst_path))
+    folder = classifier_folder(downloaded)
+    if folder is None:
         raise ModelError(f"{model_uri}: has no flavour {FLAVOR_NAME}; expected a static classifier")
-    return _load_pyfunc(str(folder / entry["data"])).classifier
+    return _load_pyfunc(str(folder)).classifier
+
+
+def classifier_folder(model: Path) -> Path | None:
+    """Return the folder of the classifier in a downloaded model; None if it has another flavour."""
+    if not (model / MLMODEL_FILE_NAME).is_file():
+        return None
+    entry = Model.load(model).flavors.get(FLAVOR_NAME)
+    return None if entry is None else model / entry["data"]
 
 
 def _write_environment(folder: Path, requirements: Sequence[str]) -> None:

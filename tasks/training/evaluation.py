@@ -14,26 +14,24 @@ import pandas as pd
 from matplotlib.figure import Figure
 from mlflow.entities import Run
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, roc_auc_score, roc_curve
-from tqdm import tqdm
 
 from pyfunc.pipeline import refusal_reason
 from tasks.common.counting import score_histogram
+from tasks.measures import evaluation_plots
 from tasks.measures.advice import advise, outcome_of
 from tasks.measures.calibration import (
     Bin,
     LabelIds,
-    Logits,
     Probabilities,
     calibration_error,
     reliability,
     scores_at,
 )
+from tasks.measures.evaluation_plots import draw_png
 from tasks.tracking.mlflow_client import connect, missing_file_reason, read_logged_json
-from tasks.training import evaluation_plots
-from tasks.training.evaluation_plots import draw_png
 from tasks.training.finetuned_model import downloaded_classifier, max_tokens_of, temperature_of
 from tasks.training.logged_rows import load_test_rows
-from tasks.training.reference import ReferenceModel
+from tasks.training.reference import open_reference, predict_logits
 from tasks.training.types import (
     ADVICE_FILE,
     BASELINE,
@@ -50,7 +48,6 @@ logger = logging.getLogger(__name__)
 
 _ERROR_BEFORE = "test_calibration_error_before"
 
-_ROWS_PER_PROGRESS_UPDATE = 128
 _MAX_CURVE_POINTS = 200  # more would not show in a plot
 
 _NO_LABEL = -1
@@ -77,7 +74,7 @@ def measure_model(fine_tuned: FineTuned) -> Evaluation:
         return Evaluation(metrics=known, advice=tuple(advice))
     rows = load_test_rows(fine_tuned.run_id)
     with downloaded_classifier(fine_tuned.model_uri) as folder:
-        model = ReferenceModel(folder, max_tokens=max_tokens_of(folder))
+        model = open_reference(folder, max_tokens=max_tokens_of(folder))
     labels = np.array([model.labels.index(label) for label in rows["label"]], dtype=np.int64)
     answered = (rows["text"].map(refusal_reason) == "").to_numpy()
     truth, refused = labels[answered], labels[~answered]
@@ -86,7 +83,7 @@ def measure_model(fine_tuned: FineTuned) -> Evaluation:
             "run %s: %d of the test rows are refused by the pipeline, and count as wrong",
             *(fine_tuned.run_id, len(refused)),
         )
-    logits = _predict_logits(model, rows["text"][answered].tolist())
+    logits = predict_logits(model, rows["text"][answered].tolist())
     probabilities = scores_at(logits, temperature_of(fine_tuned.run_id))
     bins = {
         "before": reliability(truth, scores_at(logits, 1.0)),
@@ -171,16 +168,6 @@ def _labels_with_roc(truth: LabelIds, probabilities: Probabilities) -> list[int]
     return [label for label in labels if 0 < (truth == label).sum() < len(truth)]
 
 
-def _predict_logits(model: ReferenceModel, texts: list[str]) -> Logits:
-    rows: list[Logits] = [np.empty((0, len(model.labels)))]
-    with tqdm(total=len(texts), desc="evaluate", unit="rows", disable=None) as bar:
-        for start in range(0, len(texts), _ROWS_PER_PROGRESS_UPDATE):
-            part = texts[start : start + _ROWS_PER_PROGRESS_UPDATE]
-            rows.append(model.logits(part))
-            bar.update(len(part))
-    return np.concatenate(rows)
-
-
 def _confusion_counts(
     truth: LabelIds, probabilities: Probabilities, labels: Sequence[str]
 ) -> pd.DataFrame:
@@ -225,9 +212,10 @@ def _log_plots(
     plots: dict[str, tuple[Callable[[Any], Figure], Any]] = {
         "confusion_matrix": (evaluation_plots.plot_confusion_matrix, confusion),
         "roc_curve": (evaluation_plots.plot_roc_curves, curves),
-        "loss_curve": (evaluation_plots.plot_loss_curve, history),
         "reliability": (evaluation_plots.plot_reliability, bins),
     }
+    if any(history.values()):  # a static model has no steps
+        plots["loss_curve"] = evaluation_plots.plot_loss_curve, history
     missing = {}
     with TemporaryDirectory(prefix="millstream-") as folder:
         for name, (plot, data) in plots.items():

@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from functools import partial
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
@@ -24,7 +25,7 @@ from tasks.common.files import waited_lock
 from tasks.common.progress import show_progress
 from tasks.common.settings import get_settings
 from tasks.common.task_errors import class_and_line
-from tasks.dataset.splitting import sample_rows
+from tasks.dataset.splitting import sample_rows, warn_of_undrawn_labels
 from tasks.dataset.types import Split
 from tasks.measures.baseline import MOST_ROWS, baseline_accuracy
 from tasks.measures.calibration import fit_temperature
@@ -32,8 +33,9 @@ from tasks.tracking.runs import killed_if_interrupted
 from tasks.training.base_model_loading import load_base_model
 from tasks.training.base_models import base_model_folder
 from tasks.training.mlflow_run import find_equal_training, log_model, log_training_inputs, open_run
+from tasks.training.static_training import static_digest, train_static, with_found_teacher
 from tasks.training.trainer import ClassifierTrainer, RowProgressCallback, TokenisedRows
-from tasks.training.types import BASELINE, TEMPERATURE, FineTuned, FineTuneParameters
+from tasks.training.types import BASELINE, STATIC, TEMPERATURE, FineTuned, FineTuneParameters
 
 logger = logging.getLogger(__name__)
 
@@ -44,16 +46,24 @@ def fine_tune_or_reuse(split: Split, parameters: FineTuneParameters, *, reuse: b
     An equal training that runs at the same time is waited for, and its model taken.
 
     Raises:
-        ModelError: If the base model is missing or cannot be trained as a classifier.
+        ModelError: If the base model is missing or cannot be trained as a classifier, or the
+            teacher is missing or has other labels.
+        ParameterError: If the teacher is no version of `dl_finetuned_model`.
     """
-    base = base_model_folder(parameters.base_model)
-    key = parameters.key(split, digest_folder(base))
+    if parameters.base_model == STATIC:
+        parameters = with_found_teacher(parameters)
+        key = parameters.key(split, static_digest(parameters))
+        train = partial(train_static, split, parameters, key)
+    else:
+        base = base_model_folder(parameters.base_model)
+        key = parameters.key(split, digest_folder(base))
+        train = partial(fine_tune, split, parameters, base, key)
     checkpoints = get_settings().checkpoints / key[:16]
     checkpoints.parent.mkdir(parents=True, exist_ok=True)
     with waited_lock(checkpoints.with_suffix(".lock"), "the end of an equal training"):
         if reuse and (finished := find_equal_training(key)):
             return finished
-        return fine_tune(split, parameters, base, key, checkpoints)
+        return train(checkpoints)
 
 
 def fine_tune(
@@ -134,19 +144,6 @@ def log_baseline(rows: pd.DataFrame, split: Split) -> None:
         mlflow.set_tag(f"missing_{BASELINE}", class_and_line(error))
         return
     mlflow.log_metric(BASELINE, accuracy)
-
-
-def warn_of_undrawn_labels(drawn: pd.DataFrame, split: Split) -> None:
-    """Log it if a sample of the train part has not all labels; it is the model's only data."""
-    labels = [label for label in split.labels if label not in set(drawn["label"])]
-    if labels and len(drawn) < split.rows["train"]:
-        logger.warning(
-            "sample_size: %d rows of train have none of %d labels, such as %r, which the model "
-            "cannot learn; expected a larger sample, or 0 for all rows",
-            len(drawn),
-            len(labels),
-            labels[0],
-        )
 
 
 def _last_usable_checkpoint(checkpoints: Path) -> tuple[str | None, tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Download a fine-tuned model from MLflow into a folder and load it as a classifier."""
+"""Download a fine-tuned model from MLflow into a folder, and what is known of it."""
 
 import json
 import shutil
@@ -12,7 +12,10 @@ import transformers
 from mlflow.exceptions import MlflowException
 from transformers import AutoTokenizer
 
+from pyfunc.static.model import is_static
+from pyfunc.tokens import read_config
 from tasks.common.errors import ModelError
+from tasks.static_model.flavour import classifier_folder
 from tasks.tracking.mlflow_client import connect
 from tasks.training.types import TEMPERATURE
 
@@ -25,6 +28,8 @@ def quiet_transformers() -> None:
 
 def max_tokens_of(folder: Path) -> int:
     """Return the number of tokens at which texts were cut in training."""
+    if is_static(folder):
+        return int(read_config(folder, "tokenizer_config.json")["model_max_length"])
     return int(AutoTokenizer.from_pretrained(folder, local_files_only=True).model_max_length)
 
 
@@ -38,7 +43,7 @@ def downloaded_classifier(model_uri: str) -> Iterator[Path]:
     """Yield a temporary folder with a fine-tuned model's weights, configuration and tokenizer.
 
     Args:
-        model_uri: A model in MLflow's transformers flavour.
+        model_uri: A model in MLflow's transformers flavour, or in that of static models.
 
     Raises:
         ModelError: If there is no such model, or it has another flavour.
@@ -50,10 +55,15 @@ def downloaded_classifier(model_uri: str) -> Iterator[Path]:
             raise ModelError(
                 f"{model_uri}: expected a fine-tuned model ({error.message})"
             ) from error
+        if (static := classifier_folder(logged)) is not None:
+            yield static
+            return
         folder = Path(name) / "classifier"
         for part in (logged / "model", logged / "components" / "tokenizer"):
             if not part.is_dir():
-                raise ModelError(f"{model_uri}: has no {part.name}; expected a transformers model")
+                raise ModelError(
+                    f"{model_uri}: has no {part.name}; expected a transformers or static model"
+                )
             shutil.copytree(part, folder, dirs_exist_ok=True)
         shutil.rmtree(logged)
         record_inputs(folder)

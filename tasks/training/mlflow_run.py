@@ -38,6 +38,11 @@ from tasks.training.types import RUN_FILE, FineTuned, FineTuneParameters
 
 logger = logging.getLogger(__name__)
 
+SIGNATURE = ModelSignature(
+    inputs=Schema([ColSpec(DataType.string, "text")]),
+    outputs=Schema([ColSpec(DataType.string, "label"), ColSpec(DataType.double, "score")]),
+)
+
 _LONGEST_NAME = MAX_RUN_NAME - len("-12345678")
 
 
@@ -118,7 +123,7 @@ def log_training_inputs(
         family: That of the base model, as `bert`.
         bf16: Whether matrix products run in bfloat16.
     """
-    _log_parameters(parameters.model_dump() | {"source": split.source, "bf16": bf16})
+    _log_parameters(parameters.logged() | {"source": split.source, "bf16": bf16})
     mlflow.set_tag("data_digest", split.digest)
     # Not the digest: the data of a series grow, and change names of neither source nor labels.
     mlflow.set_tag(SERIES_TAG, series_of(FINETUNED_MODEL, split.labels, split.source, family))
@@ -170,10 +175,7 @@ def log_model(
         transformers_model={"model": model.cpu().eval(), "tokenizer": tokenizer},
         task="text-classification",
         name="model",
-        signature=ModelSignature(
-            inputs=Schema([ColSpec(DataType.string, "text")]),
-            outputs=Schema([ColSpec(DataType.string, "label"), ColSpec(DataType.double, "score")]),
-        ),
+        signature=SIGNATURE,
         input_example=pd.DataFrame({"text": ["Great movie"]}),
         pip_requirements=pip_requirements("torch", "transformers"),
     )

@@ -1,4 +1,4 @@
-"""Reference predictions of a fine-tuned model: transformers' own tokenizer, padding and model.
+"""Reference predictions of a fine-tuned model: a transformer's own tokenizer, padding and model.
 
 No code of the inference pipeline takes part, so that an error in it is seen beside these.
 """
@@ -6,17 +6,71 @@ No code of the inference pipeline takes part, so that an error in it is seen bes
 import inspect
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
+from tqdm import tqdm
 from transformers import AutoTokenizer
 
 from pyfunc.classifier import read_labels
 from pyfunc.engines.torch import load_model
+from pyfunc.static.model import is_static
 from tasks.measures.calibration import Logits
+from tasks.static_model.reference import StaticReference
 from tasks.training.token_limit import check_token_limit
 
 _BATCH_ROWS = 32
+_ROWS_PER_PROGRESS_UPDATE = 128
+
+
+class Reference(Protocol):
+    """A fine-tuned model whose predictions others are compared with.
+
+    Attributes:
+        labels: The labels, in the order of the model's outputs.
+    """
+
+    labels: list[str]
+
+    def predict(self, texts: Sequence[str]) -> list[str]:
+        """Return the likeliest label of each text."""
+
+    def logits(self, texts: Sequence[str]) -> Logits:
+        """Return the logits of each text, of shape (texts, labels)."""
+
+
+def open_reference(folder: Path, *, max_tokens: int) -> Reference:
+    """Load the reference of a fine-tuned model: transformers, or the definition of a static one.
+
+    Args:
+        folder: That of `downloaded_classifier`.
+        max_tokens: Longer texts are truncated to this many tokens.
+
+    Raises:
+        ArtifactError: If a file is missing or cannot be used.
+        ModelError: If the model cannot read `max_tokens`.
+    """
+    if is_static(folder):
+        return StaticReference(folder, max_tokens=max_tokens)
+    return ReferenceModel(folder, max_tokens=max_tokens)
+
+
+def predict_logits(model: Reference, texts: Sequence[str], doing: str = "evaluate") -> Logits:
+    """Return the logits of many texts, of shape (texts, labels), with a progress bar.
+
+    Args:
+        model: The model.
+        texts: The texts.
+        doing: What the bar is named.
+    """
+    rows: list[Logits] = [np.empty((0, len(model.labels)))]
+    with tqdm(total=len(texts), desc=doing, unit="rows", disable=None) as bar:
+        for start in range(0, len(texts), _ROWS_PER_PROGRESS_UPDATE):
+            part = texts[start : start + _ROWS_PER_PROGRESS_UPDATE]
+            rows.append(model.logits(part))
+            bar.update(len(part))
+    return np.concatenate(rows)
 
 
 class ReferenceModel:

@@ -3,20 +3,33 @@
 import hashlib
 import json
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel, about, path_of
 from tasks.dataset.types import Split
 
 RUN_FILE = "mlflow-run-id"  # in a folder of checkpoints
 
-BASE_MODEL_EXPECTED = "minilm, a Hugging Face id, or a folder"
+STATIC = "static"
+
+BASE_MODEL_EXPECTED = "minilm, static, a Hugging Face id, or a folder"
 BaseModelName = Annotated[
     str,
     path_of("base_model", BASE_MODEL_EXPECTED),
-    about("minilm (packaged), a Hugging Face id, or a folder."),
+    about(
+        "minilm (packaged), a Hugging Face id, a folder, or static: a linear model on tokens and "
+        "pairs of tokens, trained in seconds."
+    ),
+]
+Teacher = Annotated[
+    str,
+    about(
+        "With base_model static: the version of dl_finetuned_model whose probabilities it learns, "
+        "by number, alias or URI; empty for the labels."
+    ),
 ]
 Strategy = Annotated[
     Literal["full", "freeze"],
@@ -88,8 +101,23 @@ def in_words(parameter: str, value: str) -> str:
     return _IN_WORDS.get(parameter, {}).get(value, value)
 
 
+# A static model is fitted until it fits best.
+_OF_A_TRANSFORMER = {
+    "strategy",
+    "epochs",
+    "min_steps",
+    "batch_size",
+    "learning_rate",
+    "checkpoint_steps",
+}
+
+
 class FineTuneParameters(FrozenModel):
-    """What shapes a fine-tuned model besides its data: parameters of the flow train-classifier."""
+    """What shapes a fine-tuned model besides its data: parameters of the flow train-classifier.
+
+    Raises:
+        ParameterError: If another model than a static one gets a teacher.
+    """
 
     base_model: BaseModelName = "minilm"
     strategy: Strategy = "full"
@@ -102,6 +130,21 @@ class FineTuneParameters(FrozenModel):
     sample_size: SampleSize = 4_000
     seed: Seed = 42
     checkpoint_steps: CheckpointSteps = 50
+    teacher: Teacher = ""
+
+    @model_validator(mode="after")
+    def _check_teacher(self) -> Self:
+        if self.teacher and self.base_model != STATIC:
+            raise ParameterError(
+                f"teacher: given for the base_model {self.base_model}; expected the base_model "
+                f"{STATIC}, which alone learns from another model"
+            )
+        return self
+
+    def logged(self) -> dict[str, Any]:
+        """Return the parameters that shape this training, for its MLflow run."""
+        unused = _OF_A_TRANSFORMER if self.base_model == STATIC else {"teacher"}
+        return self.model_dump(exclude=unused)
 
     def steps_in_epoch(self, rows: int) -> int:
         """Return the steps of one pass over so many rows."""
@@ -112,8 +155,15 @@ class FineTuneParameters(FrozenModel):
         return max(self.epochs * self.steps_in_epoch(rows), self.min_steps)
 
     def key(self, split: Split, base_digest: str) -> str:
-        """Return a digest of all that decides the weights: data, base and parameters."""
-        choices = self.model_dump(exclude={"base_model", "checkpoint_steps"})
+        """Return a digest of all that decides the weights: data, base and parameters.
+
+        Args:
+            split: The labelled rows.
+            base_digest: That of the base model, or of a static model's code and teacher.
+        """
+        choices = self.model_dump(exclude={"base_model", "checkpoint_steps", "teacher"})
+        if self.base_model == STATIC:
+            choices = {name: choices[name] for name in choices if name not in _OF_A_TRANSFORMER}
         parts = [split.digest, split.labels, split.folder.name, base_digest, choices]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

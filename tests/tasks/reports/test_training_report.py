@@ -11,10 +11,11 @@ from prefect.client.schemas.objects import Artifact
 from prefect.client.schemas.sorting import ArtifactSort
 
 from tasks.common.errors import ModelError
+from tasks.measures import evaluation_plots
 from tasks.reports import page, training_report
 from tasks.reports.training_report import log_training_report
 from tasks.tracking.mlflow_client import connect
-from tasks.training import evaluation, evaluation_plots, fine_tuning
+from tasks.training import evaluation, fine_tuning
 from tasks.training.mlflow_run import find_run
 from tests.support.builders import Trained, train_tiny, with_refused_rows
 from tests.support.pages import PageReader

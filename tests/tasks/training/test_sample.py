@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tasks.dataset.splitting import warn_of_undrawn_labels
 from tasks.dataset.types import Split
-from tasks.training.fine_tuning import warn_of_undrawn_labels
 
 
 @pytest.mark.parametrize(

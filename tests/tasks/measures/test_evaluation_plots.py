@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from tasks.reports.plots import draw_plot, plot_shares
-from tasks.training.evaluation_plots import (
+from tasks.measures.evaluation_plots import (
     MOST_CURVES,
     MOST_LABELS,
     Curve,
@@ -21,6 +20,7 @@ from tasks.training.evaluation_plots import (
     plot_confusion_matrix,
     plot_roc_curves,
 )
+from tasks.reports.plots import draw_plot, plot_shares
 
 HOSTILE = (
     r"$\frac{$",  # no mathematics
