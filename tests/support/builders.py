@@ -47,7 +47,7 @@ def use_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     get_settings.cache_clear()
 
 
-def train_tiny(base_model: Path, data: Path, **parameters: Any) -> dict[str, Any]:
+def train_tiny(base_model: Path | str, data: Path, **parameters: Any) -> dict[str, Any]:
     """Run train_classifier with settings for a tiny model, in seconds."""
     from flows.train_classifier import train_classifier
 
