@@ -12,9 +12,9 @@ from tasks.tracking.names import RegisteredModel
 _KINDS = {
     "full": (
         "Text in, an answer as JSON out: prediction cache, language detection and a fine-tuned "
-        "transformer in one MLflow model."
+        "model in one MLflow model."
     ),
-    "plain": "Text in, a label out: a fine-tuned transformer without cache and language detection.",
+    "plain": "Text in, a label out: a fine-tuned model without cache and language detection.",
 }
 
 _COMPOSED = (

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 # Inverse strengths of the regularisation, from the strongest: each fit goes on from the one before,
 # and they end with the first that is worse on the validation rows.
-_STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+_STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1_000.0)
 _TOLERANCE = 1e-5
 _MOST_ITERATIONS = 500
 

@@ -34,7 +34,8 @@ _FIGURES = {
     "test_baseline_accuracy": "accuracy of a linear model on words",
 }
 
-FINETUNED_MODELS = """Transformers, fine-tuned to classify texts. A training adds a version.
+FINETUNED_MODELS = """Transformers, fine-tuned to classify texts, and static models. A training
+adds a version.
 
 | alias | the version that is in |
 |---|---|
@@ -140,7 +141,9 @@ def _names(labels: Sequence[str]) -> str:
 
 
 def _finetuned_description(registered: RegisteredModel, run_id: str) -> str:
-    return f"""A transformer, fine-tuned to classify texts.
+    is_static = connect().get_run(run_id).data.params.get("base_model") == "static"
+    kind = "A linear model" if is_static else "A transformer, fine-tuned"
+    return f"""{kind} to classify texts.
 
 {facts_table([*training_rows(run_id), ("training run", run_id)])}
 
@@ -154,8 +157,10 @@ Load it alone:
 
 ```python
 import mlflow
+import pandas as pd
 
-classify = mlflow.transformers.load_model("{registered.uri}")
+model = mlflow.pyfunc.load_model("{registered.uri}")
+print(model.predict(pd.DataFrame({{"text": ["a text"]}})))
 ```
 """
 

@@ -27,8 +27,8 @@ BaseModelName = Annotated[
 Teacher = Annotated[
     str,
     about(
-        "With base_model static: the version of dl_finetuned_model whose probabilities it learns, "
-        "by number, alias or URI; empty for the labels."
+        "With base_model static: the version of dl_finetuned_model whose probabilities it learns "
+        "beside the labels, by number, alias or URI; empty for the labels alone."
     ),
 ]
 Strategy = Annotated[
