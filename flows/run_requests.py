@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from flows.project_defaults import with_project
 from flows.step_selection import Need, choose_steps
+from tasks.arms.types import ScoringModel
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel, about
 from tasks.composition.composition_file import read_composition
@@ -24,6 +25,13 @@ from tasks.composition.types import (
 )
 from tasks.dataset.types import DataFiles
 from tasks.output.language_policy import LanguagePolicy, Languages, LanguageThreshold, PolicyName
+from tasks.output.traffic_split import (
+    AskedSplit,
+    SplitChoice,
+    SplitKey,
+    TrafficSplit,
+    parse_split,
+)
 from tasks.scoring.inputs import check_inputs
 from tasks.scoring.types import OPTIONS, Inputs, InputSource, ModelUri, OnlyFailed, Resume
 from tasks.tracking.names import parse_pipeline_reference
@@ -79,6 +87,8 @@ class ScoringRequest(FrozenModel):
 
     inputs: Inputs
     model_uri: ModelUri = OPTIONS.model_uri
+    split: SplitChoice = OPTIONS.split
+    split_key: SplitKey = OPTIONS.split_key
     language_policy: PolicyName = LANGUAGE.policy
     languages: Languages = LANGUAGE.languages
     language_threshold: LanguageThreshold = LANGUAGE.threshold
@@ -94,7 +104,33 @@ class ScoringRequest(FrozenModel):
                 "only_failed: goes on from the run before; expected resume as well"
             )
         _ = self.language  # it checks itself
+        self._check_split()
         return self
+
+    def _check_split(self) -> None:
+        if self.asked_split is not None:
+            parse_pipeline_reference(self.asked_split.reference, parameter="split")
+        elif self.split_key:
+            raise ParameterError(
+                f"split_key: {self.split_key!r} without a split; expected split as well, as in "
+                "challenger=0.1"
+            )
+
+    @property
+    def asked_split(self) -> AskedSplit | None:
+        """The version and the share that `split` asks for; none if it is empty."""
+        return parse_split(self.split) if self.split else None
+
+    def split_with(self, challenger: ScoringModel | None) -> TrafficSplit | None:
+        """Return the split between model_uri and a challenger; none without one."""
+        if challenger is None:
+            return None
+        return TrafficSplit(
+            challenger_uri=challenger.uri,
+            fingerprint=challenger.fingerprint,
+            share=parse_split(self.split).share,
+            key_column=self.split_key,
+        )
 
     @property
     def language(self) -> LanguagePolicy:

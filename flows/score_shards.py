@@ -22,6 +22,7 @@ from tasks.output.records import (
     ReviewBelow,
     RowParameters,
 )
+from tasks.output.traffic_split import SplitChoice, SplitKey
 from tasks.reports.prefect_tasks import link_scoring_report, log_to_mlflow, logged_run
 from tasks.reports.types import ReportOptions
 from tasks.scoring import types as scoring
@@ -30,6 +31,7 @@ from tasks.scoring.planning import remove_obsolete_shards
 from tasks.scoring.prefect_tasks import (
     copy_tables,
     find_inputs,
+    identify_challenger,
     identify_model,
     plan_shards,
     prove_complete,
@@ -97,6 +99,8 @@ def score_shards(
     encoding: text_format.Encoding = READING.encoding,
     header: text_format.Header = READING.header,
     all_scores: AllScores = ROWS.all_scores,
+    split: SplitChoice = OPTIONS.split,
+    split_key: SplitKey = OPTIONS.split_key,
 ) -> dict[str, Any]:
     """Score shard after shard of files and publish their predictions, each row once.
 
@@ -107,13 +111,6 @@ def score_shards(
     given, started = locals(), datetime.now(UTC)
     request = record_from(ScoringRequest, given)
     folder = resolve_output_folder(output_dir)
-    rows = RowParameters(
-        text_column=text_column,
-        label_column=label_column or None,
-        language=request.language,
-        review_below=review_below,
-        all_scores=all_scores,
-    )
     limits = record_from(scoring.FailureLimits, given)
     sole = nullcontext() if dry_run else locked_folder(folder, flow_run.name or "score-shards")
     try:
@@ -121,11 +118,25 @@ def score_shards(
             found = find_inputs(
                 tuple(inputs), folder, settle_seconds=settle_seconds, allow_empty=allow_empty
             )
+            rows = RowParameters(
+                text_column=text_column,
+                label_column=label_column or None,
+                language=request.language,
+                review_below=review_below,
+                all_scores=all_scores,
+            )
+            model = identify_model(model_uri, rows)
+            if (asked := request.asked_split) is None:
+                challenger = None
+            else:
+                challenger = identify_challenger(asked, model, rows)
+                rows = rows.model_copy(update={"traffic": request.split_with(challenger)})
             parameters = record_from(
                 scoring.ScoringParameters,
                 given
                 | {
-                    "model": identify_model(model_uri, rows),
+                    "model": model,
+                    "challenger": challenger,
                     "output_dir": folder,
                     "rows": rows,
                     "reading": record_from(text_format.ReadOptions, given),

@@ -17,15 +17,24 @@ from tasks.maintenance.types import Limits
 from tasks.output.folder import LOCK
 from tasks.output.records import table_path
 from tasks.tracking.mlflow_client import connect
-from tasks.tracking.names import SCORING_EXPERIMENT
+from tasks.tracking.names import CHALLENGER_TAG, SCORING_EXPERIMENT
 
 _URI_COLUMNS = ("inference_pipeline_model_uri", "finetuned_model_uri")
 
 
+class _Arm(BaseModel):
+    model_uri: str
+
+
 class _Record(BaseModel):
-    """The part of a shard's record that refers to a version; older formats have it too."""
+    """The part of a shard's record that refers to versions; older formats have no arms."""
 
     model_uri: str
+    arms: dict[str, _Arm] = {}
+
+    @property
+    def uris(self) -> set[str]:
+        return {self.model_uri, *(arm.model_uri for arm in self.arms.values())}
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,8 @@ def scoring_run_folders() -> dict[Path, set[str]]:
     folders: dict[Path, set[str]] = {}
     for run in _scoring_runs():
         if name := run.data.tags.get("output_dir"):
-            folders.setdefault(Path(name), set()).add(run.data.tags.get("model_uri", ""))
+            asked = {run.data.tags.get(tag, "") for tag in ("model_uri", CHALLENGER_TAG)}
+            folders.setdefault(Path(name), set()).update(asked)
     return folders
 
 
@@ -88,7 +98,7 @@ def _collect_uris(folder: Path, uris: set[str]) -> str:
     for path in sorted(paths):
         rows = table_path(folder, "predictions", path.stem)
         try:
-            uris.add(_Record.model_validate_json(path.read_bytes()).model_uri)
+            uris |= _Record.model_validate_json(path.read_bytes()).uris
         except FileNotFoundError:
             continue
         except (OSError, ValidationError):

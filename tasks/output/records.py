@@ -1,4 +1,4 @@
-"""Shard records (JSON): provenance, counts and file digests, and whether to score a shard again.
+"""Shard records (JSON): provenance, counts and file digests.
 
 The record is written last, after the files whose digests it has: without one, a shard does not
 exist.
@@ -13,9 +13,10 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from pyfunc.spec import EngineName, Precision
-from tasks.common.files import published_file, read_plain_file, sha256_of
+from tasks.common.files import published_file, read_plain_file
 from tasks.common.parameter_types import FrozenModel, Probability, about
 from tasks.output.language_policy import LanguagePolicy
+from tasks.output.traffic_split import TrafficSplit
 
 FOLDERS = ("rejected", "predictions")
 
@@ -40,8 +41,6 @@ SUFFIXES = (
     }
     | {"review": ".csv"}
 )
-
-RANGE_CHANGED = "the row range changed"
 
 
 class Shard(FrozenModel):
@@ -98,6 +97,7 @@ class RowParameters(FrozenModel):
     # Not in a record without them, which earlier versions read.
     review_below: ReviewBelow = Field(default=0.0, exclude_if=operator.not_)
     all_scores: AllScores = Field(default=False, exclude_if=operator.not_)
+    traffic: TrafficSplit | None = Field(default=None, exclude_if=operator.not_)
 
     def is_equivalent(self, others: "RowParameters") -> bool:
         """Return whether both write the same rows."""
@@ -125,6 +125,7 @@ class Counts(FrozenModel):
         cache_failures: Failures of the prediction cache; each costs speed alone.
         retried: Texts predicted again because their batch failed.
         needs_review: Scored rows whose score is below `review_below`.
+        without_key: Rows that a split assigned by their text, because they have no key.
     """
 
     rows_in: int = 0
@@ -139,6 +140,33 @@ class Counts(FrozenModel):
     cache_failures: int = 0
     retried: int = 0
     needs_review: int = Field(default=0, exclude_if=operator.not_)
+    without_key: int = Field(default=0, exclude_if=operator.not_)
+
+
+class ArmRecord(FrozenModel):
+    """What the record of a shard has of one arm of an A/B split.
+
+    Attributes:
+        model_uri: The version that answered.
+        fingerprint: Digest of all that can change its predictions.
+        engine: The inference engine of the transformer.
+        precision: Number format of its matrix products.
+        counts: Of its rows; those that could not be read are in no arm.
+        labels: Rows by predicted label.
+        scores: Rows by score, in `SCORE_BINS` bins of equal width.
+        seconds: How long the answers took by the clock, cache included.
+        model_seconds: Time of language detection and prediction, summed over threads.
+    """
+
+    model_uri: str
+    fingerprint: str
+    engine: EngineName
+    precision: Precision
+    counts: Counts
+    labels: dict[str, int]
+    scores: tuple[int, ...]
+    seconds: float
+    model_seconds: float
 
 
 class ShardRecord(FrozenModel):
@@ -163,6 +191,7 @@ class ShardRecord(FrozenModel):
         model_seconds: Time of language detection and prediction, summed over threads.
         host: The machine's name.
         flow_run_id: The Prefect flow run, or an empty string outside of one.
+        arms: Each arm of an A/B split by its name; empty without a split.
     """
 
     shard: Shard
@@ -182,6 +211,7 @@ class ShardRecord(FrozenModel):
     model_seconds: float
     host: str
     flow_run_id: str
+    arms: dict[str, ArmRecord] = Field(default={}, exclude_if=operator.not_)
 
 
 def table_path(output_dir: Path, folder: str, shard_id: str) -> Path:
@@ -225,44 +255,6 @@ def read_records(output_dir: Path) -> Iterator[ShardRecord]:
             continue
         if record is not None:
             yield record
-
-
-def rescore_reason(
-    output_dir: Path, shard: Shard, fingerprint: str, parameters: RowParameters
-) -> tuple[str, ShardRecord | None]:
-    """Return why a shard has to be scored, and its record; the reason is empty if it is done.
-
-    Args:
-        output_dir: The output folder.
-        shard: The shard as planned now.
-        fingerprint: That of the requested pipeline.
-        parameters: The requested ones.
-    """
-    try:
-        record = read_record(output_dir, shard.id)
-    except ValueError:
-        return "its record is damaged", None
-    if record is None:
-        return "new", None
-    differences = {
-        "the input changed": record.shard.sha256 == shard.sha256,
-        "separator, encoding or header changed": record.shard.read_as == shard.read_as,
-        RANGE_CHANGED: (record.shard.first_row, record.shard.rows) == (shard.first_row, shard.rows),
-        "the model changed": record.fingerprint == fingerprint,
-        "the parameters changed": record.parameters.is_equivalent(parameters),
-    }
-    reasons = [reason for reason, same in differences.items() if not same]
-    return (reasons[0] if reasons else _damage_reason(output_dir, record)), record
-
-
-def _damage_reason(output_dir: Path, record: ShardRecord) -> str:
-    for folder in FOLDERS:
-        path = table_path(output_dir, folder, record.shard.id)
-        if not path.is_file():
-            return f"its {folder} file is missing"
-        if sha256_of(path) != record.files.get(folder):
-            return f"its {folder} file was altered"
-    return ""
 
 
 # Beside the input columns, in this order.

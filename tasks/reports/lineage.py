@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from prefect.runtime import deployment
 
+from tasks.arms.assignment import assign_arms
 from tasks.building.types import tolerance
 from tasks.common.console import print_table
 from tasks.common.errors import DataError, ModelError, ParameterError
@@ -17,11 +18,13 @@ from tasks.output.records import (
     PREDICTION_COLUMNS,
     REJECTED_COLUMNS,
     SCORES_COLUMN,
+    ArmRecord,
     ShardRecord,
     read_record,
     table_path,
 )
 from tasks.output.tables import extract_texts
+from tasks.output.traffic_split import ARMS
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import PIPELINE_MODEL, RegisteredModel, version_uri
 from tasks.tracking.pipeline_loader import load_pipeline, load_typed_pipeline, predict_documents
@@ -59,12 +62,12 @@ def trace_row(output_dir: Path, shard_id: str, row: int, *, verify: bool) -> dic
         chain |= {"rejected_by": values["step"], "reason": values["reason"]}
         raw = values["raw"]
         chain |= {"line": values["line"], "raw": raw and raw.decode(errors="backslashreplace")}
-        chain |= _scoring_fields(record)
+        chain |= _scoring_fields(record, values)
     else:
         chain |= {name: values[name] for name in PREDICTION_COLUMNS}
         if SCORES_COLUMN in values:
             chain[SCORES_COLUMN] = dict(values[SCORES_COLUMN])
-        chain |= _scoring_fields(record) | _model_lineage(values)
+        chain |= _scoring_fields(record, values) | _model_lineage(values)
         if verify:
             chain |= _verify_row(chain)
     print_table("One row", _without_content(chain) if deployment.id else chain)
@@ -95,7 +98,9 @@ def _load_row(output_dir: Path, record: ShardRecord, row: int) -> tuple[str, dic
         table = pyarrow.parquet.ParquetFile(path).read()
         place = table["row"].index(row).as_py()
         if place >= 0:
-            return folder, _contract_fields(table.slice(place, 1), record.parameters.text_column)
+            found = table.slice(place, 1)
+            values = _contract_fields(found, record.parameters.text_column)
+            return folder, values | _arm_field(found, record)
     last = record.shard.first_row + record.shard.rows - 1
     raise ParameterError(
         f"row: {row} is not in {record.shard.id}; expected {record.shard.first_row} to {last}"
@@ -112,12 +117,23 @@ def _contract_fields(row: pa.Table, text_column: str) -> dict[str, Any]:
     return {text_column: shown, **own.to_pylist()[0]}
 
 
-def _scoring_fields(record: ShardRecord) -> dict[str, Any]:
-    return {
-        "asked_version": record.model_uri,
-        "pipeline_fingerprint": record.fingerprint,
-        "engine": record.engine,
-        "precision": record.precision,
+def _arm_field(row: pa.Table, record: ShardRecord) -> dict[str, str]:
+    """Return the arm of a row of a split; a line that could not be parsed is in none."""
+    is_unread = "step" in row.column_names and row["step"][0].as_py() == "read"
+    if record.parameters.traffic is None or is_unread:
+        return {}
+    (number,) = assign_arms(row, record.parameters).arms
+    return {"arm": ARMS[number]}
+
+
+def _scoring_fields(record: ShardRecord, values: Mapping[str, Any]) -> dict[str, Any]:
+    name = values.get("arm")
+    asked: ShardRecord | ArmRecord = record.arms[name] if name else record
+    return ({"arm": name} if name else {}) | {
+        "asked_version": asked.model_uri,
+        "pipeline_fingerprint": asked.fingerprint,
+        "engine": asked.engine,
+        "precision": asked.precision,
         "scored_at": record.started.isoformat(timespec="seconds"),
         "scored_on": record.host,
         "prefect_flow_run": record.flow_run_id,

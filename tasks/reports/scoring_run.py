@@ -44,6 +44,7 @@ from tasks.tracking.mlflow_client import (
     report_url,
 )
 from tasks.tracking.names import (
+    CHALLENGER_TAG,
     MAX_RUN_NAME,
     SCORING_EXPERIMENT,
     SERIES_TAG,
@@ -102,7 +103,8 @@ def log_scoring_run(
             "prefect_flow_run_id": parameters.flow_run_id,
             "git_commit": commit,
             SERIES_TAG: series,
-        },
+        }
+        | ({CHALLENGER_TAG: parameters.challenger.uri} if parameters.challenger else {}),
     )
     with killed_if_interrupted(active) as run:
         mlflow.log_params(_parameters(parameters))
@@ -165,13 +167,17 @@ def _metrics(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield f"{prefix}{name}", float(value)
         elif name == "model_calls_avoided":
             yield from _metrics(value, prefix=f"{name}_by_")
+        elif name == "arms":
+            for arm, counted in value.items():
+                yield from _metrics(counted, prefix=f"{arm}_")
 
 
 def _parameters(parameters: ScoringParameters) -> dict[str, Any]:
-    language = parameters.rows.language.model_dump(mode="json")
+    language, split = parameters.rows.language, parameters.rows.traffic
     return (
-        parameters.rows.model_dump(mode="json", exclude={"language"})
-        | {f"language_{name}": value for name, value in language.items()}
+        parameters.rows.model_dump(mode="json", exclude={"language", "traffic"})
+        | {f"language_{name}": value for name, value in language.model_dump(mode="json").items()}
+        | {f"split_{name}": value for name, value in (split.model_dump() if split else {}).items()}
         | parameters.reading.model_dump(mode="json", exclude_defaults=True)
         | parameters.model_dump(
             mode="json", include={"shard_rows", "use_cache", "batch_tokens", "workers"}

@@ -3,20 +3,22 @@
 import hashlib
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from pyfunc.detectors.selection import open_detector
 from pyfunc.pipeline import refusal_reason
+from tasks.arms.assignment import assign_arms
 from tasks.common.console import print_table
 from tasks.common.errors import DataError
 from tasks.common.task_errors import describe_error
 from tasks.output.records import read_records
 from tasks.output.tables import extract_texts, select_readable
+from tasks.output.traffic_split import ARMS
 from tasks.scoring.row_ranges import read_shards
 from tasks.scoring.summary import row_warnings, seconds_a_call
 from tasks.scoring.types import InputFile, PlannedShard, ScoringParameters, Surveyed
@@ -27,6 +29,8 @@ _RECORDS = 100
 
 _DIGEST_BYTES = 16
 
+_EXPECTED = ("expected_cache_hits", "expected_model_calls")
+
 
 def estimate_run(
     surveys: Sequence[Surveyed], planned: Sequence[PlannedShard], parameters: ScoringParameters
@@ -36,7 +40,8 @@ def estimate_run(
     Rows, texts and refusals are those of the shards that are done or to be scored, as in the
     summary of a run; what was counted of a shard that is done is in its record. Hits and calls are
     those of the shards that are to be scored; `expected_seconds` is estimated from the records of
-    the output folder, and None if none of them is of this pipeline and of enough texts.
+    the output folder, and None if none of them is of this pipeline and split and of enough texts.
+    With a split, `arms` has the rows, hits and calls of each version.
 
     A file that cannot be read to its end, or changed since its survey, is one of
     `unreadable_files`. `shards_that_cannot_be_read` are what a run would count as failed for it:
@@ -47,12 +52,14 @@ def estimate_run(
         unread = _read_inputs(surveys, planned, texts)
     done = [p.record.counts for p in planned if p.record is not None]
     remaining = [p for p in planned if p.why]
+    expected = texts.expected()
     report = {
         "output_dir": str(parameters.output_dir),
         "model_uri": parameters.model.uri,
         "rows": texts.rows_to_score + sum(counts.rows_in for counts in done),
         "rows_that_cannot_be_scored": texts.refused + sum(counts.rejected for counts in done),
         **texts.counts,
+        **expected,
         "shards_total": len(planned) + sum(bool(surveyed.error) for surveyed in surveys),
         "shards_to_skip": len(done),
         "shards_to_score": len(remaining),
@@ -62,11 +69,21 @@ def estimate_run(
         "row_warnings": row_warnings(surveys),
         "unreadable_files": _errors_by_name(unread),
         "expected_seconds": _expected_seconds(
-            texts.counts["expected_model_calls"], remaining, parameters
+            expected["expected_model_calls"], remaining, parameters
         ),
     }
+    if parameters.rows.traffic is not None:
+        report["arms"] = _expected_arms(texts, parameters)
     print_table("Dry run: nothing was written", report)
     return report
+
+
+def _expected_arms(texts: "_TextCounter", parameters: ScoringParameters) -> dict[str, Any]:
+    """Return what each arm of a split would have to do in the shards to score."""
+    return {
+        name: {"model_uri": model.uri} | counts
+        for name, model, counts in zip(ARMS, parameters.models, texts.arms, strict=True)
+    }
 
 
 class _UnreadFile(NamedTuple):
@@ -117,24 +134,27 @@ class _TextCounter:
 
     def __init__(self, parameters: ScoringParameters) -> None:
         self._parameters = parameters
-        self._pipeline = load_typed_pipeline(parameters.model.uri)
+        self._pipelines = [load_typed_pipeline(model.uri) for model in parameters.models]
         # Versions built before have gcld3, under no public name.
-        self._detector = getattr(self._pipeline, "detector", None) or open_detector("gcld3")
+        self._detector = getattr(self._pipelines[0], "detector", None) or open_detector("gcld3")
         self._refuse = parameters.rows.language.rejection_reason
         self._distinct = DistinctTexts()
-        self._distinct_to_score = DistinctTexts()
+        self._distinct_to_score = [DistinctTexts() for _ in self._pipelines]
         self.rows_to_score = self.refused = 0
-        self.counts = dict.fromkeys(
-            ("distinct_texts", "duplicates", "expected_cache_hits", "expected_model_calls"), 0
-        )
+        self.counts = dict.fromkeys(("distinct_texts", "duplicates"), 0)
+        # Of the shards to score, by arm.
+        self.arms = [dict.fromkeys(("rows", *_EXPECTED), 0) for _ in self._pipelines]
 
     def add(self, rows: pa.Table, *, is_to_be_scored: bool) -> None:
         """Count some rows of a shard."""
         readable = select_readable(rows)
         values = extract_texts(readable, self._parameters.rows.text_column)
-        texts = [str(value) for value in values if not refusal_reason(value)]
-        if self._parameters.rows.language.policy == "reject":
-            texts = [text for text in texts if not self._refuse(self._detector.detect(text))]
+        arms = assign_arms(readable, self._parameters.rows).arms
+        of_arms = [
+            self._accepted(value for value, arm in zip(values, arms, strict=True) if arm == number)
+            for number in range(len(self._pipelines))
+        ]
+        texts = list(chain.from_iterable(of_arms))
         new = self._distinct.add(texts)
         self.counts["distinct_texts"] += len(new)
         self.counts["duplicates"] += len(texts) - len(new)
@@ -142,20 +162,36 @@ class _TextCounter:
             return
         self.rows_to_score += len(rows)
         self.refused += len(rows) - len(texts)
-        if not self._parameters.use_cache:
-            self.counts["expected_model_calls"] += len(texts)
-            return
-        to_answer = self._distinct_to_score.add(texts)
-        # Versions of earlier code do not know the parameter.
-        wanted = {"all_scores": True} if self._parameters.rows.all_scores else {}
-        stored = self._pipeline.count_stored(to_answer, **wanted)
-        self.counts["expected_cache_hits"] += len(texts) - (len(to_answer) - stored)
-        self.counts["expected_model_calls"] += len(to_answer) - stored
+        for number, accepted in enumerate(of_arms):
+            self.arms[number]["rows"] += arms.count(number)
+            self._expect(number, accepted)
+
+    def expected(self) -> dict[str, int]:
+        """Return the cache hits and model calls of all arms."""
+        return {name: sum(arm[name] for arm in self.arms) for name in _EXPECTED}
 
     def close(self) -> None:
         """Free what the counting took."""
-        self._distinct.close()
-        self._distinct_to_score.close()
+        for distinct in (self._distinct, *self._distinct_to_score):
+            distinct.close()
+
+    def _accepted(self, values: Iterable[object]) -> list[str]:
+        texts = [str(value) for value in values if not refusal_reason(value)]
+        if self._parameters.rows.language.policy != "reject":
+            return texts
+        return [text for text in texts if not self._refuse(self._detector.detect(text))]
+
+    def _expect(self, number: int, texts: Sequence[str]) -> None:
+        """Count the cache hits and model calls of some texts of an arm."""
+        hits = 0
+        if self._parameters.use_cache:
+            to_answer = self._distinct_to_score[number].add(texts)
+            # Versions of earlier code do not know the parameter.
+            wanted = {"all_scores": True} if self._parameters.rows.all_scores else {}
+            stored = self._pipelines[number].count_stored(to_answer, **wanted)
+            hits = len(texts) - (len(to_answer) - stored)
+        self.arms[number]["expected_cache_hits"] += hits
+        self.arms[number]["expected_model_calls"] += len(texts) - hits
 
 
 def _expected_seconds(
@@ -165,6 +201,7 @@ def _expected_seconds(
         record
         for record in read_records(parameters.output_dir)
         if record.fingerprint == parameters.model.fingerprint
+        and record.parameters.traffic == parameters.rows.traffic
     )
     records = list(islice(alike, _RECORDS))
     in_model = seconds_a_call(records)

@@ -13,15 +13,14 @@ from tasks.output.file_ids import file_id_of, shards_of_files
 from tasks.output.folder import STAGING, output_errors
 from tasks.output.records import (
     FOLDERS,
-    RANGE_CHANGED,
     SUFFIXES,
     Shard,
     ShardRecord,
     read_record,
     record_path,
-    rescore_reason,
     table_path,
 )
+from tasks.output.rescoring import RANGE_CHANGED, rescore_reason
 from tasks.scoring.inputs import is_gone, list_input_files, settled_files
 from tasks.scoring.previous_failures import EarlierRuns, read_earlier_runs
 from tasks.scoring.types import FoundInputs, InputFile, PlannedShard, ScoringParameters, Surveyed

@@ -6,6 +6,7 @@ from typing import Any
 
 from prefect import task
 
+from tasks.arms.types import ScoringModel
 from tasks.common.task_errors import (
     RETRY_BUSY_MLFLOW,
     RETRY_FILE_ACCESS,
@@ -17,11 +18,11 @@ from tasks.common.task_errors import (
 from tasks.ingestion.formats import Survey
 from tasks.ingestion.text_format import AS_FOUND, ReadOptions
 from tasks.output.records import RESERVED_COLUMNS, RowParameters, Shard, ShardRecord
+from tasks.output.traffic_split import AskedSplit
 from tasks.scoring.types import (
     FoundInputs,
     InputFile,
     PlannedShard,
-    ScoringModel,
     ScoringParameters,
     ShardOutcome,
     Surveyed,
@@ -33,9 +34,17 @@ def identify_model(model_uri: str, rows: RowParameters) -> ScoringModel:
     """Return the version that an alias means now, so that all shards use that one."""
     from tasks.scoring.scoring_model import resolve_scoring_model
 
-    return resolve_scoring_model(
-        model_uri, all_scores=rows.all_scores, languages=rows.language.languages
-    )
+    return resolve_scoring_model(model_uri, rows)
+
+
+@step(name="identify challenger", **RETRY_BUSY_MLFLOW)
+def identify_challenger(
+    asked: AskedSplit, control: ScoringModel, rows: RowParameters
+) -> ScoringModel:
+    """Return the version that answers the share of a split, which is not the control's."""
+    from tasks.scoring.scoring_model import resolve_challenger
+
+    return resolve_challenger(asked, control, rows)
 
 
 @step(name="find inputs", **RETRY_LONG_WORK)
@@ -58,7 +67,8 @@ def survey_input(file: InputFile, rows: RowParameters, reading: ReadOptions = AS
     from tasks.scoring.inputs import download_input, named_by_source
 
     download_input(file)
-    required = {rows.text_column, rows.label_column or rows.text_column}
+    key_column = rows.traffic.key_column if rows.traffic else ""
+    required = set(filter(None, (rows.text_column, rows.label_column, key_column)))
     with redacted_errors(file.name), named_by_source(file):
         return survey(file.path, required, RESERVED_COLUMNS, {rows.text_column}, reading)
 

@@ -1,41 +1,45 @@
-"""Resolve a model URI to a registered pipeline version and the engine it uses here."""
+"""Resolve the versions that answer, and the engines that they use here."""
 
 from collections.abc import Sequence
 
 from pyfunc.detectors.codes import canonical
 from pyfunc.detectors.selection import DETECTORS
 from pyfunc.pipeline import InferencePipeline
+from tasks.arms.types import ScoringModel
 from tasks.common.errors import ModelError, ParameterError
-from tasks.scoring.types import ScoringModel
+from tasks.output.records import RowParameters
+from tasks.output.traffic_split import AskedSplit
 from tasks.tracking.names import parse_pipeline_reference
 from tasks.tracking.pipeline_loader import load_typed_pipeline
 from tasks.tracking.pipeline_members import rebuild_command
 from tasks.tracking.registry import find_version, resolve_pipeline
 
+_ROWS = RowParameters()
+
 
 def resolve_scoring_model(
-    model_uri: str, *, all_scores: bool = False, languages: Sequence[str] = ()
+    model_uri: str, rows: RowParameters = _ROWS, *, parameter: str = "model_uri"
 ) -> ScoringModel:
     """Return the version that `model_uri` means now.
 
     Args:
         model_uri: `models:/<name>/<number>` or `models:/<name>@<alias>`.
-        all_scores: Whether it is to answer with the probability of every label.
-        languages: Codes that its detector is to report.
+        rows: What it is to answer: all scores, and languages that its detector is to report.
+        parameter: The parameter that has `model_uri`, for the error.
 
     Raises:
         ModelError: If there is no such version, or it cannot be used, or was built before
             `all_scores` came.
         ParameterError: If the URI is of another form, or its detector never reports a language.
     """
-    uri = resolve_pipeline(model_uri)
+    uri = resolve_pipeline(model_uri, parameter=parameter)
     pipeline = load_typed_pipeline(uri)
-    if all_scores and not getattr(pipeline, "offers_all_scores", False):
+    if rows.all_scores and not getattr(pipeline, "offers_all_scores", False):
         rebuild = rebuild_command(find_version(*parse_pipeline_reference(uri)))
         raise ModelError(
             f"{uri}: was built without all_scores; expected a version that {rebuild} builds now"
         )
-    _check_languages(uri, pipeline, languages)
+    _check_languages(uri, pipeline, rows.language.languages)
     return ScoringModel(
         uri=uri,
         fingerprint=pipeline.fingerprint,
@@ -56,3 +60,30 @@ def _check_languages(uri: str, pipeline: InferencePipeline, languages: Sequence[
             f"languages: {unknown}; expected codes that the detector of {uri} reports, of: "
             f"{' '.join(sorted(codes))}"
         )
+
+
+def resolve_challenger(
+    asked: AskedSplit, control: ScoringModel, rows: RowParameters
+) -> ScoringModel:
+    """Return the version that is to answer the share of a split.
+
+    Args:
+        asked: The version and its share.
+        control: The version that answers the other rows.
+        rows: What both are to answer.
+
+    Raises:
+        ModelError: If there is no such version, or it cannot be used.
+        ParameterError: If it is the control, or answers as the control does.
+    """
+    challenger = resolve_scoring_model(asked.reference, rows, parameter="split")
+    if challenger.uri == control.uri:
+        raise ParameterError(
+            f"split: {asked.reference} and model_uri are both {control.uri}; expected two versions"
+        )
+    if challenger.fingerprint == control.fingerprint:
+        raise ParameterError(
+            f"split: {challenger.uri} answers as {control.uri} of model_uri does, since both have "
+            f"the fingerprint {control.fingerprint}; expected two that differ"
+        )
+    return challenger

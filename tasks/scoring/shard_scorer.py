@@ -3,7 +3,6 @@
 import logging
 import socket
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import chain
@@ -12,22 +11,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 
-from pyfunc.contract import Answers, Outcome
-from tasks.common.counting import count_values, score_histogram
+from pyfunc.contract import Outcome
+from tasks.arms.answering import ArmAnswers, Work
+from tasks.arms.assignment import assign_arms
+from tasks.arms.tally import Tally
+from tasks.common.counting import count_values
 from tasks.common.files import published_file, sha256_of
 from tasks.common.progress import track_rows
-from tasks.dataset.labels import KnownLabels, is_missing
 from tasks.output.copies import write_copies
 from tasks.output.derived_files import remove_derived
 from tasks.output.folder import output_errors
-from tasks.output.records import (
-    REVIEW_COLUMN,
-    Counts,
-    Shard,
-    ShardRecord,
-    table_path,
-    write_record,
-)
+from tasks.output.records import Shard, ShardRecord, table_path, write_record
 from tasks.output.tables import (
     build_predictions,
     build_rejected,
@@ -59,7 +53,7 @@ def score_rows(shard: Shard, staged: Path, parameters: ScoringParameters) -> Sha
     """
     started, clock = datetime.now(UTC), time.monotonic()
     answers = _answer(shard, staged, parameters)
-    tally = _Tally(parameters)
+    tally = Tally(parameters.models, parameters.rows, answers)
     with output_errors(parameters.output_dir):
         parts = _parts_with_outcomes(staged, answers.outcomes)
         rejected = (build_rejected(shard, rows, outcomes) for rows, outcomes in parts)
@@ -83,17 +77,18 @@ def score_rows(shard: Shard, staged: Path, parameters: ScoringParameters) -> Sha
             engine=parameters.model.engine,
             precision=parameters.model.precision,
             parameters=parameters.rows,
-            counts=_counts(tally, answers),
-            labels=count_values(tally.labels),
+            counts=tally.counts(),
+            labels=tally.labels,
             languages=count_values(_languages(answers.outcomes)),
-            scores=score_histogram(tally.scores),
+            scores=tally.scores,
             reasons=count_values(tally.reasons),
             files=files,
             started=started,
             seconds=time.monotonic() - clock,
-            model_seconds=answers.model_seconds,
+            model_seconds=sum(work.model_seconds for work in answers.works),
             host=socket.gethostname(),
             flow_run_id=parameters.flow_run_id,
+            arms=tally.arm_records(),
         )
         write_record(parameters.output_dir, record)
     logger.info(
@@ -132,30 +127,26 @@ def copy_shards(
     return tuple(outcome.model_copy(update=copied.get(outcome.id, {})) for outcome in outcomes)
 
 
-def _answer(shard: Shard, staged: Path, parameters: ScoringParameters) -> Answers:
+def _answer(shard: Shard, staged: Path, parameters: ScoringParameters) -> ArmAnswers:
     """Answer the readable rows, part by part; the texts of one part are in memory at a time."""
-    pipeline = load_typed_pipeline(parameters.model.uri)
+    pipelines = [load_typed_pipeline(model.uri) for model in parameters.models]
     # Versions of earlier code do not know the parameter.
     wanted = {"all_scores": True} if parameters.rows.all_scores else {}
+    answers = ArmAnswers(works=[Work() for _ in pipelines])
     with track_rows(shard.rows) as count:
-        answers = [
-            pipeline.answer(
-                extract_texts(select_readable(rows), parameters.rows.text_column),
+        for rows in read_staged(staged):
+            readable = select_readable(rows)
+            answers.answer(
+                pipelines,
+                extract_texts(readable, parameters.rows.text_column),
+                assign_arms(readable, parameters.rows),
                 use_cache=parameters.use_cache,
                 batch_tokens=parameters.batch_tokens,
                 refuse=parameters.rows.language.rejection_reason,
                 progress=count,
                 **wanted,
             )
-            for rows in read_staged(staged)
-        ]
-    return Answers(
-        outcomes=[outcome for part in answers for outcome in part.outcomes],
-        model_calls=sum(part.model_calls for part in answers),
-        model_seconds=sum(part.model_seconds for part in answers),
-        cache_failures=sum(part.cache_failures for part in answers),
-        retried=sum(part.retried for part in answers),
-    )
+    return answers
 
 
 def _parts_with_outcomes(
@@ -181,54 +172,8 @@ def _write_table(
         return sha256_of(draft)
 
 
-class _Tally:
-    """Counts the rows of a shard while they are written.
-
-    Attributes:
-        labels: Predicted, of each scored row.
-        scores: Of each scored row.
-        reasons: Step and reason of each rejected row.
-        accuracy: Rows that have a label, those it is predicted for, and those of unknown labels.
-        needs_review: Scored rows below the score for a review.
-    """
-
-    def __init__(self, parameters: ScoringParameters) -> None:
-        self._label_column = parameters.rows.label_column
-        self._known = KnownLabels(parameters.model.labels)
-        self._review = parameters.rows.review_below > 0
-        self.labels: list[str] = []
-        self.scores: list[float] = []
-        self.reasons: list[str] = []
-        self.accuracy: Counter[str] = Counter()
-        self.needs_review = 0
-
-    def count_predictions(self, table: pa.Table) -> pa.Table:
-        """Count rows with a prediction, and return them."""
-        predicted = table["prediction_label"].to_pylist()
-        self.labels += predicted
-        self.scores += table["prediction_score"].to_pylist()
-        if self._review:
-            self.needs_review += sum(table[REVIEW_COLUMN].to_pylist())
-        if self._label_column is None:
-            return table
-        labels = extract_texts(table, self._label_column)
-        for label, prediction in zip(labels, predicted, strict=True):
-            if not is_missing(label):
-                name = self._known.find(label)
-                self.accuracy["labelled"] += 1
-                self.accuracy["correct"] += name == prediction
-                self.accuracy["unknown_labels"] += name is None
-        return table
-
-    def count_rejected(self, table: pa.Table) -> pa.Table:
-        """Count rows without a prediction, and return them."""
-        columns = (table["step"].to_pylist(), table["reason"].to_pylist())
-        self.reasons += [f"{step}: {reason}" for step, reason in zip(*columns, strict=True)]
-        return table
-
-
 def _predictions(
-    shard: Shard, staged: Path, answers: Answers, parameters: ScoringParameters
+    shard: Shard, staged: Path, answers: ArmAnswers, parameters: ScoringParameters
 ) -> Iterator[pa.Table]:
     """Yield the predictions of a shard in parts."""
     for rows, outcomes in _parts_with_outcomes(staged, answers.outcomes):
@@ -246,22 +191,6 @@ def _write_review(
     with published_file(table_path(parameters.output_dir, "review", shard.id)) as draft:
         write_text(chain([first], rows), first.schema, draft, review_format)
         return sha256_of(draft)
-
-
-def _counts(tally: _Tally, answers: Answers) -> Counts:
-    sources = Counter(outcome.source for outcome in answers.outcomes)
-    return Counts(
-        rows_in=len(tally.labels) + len(tally.reasons),
-        scored=len(tally.labels),
-        rejected=len(tally.reasons),
-        model_calls=answers.model_calls,
-        repeated=sources["repeated"],
-        cached=sources["cached"],
-        cache_failures=answers.cache_failures,
-        retried=answers.retried,
-        needs_review=tally.needs_review,
-        **tally.accuracy,
-    )
 
 
 def _languages(outcomes: Sequence[Outcome]) -> list[str]:

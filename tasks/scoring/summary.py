@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from tasks.arms.summary import arm_lines, summarise_arms
 from tasks.common.console import print_table
 from tasks.common.counting import count_values, sum_counts
 from tasks.common.files import published_file
 from tasks.output.folder import output_errors
 from tasks.output.records import ShardRecord
 from tasks.scoring.previous_failures import remaining_failures
-from tasks.scoring.types import FoundInputs, ScoringModel, ScoringParameters, ShardOutcome, Surveyed
+from tasks.scoring.types import FoundInputs, ScoringParameters, ShardOutcome, Surveyed
 
 _SHOWN = 10
 
@@ -32,6 +33,7 @@ _EXCEPTIONS = (
     "files_settling",
     "files_removed",
     "row_warnings",
+    "rows_without_key",
 )
 
 
@@ -75,8 +77,9 @@ def publish_manifest(
     ):
         draft.write_text(json.dumps(manifest, indent=2, ensure_ascii=False), encoding="utf-8")
     shown = _shorten_lists(summary)
-    quiet = {name for name in _EXCEPTIONS if not shown[name]}
-    print_table("Scored shards", {name: shown[name] for name in shown if name not in quiet})
+    quiet = {name for name in _EXCEPTIONS if not shown.get(name)} | {"arms"}
+    rows = {name: shown[name] for name in shown if name not in quiet}
+    print_table("Scored shards", rows | arm_lines(summary))
     return summary
 
 
@@ -107,7 +110,7 @@ def summarise_outcomes(
     summary = {
         "output_dir": str(parameters.output_dir),
         "model_uri": parameters.model.uri,
-        "engine": _engine(parameters.model),
+        "engine": parameters.model.engine_in_words,
         "engine_fallback": parameters.model.fallback,
         "rows_in": _sum(done, "rows_in"),
         "scored": _sum(done, "scored"),
@@ -139,11 +142,9 @@ def summarise_outcomes(
         summary["labelled"] = labelled
         summary["unknown_labels"] = _sum(done, "unknown_labels")
         summary["accuracy"] = _sum(done, "correct") / labelled
+    if (split := parameters.rows.traffic) is not None:
+        summary |= summarise_arms(parameters.models, split, done, own)
     return summary
-
-
-def _engine(model: ScoringModel) -> str:
-    return f"{model.engine} {model.precision} on {model.device}"
 
 
 def _shorten_lists(summary: dict[str, Any]) -> dict[str, Any]:

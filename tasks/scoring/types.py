@@ -1,5 +1,6 @@
 """Types of a scoring run: flow parameters, and the records that pass between its tasks."""
 
+import operator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,11 +8,12 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS, MAX_BATCH_TOKENS
-from pyfunc.spec import EngineName, Precision
+from tasks.arms.types import ScoringModel
 from tasks.common.parameter_types import FolderPath, FrozenModel, Probability, about, path_of
 from tasks.ingestion.formats import Survey
 from tasks.ingestion.text_format import AS_FOUND, ReadOptions
 from tasks.output.records import OutputFormat, RowParameters, Shard, ShardRecord
+from tasks.output.traffic_split import SplitChoice, SplitKey
 from tasks.tracking.names import CHAMPION_URI
 
 INPUTS_EXPECTED = "a file, folder or pattern on this machine, or an http(s) URL"
@@ -116,6 +118,8 @@ class ScoringOptions(FrozenModel):
     """Defaults of a scoring run: parameters of the flow score-shards."""
 
     model_uri: ModelUri = CHAMPION_URI
+    split: SplitChoice = ""
+    split_key: SplitKey = ""
     shard_rows: ShardRows = 2_000
     use_cache: UseCache = True
     settle_seconds: SettleSeconds = 0
@@ -159,33 +163,12 @@ class FailureLimits(FrozenModel):
         return None
 
 
-class ScoringModel(FrozenModel):
-    """The pipeline version that answers.
-
-    Attributes:
-        uri: `models:/<name>/<number>`, which cannot come to mean another.
-        fingerprint: Digest of all that can change its answers.
-        labels: The labels that it answers with, in the order of their ids.
-        engine: What computes the transformer on this machine.
-        precision: Number format of its matrix products.
-        device: `cpu` or `cuda`.
-        fallback: Why not the engine and precision that it was built for; empty if they do.
-    """
-
-    uri: str
-    fingerprint: str
-    labels: tuple[str, ...]
-    engine: EngineName
-    precision: Precision
-    device: str
-    fallback: str = ""
-
-
 class ScoringParameters(FrozenModel):
     """How a run scores.
 
     Attributes:
-        model: What answers.
+        model: What answers, or the control of a split.
+        challenger: What answers the share of a split; none without one.
         output_dir: Folder of `predictions/`, `rejected/`, `records/` and `manifest.json`.
         rows: The parameters that can change what is written for a row.
         reading: How the text of the input is read.
@@ -194,6 +177,7 @@ class ScoringParameters(FrozenModel):
     """
 
     model: ScoringModel
+    challenger: ScoringModel | None = Field(default=None, exclude_if=operator.not_)
     output_dir: Path
     rows: RowParameters = RowParameters()
     # Not in a manifest without it, which earlier versions read.
@@ -206,6 +190,11 @@ class ScoringParameters(FrozenModel):
     only_failed: OnlyFailed = OPTIONS.only_failed
     output_format: Format = OPTIONS.output_format
     flow_run_id: str = ""
+
+    @property
+    def models(self) -> tuple[ScoringModel, ...]:
+        """The version of each arm: one without a split."""
+        return (self.model,) if self.challenger is None else (self.model, self.challenger)
 
 
 class InputFile(FrozenModel):

@@ -33,6 +33,9 @@ MEMBERS_TAG = "members"
 # On the registered model.
 PREVIOUS_TAG = "previous_champion"
 
+# Of a scoring run with a split: the URI of the version that answered its share.
+CHALLENGER_TAG = "challenger_uri"
+
 # Of a run: those that have the same are compared with each other.
 SERIES_TAG = "series"
 
@@ -81,12 +84,13 @@ def version_uri(name: str, number: int | str) -> str:
     return f"models:/{name}/{number}"
 
 
-def parse_pipeline_reference(model_uri: str) -> tuple[str, str]:
+def parse_pipeline_reference(model_uri: str, *, parameter: str = "model_uri") -> tuple[str, str]:
     """Return the registered model and the number or alias that a pipeline reference names.
 
     Args:
         model_uri: `models:/<name>/<number>`, `models:/<name>@<alias>`, or a number or alias of
             `inference_pipeline_model`.
+        parameter: The parameter that has `model_uri`, for the error.
 
     Raises:
         ParameterError: If it is of another form.
@@ -94,7 +98,7 @@ def parse_pipeline_reference(model_uri: str) -> tuple[str, str]:
     match = re.fullmatch(r"(?:models:/([^/@]+)[/@])?([\w.-]+)", model_uri)
     if match is None:
         raise ParameterError(
-            f"model_uri: {model_uri!r}; expected a number, an alias, models:/<name>/<version> or "
+            f"{parameter}: {model_uri!r}; expected a number, an alias, models:/<name>/<version> or "
             "models:/<name>@<alias>"
         )
     return match.group(1) or PIPELINE_MODEL, match.group(2)

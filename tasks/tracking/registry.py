@@ -95,20 +95,21 @@ def find_registered_version(name: str, model_uri: str) -> ModelVersion | None:
     return next(found, None)
 
 
-def resolve_pipeline(model_uri: str) -> str:
+def resolve_pipeline(model_uri: str, *, parameter: str = "model_uri") -> str:
     """Return `models:/<name>/<number>` for a reference to a full pipeline.
 
     Args:
         model_uri: `models:/<name>/<number>`, `models:/<name>@<alias>`, or a number or alias of
             `inference_pipeline_model`.
+        parameter: The parameter that has `model_uri`, for the error.
 
     Raises:
         ModelError: If there is no such version, or it is a plain pipeline.
         ParameterError: If the URI has another form.
     """
-    version = find_version(*parse_pipeline_reference(model_uri))
+    version = find_version(*parse_pipeline_reference(model_uri, parameter=parameter))
     if version.tags.get("kind") != "full":
-        raise ModelError(f"model_uri: {model_uri} is no full inference pipeline; expected one")
+        raise ModelError(f"{parameter}: {model_uri} is no full inference pipeline; expected one")
     return version_uri(version.name, version.version)
 
 

@@ -21,7 +21,7 @@ RANKS = (
     ("reports", "maintenance"),
     ("scoring", "building"),
     ("composition",),
-    ("training",),
+    ("training", "arms"),
     ("dataset",),
     ("download", "static_model"),
     ("output", "ingestion", "tracking"),

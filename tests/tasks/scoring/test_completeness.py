@@ -6,12 +6,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.arms.types import ScoringModel
 from tasks.common.errors import ProofError
 from tasks.ingestion.formats import Survey
 from tasks.output.records import Counts, RowParameters, Shard, ShardRecord, table_path
 from tasks.scoring.completeness import check_completeness
 from tasks.scoring.planning import split_into_shards
-from tasks.scoring.types import InputFile, ScoringModel, ScoringParameters, ShardOutcome, Surveyed
+from tasks.scoring.types import InputFile, ScoringParameters, ShardOutcome, Surveyed
 
 FILE = InputFile(id="rows-12345678", path=Path("/rows.csv"), name="/rows.csv")
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.arms.types import ScoringModel
 from tasks.output.records import Counts, RowParameters, Shard, ShardRecord
 from tasks.scoring.summary import STEADY_CALLS, seconds_a_call, summarise_outcomes
-from tasks.scoring.types import ScoringModel, ScoringParameters, ShardOutcome
+from tasks.scoring.types import ScoringParameters, ShardOutcome
 
 MODEL = ScoringModel(
     uri="models:/m/1",

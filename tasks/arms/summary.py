@@ -1,0 +1,90 @@
+"""Sum up the arms of an A/B split over the shards of a run, and compare their accuracies."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tasks.arms.types import ScoringModel
+from tasks.common.counting import sum_counts
+from tasks.measures.difference import difference_of_accuracies
+from tasks.output.records import ArmRecord, ShardRecord
+from tasks.output.traffic_split import ARMS, TrafficSplit
+
+
+def summarise_arms(
+    models: Sequence[ScoringModel],
+    split: TrafficSplit,
+    done: Sequence[ShardRecord],
+    own: Sequence[ShardRecord],
+) -> dict[str, Any]:
+    """Return the fields of a run's summary that are there with a split.
+
+    Rows, labels, scores and accuracies are those of the shards that are done. Cache hits, model
+    calls and times are those of this run; times are sums over shards, also over those that were
+    scored at the same time.
+
+    Args:
+        models: The version of each arm.
+        split: The split.
+        done: The records of the shards that are done.
+        own: Those of them that this run scored.
+    """
+    shares = (1 - split.share, split.share)
+    arms = {
+        name: {"model_uri": model.uri, "engine": model.engine_in_words, "asked_share": share}
+        | _summarise(_arm(done, name), _arm(own, name))
+        for name, model, share in zip(ARMS, models, shares, strict=True)
+    }
+    found = difference_of_accuracies(
+        *(
+            tuple(_sum(_arm(done, name), field) for name in ARMS)
+            for field in ("correct", "labelled")
+        )
+    )
+    difference = (
+        {}
+        if found is None
+        else {
+            "accuracy_difference": found.value,
+            "accuracy_difference_low": found.low,
+            "accuracy_difference_high": found.high,
+        }
+    )
+    without_key = sum(record.counts.without_key for record in done)
+    return {"arms": arms, "rows_without_key": without_key, **difference}
+
+
+def arm_lines(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the lines of a printed summary on the arms; the manifest has their histograms."""
+    return {
+        f"arm {name}": {key: value for key, value in fields.items() if key != "scores"}
+        for name, fields in summary.get("arms", {}).items()
+    }
+
+
+def _arm(records: Sequence[ShardRecord], name: str) -> list[ArmRecord]:
+    return [record.arms[name] for record in records]
+
+
+def _summarise(done: Sequence[ArmRecord], own: Sequence[ArmRecord]) -> dict[str, Any]:
+    seconds = sum(record.seconds for record in own)
+    summary = {
+        "rows_in": _sum(done, "rows_in"),
+        "scored": _sum(done, "scored"),
+        "rejected": _sum(done, "rejected"),
+        "labels": sum_counts(record.labels for record in done),
+        "scores": [sum(bins) for bins in zip(*(record.scores for record in done), strict=True)],
+        "cache_hits": _sum(own, "repeated") + _sum(own, "cached"),
+        "model_calls": _sum(own, "model_calls"),
+        "model_seconds": round(sum(record.model_seconds for record in own), 3),
+        "seconds": round(seconds, 3),
+        "rows_per_second": round(_sum(own, "rows_in") / seconds, 1) if seconds else 0.0,
+    }
+    if labelled := _sum(done, "labelled"):
+        summary["labelled"] = labelled
+        summary["unknown_labels"] = _sum(done, "unknown_labels")
+        summary["accuracy"] = _sum(done, "correct") / labelled
+    return summary
+
+
+def _sum(records: Sequence[ArmRecord], field: str) -> int:
+    return sum(getattr(record.counts, field) for record in records)

@@ -1,0 +1,148 @@
+"""Count the rows of a shard, and those of each arm, while they are written."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from tasks.arms.answering import ArmAnswers, Work
+from tasks.arms.types import ScoringModel
+from tasks.common.counting import count_values, score_histogram
+from tasks.dataset.labels import KnownLabels, is_missing
+from tasks.output.records import REVIEW_COLUMN, ArmRecord, Counts, RowParameters
+from tasks.output.tables import extract_texts
+from tasks.output.traffic_split import ARMS
+
+
+class _ArmTally:
+    """The scored rows of an arm.
+
+    Attributes:
+        labels: Predicted, of each row.
+        scores: Of each row.
+        counted: Rows that need a review, that have a label, those it is predicted for, and those
+            of unknown labels, under their names in `Counts`.
+    """
+
+    def __init__(self, known_labels: Sequence[str]) -> None:
+        self._known = KnownLabels(known_labels)
+        self.labels: list[str] = []
+        self.scores: list[float] = []
+        self.counted: Counter[str] = Counter()
+
+    def add(self, prediction: str, score: float, label: object, needs_review: bool) -> None:
+        """Count a row; its label may be missing."""
+        self.labels.append(prediction)
+        self.scores.append(score)
+        self.counted["needs_review"] += needs_review
+        if not is_missing(label):
+            name = self._known.find(label)
+            self.counted["labelled"] += 1
+            self.counted["correct"] += name == prediction
+            self.counted["unknown_labels"] += name is None
+
+
+class Tally:
+    """Counts the rows of a shard while they are written.
+
+    Args:
+        models: The version of each arm.
+        rows: The parameters with the columns.
+        answers: The outcomes of the rows that could be read.
+
+    Attributes:
+        reasons: Step and reason of each rejected row.
+    """
+
+    def __init__(
+        self, models: Sequence[ScoringModel], rows: RowParameters, answers: ArmAnswers
+    ) -> None:
+        self._models, self._rows, self._answers = models, rows, answers
+        self._tallies = [_ArmTally(model.labels) for model in models]
+        pairs = zip(answers.outcomes, answers.arms, strict=True)
+        self._arms_of_scored = (arm for outcome, arm in pairs if outcome.answer is not None)
+        self.reasons: list[str] = []
+
+    def count_predictions(self, table: pa.Table) -> pa.Table:
+        """Count the next rows with a prediction, and return them."""
+        none = [None] * table.num_rows
+        column = self._rows.label_column
+        labels = none if column is None else extract_texts(table, column)
+        reviews = table[REVIEW_COLUMN].to_pylist() if self._rows.review_below else none
+        values = (table["prediction_label"].to_pylist(), table["prediction_score"].to_pylist())
+        for prediction, score, label, review in zip(*values, labels, reviews, strict=True):
+            arm = next(self._arms_of_scored)
+            self._tallies[arm].add(prediction, score, label, bool(review))
+        return table
+
+    def count_rejected(self, table: pa.Table) -> pa.Table:
+        """Count rows without a prediction, and return them."""
+        columns = (table["step"].to_pylist(), table["reason"].to_pylist())
+        self.reasons += [f"{step}: {reason}" for step, reason in zip(*columns, strict=True)]
+        return table
+
+    @property
+    def needs_review(self) -> int:
+        """Scored rows below the score for a review."""
+        return sum(tally.counted["needs_review"] for tally in self._tallies)
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Scored rows by predicted label."""
+        return count_values(label for tally in self._tallies for label in tally.labels)
+
+    @property
+    def scores(self) -> tuple[int, ...]:
+        """Scored rows by score."""
+        return score_histogram([score for tally in self._tallies for score in tally.scores])
+
+    def counts(self) -> Counts:
+        """Return the counts of the shard; those of its arms, and rows that could not be read."""
+        arms = [self._counts_of(number) for number in range(len(self._models))]
+        total: Counter[str] = Counter()
+        for arm in arms:
+            total.update(arm.model_dump())
+        return Counts(**total).model_copy(
+            update={
+                "rows_in": total["scored"] + len(self.reasons),
+                "rejected": len(self.reasons),
+                "without_key": self._answers.without_key,
+            }
+        )
+
+    def arm_records(self) -> dict[str, ArmRecord]:
+        """Return what a record has of each arm; nothing if there is no split."""
+        if self._rows.traffic is None:
+            return {}
+        return {ARMS[number]: self._arm_record(number) for number in range(len(self._models))}
+
+    def _arm_record(self, number: int) -> ArmRecord:
+        model, tally = self._models[number], self._tallies[number]
+        work = self._answers.works[number]
+        return ArmRecord(
+            model_uri=model.uri,
+            fingerprint=model.fingerprint,
+            engine=model.engine,
+            precision=model.precision,
+            counts=self._counts_of(number),
+            labels=count_values(tally.labels),
+            scores=score_histogram(tally.scores),
+            seconds=work.seconds,
+            model_seconds=work.model_seconds,
+        )
+
+    def _counts_of(self, number: int) -> Counts:
+        outcomes, tally = self._answers.of_arm(number), self._tallies[number]
+        work: Work = self._answers.works[number]
+        sources = Counter(outcome.source for outcome in outcomes)
+        return Counts(
+            rows_in=len(outcomes),
+            scored=len(tally.labels),
+            rejected=sources["refused"],
+            model_calls=work.model_calls,
+            repeated=sources["repeated"],
+            cached=sources["cached"],
+            cache_failures=work.cache_failures,
+            retried=work.retried,
+            **tally.counted,
+        )
