@@ -30,7 +30,12 @@ def summarise_arms(
     """
     shares = (1 - split.share, split.share)
     arms = {
-        name: {"model_uri": model.uri, "engine": model.engine_in_words, "asked_share": share}
+        name: {
+            "model_uri": model.uri,
+            "engine": model.engine_in_words,
+            "engine_fallback": model.fallback,
+            "asked_share": share,
+        }
         | _summarise(_arm(done, name), _arm(own, name))
         for name, model, share in zip(ARMS, models, shares, strict=True)
     }
@@ -56,7 +61,11 @@ def summarise_arms(
 def arm_lines(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the lines of a printed summary on the arms; the manifest has their histograms."""
     return {
-        f"arm {name}": {key: value for key, value in fields.items() if key != "scores"}
+        f"arm {name}": {
+            key: value
+            for key, value in fields.items()
+            if key != "scores" and (value or key != "engine_fallback")
+        }
         for name, fields in summary.get("arms", {}).items()
     }
 

@@ -3,28 +3,13 @@
 import hashlib
 from typing import Annotated, NamedTuple
 
+from pydantic import AfterValidator
+
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel, about
 
 # In the order of their numbers: the version that answers without a split, and the other one.
 ARMS = ("control", "challenger")
-
-SplitChoice = Annotated[
-    str,
-    about(
-        "Version that answers a share of the rows in place of model_uri, and the share, as in "
-        "challenger=0.1; empty splits nothing."
-    ),
-]
-SplitKey = Annotated[
-    str,
-    about(
-        "Column whose value decides which version of a split answers, such as a customer's "
-        "number; empty takes the text."
-    ),
-]
-
-_HASH_RANGE = 2.0**64
 
 
 class AskedSplit(NamedTuple):
@@ -56,6 +41,32 @@ def parse_split(split: str) -> AskedSplit:
             "challenger=0.1"
         )
     return AskedSplit(reference, share)
+
+
+def _check_form(split: str) -> str:
+    if split:
+        parse_split(split)
+    return split
+
+
+# Refused before a run starts, as a path is; whether there is such a version is for the run to find.
+SplitChoice = Annotated[
+    str,
+    AfterValidator(_check_form),
+    about(
+        "Version that answers a share of the rows in place of model_uri, and the share, as in "
+        "challenger=0.1; empty splits nothing."
+    ),
+]
+SplitKey = Annotated[
+    str,
+    about(
+        "Column whose value decides which version of a split answers, such as a customer's "
+        "number; empty takes the text."
+    ),
+]
+
+_HASH_RANGE = 2.0**64
 
 
 class TrafficSplit(FrozenModel):

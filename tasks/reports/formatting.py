@@ -1,7 +1,8 @@
 """Format numbers, durations and times for reports, and the change of a metric between two runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from typing import Any
 
 DASH = "–"
 
@@ -74,6 +75,25 @@ def format_change(now: float | None, before: float | None, formatter: Formatter)
 def share(part: float, whole: float) -> float | None:
     """Return a part of a whole, or None if the whole is 0."""
     return part / whole if whole else None
+
+
+def describe_accuracies(summary: Mapping[str, Any]) -> str:
+    """Return the difference of two arms' accuracies in a sentence; empty if it is not known.
+
+    Args:
+        summary: The fields of a run's summary, or its metrics.
+    """
+    if "accuracy_difference" not in summary:
+        return ""
+    value, low, high = (
+        f"{100 * summary[f'accuracy_difference{bound}']:+.1f}" for bound in ("", "_low", "_high")
+    )
+    shows = summary["accuracy_difference_low"] > 0 or summary["accuracy_difference_high"] < 0
+    verdict = "one is better than the other" if shows else "it may be chance"
+    return (
+        f"The challenger's accuracy minus the control's is {value} points, with a 95 % interval "
+        f"from {low} to {high} points: {verdict}."
+    ).replace("-", "\N{MINUS SIGN}")
 
 
 def _signed(text: str) -> str:

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from tasks.reports import formatting
-from tasks.reports.formatting import format_count_of, format_time
+from tasks.reports.formatting import describe_accuracies, format_count_of, format_time
 from tasks.reports.page import Block, Facts, KeyMetric, Note, Page, Plots, Quotes, Section, Table
 from tasks.reports.plots import describe_scores, draw_plot, plot_score_distribution, plot_shares
 from tasks.reports.row_examples import Example, ScoredExample
 from tasks.reports.tables import (
+    arms_rows,
     comparison_table,
     failures_table,
     files_table,
@@ -17,7 +19,13 @@ from tasks.reports.tables import (
     shares_table,
     top_reasons,
 )
-from tasks.reports.types import Download, Metric, RunStatistics, scoring_metrics
+from tasks.reports.types import (
+    ARM_METRICS,
+    Download,
+    Metric,
+    RunStatistics,
+    scoring_metrics,
+)
 from tasks.scoring.types import ScoringParameters, ShardOutcome
 from tasks.training.types import Distribution
 
@@ -39,6 +47,7 @@ class ScoringRun:
         previous: Those of the run before it, if there was one.
         git_commit: The commit of the code.
         downloads: The input files of which this run scored or copied rows.
+        arms: The fields of each arm of a split in the summary; empty without a split.
         training_distribution: Predictions for the test rows of the training, if it logged them.
         examples: Rejected rows by step and reason.
         sample: Scored rows of each label.
@@ -51,6 +60,7 @@ class ScoringRun:
     previous: RunStatistics | None
     git_commit: str
     downloads: Sequence[Download] = ()
+    arms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     training_distribution: Distribution | None = None
     examples: Mapping[str, Sequence[Example]] = field(default_factory=dict)
     sample: Sequence[ScoredExample] = ()
@@ -64,6 +74,7 @@ def scoring_page(run: ScoringRun) -> Page:
         _run_section(run),
         Section("On what", [files_table(run.outcomes)]),
         _accuracy_section(run),
+        *_arms_section(run),
         Section("How fast", [_comparison(run, _SPEED)]),
         _predictions_section(run),
         *_sample_section(run),
@@ -122,6 +133,7 @@ def _run_section(run: ScoringRun) -> Section:
         ("Label column", rows.label_column or formatting.DASH),
         ("Languages", rows.language.describe()),
         ("Review", f"scores below {rows.review_below:g}" if rows.review_below else formatting.DASH),
+        ("A/B", rows.traffic.describe() if rows.traffic else formatting.DASH),
         ("Prediction cache", "used" if parameters.use_cache else "not used"),
         ("Workers", f"{parameters.workers}, {shard_rows} rows a shard"),
     ]
@@ -152,9 +164,10 @@ def _warnings(run: ScoringRun) -> list[Section]:
         text = f"{shards} failed, with {rows} that are not published."
         blocks += [Note(text, warning=True), failures_table(failed)]
     blocks += [Note(f"{text}.", warning=True) for text in run.statistics.warnings[:_WARNINGS]]
-    if run.parameters.model.fallback:
-        text = f"The pipeline was built for another engine: {run.parameters.model.fallback}."
-        blocks.append(Note(text, warning=True))
+    for model in run.parameters.models:
+        if model.fallback:
+            text = f"{model.uri} was built for another engine: {model.fallback}."
+            blocks.append(Note(text, warning=True))
     if cache_failures := run.statistics.metrics["cache_failures"]:
         failed_times = format_count_of(cache_failures, "time")
         text = f"The prediction cache failed {failed_times}, at a cost in speed."
@@ -166,6 +179,29 @@ def _accuracy_section(run: ScoringRun) -> Section:
     if run.parameters.rows.label_column is None:
         return Section("How well", [Note("The rows have no label column: no accuracy is known.")])
     return Section("How well", [_comparison(run, _QUALITY)])
+
+
+def _arms_section(run: ScoringRun) -> list[Section]:
+    if not run.arms:
+        return []
+    versions = [f"{name}: {arm['model_uri']} on {arm['engine']}" for name, arm in run.arms.items()]
+    blocks: list[Block] = [
+        Note(f"{'; '.join(versions)}."),
+        Table(("", *run.arms), arms_rows(run.arms, ARM_METRICS)),
+    ]
+    if without_key := run.statistics.metrics["rows_without_key"]:
+        rows = format_count_of(without_key, "row")
+        blocks.append(Note(f"No key: {rows}, which went by their text.", warning=True))
+    if compared := describe_accuracies(run.statistics.metrics):
+        blocks.append(Note(compared))
+    scored = {name: arm for name, arm in run.arms.items() if arm["scored"]}
+    if scored:
+        scores = {name: arm["scores"] for name, arm in scored.items()}
+        labels = {name: arm["labels"] for name, arm in scored.items()}
+        alt_text = describe_scores(scores)
+        plot = draw_plot("arms", "Scores of both", alt_text, plot_score_distribution, scores)
+        blocks += [Plots([plot]), shares_table("Label", labels)]
+    return [Section("A/B", blocks)]
 
 
 def _predictions_section(run: ScoringRun) -> Section:

@@ -122,6 +122,7 @@ def log_scoring_run(
             previous=previous_run(parameters.output_dir, series),
             git_commit=commit,
             downloads=downloads,
+            arms=summary.get("arms", {}),
         )
         page, incomplete = _render_report(scored, options.report_examples)
         if page:

@@ -7,8 +7,16 @@ from typing import Any
 from tasks.common.console import print_table
 from tasks.common.settings import REPOSITORY, get_settings
 from tasks.common.text import escape_markdown, markdown_table
-from tasks.reports.formatting import count, format_or_dash
-from tasks.reports.types import TEST_METRICS, LoggedReport, LoggedRun, Metric, scoring_metrics
+from tasks.reports.formatting import count, describe_accuracies, format_or_dash
+from tasks.reports.tables import arms_rows
+from tasks.reports.types import (
+    ARM_METRICS,
+    TEST_METRICS,
+    LoggedReport,
+    LoggedRun,
+    Metric,
+    scoring_metrics,
+)
 from tasks.scoring.types import ScoringParameters
 from tasks.tracking.names import FINETUNED_MODEL, PIPELINE_MODEL
 
@@ -54,6 +62,9 @@ def scoring_markdown(summary: dict[str, Any], logged: LoggedRun | None) -> str:
     for fact in _unscored_notes(summary):
         lines += [escape_markdown(fact), ""]
     lines += [markdown_table(("", "this run", "previous run"), rows, numbers=True), ""]
+    if arms := summary.get("arms"):
+        lines += [markdown_table(("", *arms), arms_rows(arms, ARM_METRICS), numbers=True), ""]
+        lines += [compared, ""] if (compared := describe_accuracies(summary)) else []
     if summary["engine_fallback"]:
         lines += [f"Another engine answers: {summary['engine_fallback']}", ""]
     for shard, error in list(summary["failures"].items())[:1]:

@@ -1,6 +1,7 @@
 """Tables of a report: metrics of two runs, label shares, files, failures, rejection reasons."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,21 @@ def comparison_table(
         values = (format_or_dash(value, formatter) for value in (new, old))
         rows.append((name, *values, format_change(new, old, formatter)))
     return Table(("", "this run", "previous run", "change"), rows)
+
+
+def arms_rows(
+    arms: Mapping[str, Mapping[str, Any]], metrics: Iterable[Metric]
+) -> list[tuple[str, ...]]:
+    """Return the rows of a table of metrics, with a column for each arm of a split.
+
+    Args:
+        arms: The fields of each arm in the summary of a run, by its name.
+        metrics: The rows of the table.
+    """
+    return [
+        (name, *(format_or_dash(arm.get(key), formatter) for arm in arms.values()))
+        for name, key, formatter in metrics
+    ]
 
 
 def key_metric(metric: Metric, now: Mapping[str, float], before: Mapping[str, float]) -> KeyMetric:

@@ -63,6 +63,26 @@ SCORING_METRICS = {
     )
 }
 
+# Of an arm of a split.
+ARM_METRICS = (
+    Metric("Share of the keys that was asked for", "asked_share", percent),
+    *(
+        SCORING_METRICS[key]
+        for key in (
+            "rows_in",
+            "scored",
+            "rejected",
+            "labelled",
+            "unknown_labels",
+            "accuracy",
+            "cache_hits",
+            "model_calls",
+        )
+    ),
+    Metric("Time of the answers, summed over shards", "seconds", seconds),
+    Metric("Rows a second of that time", "rows_per_second", speed),
+)
+
 KEY_METRICS = (
     Metric("Test accuracy", "test_accuracy", percent),
     Metric("F1, mean of the labels", "test_f1", decimal),

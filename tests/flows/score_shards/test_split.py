@@ -16,9 +16,13 @@ from flows.score_shards import score_shards
 from tasks.common.errors import MillstreamError, ModelError, ParameterError
 from tasks.common.settings import get_settings
 from tasks.output.records import read_records
-from tasks.tracking.mlflow_client import connect
-from tasks.tracking.names import PIPELINE_MODEL
+from tasks.output.traffic_split import ARMS
+from tasks.reports.formatting import describe_accuracies
+from tasks.reports.summaries import scoring_markdown
+from tasks.tracking.mlflow_client import connect, ensure_experiment
+from tasks.tracking.names import PIPELINE_MODEL, SCORING_EXPERIMENT
 from tests.support.builders import Trained, build_unverified, use_home
+from tests.support.pages import PageReader
 from tests.support.scoring_command import state_folder
 
 ALIASES = ("champion", "challenger")
@@ -98,7 +102,7 @@ def test_a_customer_meets_the_same_version_in_each_file_and_each_row_names_it(
     sources = [str(version.source) for version in versions()]
     uris = [f"models:/{PIPELINE_MODEL}/{version.version}" for version in versions()]
     arms = summary["arms"]
-    assert [arm["model_uri"] for arm in arms.values()] == uris
+    assert arms_uris(summary) == uris
     table = pd.read_parquet(tmp_path / "out" / "predictions")
     for (name, arm), source in zip(arms.items(), sources, strict=True):
         own = table[table["inference_pipeline_model_uri"] == source]
@@ -115,9 +119,39 @@ def test_a_customer_meets_the_same_version_in_each_file_and_each_row_names_it(
     low, high = summary["accuracy_difference_low"], summary["accuracy_difference_high"]
     assert -1 <= low <= summary["accuracy_difference"] <= high <= 1
     assert (table.sort_values(["shard", "row"])["row"] == table["row"]).all()
+    check_report(summary, tmp_path / "out")
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["summary"]["arms"] == arms
     assert manifest["parameters"]["challenger"]["uri"] == uris[1]
+
+
+def check_report(summary: dict[str, Any], output: Path) -> None:
+    """Check the report, the Prefect summary and the metrics of the last run."""
+    (run, *_) = connect().search_runs([ensure_experiment(SCORING_EXPERIMENT)], max_results=1)
+    folder = Path(str(run.info.artifact_uri).removeprefix("file:"))
+    page = PageReader((folder / "report.html").read_text(encoding="utf-8"))
+    markdown = scoring_markdown(summary, None)
+    arms = summary["arms"].values()
+    scored = [str(arm["scored"]) for arm in arms]
+    accuracies = [f"{100 * arm['accuracy']:.1f} %" for arm in arms]
+    for row in (["", *ARMS], ["Scored", *scored], ["Accuracy", *accuracies]):
+        assert row in page.rows
+        assert f"| {' | '.join(row)} |" in markdown
+    shown = describe_accuracies(summary)
+    assert shown in page.text
+    assert shown in markdown
+    assert "Scores of both" in page.text
+    assert f"{arms_uris(summary)[1]} answers 40.00%, by column customer" in page.text
+    for name, arm in summary["arms"].items():
+        assert run.data.metrics[f"{name}_accuracy"] == arm["accuracy"]
+        assert run.data.metrics[f"{name}_rows_in"] == arm["rows_in"]
+    assert run.data.metrics["accuracy_difference_low"] == summary["accuracy_difference_low"]
+    assert run.data.params["split_key_column"] == "customer"
+    assert run.data.tags["challenger_uri"] == arms_uris(summary)[1]
+
+
+def arms_uris(summary: dict[str, Any]) -> list[str]:
+    return [arm["model_uri"] for arm in summary["arms"].values()]
 
 
 def test_a_second_run_goes_on_with_the_same_split_and_scores_again_with_another(
