@@ -38,9 +38,10 @@ from pyfunc.tokens import Encoder
 from tasks.building import openvino_conversion
 from tasks.common.settings import get_settings
 from tasks.tracking.mlflow_client import connect
+from tasks.tracking.names import PIPELINE_MODEL
 from tasks.training.base_models import base_model_folder
 from tasks.training.finetuned_model import record_inputs
-from tests.support.builders import Trained, build_trained, use_home
+from tests.support.builders import Trained, build_trained, build_unverified, use_home
 from tests.support.operation import Operation, in_operation
 from tests.support.references import TEXTS
 from tests.support.scoring_command import state_folder
@@ -162,6 +163,29 @@ def trained(_trained_once: Trained, monkeypatch: pytest.MonkeyPatch) -> Iterator
     connect()  # tests before may have pointed MLflow elsewhere
     yield _trained_once
     get_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def _two_versions_once(_trained_once: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = state_folder(_trained_once.home, tmp_path_factory.mktemp("two-versions") / "var")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_home(home, monkeypatch)
+        built = build_unverified(_trained_once.training["finetuned_model"], max_tokens=8)
+        champion = _trained_once.pipeline["inference_pipeline_model"]
+        uris = {"champion": champion, "challenger": built["inference_pipeline_model"]}
+        for alias, uri in uris.items():
+            connect().set_registered_model_alias(PIPELINE_MODEL, alias, uri.rpartition("/")[2])
+    return home
+
+
+@pytest.fixture
+def two_versions(
+    trained: Trained, _two_versions_once: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """A state folder with a champion, and a challenger that cuts texts after eight tokens."""
+    use_home(_two_versions_once, monkeypatch)
+    connect()
+    return _two_versions_once
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 
 import pyarrow as pa
 
@@ -30,16 +31,19 @@ class _ArmTally:
         self.scores: list[float] = []
         self.counted: Counter[str] = Counter()
 
-    def add(self, prediction: str, score: float, label: object, needs_review: bool) -> None:
-        """Count a row; its label may be missing."""
-        self.labels.append(prediction)
-        self.scores.append(score)
-        self.counted["needs_review"] += needs_review
-        if not is_missing(label):
-            name = self._known.find(label)
-            self.counted["labelled"] += 1
-            self.counted["correct"] += name == prediction
-            self.counted["unknown_labels"] += name is None
+    def add(self, predictions: Sequence[str], scores: Sequence[float]) -> None:
+        """Count rows."""
+        self.labels += predictions
+        self.scores += scores
+
+    def compare(self, predictions: Sequence[str], labels: Sequence[object]) -> None:
+        """Count the rows that have a label, and those that it is predicted for."""
+        for prediction, label in zip(predictions, labels, strict=True):
+            if not is_missing(label):
+                name = self._known.find(label)
+                self.counted["labelled"] += 1
+                self.counted["correct"] += name == prediction
+                self.counted["unknown_labels"] += name is None
 
 
 class Tally:
@@ -65,14 +69,20 @@ class Tally:
 
     def count_predictions(self, table: pa.Table) -> pa.Table:
         """Count the next rows with a prediction, and return them."""
-        none = [None] * table.num_rows
+        arms = list(islice(self._arms_of_scored, table.num_rows))
+        predictions = table["prediction_label"].to_pylist()
+        scores = table["prediction_score"].to_pylist()
+        reviews = table[REVIEW_COLUMN].to_pylist() if self._rows.review_below else None
         column = self._rows.label_column
-        labels = none if column is None else extract_texts(table, column)
-        reviews = table[REVIEW_COLUMN].to_pylist() if self._rows.review_below else none
-        values = (table["prediction_label"].to_pylist(), table["prediction_score"].to_pylist())
-        for prediction, score, label, review in zip(*values, labels, reviews, strict=True):
-            arm = next(self._arms_of_scored)
-            self._tallies[arm].add(prediction, score, label, bool(review))
+        labels = None if column is None else extract_texts(table, column)
+        for number, tally in enumerate(self._tallies):
+            own = [place for place, arm in enumerate(arms) if arm == number]
+            predicted = [predictions[place] for place in own]
+            tally.add(predicted, [scores[place] for place in own])
+            if reviews is not None:
+                tally.counted["needs_review"] += sum(reviews[place] for place in own)
+            if labels is not None:
+                tally.compare(predicted, [labels[place] for place in own])
         return table
 
     def count_rejected(self, table: pa.Table) -> pa.Table:

@@ -8,7 +8,6 @@ from tasks.common.console import print_table
 from tasks.common.settings import REPOSITORY, get_settings
 from tasks.common.text import escape_markdown, markdown_table
 from tasks.reports.formatting import count, describe_accuracies, format_or_dash
-from tasks.reports.tables import arms_rows
 from tasks.reports.types import (
     ARM_METRICS,
     TEST_METRICS,
@@ -52,6 +51,8 @@ OVERVIEW = {
 
 def scoring_markdown(summary: dict[str, Any], logged: LoggedRun | None) -> str:
     """Return the key metrics of a scoring run and the run before it, as Markdown."""
+    from tasks.reports.tables import arms_rows
+
     before = logged.previous.metrics if logged and logged.previous else {}
     rows = [
         (metric.label, *_format_values(metric, summary, before))

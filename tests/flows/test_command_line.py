@@ -138,6 +138,7 @@ def test_equal_parameters_of_two_flows_are_described_and_bounded_alike() -> None
         (["--inputs", "a.csv", "--output-dir", "o", "--workers", "two"], '--workers.*"two"'),
         (["--inputs", "a.csv", "--output-dir", "o", "--gibberish", "1"], "--gibberish"),
         (["--inputs", "a.csv", "--output-dir", "o", "--use-cache", "maybe"], "maybe"),
+        (["--inputs", "a.csv", "--output-dir", "o", "--split", "2=10"], "split: '2=10'; expected"),
     ],
 )
 def test_parameter_that_is_refused_is_one_line_and_code_2(

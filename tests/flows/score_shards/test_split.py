@@ -3,7 +3,6 @@
 import json
 import os
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,41 +13,19 @@ from mlflow.entities.model_registry import ModelVersion
 from flows.explain_prediction import explain_prediction
 from flows.score_shards import score_shards
 from tasks.common.errors import MillstreamError, ModelError, ParameterError
-from tasks.common.settings import get_settings
 from tasks.output.records import read_records
 from tasks.output.traffic_split import ARMS
 from tasks.reports.formatting import describe_accuracies
 from tasks.reports.summaries import scoring_markdown
 from tasks.tracking.mlflow_client import connect, ensure_experiment
 from tasks.tracking.names import PIPELINE_MODEL, SCORING_EXPERIMENT
-from tests.support.builders import Trained, build_unverified, use_home
 from tests.support.pages import PageReader
-from tests.support.scoring_command import state_folder
 
 ALIASES = ("champion", "challenger")
 CONTROL = f"models:/{PIPELINE_MODEL}/1"
 
 
-@pytest.fixture(scope="module")
-def _two_versions(_trained_once: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = state_folder(_trained_once.home, tmp_path_factory.mktemp("two") / "var")
-    with pytest.MonkeyPatch.context() as patch:
-        use_home(home, patch)
-        finetuned = _trained_once.training["finetuned_model"]
-        built = build_unverified(finetuned, max_tokens=8)["inference_pipeline_model"]
-        for alias, uri in zip(ALIASES, (CONTROL, built), strict=True):
-            connect().set_registered_model_alias(PIPELINE_MODEL, alias, uri.rpartition("/")[2])
-    get_settings.cache_clear()
-    return home
-
-
-@pytest.fixture(autouse=True)
-def _home(_two_versions: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A state folder with a champion, and a challenger that cuts texts after eight tokens."""
-    use_home(_two_versions, monkeypatch)
-    connect()
-    yield
-    get_settings.cache_clear()
+pytestmark = pytest.mark.usefixtures("two_versions")
 
 
 @pytest.fixture

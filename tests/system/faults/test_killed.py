@@ -140,15 +140,27 @@ def check_end(scoring: Scoring, expected: Path, before: Published) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1_500)
 def test_a_run_that_is_killed_again_and_again_ends_as_if_nobody_had(
-    scoring: Scoring, trained: Trained, expected: Path, tmp_path: Path, kills: int, tell: Tell
+    scoring: Scoring, two_versions: Path, tmp_path: Path, kills: int, tell: Tell
 ) -> None:
+    """With a split, so that each row is answered by the version of its arm whoever is killed."""
+    inputs, expected = write_rows(tmp_path / "in", ROWS, seed=1), tmp_path / "expected"
+    split = ("challenger=0.3", "id")
+    score_shards(
+        [str(inputs)],
+        str(expected),
+        shard_rows=SHARD_ROWS,
+        use_cache=False,
+        split=split[0],
+        split_key=split[1],
+    )
+    options = (*OPTIONS, "--split", split[0], "--split-key", split[1])
     seed = int(os.environ.get("MILLSTREAM_FAULT_SEED") or secrets.randbelow(10**6))
     tell(f"MILLSTREAM_FAULT_SEED={seed}")
     chance, moments, total = random.Random(seed), cycle(MOMENTS), shards_of(expected)
     phases: Counter[str] = Counter()
     for attempt in range(kills * 2):
-        home = state_folder(trained.home, tmp_path / f"home-{attempt}")
-        again = replace(scoring, home=home, output=tmp_path / f"out-{attempt}", options=OPTIONS)
+        home = state_folder(two_versions, tmp_path / f"home-{attempt}")
+        again = replace(scoring, home=home, output=tmp_path / f"out-{attempt}", options=options)
         for killed in killed_runs(again, moments, total, chance):
             phases[killed.phase] += 1
             tell(killed.in_words(total))

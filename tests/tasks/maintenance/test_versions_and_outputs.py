@@ -111,6 +111,14 @@ def test_version_that_a_record_names_stays_until_its_output_is_freed(
     assert versions_left() == {P2, P3, F2, F3}
 
 
+def test_challenger_that_answered_no_row_stays_with_the_record_that_names_it(
+    state: Path, tmp_path: Path
+) -> None:
+    score(tmp_path / "out", text='""', model_uri=P2, split=f"{P1}=0.5")
+    assert clean_versions("versions", output_dirs=(tmp_path / "out",))["versions"]["items"] == 0
+    assert versions_left() == {P1, P2, P3, F1, F2, F3}
+
+
 def test_version_that_computed_a_cached_answer_stays_though_another_was_asked(
     state: Path, tmp_path: Path
 ) -> None:
