@@ -34,7 +34,7 @@ def load_pipeline(model_uri: str) -> PyFuncModel:
         return _load_cached(model_uri, settings.tracking_uri, str(settings.prediction_cache))
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=2)  # as many as a split of scoring has
 def _load_cached(model_uri: str, _registry: str, cache_dir: str) -> PyFuncModel:
     # `_registry` is part of the cache key: another registry has another model at the same URI.
     connect()

@@ -236,6 +236,23 @@ def test_a_row_is_explained_by_the_version_that_answered_it(inbox: Path, tmp_pat
         assert found["pipeline_fingerprint"] == arm.fingerprint
 
 
+def test_two_versions_that_answer_alike_are_no_split(inbox: Path, tmp_path: Path) -> None:
+    control, client = versions()[0], connect()
+    alike = client.create_model_version(
+        PIPELINE_MODEL,
+        source=str(control.source),
+        run_id=control.run_id,
+        tags=control.tags,
+        model_id=str(control.source).removeprefix("models:/"),
+    )
+    message = rf"^split: models:/{PIPELINE_MODEL}/{alike.version} answers as {CONTROL} of model_uri"
+    try:
+        with pytest.raises(ParameterError, match=message):
+            score_shards.fn([str(inbox)], str(tmp_path / "out"), split=f"{alike.version}=0.1")
+    finally:
+        client.delete_model_version(PIPELINE_MODEL, alike.version)
+
+
 @pytest.mark.parametrize(
     ("parameters", "error", "message"),
     [
