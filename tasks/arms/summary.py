@@ -29,33 +29,36 @@ def summarise_arms(
         own: Those of them that this run scored.
     """
     shares = (1 - split.share, split.share)
+    counted = [_summarise(_arm(done, name), _arm(own, name)) for name in ARMS]
+    rows = sum(fields["rows_in"] for fields in counted)
     arms = {
         name: {
             "model_uri": model.uri,
             "engine": model.engine_in_words,
             "engine_fallback": model.fallback,
             "asked_share": share,
+            "row_share": fields["rows_in"] / rows if rows else 0.0,
         }
-        | _summarise(_arm(done, name), _arm(own, name))
-        for name, model, share in zip(ARMS, models, shares, strict=True)
+        | fields
+        for name, model, share, fields in zip(ARMS, models, shares, counted, strict=True)
     }
-    found = difference_of_accuracies(
-        *(
-            tuple(_sum(_arm(done, name), field) for name in ARMS)
-            for field in ("correct", "labelled")
-        )
-    )
-    difference = (
-        {}
-        if found is None
-        else {
-            "accuracy_difference": found.value,
-            "accuracy_difference_low": found.low,
-            "accuracy_difference_high": found.high,
-        }
-    )
     without_key = sum(record.counts.without_key for record in done)
-    return {"arms": arms, "rows_without_key": without_key, **difference}
+    return {"arms": arms, "rows_without_key": without_key} | _accuracy_difference(done)
+
+
+def _accuracy_difference(done: Sequence[ShardRecord]) -> dict[str, float]:
+    """Return the challenger's accuracy minus the control's; nothing if one has no label."""
+    correct, labelled = (
+        [_sum(_arm(done, name), field) for name in ARMS] for field in ("correct", "labelled")
+    )
+    found = difference_of_accuracies(correct, labelled)
+    if found is None:
+        return {}
+    return {
+        "accuracy_difference": found.value,
+        "accuracy_difference_low": found.low,
+        "accuracy_difference_high": found.high,
+    }
 
 
 def arm_lines(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -76,6 +79,8 @@ def _arm(records: Sequence[ShardRecord], name: str) -> list[ArmRecord]:
 
 def _summarise(done: Sequence[ArmRecord], own: Sequence[ArmRecord]) -> dict[str, Any]:
     seconds = sum(record.seconds for record in own)
+    calls = _sum(own, "model_calls")
+    in_model = sum(record.model_seconds for record in own)
     summary = {
         "rows_in": _sum(done, "rows_in"),
         "scored": _sum(done, "scored"),
@@ -83,11 +88,13 @@ def _summarise(done: Sequence[ArmRecord], own: Sequence[ArmRecord]) -> dict[str,
         "labels": sum_counts(record.labels for record in done),
         "scores": [sum(bins) for bins in zip(*(record.scores for record in done), strict=True)],
         "cache_hits": _sum(own, "repeated") + _sum(own, "cached"),
-        "model_calls": _sum(own, "model_calls"),
-        "model_seconds": round(sum(record.model_seconds for record in own), 3),
+        "model_calls": calls,
+        "model_seconds": round(in_model, 3),
         "seconds": round(seconds, 3),
         "rows_per_second": round(_sum(own, "rows_in") / seconds, 1) if seconds else 0.0,
     }
+    if calls:
+        summary["model_seconds_per_1000"] = round(1_000 * in_model / calls, 3)
     if labelled := _sum(done, "labelled"):
         summary["labelled"] = labelled
         summary["unknown_labels"] = _sum(done, "unknown_labels")

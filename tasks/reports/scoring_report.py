@@ -197,7 +197,8 @@ def _arms_section(run: ScoringRun) -> list[Section]:
     scored = {name: arm for name, arm in run.arms.items() if arm["scored"]}
     if scored:
         scores = {name: arm["scores"] for name, arm in scored.items()}
-        labels = {name: arm["labels"] for name, arm in scored.items()}
+        # The challenger first, so that differences are those from the control.
+        labels = {name: scored[name]["labels"] for name in reversed(scored)}
         alt_text = describe_scores(scores)
         plot = draw_plot("arms", "Scores of both", alt_text, plot_score_distribution, scores)
         blocks += [Plots([plot]), shares_table("Label", labels)]

@@ -38,6 +38,8 @@ def arms_rows(
 ) -> list[tuple[str, ...]]:
     """Return the rows of a table of metrics, with a column for each arm of a split.
 
+    A metric that no arm has gets no row.
+
     Args:
         arms: The fields of each arm in the summary of a run, by its name.
         metrics: The rows of the table.
@@ -45,6 +47,7 @@ def arms_rows(
     return [
         (name, *(format_or_dash(arm.get(key), formatter) for arm in arms.values()))
         for name, key, formatter in metrics
+        if any(key in arm for arm in arms.values())
     ]
 
 

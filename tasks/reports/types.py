@@ -66,6 +66,7 @@ SCORING_METRICS = {
 # Of an arm of a split.
 ARM_METRICS = (
     Metric("Share of the keys that was asked for", "asked_share", percent),
+    Metric("Share of the rows", "row_share", percent),
     *(
         SCORING_METRICS[key]
         for key in (
@@ -81,6 +82,7 @@ ARM_METRICS = (
     ),
     Metric("Time of the answers, summed over shards", "seconds", seconds),
     Metric("Rows a second of that time", "rows_per_second", speed),
+    Metric("Time in the model for 1,000 texts", "model_seconds_per_1000", seconds),
 )
 
 KEY_METRICS = (

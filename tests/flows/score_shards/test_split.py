@@ -111,7 +111,13 @@ def check_report(summary: dict[str, Any], output: Path) -> None:
     arms = summary["arms"].values()
     scored = [str(arm["scored"]) for arm in arms]
     accuracies = [f"{100 * arm['accuracy']:.1f} %" for arm in arms]
-    for row in (["", *ARMS], ["Scored", *scored], ["Accuracy", *accuracies]):
+    shares = [f"{100 * arm['rows_in'] / 121:.1f} %" for arm in arms]
+    for row in (
+        ["", *ARMS],
+        ["Share of the rows", *shares],
+        ["Scored", *scored],
+        ["Accuracy", *accuracies],
+    ):
         assert row in page.rows
         assert f"| {' | '.join(row)} |" in markdown
     shown = describe_accuracies(summary)
