@@ -108,7 +108,7 @@ def train_classifier(
         files = download_data(source, sha256, encoding)
         report["data_files"] = [str(file) for file in files]
     if "split_data" in todo:
-        split = split_data(files, data, reading)
+        split = split_data(files, data, reading, keep_unlabelled=bool(tuning.teacher))
         split_folder = str(split.folder)
         report |= {"split_folder": split_folder, **split.row_counts}
     if "fine_tuning_model" in todo:

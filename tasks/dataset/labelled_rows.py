@@ -38,9 +38,11 @@ class RowTally:
         read: All rows.
         set_aside: Those that are left out, by reason.
         warnings: Lines on rows that look wrong and are kept all the same.
+        unlabelled: Texts of rows without a label; None if such a row is an error.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep_unlabelled: bool = False) -> None:
+        self.unlabelled: list[str] | None = [] if keep_unlabelled else None
         self.read = 0
         self.set_aside: Counter[str] = Counter()
         self.warnings: list[str] = []
@@ -149,6 +151,9 @@ def _kept_rows(file: Path, rows: Iterable[Row], tally: RowTally) -> Iterator[_La
             refused.append((row.number, reason))
             continue
         warnings.add(row.number, row.line, row.warning)
+        if tally.unlabelled is not None and is_missing(label) and _is_usable(text):
+            tally.unlabelled.append(str(text))
+            continue
         yield _Labelled(row.number, text, label)
     if refused:
         number, reason = refused[0]
@@ -167,9 +172,11 @@ def _refusal(text: object) -> str:
 
     A text that is missing, blank or not UTF-8 is an error of the table instead.
     """
-    if not isinstance(text, str) or not text.strip() or not _is_utf8(text):
-        return ""
-    return refusal_reason(text)
+    return refusal_reason(text) if _is_usable(text) else ""
+
+
+def _is_usable(text: object) -> bool:
+    return isinstance(text, str) and bool(text.strip()) and _is_utf8(text)
 
 
 def parsed_rows(

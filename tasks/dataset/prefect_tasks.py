@@ -31,12 +31,16 @@ def read_split(folder: str) -> Split:
 
 @task(name="split data", **RETRY_ONCE)
 def split_data(
-    files: tuple[Path, ...], data: LabelledData, options: ReadOptions = AS_FOUND
+    files: tuple[Path, ...],
+    data: LabelledData,
+    options: ReadOptions = AS_FOUND,
+    *,
+    keep_unlabelled: bool = False,
 ) -> Split:
     """Check the labelled rows and split them, or reuse the split of equal rows."""
     from tasks.dataset.splitting import split_files
 
-    return split_files(files, data, options)
+    return split_files(files, data, options, keep_unlabelled=keep_unlabelled)
 
 
 @task(name="write held-out rows", **RETRY_ONCE)

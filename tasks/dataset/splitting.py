@@ -24,6 +24,7 @@ from tasks.ingestion.text_format import AS_FOUND, ReadOptions
 logger = logging.getLogger(__name__)
 
 PARTS = ("train", "validation", "test")
+UNLABELLED = "unlabelled"
 
 _DIGEST_CHARACTERS = 16  # 64 bits: two of a million texts share one at odds of 1 to 10 million
 _MISSED = {"train": "the model cannot learn them", "test": "no figure measures them"}
@@ -90,19 +91,28 @@ def digest_rows(rows: pd.DataFrame) -> str:
 
 
 def split_files(
-    files: Sequence[Path], data: LabelledData, options: ReadOptions = AS_FOUND
+    files: Sequence[Path],
+    data: LabelledData,
+    options: ReadOptions = AS_FOUND,
+    *,
+    keep_unlabelled: bool = False,
 ) -> Split:
     """Read labelled tables and split their rows, or return the split of equal rows.
+
+    A text without a label that the split would not put into the train part is left out: nothing
+    is trained on a text that others are measured on.
 
     Args:
         files: The tables.
         data: Their columns and labels, and the shares of the parts.
         options: How their text is read.
+        keep_unlabelled: Whether rows without a label are kept, beside the parts; else they are
+            errors.
 
     Raises:
         DataError: If a file or row cannot be used, or a part would be empty.
     """
-    tally = RowTally()
+    tally = RowTally(keep_unlabelled=keep_unlabelled)
     with redacted_errors("rows"):
         rows = read_labelled(
             files,
@@ -119,7 +129,11 @@ def split_files(
         tally.warnings.append(warning)
     report = report_rows(rows, tally)
     digest = digest_rows(rows)
-    folder = _split_folder(digest, labels, data)
+    fractions = data.validation_fraction, data.test_fraction
+    unlabelled = [
+        text for text in tally.unlabelled or () if assign_part(text, *fractions) == "train"
+    ]
+    folder = _split_folder(digest, labels, data, unlabelled)
     if (folder / RECORD).is_file():
         return Split.read(folder).model_copy(update={"source": data.source, "report": report})
     counts = write_split(
@@ -127,6 +141,7 @@ def split_files(
         folder,
         validation_fraction=data.validation_fraction,
         test_fraction=data.test_fraction,
+        unlabelled=unlabelled,
     )
     split = Split(
         folder=folder,
@@ -136,14 +151,20 @@ def split_files(
         rows=counts,
         distributions=describe_rows(rows),
         report=report,
+        unlabelled=len(unlabelled),
     )
     with published_file(folder / RECORD) as draft:
         draft.write_text(split.model_dump_json(indent=2), encoding="utf-8")
     return split
 
 
-def _split_folder(digest: str, labels: tuple[str, ...], data: LabelledData) -> Path:
-    choices = (digest, labels, data.validation_fraction, data.test_fraction)
+def _split_folder(
+    digest: str, labels: tuple[str, ...], data: LabelledData, unlabelled: Sequence[str]
+) -> Path:
+    choices: tuple[object, ...] = (
+        *(digest, labels, data.validation_fraction, data.test_fraction),
+        *((hashlib.sha256(json.dumps(unlabelled).encode()).hexdigest(),) if unlabelled else ()),
+    )
     key = hashlib.sha256(repr(choices).encode()).hexdigest()[:16]
     return get_settings().data / "splits" / key
 
@@ -176,9 +197,16 @@ def find_missing_labels(
 
 
 def write_split(
-    rows: pd.DataFrame, folder: Path, *, validation_fraction: float, test_fraction: float
+    rows: pd.DataFrame,
+    folder: Path,
+    *,
+    validation_fraction: float,
+    test_fraction: float,
+    unlabelled: Sequence[str] = (),
 ) -> dict[str, int]:
     """Write `train`, `validation` and `test.parquet` into `folder`, whole or not at all.
+
+    Texts without a label go to `unlabelled.parquet`, if there are any.
 
     Returns:
         The number of rows of each part.
@@ -201,6 +229,9 @@ def write_split(
     with published_folder(folder) as draft:
         for part, table in tables.items():
             table.to_parquet(draft / f"{part}.parquet", index=False)
+        if unlabelled:
+            texts = pd.DataFrame({"text": unlabelled}, dtype=str)
+            texts.to_parquet(draft / f"{UNLABELLED}.parquet", index=False)
     return {part: len(table) for part, table in tables.items()}
 
 

@@ -154,6 +154,7 @@ class Split(FrozenModel):
         rows: Number of rows of each part.
         distributions: Label, language and length distributions of all rows.
         report: What became of the rows that were read; none in splits of before.
+        unlabelled: Texts without a label, in `unlabelled.parquet` if there are any.
     """
 
     folder: Path
@@ -163,6 +164,7 @@ class Split(FrozenModel):
     rows: dict[str, int]
     distributions: dict[str, Any]
     report: RowReport | None = None
+    unlabelled: int = 0
 
     def part(self, name: str) -> Path:
         """Return the Parquet file of the part `name`."""
@@ -177,6 +179,7 @@ class Split(FrozenModel):
         return {f"rows_{name}": count for name, count in counts.items()} | {
             "rows_set_aside": self.report.set_aside,
             "row_warnings": list(self.report.warnings),
+            **({"rows_unlabelled": self.unlabelled} if self.unlabelled else {}),
         }
 
     @classmethod

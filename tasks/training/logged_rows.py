@@ -35,20 +35,23 @@ class CheckRows:
     calibration: Sequence[str]
 
 
-def log_rows(split: Split, train_rows: pd.DataFrame) -> None:
+def log_rows(split: Split, train_rows: pd.DataFrame, unlabelled: Sequence[str] = ()) -> None:
     """Log the test part, gate rows, and digests of the trained texts to the active run.
 
     Args:
         split: The labelled rows.
         train_rows: The sample of its train part that the model is trained on.
+        unlabelled: Texts without a label that the model is trained on as well.
     """
     parts = {name: pd.read_parquet(split.part(name)) for name in ("test", "train", "validation")}
-    seen = parts["train"]["text"].map(normalise).isin(train_rows["text"].map(normalise))
+    known = {normalise(text) for text in (*train_rows["text"], *unlabelled)}
+    seen = parts["train"]["text"].map(normalise).isin(known)
     others = pd.concat([parts["train"][~seen], parts["validation"]], ignore_index=True)
     # A random sample: files are often sorted by label.
     others = sample_rows(others, max(1, UNSEEN_ROWS - len(parts["test"])), seed=0)
     unseen = pd.concat([parts["test"], others], ignore_index=True)
-    trained = pd.DataFrame({_DIGESTS: train_rows["text"].map(digest_text).unique()})
+    texts = pd.Series([*train_rows["text"], *unlabelled], dtype=str)
+    trained = pd.DataFrame({_DIGESTS: texts.map(digest_text).unique()})
     mlflow.log_artifact(str(split.part("test")), _FOLDER)
     with TemporaryDirectory(prefix="millstream-") as name:
         for stem, rows in (

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,13 @@ def _existing_run(run_id: str) -> str | None:
 
 
 def log_training_inputs(
-    split: Split, parameters: FineTuneParameters, rows: pd.DataFrame, *, family: str, bf16: bool
+    split: Split,
+    parameters: FineTuneParameters,
+    rows: pd.DataFrame,
+    *,
+    family: str,
+    bf16: bool,
+    unlabelled: Sequence[str] = (),
 ) -> None:
     """Log the parameters, the data set with its digest, and the versions of packages.
 
@@ -122,6 +129,7 @@ def log_training_inputs(
         rows: The sample of its train part that the model is trained on.
         family: That of the base model, as `bert`.
         bf16: Whether matrix products run in bfloat16.
+        unlabelled: Texts without a label that the model is trained on as well.
     """
     _log_parameters(parameters.logged() | {"source": split.source, "bf16": bf16})
     mlflow.set_tag("data_digest", split.digest)
@@ -134,7 +142,7 @@ def log_training_inputs(
     )
     mlflow.log_input(dataset, context="training")
     mlflow.log_dict(split.model_dump(mode="json"), SPLIT_FILE)
-    log_rows(split, rows)
+    log_rows(split, rows, unlabelled)
     mlflow.log_dict(package_versions(), "packages.json")
 
 

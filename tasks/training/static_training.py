@@ -14,7 +14,7 @@ import pandas as pd
 
 from pyfunc.classifier import read_labels
 from tasks.common.errors import ModelError
-from tasks.dataset.splitting import sample_rows, warn_of_undrawn_labels
+from tasks.dataset.splitting import UNLABELLED, sample_rows, warn_of_undrawn_labels
 from tasks.dataset.types import Split
 from tasks.measures.calibration import LabelIds, Probabilities, fit_temperature, scores_at
 from tasks.static_model import flavour
@@ -75,9 +75,11 @@ def train_static(
         teacher = _open_teacher(parameters.teacher, split.labels, stack)
         run = stack.enter_context(killed_if_interrupted(open_run(checkpoints, key, parameters)))
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="millstream-")))
-        log_training_inputs(split, parameters, rows, family=STATIC, bf16=False)
+        examples = _Examples(rows, _unlabelled(split, parameters), validation, split.labels)
+        log_training_inputs(
+            split, parameters, rows, family=STATIC, bf16=False, unlabelled=examples.unlabelled
+        )
         started = time.perf_counter()
-        examples = _Examples(rows, validation, split.labels)
         fitted = _fit(folder, examples, parameters, teacher)
         _log_outcome(fitted, examples, time.perf_counter() - started)
         info = flavour.log_model(folder, "model", signature=SIGNATURE)
@@ -104,9 +106,10 @@ class _Teacher:
 
 @dataclass(frozen=True)
 class _Examples:
-    """Labelled rows to learn from and to choose by, and the labels in the order of their ids."""
+    """Rows to learn from and to choose by, and the labels in the order of their ids."""
 
     train: pd.DataFrame
+    unlabelled: Sequence[str]
     validation: pd.DataFrame
     labels: Sequence[str]
 
@@ -128,6 +131,15 @@ def _open_teacher(uri: str, labels: Sequence[str], stack: ExitStack) -> _Teacher
     return _Teacher(folder, run_id)
 
 
+def _unlabelled(split: Split, parameters: FineTuneParameters) -> list[str]:
+    """Return a sample of the texts without a label, of which a teacher alone knows anything."""
+    if not (parameters.teacher and split.unlabelled):
+        return []
+    rows = pd.read_parquet(split.part(UNLABELLED))
+    texts: list[str] = sample_rows(rows, parameters.sample_size, parameters.seed)["text"].tolist()
+    return texts
+
+
 def _fit(
     folder: Path, examples: _Examples, parameters: FineTuneParameters, teacher: _Teacher | None
 ) -> Fitted:
@@ -142,7 +154,10 @@ def _fit(
         train_tokenizer(texts, folder, max_tokens=limit, labels=len(labels))
     else:
         copy_tokenizer(teacher.folder, folder, max_tokens=limit)
-        shares = (shares + teacher.shares(texts, labels)) / 2
+        taught = teacher.shares([*texts, *examples.unlabelled], labels)
+        known = (shares + taught[: len(texts)]) / 2
+        shares = np.concatenate([known, taught[len(texts) :]])
+        texts += examples.unlabelled
     unfitted = write_unfitted(folder, labels)
     fitted = fit(
         unfitted,
@@ -163,6 +178,7 @@ def _log_outcome(fitted: Fitted, examples: _Examples, seconds: float) -> None:
             "best_validation_loss": fitted.loss,
             "inverse_regularisation": fitted.strength,
             "train_seconds": seconds,
-            "train_rows_per_second": len(examples.train) / seconds,
+            "unlabelled_rows": len(examples.unlabelled),
+            "train_rows_per_second": (len(examples.train) + len(examples.unlabelled)) / seconds,
         }
     )

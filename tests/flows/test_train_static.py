@@ -8,11 +8,15 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.common.errors import ModelError, ParameterError
+from tasks.common.errors import DataError, ModelError, ParameterError
+from tasks.dataset.splitting import PARTS, assign_part
 from tasks.static_model import flavour
 from tasks.tracking.mlflow_client import connect
 from tasks.training.finetuned_model import downloaded_classifier
+from tasks.training.logged_rows import select_unseen
 from tests.support.builders import Trained, train_tiny
+
+pytestmark = pytest.mark.usefixtures("prefect_harness")
 
 
 def train_static(data: Path, **parameters: Any) -> dict[str, Any]:
@@ -90,3 +94,28 @@ def test_it_goes_from_labels_to_scores_and_their_explanation(
     chain = explain_prediction(str(output), rows["shard"][0].as_py(), 1, verify=True)
     assert chain["verified"]
     assert chain["training_run"] == report["finetuned_run_id"]
+
+
+def test_rows_without_a_label_are_taught_and_never_measured(
+    trained: Trained, labelled_csv: Path, tmp_path: Path
+) -> None:
+    teacher = trained.training["finetuned_model"]
+    labelled = pd.read_csv(labelled_csv)
+    unlabelled = pd.DataFrame(
+        {"text": [f"a film of the year {year}" for year in range(1900, 2000)]}
+    )
+    data = tmp_path / "some.csv"
+    pd.concat([labelled, unlabelled]).to_csv(data, index=False)
+    report = train_static(data, teacher=teacher)
+    run = connect().get_run(report["finetuned_run_id"])
+    expected = [t for t in unlabelled["text"] if assign_part(t, 0.1, 0.1) == "train"]
+    assert 60 < len(expected) < 100
+    assert report["rows_unlabelled"] == run.data.metrics["unlabelled_rows"] == len(expected)
+    folder = Path(report["split_folder"])
+    parts = [pd.read_parquet(folder / f"{part}.parquet") for part in PARTS]
+    assert sum(map(len, parts)) == len(labelled) == report["rows_kept"]
+    seen = pd.DataFrame({"text": expected, "label": "positive"})
+    assert select_unseen(seen, run.info.run_id).empty
+    # Without a teacher nobody knows what they mean.
+    with pytest.raises(DataError, match=r"row 301: the label is .*; expected one label a row"):
+        train_static(data)

@@ -1,6 +1,8 @@
 """A static classifier: its definition, its files, and independence of order and company."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from pyfunc.static.features import Space, find_features
 from pyfunc.static.model import StaticModel, is_static
 from pyfunc.tokens import TokenBatch
 from tasks.static_model.reference import StaticReference
+from tests.support.builders import build_artifact
 from tests.support.references import TEXTS
 from tests.support.static_models import static_classifier, write_random_static
 
@@ -83,6 +86,34 @@ def test_the_engine_is_chosen_by_its_name(folder: Path) -> None:
     assert open_engine(folder.parent, variant).variant == variant
     assert not unsupported_reason(variant)
     assert unsupported_reason(Variant("static", "int8")) == "it has f32 alone"
+
+
+LOADS_A_PIPELINE = """
+import json, sys
+from pathlib import Path
+artifact = Path(sys.argv[1])
+sys.path.insert(0, str(artifact))
+from pyfunc.pipeline import open_pipeline
+pipeline = open_pipeline(artifact, model_uri="models:/m-1", model_config={"cache_dir": sys.argv[2]})
+answers = pipeline.predict(["a good film"], use_cache=True, batch_tokens=64)
+print(json.dumps([answers, sorted({"torch", "transformers", "openvino"} & sys.modules.keys())]))
+"""
+
+
+def test_a_pipeline_of_it_answers_without_the_libraries_of_a_transformer(
+    folder: Path, classifier: Classifier, tmp_path: Path
+) -> None:
+    variants = (Variant("static", "f32"),)
+    artifact = build_artifact(tmp_path / "artifact", folder, variants=variants)
+    command = [sys.executable, "-I", "-c", LOADS_A_PIPELINE, str(artifact), str(tmp_path / "cache")]
+    done = subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+    (answer,), loaded = json.loads(done.stdout)
+    expected = classifier.predict(["a good film"])[0]
+    assert json.loads(answer)["response"] == {
+        "prediction_label": expected.label,
+        "prediction_score": expected.score,
+    }
+    assert loaded == []
 
 
 def cut_the_weights(folder: Path) -> None:
