@@ -41,6 +41,7 @@ class InferencePipeline:
         contract: Version of this API.
         offers_all_scores: Whether `answer` takes `all_scores`; earlier code of the same contract
             does not.
+        is_composed: Whether there is more than a single member, so that answers name who decided.
         fingerprint: Digest of all that can change an answer.
         labels: The labels, in the order of the classifier's outputs.
         detector: What detects the language of a text; earlier code has it under no public name.
@@ -65,6 +66,7 @@ class InferencePipeline:
         self._cache = cache
         self._in_flight: InFlight[Outcome] = InFlight()
         self._in_flight_with_scores: InFlight[Outcome] = InFlight()
+        self.is_composed = composition.is_composed
         self.fingerprint = cache.fingerprint
         self.labels = composition.labels
         self.variant = composition.variant

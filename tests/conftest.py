@@ -35,13 +35,21 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 
 from flows.server.temporary import without_heartbeats
 from pyfunc.tokens import Encoder
-from tasks.building import openvino_conversion
+from tasks.building import openvino_conversion, promotion
 from tasks.common.settings import get_settings
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import PIPELINE_MODEL
 from tasks.training.base_models import base_model_folder
 from tasks.training.finetuned_model import record_inputs
-from tests.support.builders import Trained, build_trained, build_unverified, use_home
+from tests.support.builders import (
+    COMPOSITION,
+    Composed,
+    Trained,
+    build_composed,
+    build_trained,
+    build_unverified,
+    use_home,
+)
 from tests.support.operation import Operation, in_operation
 from tests.support.references import TEXTS
 from tests.support.scoring_command import state_folder
@@ -186,6 +194,28 @@ def two_versions(
     use_home(_two_versions_once, monkeypatch)
     connect()
     return _two_versions_once
+
+
+@pytest.fixture(scope="session")
+def _composed_once(_trained_once: Trained, tmp_path_factory: pytest.TempPathFactory) -> Composed:
+    home = state_folder(_trained_once.home, tmp_path_factory.mktemp("composed") / "var")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_home(home, monkeypatch)
+        connect()
+        finetuned = _trained_once.training["finetuned_model"]
+        lengths = {"kind": 8, "quick": 4, "film": 32}
+        uri = build_composed(COMPOSITION, {name: (finetuned, lengths[name]) for name in lengths})
+        promotion.promote_by_hand(uri, "composed")
+        return Composed(home, finetuned=finetuned, uri=uri)
+
+
+@pytest.fixture
+def composed(_composed_once: Composed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Composed]:
+    """A state folder whose champion is composed of several members; tests share it."""
+    use_home(_composed_once.home, monkeypatch)
+    connect()
+    yield _composed_once
+    get_settings.cache_clear()
 
 
 @pytest.fixture(scope="module")

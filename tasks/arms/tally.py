@@ -10,7 +10,7 @@ from tasks.arms.answering import ArmAnswers, Work
 from tasks.arms.types import ScoringModel
 from tasks.common.counting import count_values, score_histogram
 from tasks.dataset.labels import KnownLabels, is_missing
-from tasks.output.records import REVIEW_COLUMN, ArmRecord, Counts, RowParameters
+from tasks.output.records import DECIDER_COLUMN, REVIEW_COLUMN, ArmRecord, Counts, RowParameters
 from tasks.output.tables import extract_texts
 from tasks.output.traffic_split import ARMS
 
@@ -56,6 +56,7 @@ class Tally:
 
     Attributes:
         reasons: Step and reason of each rejected row.
+        deciders: The member that decided, of each row that a composed pipeline scored.
     """
 
     def __init__(
@@ -66,12 +67,15 @@ class Tally:
         pairs = zip(answers.outcomes, answers.arms, strict=True)
         self._arms_of_scored = (arm for outcome, arm in pairs if outcome.answer is not None)
         self.reasons: list[str] = []
+        self.deciders: list[str] = []
 
     def count_predictions(self, table: pa.Table) -> pa.Table:
         """Count the next rows with a prediction, and return them."""
         arms = list(islice(self._arms_of_scored, table.num_rows))
         predictions = table["prediction_label"].to_pylist()
         scores = table["prediction_score"].to_pylist()
+        if DECIDER_COLUMN in table.column_names:
+            self.deciders += filter(None, table[DECIDER_COLUMN].to_pylist())
         reviews = table[REVIEW_COLUMN].to_pylist() if self._rows.review_below else None
         column = self._rows.label_column
         labels = None if column is None else extract_texts(table, column)

@@ -1,5 +1,9 @@
 """Types of the arms: the version that answers one."""
 
+import operator
+
+from pydantic import Field
+
 from pyfunc.spec import EngineName, Precision
 from tasks.common.parameter_types import FrozenModel
 
@@ -15,6 +19,7 @@ class ScoringModel(FrozenModel):
         precision: Number format of its matrix products.
         device: `cpu` or `cuda`.
         fallback: Why not the engine and precision that it was built for; empty if they do.
+        is_composed: Whether several fine-tuned models answer, so that rows name who decided.
     """
 
     uri: str
@@ -24,6 +29,8 @@ class ScoringModel(FrozenModel):
     precision: Precision
     device: str
     fallback: str = ""
+    # Not in a manifest without it, which earlier versions read.
+    is_composed: bool = Field(default=False, exclude_if=operator.not_)
 
     @property
     def engine_in_words(self) -> str:

@@ -27,13 +27,22 @@ def read_labels_of(version: ModelVersion) -> list[str]:
     if "labels" in version.tags:
         labels: list[str] = json.loads(version.tags["labels"])
         return labels
+    return list(read_record_of(version).labels)
+
+
+def read_record_of(version: ModelVersion) -> LoggedPipeline:
+    """Return what its build logged about a registered pipeline version.
+
+    Raises:
+        ModelError: If the run has no record any more.
+    """
     record = read_record(connect().get_run(str(version.run_id)))
     if record is None:
         raise ModelError(
             f"models:/{version.name}/{version.version}: its run {version.run_id} has no {RECORD}; "
             "expected the one that its build logged"
         )
-    return list(record.labels)
+    return record
 
 
 def read_record(run: Run) -> LoggedPipeline | None:

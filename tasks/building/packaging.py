@@ -39,7 +39,7 @@ from tasks.tracking.mlflow_client import (
     package_versions,
     pip_requirements,
 )
-from tasks.tracking.names import BUILDING_EXPERIMENT, MEMBERS_TAG, PIPELINE_MODEL
+from tasks.tracking.names import ANSWER_TAG, BUILDING_EXPERIMENT, MEMBERS_TAG, PIPELINE_MODEL
 from tasks.tracking.pipeline_members import Origin
 from tasks.tracking.runs import killed_if_interrupted
 
@@ -159,7 +159,7 @@ def version_tags(logged: LoggedPipeline) -> dict[str, str]:
             for name, member in logged.members.items()
         }
         fields[MEMBERS_TAG] = {name: origin.model_dump() for name, origin in origins.items()}
-        fields["answer"] = to_json(logged.answer)
+        fields[ANSWER_TAG] = to_json(logged.answer)
     return {
         name: value if isinstance(value, str) else json.dumps(value)
         for name, value in fields.items()

@@ -15,7 +15,7 @@ from tasks.maintenance.disk_usage import is_locked
 from tasks.maintenance.stale_outputs import find_output_folders
 from tasks.maintenance.types import Limits
 from tasks.output.folder import LOCK
-from tasks.output.records import table_path
+from tasks.output.records import MEMBERS_COLUMN, table_path
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import CHALLENGER_TAG, SCORING_EXPERIMENT
 
@@ -114,8 +114,15 @@ def _collect_uris(folder: Path, uris: set[str]) -> str:
 
 def _read_row_uris(path: Path) -> set[str]:
     # Not read_table, whose data sets add columns.
-    table = pyarrow.parquet.ParquetFile(path).read(columns=list(_URI_COLUMNS))
-    return {uri for name in _URI_COLUMNS for uri in table[name].unique().to_pylist() if uri}
+    with pyarrow.parquet.ParquetFile(path) as file:
+        table = file.read(columns=list(_URI_COLUMNS))
+        uris = {uri for name in _URI_COLUMNS for uri in table[name].unique().to_pylist() if uri}
+        if MEMBERS_COLUMN in file.schema_arrow.names:
+            # A member may have seen a text without deciding it.
+            (members,) = file.read(columns=[MEMBERS_COLUMN]).columns
+            for chunk in members.chunks:
+                uris |= set(chunk.flatten().field("uri").unique().to_pylist())
+    return uris
 
 
 def _scoring_runs() -> list[Run]:

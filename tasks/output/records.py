@@ -181,6 +181,7 @@ class ShardRecord(FrozenModel):
         parameters: Those that can change the output of a row.
         counts: Counts of rows and of the work they took.
         labels: Rows by predicted label.
+        deciders: Rows by the member that decided them; empty if the pipeline is not composed.
         languages: Rows by detected language, rejected ones included.
         scores: Rows by score, in `SCORE_BINS` bins of equal width.
         reasons: Rejected rows by step and reason.
@@ -202,6 +203,7 @@ class ShardRecord(FrozenModel):
     parameters: RowParameters
     counts: Counts
     labels: dict[str, int]
+    deciders: dict[str, int] = Field(default={}, exclude_if=operator.not_)
     languages: dict[str, int]
     scores: tuple[int, ...]
     reasons: dict[str, int]
@@ -272,14 +274,17 @@ PREDICTION_COLUMNS = (
 )
 REJECTED_COLUMNS = ("shard", "row", "line", "raw", "step", "reason")
 
-# The last of the predictions: where all scores are asked for, where the policy is `flag`, and where
-# rows are to be reviewed.
+# The last of the predictions: where all scores are asked for, where the policy is `flag`, where
+# rows are to be reviewed, and where the pipeline is composed (the member that decided, and what
+# each member that saw the text predicted).
 SCORES_COLUMN = "prediction_scores"
 FLAG_COLUMN = "language_flagged"
 REVIEW_COLUMN = "needs_review"
+DECIDER_COLUMN, MEMBERS_COLUMN = "prediction_decided_by", "prediction_members"
 
 # Of a file in `review/`, for the label that people give.
 REVIEWED_COLUMN = "reviewed_label"
 
-ADDED_COLUMNS = frozenset({*PREDICTION_COLUMNS, SCORES_COLUMN, FLAG_COLUMN, REVIEW_COLUMN})
+_OPTIONAL = {SCORES_COLUMN, FLAG_COLUMN, REVIEW_COLUMN, DECIDER_COLUMN, MEMBERS_COLUMN}
+ADDED_COLUMNS = frozenset({*PREDICTION_COLUMNS, *_OPTIONAL})
 RESERVED_COLUMNS = frozenset({*ADDED_COLUMNS, *REJECTED_COLUMNS, REVIEWED_COLUMN})

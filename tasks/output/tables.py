@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from pyfunc.contract import Outcome
+from pyfunc.contract import Answer, Outcome
 from tasks.common.arrow import python_values
 from tasks.common.text import columns_called
 from tasks.output.records import (
     ADDED_COLUMNS,
+    DECIDER_COLUMN,
     FLAG_COLUMN,
+    MEMBERS_COLUMN,
     REJECTED_COLUMNS,
     REVIEW_COLUMN,
     REVIEWED_COLUMN,
@@ -19,6 +21,16 @@ from tasks.output.records import (
 )
 
 _SCORES = pa.map_(pa.string(), pa.float64())
+_MEMBERS = pa.list_(
+    pa.struct(
+        [
+            ("name", pa.string()),
+            ("uri", pa.string()),
+            ("label", pa.string()),
+            ("score", pa.float64()),
+        ]
+    )
+)
 
 
 def extract_texts(rows: pa.Table, text_column: str) -> list[object]:
@@ -40,13 +52,20 @@ def select_readable(rows: pa.Table) -> pa.Table:
 
 
 def build_predictions(
-    shard: Shard, rows: pa.Table, outcomes: Sequence[Outcome], parameters: RowParameters
+    shard: Shard,
+    rows: pa.Table,
+    outcomes: Sequence[Outcome],
+    parameters: RowParameters,
+    *,
+    is_composed: bool = False,
 ) -> pa.Table:
     """Return the rows with a prediction: their own columns, then `PREDICTION_COLUMNS`.
 
     With `all_scores`, a map has the probability of each label by its name. With the policy `flag`,
-    a column marks rows in a foreign language, and with `review_below` a last one those whose score
-    is below it.
+    a column marks rows in a foreign language, and with `review_below` another one those whose score
+    is below it. Of a composed pipeline, the last two columns have the member that decided, and a
+    list of what each member that saw the text predicted; both are null of an answer by a single
+    model.
 
     Args:
         shard: The shard of the rows.
@@ -54,6 +73,7 @@ def build_predictions(
         outcomes: One for each of `rows`.
         parameters: The policy, below which score a row is to be reviewed, and whether each label
             gets its probability.
+        is_composed: Whether a composed pipeline answers.
     """
     places = [place for place, outcome in enumerate(outcomes) if outcome.answer is not None]
     sources = [outcomes[place].source for place in places]
@@ -85,6 +105,9 @@ def build_predictions(
         )
     if below:
         columns[REVIEW_COLUMN] = pa.array([a.prediction.score < below for a in answers], pa.bool_())
+    if is_composed:
+        columns[DECIDER_COLUMN] = pa.array([a.decided_by or None for a in answers], pa.string())
+        columns[MEMBERS_COLUMN] = pa.array([_members(a) for a in answers], _MEMBERS)
     table = table.select(_own_columns(table))
     for name, values in columns.items():
         table = table.append_column(name, values)
@@ -124,6 +147,10 @@ def build_rejected(shard: Shard, rows: pa.Table, outcomes: Sequence[Outcome]) ->
     own = _own_columns(table)
     table = table.append_column("shard", _repeat(shard.id, table.num_rows))
     return table.select([*own, *REJECTED_COLUMNS])
+
+
+def _members(answer: Answer) -> list[tuple[str, str, str, float]] | None:
+    return [(m.name, m.uri, m.label, m.score) for m in answer.members] or None
 
 
 def _own_columns(rows: pa.Table) -> list[str]:

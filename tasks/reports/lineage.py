@@ -1,20 +1,25 @@
 """Lineage of an output row: its prediction, model versions, code commits, training and data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
+from mlflow.entities.model_registry import ModelVersion
 from prefect.runtime import deployment
 
 from tasks.arms.assignment import assign_arms
+from tasks.building.build_records import read_record_of
 from tasks.building.types import tolerance
 from tasks.common.console import print_table
 from tasks.common.errors import DataError, ModelError, ParameterError
 from tasks.common.text import columns_called
+from tasks.composition.decision_path import Decided, describe_path
 from tasks.output.records import (
+    DECIDER_COLUMN,
     FOLDERS,
+    MEMBERS_COLUMN,
     PREDICTION_COLUMNS,
     REJECTED_COLUMNS,
     SCORES_COLUMN,
@@ -28,6 +33,7 @@ from tasks.output.traffic_split import ARMS
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import PIPELINE_MODEL, RegisteredModel, version_uri
 from tasks.tracking.pipeline_loader import load_pipeline, load_typed_pipeline, predict_documents
+from tasks.tracking.pipeline_members import tree_of
 from tasks.tracking.registry import find_registered_version, find_version
 
 _ROW_CONTENT = ("text", "raw")
@@ -35,6 +41,9 @@ _ROW_CONTENT = ("text", "raw")
 
 def trace_row(output_dir: Path, shard_id: str, row: int, *, verify: bool) -> dict[str, Any]:
     """Print and return the lineage of a row: its prediction, model versions, training and data.
+
+    Of a composed pipeline, `path` has the way of the row through its tree, and `members` what each
+    member that saw the text predicted, with its training, data and code.
 
     In a deployment, whose output is logged, the row's text and bytes are not printed.
 
@@ -70,8 +79,15 @@ def trace_row(output_dir: Path, shard_id: str, row: int, *, verify: bool) -> dic
         chain |= _scoring_fields(record, values) | _model_lineage(values)
         if verify:
             chain |= _verify_row(chain)
-    print_table("One row", _without_content(chain) if deployment.id else chain)
+    shown = _with_rows_of_members(chain)
+    print_table("One row", _without_content(shown) if deployment.id else shown)
     return chain
+
+
+def _with_rows_of_members(chain: Mapping[str, Any]) -> dict[str, Any]:
+    """Give each member a row of its own, in place of a cell with all of them."""
+    rows = {f"member {member['name']}": member for member in chain.get("members", ())}
+    return {name: value for name, value in chain.items() if name != "members"} | rows
 
 
 def _without_content(chain: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,7 +125,13 @@ def _load_row(output_dir: Path, record: ShardRecord, row: int) -> tuple[str, dic
 
 def _contract_fields(row: pa.Table, text_column: str) -> dict[str, Any]:
     """Return the text of a row and the columns that every output has."""
-    names = [*PREDICTION_COLUMNS, SCORES_COLUMN, *REJECTED_COLUMNS]
+    names = [
+        *PREDICTION_COLUMNS,
+        SCORES_COLUMN,
+        DECIDER_COLUMN,
+        MEMBERS_COLUMN,
+        *REJECTED_COLUMNS,
+    ]
     own = row.select([name for name in row.column_names if name in names])
     is_there = columns_called(row.column_names, text_column)
     text = extract_texts(row, text_column)[0] if is_there else None
@@ -141,17 +163,46 @@ def _scoring_fields(record: ShardRecord, values: Mapping[str, Any]) -> dict[str,
 
 
 def _model_lineage(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the pipeline version of a prediction, its training run and its data."""
-    logged = values["inference_pipeline_model_uri"]
+    """Return the pipeline version of a prediction, and the training and data of its members."""
+    pipeline = _pipeline_version(values["inference_pipeline_model_uri"])
+    lineage = {
+        "computed_by_version": version_uri(pipeline.name, pipeline.version),
+        "pipeline_code_commit": pipeline.tags.get("git_commit"),
+        **_training_lineage(values["finetuned_model_uri"]),
+    }
+    if members := values.get(MEMBERS_COLUMN):
+        lineage[DECIDER_COLUMN] = values[DECIDER_COLUMN]
+        lineage["path"] = _describe_path(pipeline, values)
+        lineage["members"] = [member | _training_lineage(member["uri"]) for member in members]
+    return lineage
+
+
+def _pipeline_version(logged: str) -> ModelVersion:
     pipeline = find_registered_version(PIPELINE_MODEL, logged)
     if pipeline is None:
         raise ModelError(f"{logged}: no version of {PIPELINE_MODEL} is that model any more")
-    origin = RegisteredModel.from_uri(values["finetuned_model_uri"])
+    return pipeline
+
+
+def _describe_path(pipeline: ModelVersion, values: Mapping[str, Any]) -> str:
+    path = describe_path(
+        tree_of(pipeline),
+        Decided(
+            label=values["prediction_label"],
+            score=values["prediction_score"],
+            decided_by=values[DECIDER_COLUMN],
+            members={m["name"]: (m["label"], m["score"]) for m in values[MEMBERS_COLUMN]},
+            language=values["language_detected"],
+        ),
+    )
+    return path or f"none that version {pipeline.version} can take with these answers of members"
+
+
+def _training_lineage(finetuned_model_uri: str) -> dict[str, Any]:
+    origin = RegisteredModel.from_uri(finetuned_model_uri)
     finetuned = find_version(origin.name, str(origin.version))
     training = connect().get_run(str(finetuned.run_id))
     return {
-        "computed_by_version": version_uri(pipeline.name, pipeline.version),
-        "pipeline_code_commit": pipeline.tags.get("git_commit"),
         "training_run": training.info.run_id,
         "training_code_commit": training.data.tags.get("git_commit"),
         "data_source": training.data.params.get("source"),
@@ -165,20 +216,54 @@ def _verify_row(chain: Mapping[str, Any]) -> dict[str, Any]:
         load_pipeline(version), [chain["text"]], use_cache=False, batch_tokens=1
     )
     response = answer["response"] or {"prediction_label": None, "prediction_score": 0.0}
-    label, score = response["prediction_label"], response["prediction_score"]
-    difference = abs(score - chain["prediction_score"])
-    registered = find_registered_version(PIPELINE_MODEL, version)
-    temperature = float(registered.tags.get("temperature", 1.0)) if registered else 1.0
-    # The row may have been scored with another engine on another machine.
-    allowed = max(
-        tolerance(precision, temperature)
-        for precision in (chain["precision"], load_typed_pipeline(version).variant.precision)
-    )
-    # Not `difference > …`, which a NaN would pass.
-    if label != chain["prediction_label"] or not difference <= allowed:
+    now = _predictions(response, answer["model_metadata"].get("members", ()))
+    before = _predictions(chain, chain.get("members", ()))
+    allowed = _allowed_differences(chain, version)
+    place = f"{chain['shard']} row {chain['row']}: {version}"
+    differences = []
+    for name, (expected, expected_score) in before.items():
+        label, score = now.get(name, (None, 0.0))
+        differences.append(abs(score - expected_score))
+        # Not `difference > …`, which a NaN would pass.
+        if label != expected or not differences[-1] <= allowed[name]:
+            raise ModelError(
+                f"{place}{name and f', member {name},'} answers {label} {score:.6f} now; "
+                f"expected {expected} {expected_score:.6f} within {allowed[name]}"
+            )
+    if list(now) != list(before):
         raise ModelError(
-            f"{chain['shard']} row {chain['row']}: {version} answers {label} {score:.6f} now; "
-            f"expected {chain['prediction_label']} "
-            f"{chain['prediction_score']:.6f} within {allowed}"
+            f"{place}: the members {list(now)[1:]} see the text now; expected {list(before)[1:]}"
         )
-    return {"verified": f"same label, scores within {difference:.1e}"}
+    if (decider := answer["model_metadata"].get("decided_by")) != chain.get(DECIDER_COLUMN):
+        raise ModelError(f"{place}: {decider} decides now; expected {chain[DECIDER_COLUMN]}")
+    members = f" and {len(before) - 1} members" if len(before) > 1 else ""
+    return {"verified": f"same label{members}, scores within {max(differences):.1e}"}
+
+
+def _predictions(
+    answer: Mapping[str, Any], members: Sequence[Mapping[str, Any]]
+) -> dict[str, tuple[str, float]]:
+    """Return label and score of an answer, named "", and of each member."""
+    found = {member["name"]: (member["label"], member["score"]) for member in members}
+    return {"": (answer["prediction_label"], answer["prediction_score"])} | found
+
+
+def _allowed_differences(chain: Mapping[str, Any], version: str) -> dict[str, float]:
+    """Return how far the score of the answer, named "", and those of its members may be off.
+
+    The row may have been scored with another engine on another machine.
+    """
+    registered = _pipeline_version(version)
+    if "members" not in chain:
+        temperature = float(registered.tags.get("temperature", 1.0))
+        precisions = (chain["precision"], load_typed_pipeline(version).variant.precision)
+        return {"": max(tolerance(precision, temperature) for precision in precisions)}
+    allowed = {
+        name: max(
+            tolerance(gate.precision, member.temperature)
+            for gate in member.gates
+            if not gate.reason
+        )
+        for name, member in read_record_of(registered).members.items()
+    }
+    return {"": max(allowed.values())} | allowed

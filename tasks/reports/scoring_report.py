@@ -218,10 +218,19 @@ def _predictions_section(run: ScoringRun) -> Section:
         draw_plot("labels", "Predicted labels", text, plot_shares, labels),
     ]
     blocks: list[Block] = [Plots(plots), shares_table("Label", labels)]
-    if run.training_distribution is None:
+    if run.parameters.is_composed:
+        blocks.append(_deciders_table(run))
+    elif run.training_distribution is None:
         text = "The training of this model left no distribution of its test rows' scores."
         blocks.append(Note(text))
     return Section("Labels and scores", blocks)
+
+
+def _deciders_table(run: ScoringRun) -> Table:
+    deciders = {_NOW: run.statistics.deciders}
+    if run.previous is not None and run.previous.deciders:
+        deciders[_BEFORE] = run.previous.deciders
+    return shares_table("Decided by", deciders)
 
 
 def _sample_section(run: ScoringRun) -> list[Section]:

@@ -155,6 +155,7 @@ def _statistics(
         engine=summary["engine"],
         metrics=dict(_metrics(summary)),
         labels=summary["labels"],
+        deciders=summary.get("decided_by", {}),
         languages=summary["languages"],
         reasons=summary["rejected_because"],
         scores=tuple(map(sum, zip(*scores, strict=True))),
@@ -171,6 +172,8 @@ def _metrics(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
         elif name == "arms":
             for arm, counted in value.items():
                 yield from _metrics(counted, prefix=f"{arm}_")
+        elif name == "decided_by":
+            yield from _metrics(value, prefix=f"rows_{name}_")
 
 
 def _parameters(parameters: ScoringParameters) -> dict[str, Any]:

@@ -48,6 +48,7 @@ def resolve_scoring_model(
         precision=pipeline.variant.precision,
         device=pipeline.device,
         fallback=pipeline.fallback,
+        is_composed=pipeline.is_composed,
     )
 
 

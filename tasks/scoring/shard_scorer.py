@@ -79,6 +79,7 @@ def score_rows(shard: Shard, staged: Path, parameters: ScoringParameters) -> Sha
             parameters=parameters.rows,
             counts=tally.counts(),
             labels=tally.labels,
+            deciders=count_values(tally.deciders),
             languages=count_values(_languages(answers.outcomes)),
             scores=tally.scores,
             reasons=count_values(tally.reasons),
@@ -177,7 +178,13 @@ def _predictions(
 ) -> Iterator[pa.Table]:
     """Yield the predictions of a shard in parts."""
     for rows, outcomes in _parts_with_outcomes(staged, answers.outcomes):
-        yield build_predictions(shard, select_readable(rows), outcomes, parameters.rows)
+        yield build_predictions(
+            shard,
+            select_readable(rows),
+            outcomes,
+            parameters.rows,
+            is_composed=parameters.is_composed,
+        )
 
 
 def _write_review(

@@ -89,7 +89,8 @@ def summarise_outcomes(
     """Return the sums over the shards that are published, and what this run saved.
 
     `shards_done` are all that are published, `shards_skipped` those of them that an earlier run
-    did; rows, labels, languages and reasons are those of the shards done. `model_calls`,
+    did; rows, labels, languages and reasons are those of the shards done, as are the rows that each
+    member of a composed pipeline decided, in `decided_by`. `model_calls`,
     `cache_hits` and what was avoided are those of this run; `cache_hits` are the rows that
     another row or run had paid for.
 
@@ -136,6 +137,8 @@ def summarise_outcomes(
         "seconds": round(seconds, 3),
         "rows_per_second": round(_sum(own, "rows_in") / seconds, 1) if seconds else 0.0,
     }
+    if parameters.is_composed:
+        summary["decided_by"] = sum_counts(record.deciders for record in done)
     if parameters.rows.review_below:
         summary["needs_review"] = _sum(done, "needs_review")
     if labelled:

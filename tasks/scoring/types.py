@@ -196,6 +196,11 @@ class ScoringParameters(FrozenModel):
         """The version of each arm: one without a split."""
         return (self.model,) if self.challenger is None else (self.model, self.challenger)
 
+    @property
+    def is_composed(self) -> bool:
+        """Whether rows name the member of a composed pipeline that decided."""
+        return any(model.is_composed for model in self.models)
+
 
 class InputFile(FrozenModel):
     """A file to score.

@@ -30,6 +30,9 @@ PREVIOUS = "previous"
 # Of a pipeline version with several members: where each of them comes from, as JSON.
 MEMBERS_TAG = "members"
 
+# Of such a version: who answers, as JSON.
+ANSWER_TAG = "answer"
+
 # On the registered model.
 PREVIOUS_TAG = "previous_champion"
 

@@ -4,8 +4,10 @@ import json
 
 from mlflow.entities.model_registry import ModelVersion
 
+from pyfunc.composition.tree import Node
+from pyfunc.composition.tree_json import parse_tree
 from tasks.common.parameter_types import FrozenModel
-from tasks.tracking.names import MEMBERS_TAG, RegisteredModel
+from tasks.tracking.names import ANSWER_TAG, MEMBERS_TAG, RegisteredModel
 
 # Of a pipeline that a fine-tuned model and no composition file describes.
 _SINGLE = "model"
@@ -32,6 +34,17 @@ def origins_of(pipeline: ModelVersion) -> dict[str, Origin]:
         return {name: Origin.model_validate(found) for name, found in members.items()}
     uri, run_id = pipeline.tags["finetuned_model_uri"], pipeline.tags["training_run_id"]
     return {_SINGLE: Origin(finetuned_model_uri=uri, training_run_id=run_id)}
+
+
+def tree_of(pipeline: ModelVersion) -> Node:
+    """Return who answers in a registered pipeline version: the name of its member, or a tree.
+
+    Raises:
+        TreeError: If the tag has none.
+    """
+    if MEMBERS_TAG in pipeline.tags:
+        return parse_tree(json.loads(pipeline.tags[ANSWER_TAG]))
+    return _SINGLE
 
 
 def finetuned_inside(pipeline: ModelVersion) -> RegisteredModel | None:

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,9 +19,10 @@ from pyfunc.engines.torch import TorchEngine
 from pyfunc.pipeline import InferencePipeline
 from pyfunc.spec import MemberSpec, PipelineKind, PipelineSpec, Precision, Variant
 from tasks.common.settings import REPOSITORY, get_settings
-from tasks.composition.types import PipelineParameters, PipelinePlan
+from tasks.composition.types import PipelineParameters, PipelinePlan, PlannedMember
+from tasks.tracking import registry
 from tasks.tracking.mlflow_client import connect
-from tasks.tracking.names import RegisteredModel
+from tasks.tracking.names import PIPELINE_MODEL, RegisteredModel
 
 # Prefix of a command that a test interrupts: children of a test run in the background of a shell
 # inherit that SIGINT is ignored.
@@ -37,6 +38,15 @@ class Trained:
     home: Path
     training: dict[str, Any]
     pipeline: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A state folder with a composed pipeline: its version, and the fine-tuned one inside."""
+
+    home: Path
+    finetuned: str
+    uri: str
 
 
 def use_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,6 +119,43 @@ def finetuned_of(trained: Trained) -> RegisteredModel:
 def plan_of(trained: Trained, parameters: PipelineParameters) -> PipelinePlan:
     """Return the plan of a pipeline of the fine-tuned version in a home."""
     return PipelinePlan.of(finetuned_of(trained), parameters)
+
+
+# Of which each member answers some texts, each operator is one, and one member decides none.
+COMPOSITION: dict[str, Any] = {
+    "route": {"label_of": "kind"},
+    "to": {"positive": {"cascade": ["quick", "film"], "least": 0.97}},
+    "else": {"average": ["quick", "film"], "weights": [1, 3]},
+}
+
+
+def build_composed(answer: object, members: Mapping[str, tuple[str, int]]) -> str:
+    """Build and register a composed pipeline, without the check in a new process.
+
+    Args:
+        answer: Who answers, as in a composition file.
+        members: The fine-tuned version of each member, and how many tokens it reads.
+    """
+    from tasks.building import packaging
+
+    planned = {
+        name: PlannedMember(
+            finetuned=RegisteredModel.from_uri(uri),
+            max_tokens=tokens,
+            engine="torch",
+            precision="f32",
+        )
+        for name, (uri, tokens) in members.items()
+    }
+    plan = PipelinePlan.model_validate({"kind": "full", "members": planned, "answer": answer})
+    logged = packaging.log_pipeline(plan)
+    registered = registry.register_version(
+        PIPELINE_MODEL,
+        logged.model_uri,
+        run_id=logged.run_id,
+        tags=packaging.version_tags(logged),
+    )
+    return registered.uri
 
 
 def with_refused_rows(run_id: str) -> str:

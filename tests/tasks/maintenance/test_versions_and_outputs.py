@@ -28,7 +28,7 @@ from tasks.tracking.mlflow_client import connect, ensure_experiment
 from tasks.tracking.names import FINETUNED_MODEL as FINETUNED
 from tasks.tracking.names import PIPELINE_MODEL as PIPELINE
 from tasks.training.mlflow_run import find_run
-from tests.support.builders import train_tiny
+from tests.support.builders import build_composed, train_tiny
 from tests.tasks.maintenance.steps import (
     F1,
     F2,
@@ -129,6 +129,19 @@ def test_version_that_computed_a_cached_answer_stays_though_another_was_asked(
     assert clean_versions()["versions"]["items"] == 0
     chain = explain_prediction(str(output), shard_of(output), 1, verify=True)
     assert (chain["asked_version"], chain["computed_by_version"]) == (alike.uri, P1)
+
+
+def test_version_that_saw_a_row_and_did_not_decide_it_stays(state: Path, tmp_path: Path) -> None:
+    answer = {"cascade": ["quick", "film"], "least": 1.0}
+    composed = build_composed(answer, {"quick": (F1, 4), "film": (F2, 32)})
+    output = score(tmp_path / "out", model_uri=composed)
+    (row,) = pd.read_parquet(output / "predictions").to_dict("records")
+    assert row["prediction_decided_by"] == "film"
+    assert [member["uri"] for member in row["prediction_members"]] == [F1, F2]
+    assert clean_versions("versions", apply=False)["versions"]["items"] == 1  # P1
+    name, number = composed.removeprefix("models:/").split("/")
+    connect().delete_model_version(name, number)
+    assert names(clean_versions()) == {P1}
 
 
 def test_answers_of_a_version_leave_the_cache_with_it(state: Path, tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,7 +16,8 @@ from tasks.common.errors import DataError, ModelError, ParameterError
 from tasks.common.files import sha256_of
 from tasks.reports.lineage import trace_row
 from tasks.reports.prefect_tasks import explain_row
-from tests.support.builders import Trained
+from tasks.tracking.mlflow_client import connect
+from tests.support.builders import COMPOSITION, Composed, Trained, use_home
 
 SECRET = "the-text-of-a-row"
 
@@ -148,6 +151,73 @@ def test_a_deployment_logs_the_chain_without_the_text(
     assert chain["input_sha256"] in caplog.text
     assert content not in caplog.text
     assert "broken" not in caplog.text
+
+
+# Composed pipelines
+
+MIXED = ["a great film", "great", "an awful film"]
+
+
+@pytest.fixture(scope="module")
+def composed_output(_composed_once: Composed, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scored rows of a composed pipeline."""
+    folder = tmp_path_factory.mktemp("composed-output")
+    pd.DataFrame({"text": [*MIXED, ""]}).to_csv(folder / "rows.csv", index=False)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_home(_composed_once.home, monkeypatch)
+        score_shards([str(folder / "rows.csv")], str(folder / "out"))
+    return folder / "out"
+
+
+def test_rows_of_a_composed_pipeline_are_traced_through_its_tree(
+    composed: Composed,
+    composed_output: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answering = set()
+    for row in range(1, len(MIXED) + 1):
+        chain = trace_row(composed_output, shards(composed_output)[0], row, verify=True)
+        seen = {m["name"]: (m["label"], m["score"]) for m in chain["members"]}
+        kind, quick = seen["kind"], seen["quick"]
+        steps = [f"route by kind ({kind[0]} {kind[1]:.2f})"]
+        if kind[0] == "negative":
+            steps.append("average of quick, film")
+        elif quick[1] < COMPOSITION["to"]["positive"]["least"]:
+            steps += [f"quick ({quick[0]} {quick[1]:.2f}, below 0.97)", "film"]
+        else:
+            steps.append("quick")
+        answering.add(steps[-1])
+        answer = f"{chain['prediction_label']} {chain['prediction_score']:.2f}"
+        assert chain["path"] == " → ".join([*steps, answer])
+        assert chain["prediction_decided_by"] in seen
+        assert chain["verified"].startswith(f"same label and {len(seen)} members, scores within ")
+    assert answering == {"average of quick, film", "film", "quick"}
+    capsys.readouterr()
+    run = connect().get_run(chain["training_run"])
+    chain = trace_row(composed_output, shards(composed_output)[0], 1, verify=False)
+    shown = capsys.readouterr().out
+    for member in chain["members"]:
+        assert member["uri"] == composed.finetuned
+        assert member["training_run"] == run.info.run_id
+        assert member["training_code_commit"] == run.data.tags["git_commit"]
+        assert member["data_digest"] == run.data.tags["data_digest"]
+        assert f"member {member['name']}" in shown
+
+
+def test_member_that_answers_otherwise_than_in_the_row_is_found(
+    composed: Composed, composed_output: Path, tmp_path: Path
+) -> None:
+    output = shutil.copytree(composed_output, tmp_path / "out")
+    (path,) = output.glob("predictions/*.parquet")
+    table = pq.read_table(path)
+    name = table.column_names[-1]
+    rows = table[name].to_pylist()
+    rows[0][0]["score"] -= 0.01
+    changed = pa.array(rows, table.schema.field(name).type)
+    pq.write_table(table.set_column(table.num_columns - 1, name, changed), path)
+    member = re.escape(rows[0][0]["name"])
+    with pytest.raises(ModelError, match=rf"row 1: models:/m-\w+, member {member}, answers \w+ 0"):
+        trace_row(output, shards(output)[0], 1, verify=True)
 
 
 def test_the_chain_is_not_stored() -> None:

@@ -27,7 +27,7 @@ from tasks.reports.types import LoggedRun, ReportOptions
 from tasks.scoring.types import FailureLimits, ScoringParameters, ShardOutcome
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import PIPELINE_MODEL, series_of
-from tests.support.builders import Trained
+from tests.support.builders import Composed, Trained
 from tests.support.pages import PageReader
 
 EVIL = "<script>alert(1)</script>"
@@ -131,6 +131,25 @@ def test_page_holds_the_metrics_of_the_run_and_loads_nothing(
     assert ["validate", "null", "4", "21.1 %", "–"] in page.rows
     assert page.row("Calls avoided by deduplication")[0] == "0"
     assert "nothing to compare" in page.text
+
+
+def test_rows_of_a_composed_pipeline_are_counted_by_who_decided(
+    composed: Composed, inputs: Path, output: Path
+) -> None:
+    summary = scored(inputs, output)
+    decided = summary["decided_by"]
+    assert sum(decided.values()) == summary["scored"] == 12
+    assert decided.keys() == {"film", "quick"}
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert manifest["summary"]["decided_by"] == decided
+    assert scored(inputs, output, resume=True)["decided_by"] == decided
+    metrics = runs_of(output)[0].data.metrics
+    page = page_of(output)
+    assert "Decided by" in [cell for row in page.rows for cell in row]
+    for name, rows in decided.items():
+        assert metrics[f"rows_decided_by_{name}"] == rows
+        share = f"{rows / 12:.1%}".replace("%", " %")
+        assert page.row(name) == [str(rows), share, share, "same"]
 
 
 def test_labels_and_scores_are_beside_those_of_the_test_rows_of_the_training(

@@ -2,6 +2,7 @@
 
 import random
 import resource
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,10 +17,11 @@ from tasks.common.errors import OutputError
 from tasks.common.files import sha256_of
 from tasks.output.records import PREDICTION_COLUMNS, REJECTED_COLUMNS, read_record
 from tasks.scoring.inputs import list_input_files
+from tasks.scoring.scoring_model import resolve_scoring_model
 from tasks.scoring.shard_scorer import copy_shards, score_rows
 from tasks.scoring.types import ScoringParameters, ShardOutcome
 from tasks.tracking.pipeline_loader import load_pipeline, predict_documents
-from tests.support.builders import Trained
+from tests.support.builders import Composed, Trained
 from tests.tasks.scoring.shard_scorer.shards import in_out, output, score_table, stage, with_rows
 
 # What is published
@@ -260,3 +262,41 @@ def test_disk_that_is_full_leaves_no_part_of_a_file(
     assert not [*parameters.output_dir.glob(f"{failed}_csv/*.csv")]
     left = [path.name for path in parameters.output_dir.rglob("*") if path.is_file()]
     assert not [name for name in left if "draft" in name]
+
+
+# What a composed pipeline publishes
+
+TEXTS = ["great", "a great film", "an awful film", "awful, and then a great film", "so what"]
+
+
+def test_rows_of_a_composed_pipeline_end_with_who_decided_and_what_members_said(
+    composed: Composed, tmp_path: Path
+) -> None:
+    model = resolve_scoring_model(composed.uri)
+    parameters = ScoringParameters(model=model, output_dir=tmp_path / "out")
+    parameters = with_rows(parameters, all_scores=True, review_below=0.5)
+    schemas = []
+    for texts in (TEXTS, TEXTS, [""], []):  # from the cache as well
+        record = score_table(pa.table({"text": pa.array(texts, pa.string())}), parameters)
+        predictions = output("predictions", parameters)
+        schemas.append(predictions.schema)
+        assert predictions.column_names[-4:] == [
+            "prediction_scores",
+            "needs_review",
+            "prediction_decided_by",
+            "prediction_members",
+        ]
+        documents = predict_documents(
+            load_pipeline(model.uri), texts, use_cache=True, batch_tokens=100
+        )
+        answered = [d["model_metadata"] for d in documents if d["response"]]
+        assert predictions["prediction_decided_by"].to_pylist() == [
+            found["decided_by"] for found in answered
+        ]
+        assert predictions["prediction_members"].to_pylist() == [
+            found["members"] for found in answered
+        ]
+        decided = Counter(found["decided_by"] for found in answered)
+        assert record.deciders == decided
+        assert read_record(parameters.output_dir, record.shard.id) == record
+    assert schemas[0] == schemas[1] == schemas[2] == schemas[3]
