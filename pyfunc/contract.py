@@ -5,7 +5,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self, TypeVar
 
 # Version of the API of a loaded pipeline (`InferencePipeline.answer` and its types). A model ships
-# its own copy of this code: raise the number with every change, and callers reject older models.
+# its own copy of this code: raise the number with every change. Callers adapt the number before it
+# (`tasks/tracking/contract_adapter.py`) and reject older models.
 CONTRACT = 4
 
 Source = Literal["computed", "repeated", "cached", "refused"]

@@ -39,12 +39,11 @@ class InferencePipeline:
 
     Attributes:
         contract: Version of this API.
-        offers_all_scores: Whether `answer` takes `all_scores`; earlier code of the same contract
-            does not.
+        offers_all_scores: Whether `answer` takes `all_scores`; some earlier code does not.
         is_composed: Whether there is more than a single member, so that answers name who decided.
         fingerprint: Digest of all that can change an answer.
         labels: The labels, in the order of the classifier's outputs.
-        detector: What detects the language of a text; earlier code has it under no public name.
+        detector: What detects the language of a text.
         variant: Engine and precision.
         device: `cpu` or `cuda`.
         fallback: Why another variant than the first is used, or an empty string.

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from pyfunc.detectors.selection import open_detector
 from pyfunc.pipeline import refusal_reason
 from tasks.arms.assignment import assign_arms
 from tasks.common.console import print_table
@@ -135,8 +134,7 @@ class _TextCounter:
     def __init__(self, parameters: ScoringParameters) -> None:
         self._parameters = parameters
         self._pipelines = [load_typed_pipeline(model.uri) for model in parameters.models]
-        # Versions built before have gcld3, under no public name.
-        self._detector = getattr(self._pipelines[0], "detector", None) or open_detector("gcld3")
+        self._detector = self._pipelines[0].detector
         self._refuse = parameters.rows.language.rejection_reason
         self._distinct = DistinctTexts()
         self._distinct_to_score = [DistinctTexts() for _ in self._pipelines]
@@ -186,9 +184,8 @@ class _TextCounter:
         hits = 0
         if self._parameters.use_cache:
             to_answer = self._distinct_to_score[number].add(texts)
-            # Versions of earlier code do not know the parameter.
-            wanted = {"all_scores": True} if self._parameters.rows.all_scores else {}
-            stored = self._pipelines[number].count_stored(to_answer, **wanted)
+            all_scores = self._parameters.rows.all_scores
+            stored = self._pipelines[number].count_stored(to_answer, all_scores=all_scores)
             hits = len(texts) - (len(to_answer) - stored)
         self.arms[number]["expected_cache_hits"] += hits
         self.arms[number]["expected_model_calls"] += len(texts) - hits

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from pyfunc.detectors.codes import canonical
-from pyfunc.detectors.selection import DETECTORS
 from pyfunc.pipeline import InferencePipeline
 from tasks.arms.types import ScoringModel
 from tasks.common.errors import ModelError, ParameterError
@@ -34,7 +33,7 @@ def resolve_scoring_model(
     """
     uri = resolve_pipeline(model_uri, parameter=parameter)
     pipeline = load_typed_pipeline(uri)
-    if rows.all_scores and not getattr(pipeline, "offers_all_scores", False):
+    if rows.all_scores and not pipeline.offers_all_scores:
         rebuild = rebuild_command(find_version(*parse_pipeline_reference(uri)))
         raise ModelError(
             f"{uri}: was built without all_scores; expected a version that {rebuild} builds now"
@@ -54,8 +53,7 @@ def resolve_scoring_model(
 
 def _check_languages(uri: str, pipeline: InferencePipeline, languages: Sequence[str]) -> None:
     """Refuse a language in which the detector would call no row; all of them would be foreign."""
-    # Versions built before have gcld3, under no public name.
-    codes = getattr(pipeline, "detector", DETECTORS["gcld3"]).codes
+    codes = pipeline.detector.codes
     if unknown := sorted({code for code in languages if canonical(code) not in codes}):
         raise ParameterError(
             f"languages: {unknown}; expected codes that the detector of {uri} reports, of: "

@@ -131,8 +131,6 @@ def copy_shards(
 def _answer(shard: Shard, staged: Path, parameters: ScoringParameters) -> ArmAnswers:
     """Answer the readable rows, part by part; the texts of one part are in memory at a time."""
     pipelines = [load_typed_pipeline(model.uri) for model in parameters.models]
-    # Versions of earlier code do not know the parameter.
-    wanted = {"all_scores": True} if parameters.rows.all_scores else {}
     answers = ArmAnswers(works=[Work() for _ in pipelines])
     with track_rows(shard.rows) as count:
         for rows in read_staged(staged):
@@ -145,7 +143,7 @@ def _answer(shard: Shard, staged: Path, parameters: ScoringParameters) -> ArmAns
                 batch_tokens=parameters.batch_tokens,
                 refuse=parameters.rows.language.rejection_reason,
                 progress=count,
-                **wanted,
+                all_scores=parameters.rows.all_scores,
             )
     return answers
 

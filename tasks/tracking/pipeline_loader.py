@@ -15,7 +15,11 @@ from pyfunc.errors import PipelineError
 from pyfunc.pipeline import InferencePipeline
 from tasks.common.errors import ModelError
 from tasks.common.settings import get_settings
+from tasks.tracking.contract_adapter import EARLIER_CONTRACT, EarlierPipeline
 from tasks.tracking.mlflow_client import connect, is_transient
+from tasks.tracking.names import PIPELINE_MODEL, parse_pipeline_reference
+from tasks.tracking.pipeline_members import rebuild_command
+from tasks.tracking.registry import find_registered_version, find_version
 
 _load_lock = threading.Lock()
 
@@ -57,20 +61,32 @@ def _load_cached(model_uri: str, _registry: str, cache_dir: str) -> PyFuncModel:
 def load_typed_pipeline(model_uri: str) -> InferencePipeline:
     """Return the pipeline inside the model at `model_uri`, with its typed `answer`.
 
-    Its classes come from the code that the version ships, not from this process's own modules.
+    Its classes come from the code that the version ships, not from this process's own modules. A
+    pipeline of the contract before has the API of today by an adapter.
 
     Raises:
-        ModelError: If it cannot be loaded, or its code has another contract.
+        ModelError: If it cannot be loaded, or its code has an older contract, with the command that
+            builds it anew.
     """
     model: Any = load_pipeline(model_uri)
     pipeline: Any = getattr(model.unwrap_python_model(), "pipeline", None)
     contract = getattr(pipeline, "contract", None)
-    if contract != CONTRACT:
+    if contract == EARLIER_CONTRACT:
+        pipeline = EarlierPipeline(pipeline)
+    elif contract != CONTRACT:
         raise ModelError(
-            f"{model_uri}: ships code of contract {contract}; expected {CONTRACT}, of a version "
-            "that flows.build_inference_pipeline makes now"
+            f"{model_uri}: ships code of contract {contract}; expected {CONTRACT} or "
+            f"{EARLIER_CONTRACT}, of a version that {_rebuild_command(model_uri)} builds now"
         )
     return cast("InferencePipeline", pipeline)
+
+
+def _rebuild_command(model_uri: str) -> str:
+    if model_uri.startswith("models:/m-"):
+        version = find_registered_version(PIPELINE_MODEL, model_uri)
+    else:
+        version = find_version(*parse_pipeline_reference(model_uri))
+    return rebuild_command(version) if version else "python -m flows.build_inference_pipeline"
 
 
 def predict_documents(

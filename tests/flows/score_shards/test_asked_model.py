@@ -79,7 +79,7 @@ def test_version_of_earlier_code_is_refused_where_all_scores_are_asked_for(
     trained: Trained, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = trained.pipeline["inference_pipeline_model"]
-    monkeypatch.delattr(type(load_typed_pipeline(uri)), "offers_all_scores")
+    monkeypatch.setattr(type(load_typed_pipeline(uri)), "offers_all_scores", False)
     command = f"--finetuned-model {trained.training['finetuned_model']}"
     with pytest.raises(ModelError, match=f"{uri}: was built without all_scores; .*{command}"):
         score_shards([str(inputs)], str(tmp_path / "out"), all_scores=True)

@@ -12,7 +12,6 @@ import pytest
 from flows.score_shards import score_shards
 from tasks.common.errors import ParameterError, ShardsFailedError
 from tasks.scoring import summary as summaries
-from tasks.tracking.pipeline_loader import load_typed_pipeline
 from tests.support.builders import Trained
 from tests.support.http_server import Reply, serving
 
@@ -91,25 +90,6 @@ def test_dry_run_and_run_reject_by_the_detector_of_the_version(
         assert told["rows_that_cannot_be_scored"] == done["rejected"]
         rejected[uri] = done["rejected"]
     assert [*rejected.values()] == [1, 0]
-
-
-def test_version_built_before_there_was_a_choice_has_gcld3(
-    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    uri = trained.pipeline["inference_pipeline_model"]
-    monkeypatch.delattr(load_typed_pipeline(uri), "detector")
-    pd.DataFrame({"text": ["My laptop is broken"]}).to_csv(tmp_path / "rows.csv")
-    given: dict[str, Any] = {
-        "inputs": [str(tmp_path / "rows.csv")],
-        "output_dir": str(tmp_path / "out"),
-        "model_uri": uri,
-        "dry_run": True,
-        "language_policy": "reject",
-    }
-    told = score_shards(languages=["en"], **given)
-    assert told["rows_that_cannot_be_scored"] == 1
-    with pytest.raises(ParameterError, match=r"^languages: \['yue'\]"):
-        score_shards(languages=["yue"], **given)
 
 
 def test_language_that_the_detector_of_the_version_never_reports_is_refused(

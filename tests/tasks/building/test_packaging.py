@@ -14,7 +14,6 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from flows.build_inference_pipeline import build_inference_pipeline
-from pyfunc.contract import CONTRACT
 from pyfunc.detectors.detector import UNDETERMINED
 from pyfunc.spec import PipelineSpec, Variant
 from tasks.building import openvino_conversion, packaging
@@ -194,18 +193,6 @@ def test_each_version_answers_with_the_code_it_was_shipped_with(
     assert UNDETERMINED.code == "und"
     packages = {name for name in sys.modules if name.startswith("millstream_pyfunc_")}
     assert len({name.split(".")[0] for name in packages}) >= 2
-
-
-def test_a_version_that_ships_code_of_another_contract_is_refused_by_name(
-    trained: Trained, tmp_path: Path
-) -> None:
-    older = _own_package(tmp_path)
-    contract = older / "contract.py"
-    contract.write_text(contract.read_text().replace(f"CONTRACT = {CONTRACT}", "CONTRACT = 1"))
-    logged = packaging.log_pipeline(plan_of(trained, PipelineParameters()), package=older)
-    reason = f"^{logged.model_uri}: ships code of contract 1; expected {CONTRACT}, of a version"
-    with pytest.raises(ModelError, match=reason):
-        load_typed_pipeline(logged.model_uri)
 
 
 def test_a_version_that_is_damaged_is_refused_by_name(trained: Trained, tmp_path: Path) -> None:
