@@ -14,7 +14,7 @@ from tasks.static_model import flavour
 from tasks.tracking.mlflow_client import connect
 from tasks.training.finetuned_model import downloaded_classifier
 from tasks.training.logged_rows import select_unseen
-from tests.support.builders import Trained, train_tiny
+from tests.support.builders import Trained, build_unverified, train_tiny
 
 pytestmark = pytest.mark.usefixtures("prefect_harness")
 
@@ -37,6 +37,9 @@ def test_it_is_trained_measured_and_registered(labelled_csv: Path) -> None:
     signature = mlflow.models.get_model_info(report["finetuned_model"]).signature
     assert signature.inputs.input_names() == ["text"]
     assert signature.outputs.input_names() == ["label", "score"]
+    assert "not_made" not in report
+    with pytest.raises(ParameterError, match=r"engine torch, .* is a static model, which numpy"):
+        build_unverified(report["finetuned_model"])  # with torch
     # Parameters of a transformer change nothing.
     assert train_static(labelled_csv, epochs=9, learning_rate=0.5)["reused"]
 
