@@ -171,7 +171,9 @@ class Computation:
             return Refusal("predict", _failure_reason(decision), self._provenance, language)
         if not math.isfinite(decision.prediction.score):
             return Refusal("predict", "the model's score is no number", self._provenance, language)
-        return self._composition.answer(decision, language, evaluation, index)
+        answer = self._composition.answer(decision, language, evaluation, index)
+        # Parts that are mixed have them, whether the call asks for them or not.
+        return answer if self.all_scores else answer.without_scores()
 
 
 def _failure_reason(failure: Failure) -> str:

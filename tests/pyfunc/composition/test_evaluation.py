@@ -135,6 +135,24 @@ def test_every_operator_of_that_pipeline_answers_some_text(alone: Mapping[str, A
     assert len({tuple(m.name for m in answer.members) for answer in alone.values()}) >= 3
 
 
+def test_answers_have_the_probability_of_every_label_if_they_are_asked_for(
+    members: Mapping[str, Member], tmp_path: Path
+) -> None:
+    pipeline = composed(MIXED, members, tmp_path)
+    assert {answer.prediction.scores for answer in answers_of(pipeline, TEXTS_OF_ALL_KINDS)} == {
+        None
+    }
+    outcomes = pipeline.answer(
+        TEXTS_OF_ALL_KINDS, use_cache=False, batch_tokens=64, all_scores=True
+    ).outcomes
+    for outcome in outcomes:
+        assert outcome.answer
+        scores = outcome.answer.prediction.scores
+        assert scores
+        assert sum(scores.values()) == pytest.approx(1, abs=CLOSE)
+        assert scores[outcome.answer.prediction.label] == outcome.answer.prediction.score
+
+
 def test_members_see_just_the_rows_that_reach_them(
     members: Mapping[str, Member],
     predictions: Mapping[str, Mapping[str, Prediction]],
