@@ -204,6 +204,24 @@ def test_rows_of_a_composed_pipeline_are_traced_through_its_tree(
         assert f"member {member['name']}" in shown
 
 
+def test_row_of_a_split_has_members_where_the_version_of_its_arm_has(
+    composed: Composed, tmp_path: Path
+) -> None:
+    texts = [f"a great film, number {row}" for row in range(20)]
+    pd.DataFrame({"text": texts}).to_csv(tmp_path / "rows.csv", index=False)
+    output = tmp_path / "out"
+    summary = score_shards([str(tmp_path / "rows.csv")], str(output), split="1=0.5")
+    (path,) = output.glob("predictions/*.parquet")
+    rows = pq.read_table(path).to_pylist()
+    single = [row["row"] for row in rows if row["prediction_members"] is None]
+    assert 0 < len(single) < len(rows)
+    assert len(single) == summary["arms"]["challenger"]["scored"]
+    assert sum(summary["decided_by"].values()) == len(rows) - len(single)
+    for row in (rows[single[0] - 1], next(row for row in rows if row["row"] not in single)):
+        chain = trace_row(output, shards(output)[0], row["row"], verify=True)
+        assert ("path" in chain) == (row["prediction_members"] is not None)
+
+
 def test_member_that_answers_otherwise_than_in_the_row_is_found(
     composed: Composed, composed_output: Path, tmp_path: Path
 ) -> None:
