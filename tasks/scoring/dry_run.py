@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from pyfunc.detectors.detector import LanguageDetector
 from pyfunc.pipeline import refusal_reason
 from tasks.arms.assignment import assign_arms
 from tasks.common.console import print_table
@@ -134,7 +135,6 @@ class _TextCounter:
     def __init__(self, parameters: ScoringParameters) -> None:
         self._parameters = parameters
         self._pipelines = [load_typed_pipeline(model.uri) for model in parameters.models]
-        self._detector = self._pipelines[0].detector
         self._refuse = parameters.rows.language.rejection_reason
         self._distinct = DistinctTexts()
         self._distinct_to_score = [DistinctTexts() for _ in self._pipelines]
@@ -149,8 +149,11 @@ class _TextCounter:
         values = extract_texts(readable, self._parameters.rows.text_column)
         arms = assign_arms(readable, self._parameters.rows).arms
         of_arms = [
-            self._accepted(value for value, arm in zip(values, arms, strict=True) if arm == number)
-            for number in range(len(self._pipelines))
+            self._accepted(
+                (value for value, arm in zip(values, arms, strict=True) if arm == number),
+                pipeline.detector,
+            )
+            for number, pipeline in enumerate(self._pipelines)
         ]
         texts = list(chain.from_iterable(of_arms))
         new = self._distinct.add(texts)
@@ -173,11 +176,11 @@ class _TextCounter:
         for distinct in (self._distinct, *self._distinct_to_score):
             distinct.close()
 
-    def _accepted(self, values: Iterable[object]) -> list[str]:
+    def _accepted(self, values: Iterable[object], detector: LanguageDetector) -> list[str]:
         texts = [str(value) for value in values if not refusal_reason(value)]
         if self._parameters.rows.language.policy != "reject":
             return texts
-        return [text for text in texts if not self._refuse(self._detector.detect(text))]
+        return [text for text in texts if not self._refuse(detector.detect(text))]
 
     def _expect(self, number: int, texts: Sequence[str]) -> None:
         """Count the cache hits and model calls of some texts of an arm."""

@@ -92,6 +92,25 @@ def test_dry_run_and_run_reject_by_the_detector_of_the_version(
     assert [*rejected.values()] == [1, 0]
 
 
+def test_dry_run_of_a_split_detects_languages_as_the_version_of_each_arm_does(
+    trained: Trained, version_with_fasttext: str, tmp_path: Path
+) -> None:
+    rows = {"text": ["My laptop is broken"] * 10, "id": range(10)}
+    pd.DataFrame(rows).to_csv(tmp_path / "rows.csv")
+    given: dict[str, Any] = {
+        "inputs": [str(tmp_path / "rows.csv")],
+        "output_dir": str(tmp_path / "out"),
+        "split": f"{version_with_fasttext}=0.5",
+        "split_key": "id",
+        "language_policy": "reject",
+        "languages": ["en"],
+    }
+    told = score_shards(dry_run=True, **given)
+    rejected = score_shards(**given)["rejected"]
+    assert 0 < rejected < 10
+    assert told["rows_that_cannot_be_scored"] == rejected
+
+
 def test_language_that_the_detector_of_the_version_never_reports_is_refused(
     trained: Trained, version_with_fasttext: str, tmp_path: Path
 ) -> None:
