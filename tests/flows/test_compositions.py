@@ -35,7 +35,7 @@ def _home(
     tiny_base: Path,
     labelled_csv: Path,
 ) -> Path:
-    """A state folder with two fine-tuned models of reviews, and one that tells kinds apart."""
+    """A state folder with a static model and a transformer of reviews, and one of kinds."""
     home = tmp_path_factory.mktemp("composed") / "var"
     home.mkdir()
     (home / "mlflow.db").write_bytes((_new_database).read_bytes())
@@ -45,9 +45,9 @@ def _home(
     pd.DataFrame({"text": rows["text"] + " of a kind", "label": kind}).to_csv(kinds, index=False)
     with pytest.MonkeyPatch.context() as monkeypatch:
         use_home(home, monkeypatch)
+        train_unevaluated("static", labelled_csv)
         train_unevaluated(tiny_base, labelled_csv)
-        train_unevaluated(tiny_base, labelled_csv, seed=7)
-        train_unevaluated(tiny_base, kinds, epochs=1)
+        train_unevaluated("static", kinds)
     return home
 
 
@@ -63,14 +63,14 @@ FAST = {"engine": "torch", "precision": "f32"}
 
 ROUTED: dict[str, Any] = {
     "members": {
-        "quick": {"model": 1, **FAST},
+        "quick": {"model": 1},
         "film": {"model": "models:/dl_finetuned_model/2", **FAST},
         "again": {"model": 2, "max_tokens": 16, **FAST},
-        "kind": {"model": "latest", **FAST},
+        "kind": {"model": "latest"},
     },
     "answer": {
         "route": {"label_of": "kind"},
-        "to": {"long": {"cascade": ["quick", {"average": ["film", "again"]}], "least": 0.99}},
+        "to": {"long": {"cascade": ["quick", {"average": ["film", "again"]}], "least": 0.9}},
         "else": "film",
     },
 }
@@ -160,12 +160,12 @@ def test_it_answers_in_a_new_process_without_the_repository(
         if members["kind"]["label"] == "short":
             assert set(members) == {"kind", "film"}
         elif len(members) == 2:
-            assert members["quick"]["score"] == response["prediction_score"] >= 0.99
+            assert members["quick"]["score"] == response["prediction_score"] >= 0.9
         else:
             assert set(members) == {"kind", "quick", "film", "again"}
             mean = (members["film"]["score"] + members["again"]["score"]) / 2
             assert response["prediction_score"] == pytest.approx(mean, abs=0.5)
-            assert members["quick"]["score"] < 0.99
+            assert members["quick"]["score"] < 0.9
 
 
 def test_an_equal_composition_is_not_built_again(
@@ -180,10 +180,10 @@ def test_an_equal_composition_is_not_built_again(
 
 
 def test_a_single_model_is_compared_with_a_composition(home: Path, built: dict[str, Any]) -> None:
-    report = build_unverified("1")
+    report = build_unverified("2")
     assert report["alias"] == "champion"
     assert "is no lower than 1.0000 of champion 1, on" in report["reason"]
-    assert registry.get_aliases("dl_finetuned_model") == {"champion": 1}
+    assert registry.get_aliases("dl_finetuned_model") == {"champion": 2}
 
 
 @pytest.mark.parametrize(

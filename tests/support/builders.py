@@ -75,7 +75,7 @@ def train_tiny(base_model: Path | str, data: Path, **parameters: Any) -> dict[st
     return report
 
 
-def train_unevaluated(base_model: Path, data: Path, **parameters: Any) -> dict[str, Any]:
+def train_unevaluated(base_model: Path | str, data: Path, **parameters: Any) -> dict[str, Any]:
     """Train a tiny model for a test of what comes after it, without its evaluation and report."""
     steps = ["download_data", "split_data", "fine_tuning_model", "register_model"]
     return train_tiny(base_model, data, steps=steps, **parameters)
