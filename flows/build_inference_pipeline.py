@@ -68,6 +68,8 @@ def build_inference_pipeline(
         "answers_now": decision.describe_answering(registered),
     }
     shown = report | {"not_used": logged.unused(building.reasons_by_variants)}
+    if logged.check is not None:
+        shown["composition"] = str(logged.check)
     print_table("Built inference pipeline", shown)
     return report
 

@@ -112,6 +112,22 @@ def members_of(node: Node) -> Iterator[str]:
             yield part.by
 
 
+def placed_members(node: Node, place: str = "answer") -> Iterator[tuple[str, str]]:
+    """Yield the name of each member with the keys that lead to it, as often as the tree has it."""
+    if isinstance(node, str):
+        yield place, node
+    elif isinstance(node, Route):
+        if node.by != LANGUAGE:
+            yield f"{place}.route.label_of", node.by
+        for label, part in node.to:
+            yield from placed_members(part, f"{place}.to.{label}")
+        yield from placed_members(node.otherwise, f"{place}.else")
+    else:
+        operator = type(node).__name__.lower()
+        for number, part in enumerate(node.parts):
+            yield from placed_members(part, f"{place}.{operator}[{number}]")
+
+
 def deciders_of(node: Node) -> set[str]:
     """Return the members that may decide an answer: all but those that only choose a route."""
     return {part for part in walk(node) if isinstance(part, str)}

@@ -7,7 +7,6 @@ film
 {route: {label_of: kind}, to: {imdb: film}, else: quick}      or: {route: language, …}
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,16 @@ from .tree import LANGUAGE, Average, Cascade, Node, Route, TreeError, Vote
 AUTO = "auto"
 
 MAX_DEPTH = 16
+
+_MAX_WEIGHT = 1e6
+
+# The keys that an operator needs, and those that it may have.
+_KEYS: Mapping[str, tuple[set[str], set[str]]] = {
+    "average": ({"average"}, {"weights"}),
+    "vote": ({"vote"}, set()),
+    "cascade": ({"cascade", "least"}, set()),
+    "route": ({"route", "to", "else"}, set()),
+}
 
 
 def parse_tree(value: Any, place: str = "answer", depth: int = 0) -> Node:
@@ -35,22 +44,33 @@ def parse_tree(value: Any, place: str = "answer", depth: int = 0) -> Node:
         raise TreeError(f"{place}: {value!r}; expected the name of a member, or an operator")
     if depth == MAX_DEPTH:
         raise TreeError(f"{place}: more than {MAX_DEPTH} operators around it; expected fewer")
-    keys = set(value)
-    if keys == {"average"} or keys == {"average", "weights"}:
-        parts = _parse_parts(value["average"], f"{place}.average", depth)
+    operator = _operator_of(value, place)
+    if operator == "route":
+        return _parse_route(value, place, depth)
+    parts = _parse_parts(value[operator], f"{place}.{operator}", depth)
+    if operator == "average":
         given = value.get("weights", [1] * len(parts))
         return Average(parts, _parse_weights(given, len(parts), f"{place}.weights"))
-    if keys == {"vote"}:
-        return Vote(_parse_parts(value["vote"], f"{place}.vote", depth))
-    if keys == {"cascade", "least"}:
-        parts = _parse_parts(value["cascade"], f"{place}.cascade", depth)
-        return Cascade(parts, _parse_threshold(value["least"], f"{place}.least"))
-    if keys == {"route", "to", "else"}:
-        return _parse_route(value, place, depth)
-    raise TreeError(
-        f"{place}: the keys {sorted(map(str, keys))}; expected those of one operator: average "
-        "[weights], vote, cascade and least, or route, to and else"
-    )
+    if operator == "vote":
+        return Vote(parts)
+    return Cascade(parts, _parse_threshold(value["least"], f"{place}.least"))
+
+
+def _operator_of(value: Mapping[str, Any], place: str) -> str:
+    """Return the operator of a node, which has the keys of that one alone."""
+    named = [name for name in _KEYS if name in value]
+    if len(named) != 1:
+        keys = sorted(map(str, value))
+        raise TreeError(f"{place}: the keys {keys}; expected one operator: {', '.join(_KEYS)}")
+    needed, optional = _KEYS[named[0]]
+    if unknown := sorted(map(str, value.keys() - needed - optional)):
+        raise TreeError(
+            f"{place}.{unknown[0]}: unknown key; expected of {named[0]}: "
+            f"{', '.join(sorted(needed | optional))}"
+        )
+    if missing := sorted(needed - value.keys()):
+        raise TreeError(f"{place}.{missing[0]}: missing; expected it beside {named[0]}")
+    return named[0]
 
 
 def to_json(node: Node) -> Any:
@@ -82,12 +102,12 @@ def _parse_parts(value: Any, place: str, depth: int) -> tuple[Node, ...]:
 def _parse_weights(value: Any, count: int, place: str) -> tuple[float, ...]:
     is_list = isinstance(value, Sequence) and not isinstance(value, str)
     if not is_list or len(value) != count or not all(map(_is_weight, value)):
-        raise TreeError(f"{place}: {value!r}; expected {count} numbers above 0")
+        raise TreeError(f"{place}: {value!r}; expected {count} numbers above 0, up to 1000000")
     return tuple(map(float, value))
 
 
 def _is_weight(value: Any) -> bool:
-    return type(value) in (int, float) and 0 < value < math.inf
+    return type(value) in (int, float) and 0 < value <= _MAX_WEIGHT
 
 
 def _parse_threshold(value: Any, place: str) -> float | None:

@@ -5,9 +5,22 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from pyfunc.composition.tree import Node, TreeError, labels_of, languages_of, members_of
+from pyfunc.composition.tree import (
+    Node,
+    TreeError,
+    labels_of,
+    languages_of,
+    members_of,
+    placed_members,
+)
 from pyfunc.detectors.detector import UNDETERMINED
 from pyfunc.detectors.selection import DEFAULT_DETECTOR, DETECTORS, DetectorName
 from tasks.common.errors import ParameterError
@@ -15,6 +28,8 @@ from tasks.common.parameter_types import FrozenModel
 from tasks.composition.types import MAX_MEMBERS, MemberParameters, Tree
 
 _MAX_BYTES = 64 * 1024
+
+_LONGEST_VALUE = 100  # characters of it that an error quotes
 
 _MemberName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][\w-]{0,62}$")]
 
@@ -27,6 +42,13 @@ class MemberChoice(MemberParameters):
     """
 
     model: Annotated[str, Field(coerce_numbers_to_str=True)]
+
+    @field_validator("max_tokens", mode="before")
+    @classmethod
+    def _refuse_bool(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # as YAML reads yes and no
+            raise ValueError(f"{value!r}; expected a number of tokens")
+        return value
 
 
 class CompositionFile(FrozenModel):
@@ -45,8 +67,9 @@ class CompositionFile(FrozenModel):
     @model_validator(mode="after")
     def _check_names(self) -> Self:
         named = set(members_of(self.answer))
-        if unknown := sorted(named - set(self.members)):
-            raise ValueError(f"answer: {unknown}; expected names of members: {list(self.members)}")
+        for place, name in placed_members(self.answer):
+            if name not in self.members:
+                raise ValueError(f"{place}: {name!r}; expected a member: {list(self.members)}")
         if unused := sorted(set(self.members) - named):
             raise ValueError(f"members: {unused}; expected members that answer names, all of them")
         return self
@@ -78,8 +101,11 @@ def read_composition(path: Path) -> CompositionFile:
     except OSError as error:
         reason = error.strerror or error
         raise ParameterError(f"{path}: {reason}; expected a composition file in YAML") from error
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise ParameterError(f"{path}: {line}{error.problem}; expected a composition") from error
     except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split())
         raise ParameterError(f"{path}: no YAML ({reason}); expected a composition") from error
     try:
         return CompositionFile.model_validate(content)
@@ -133,19 +159,32 @@ class _Loader(yaml.SafeLoader):
         return found
 
 
+# Of pydantic's errors, those that name a class or a regular expression.
+_EXPECTED = {
+    "model_type": "expected the keys {keys}",
+    "string_pattern_mismatch": "expected a letter, then letters, digits, _ or -, 63 in all",
+    "string_type": "expected a number, an alias or a URI of a version",
+    "too_short": f"expected 1 to {MAX_MEMBERS} of them",
+    "too_long": f"expected 1 to {MAX_MEMBERS} of them",
+}
+
+
 def _describe(error: ValidationError) -> str:
-    """Return the first problem, with its place."""
-    found = error.errors()[0]
-    place = ".".join(map(str, found["loc"]))
+    """Return the first problem, with its place; an unknown key before what it leaves out."""
+    found = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    place = ".".join(str(part) for part in found["loc"] if part != "[key]")
     message = found["msg"].removeprefix("Value error, ")
+    keys = list((MemberChoice if place.startswith("members.") else CompositionFile).model_fields)
+    if found["type"] == "value_error":
+        # Those of a tree begin with their own place.
+        return f"{place}: {message}" if place.startswith("members.") else message
     if found["type"] == "extra_forbidden":
-        expected = MemberChoice if place.startswith("members.") else CompositionFile
-        message = f"unknown key; expected one of {list(expected.model_fields)}"
+        message = f"unknown key; expected one of {keys}"
     elif found["type"] == "missing":
         message = "missing; expected a value"
-    elif found["type"] != "value_error":
-        message = f"{found['input']!r}; {message[0].lower()}{message[1:]}"
     else:
-        # Those of a tree begin with their own place.
-        return message
+        expected = _EXPECTED.get(found["type"], message[0].lower() + message[1:])
+        shown = f"{found['input']!r}"
+        cut = shown if len(shown) <= _LONGEST_VALUE else f"{shown[:_LONGEST_VALUE]}…"
+        message = f"{cut}; {expected.format(keys=keys)}"
     return f"{place}: {message}" if place else message

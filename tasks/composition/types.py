@@ -136,6 +136,12 @@ class CompositionCheck(FrozenModel):
     rows_per_second: float
     members: dict[str, MemberCheck]
 
+    def __str__(self) -> str:
+        deciders = (
+            f"{name} {member.share:.1%}" for name, member in self.members.items() if member.share
+        )
+        return f"accuracy {self.accuracy:.4f} on {self.rows} rows; decided by {', '.join(deciders)}"
+
 
 class PlannedMember(MemberParameters):
     """A member that is to be built.

@@ -220,7 +220,7 @@ def test_the_command_refuses_a_bad_file_before_a_server_starts(tmp_path: Path) -
     path = write(tmp_path, "members: {film: {model: 1}}\nanswer: flim")
     found = command(["--composition", path])
     assert found.returncode == ParameterError.exit_code
-    line = f"error: {path}: answer: ['flim']; expected names of members: ['film']\n"
+    line = f"error: {path}: answer: 'flim'; expected a member: ['film']\n"
     assert found.stderr == line
     assert found.stdout == ""
 

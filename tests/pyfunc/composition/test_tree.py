@@ -76,7 +76,7 @@ def test_a_threshold_may_be_left_open_and_chosen_later() -> None:
     ("tree", "reason"),
     [
         (7, r"answer: 7; expected the name of a member, or an operator"),
-        ({"mean": ["film"]}, r"answer: the keys \['mean'\]; expected those of one operator"),
+        ({"mean": ["film"]}, r"answer: the keys \['mean'\]; expected one operator: average, vote"),
         ({"average": "film"}, r"answer.average: 'film'; expected a list of two or more"),
         ({"vote": ["film"]}, r"answer.vote: \['film'\]; expected a list of two or more"),
         ({"vote": ["film", 3]}, r"answer.vote\[1\]: 3; expected the name of a member"),
@@ -92,7 +92,10 @@ def test_a_threshold_may_be_left_open_and_chosen_later() -> None:
             {"average": ["film", "long"], "weights": [1, math.inf]},
             r"answer.weights: .*expected 2 numbers above 0",
         ),
-        ({"cascade": ["film", "long"]}, r"answer: the keys \['cascade'\]; expected"),
+        ({"cascade": ["film", "long"]}, r"answer.least: missing; expected it beside cascade"),
+        ({"vote": ["film", "long"], "weight": [1, 2]}, r"answer.weight: unknown key; expected of"),
+        ({"vote": ["film", "long"], "average": []}, r"answer: the keys .*; expected one operator"),
+        ({"average": ["film", "long"], "weights": [1, 1e308]}, r"answer.weights: .*up to 1000000"),
         (
             {"cascade": ["film", "long"], "least": 1.5},
             r"answer.least: 1.5; expected a number from 0 to 1, or auto",
@@ -101,7 +104,7 @@ def test_a_threshold_may_be_left_open_and_chosen_later() -> None:
         ({"cascade": ["film", "long"], "least": math.nan}, r"answer.least: nan; expected"),
         (
             {"route": "language", "to": {"en": "film"}},
-            r"answer: the keys \['route', 'to'\]; expected those of one operator",
+            r"answer.else: missing; expected it beside route",
         ),
         (
             {"route": "kind", "to": {"imdb": "film"}, "else": "film"},

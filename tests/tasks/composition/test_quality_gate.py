@@ -50,7 +50,7 @@ def gate_of(folder: Path, members: Mapping[str, Scores], rows: Sequence[bool]) -
         )
         for name, scores in members.items()
     }
-    found = GateRows(TEXTS, LABELS, np.array(rows, bool))
+    found = GateRows(TEXTS[: len(rows)], LABELS[: len(rows)], np.array(rows, bool))
     return CompositionGate(opened, found, open_detector())
 
 
@@ -130,8 +130,7 @@ def test_few_rows_refuse_nothing_and_say_so(
     tiny_classifier: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     members = {"quick": always(0.9, wrong_every=2), "film": always(0.8, wrong_every=10)}
-    few = [number < MIN_ROWS - 1 for number in range(ROWS)]
-    gate = gate_of(tiny_classifier, members, few)
+    gate = gate_of(tiny_classifier, members, ALL[: MIN_ROWS - 1])
     assert gate.measure(Cascade(("quick", "film"), 0.5)).rows == MIN_ROWS - 1
     assert f"is not compared with its members: {MIN_ROWS - 1} test rows" in caplog.text
 
