@@ -151,15 +151,18 @@ class CompositionGate:
         return check
 
     def _choose_threshold(self, node: Cascade) -> float:
-        """Return the lowest threshold from which on a cascade is no worse than its last part."""
+        """Return the lowest threshold that costs no more accuracy than the gate allows.
+
+        Of the most accurate one: where the parts err on different rows, that is more accurate than
+        each of them.
+        """
         chooses = ~self._rows.proves
-        least = self._accuracy(self._decide(node.parts[-1]), chooses)
-        chosen = 1.0
-        for threshold in reversed(_THRESHOLDS):
-            tried = self._decide(replace(node, least=threshold))
-            if self._accuracy(tried, chooses) < least:
-                break
-            chosen = threshold
+        found = {
+            threshold: self._accuracy(self._decide(replace(node, least=threshold)), chooses)
+            for threshold in _THRESHOLDS
+        }
+        least = max(found.values()) - MAX_ACCURACY_LOSS
+        chosen = min(threshold for threshold, accuracy in found.items() if accuracy >= least)
         logger.info("least: %.2f, chosen on %d rows", chosen, int(chooses.sum()))
         return chosen
 

@@ -67,7 +67,7 @@ def always(score: float, *, wrong_every: int) -> Scores:
     return lambda number: (score, number % wrong_every != 0)
 
 
-def test_a_threshold_is_the_lowest_from_which_nothing_is_lost(tiny_classifier: Path) -> None:
+def test_a_threshold_is_the_lowest_that_costs_no_accuracy(tiny_classifier: Path) -> None:
     members = {"quick": sure_of_what_is_right, "film": always(0.8, wrong_every=10)}
     gate = gate_of(tiny_classifier, members, HALF)
     tree = gate.choose_thresholds(Cascade(("quick", "film"), None))
@@ -96,6 +96,18 @@ def test_an_inner_threshold_is_chosen_before_the_outer_one(tiny_classifier: Path
     tree = gate.choose_thresholds(Cascade((inner, "film"), None))
     assert isinstance(tree, Cascade)
     assert tree.parts[0] == Cascade(("quick", "film"), 0.6)
+
+
+def test_a_threshold_lets_parts_that_err_on_different_rows_make_up_for_each_other(
+    tiny_classifier: Path,
+) -> None:
+    members = {
+        "quick": sure_of_what_is_right,  # right in three quarters of the rows
+        "film": lambda number: (0.8, number // 10 % 2 == 1),  # right where the other is unsure
+    }
+    gate = gate_of(tiny_classifier, members, HALF)
+    tree = gate.choose_thresholds(Cascade(("quick", "film"), None))
+    assert gate.measure(tree).accuracy == 1
 
 
 @pytest.mark.parametrize(
