@@ -33,8 +33,9 @@ class WindowTokens:
             Exception: If the tokenizer raises on one of them; none is remembered then.
         """
         known = self._tokens.setdefault(classifier.encoding, {})
-        new = [row for row in rows if row not in known]
-        known.update(zip(new, classifier.encode([self.texts[row] for row in new]), strict=True))
+        if new := [row for row in rows if row not in known]:
+            tokens = classifier.encode([self.texts[row] for row in new])
+            known.update(zip(new, tokens, strict=True))
         return [known[row] for row in rows]
 
 
@@ -74,6 +75,8 @@ class MemberRows:
     def submit(self, rows: Sequence[int]) -> None:
         """Submit those of the rows that have not been; none if the tokenizer raises on one."""
         new = [row for row in rows if row not in self._submitted]
+        if not new:
+            return
         self._submitted.update(new)
         try:
             tokens = self._window.tokens_of(new, self._classifier)
