@@ -29,7 +29,7 @@ from pyfunc.pipeline import refusal_reason
 from tasks.common.errors import ModelError
 from tasks.composition.types import CompositionCheck, MemberCheck
 from tasks.dataset.labels import label_key
-from tasks.dataset.splitting import digest_text
+from tasks.dataset.splitting import digest_text, sample_rows
 from tasks.training.logged_rows import load_joint_test_rows, select_unseen_by_all
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,8 @@ def load_gate_rows(answer: Node, training_runs: Mapping[str, str]) -> GateRows:
     deciders = deciders_of(answer)
     own = [run_id for name, run_id in training_runs.items() if name in deciders]
     rows = select_unseen_by_all(load_joint_test_rows(own), training_runs.values())
-    rows = rows[rows["text"].map(refusal_reason) == ""].head(MAX_ROWS)
+    # A sample: the rows of one member come after those of another, and files are sorted by label.
+    rows = sample_rows(rows[rows["text"].map(refusal_reason) == ""], MAX_ROWS, seed=0)
     if has_open_thresholds(answer) and len(rows) < MIN_ROWS:
         raise ModelError(
             f"least: auto needs {MIN_ROWS} test rows that no member was trained on, and has "
@@ -222,11 +223,9 @@ class _KnownRows:
 
 
 def _judge(check: CompositionCheck, *, is_comparable: bool) -> None:
-    name, best = max(
-        ((name, found.accuracy) for name, found in check.members.items() if found.accuracy),
-        key=lambda item: item[1],
-        default=("", 0.0),
-    )
+    measured = {name: found.accuracy for name, found in check.members.items()}
+    known = {name: accuracy for name, accuracy in measured.items() if accuracy is not None}
+    name, best = max(known.items(), key=lambda item: item[1])
     logger.info(
         "accuracy %.4f of the composition, %.4f of its best member %s, on %d rows that no member "
         "was trained on; %.0f rows/s",

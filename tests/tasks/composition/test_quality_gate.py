@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pyfunc.classifier import Classifier
@@ -148,8 +149,6 @@ def test_few_rows_refuse_nothing_and_say_so(
 
 
 def test_an_open_threshold_needs_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    import pandas as pd
-
     rows = pd.DataFrame({"text": TEXTS, "label": LABELS}).head(MIN_ROWS - 1)
     monkeypatch.setattr(quality_gate, "load_joint_test_rows", lambda _: rows)
     monkeypatch.setattr(quality_gate, "select_unseen_by_all", lambda found, _: found)
@@ -158,3 +157,14 @@ def test_an_open_threshold_needs_rows(monkeypatch: pytest.MonkeyPatch) -> None:
         quality_gate.load_gate_rows(Cascade(("quick", "film"), None), runs)
     found = quality_gate.load_gate_rows(Cascade(("quick", "film"), 0.7), runs)
     assert found.proves.all()
+
+
+def test_rows_of_all_members_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"text {number}" for number in range(3 * quality_gate.MAX_ROWS)]
+    labels = ["positive"] * (len(texts) // 2) + ["negative"] * (len(texts) // 2)
+    rows = pd.DataFrame({"text": texts, "label": labels})
+    monkeypatch.setattr(quality_gate, "load_joint_test_rows", lambda _: rows)
+    monkeypatch.setattr(quality_gate, "select_unseen_by_all", lambda found, _: found)
+    found = quality_gate.load_gate_rows(Cascade(("quick", "film"), 0.7), {"quick": "a"})
+    assert len(found.texts) == quality_gate.MAX_ROWS
+    assert 0.45 < found.labels.count("negative") / len(found.labels) < 0.55
