@@ -1,5 +1,6 @@
 """Build the inference pipeline: wrap, log, verify, register, choose the champion."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from prefect import flow
@@ -74,7 +75,20 @@ def build_inference_pipeline(
     return report
 
 
+def check_members(parameters: Mapping[str, Any]) -> None:
+    """Check the members of a composition against the registry, as the flow's first task does.
+
+    Args:
+        parameters: Those that the command was given.
+
+    Raises:
+        ParameterError: If a member is no version, or members do not fit together.
+    """
+    if path := parameters.get("composition"):
+        plan_composition.fn(path)
+
+
 if __name__ == "__main__":
     from flows.command_line import run
 
-    run(build_inference_pipeline, request=BuildRequest)
+    run(build_inference_pipeline, request=BuildRequest, check=check_members)

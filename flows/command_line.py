@@ -41,6 +41,7 @@ def run(
     flow: Flow[..., Any],
     *,
     request: type[BaseModel] | None = None,
+    check: Callable[[Mapping[str, Any]], object] | None = None,
     orchestrates: Callable[[Mapping[str, Any]], bool] = lambda _: True,
     continues: str = "",
 ) -> NoReturn:
@@ -53,6 +54,7 @@ def run(
         flow: The flow.
         request: The record by which the flow checks its parameters together, so that they are
             refused before a server is started.
+        check: Checks the parameters against what MLflow has, also before a server is started.
         orchestrates: Returns whether a run with these parameters needs Prefect. One that does not
             is a flow run if a server is named, and a call of the flow's function if none is; its
             tasks are `tasks.common.task_errors.Step`.
@@ -64,6 +66,8 @@ def run(
         if request is not None:
             record_from(request, _defaults_of(flow) | parameters)
         check_location(get_settings())
+        if check is not None:
+            check(parameters)
         if orchestrates(parameters) or PREFECT_API_URL.value():
             try:
                 _run_flow(flow, parameters)

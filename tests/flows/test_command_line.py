@@ -2,6 +2,7 @@ import inspect
 import logging
 import os
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -161,6 +162,39 @@ def test_a_password_in_an_address_is_refused_and_not_quoted(
     assert exit_code(score_shards, monkeypatch, "--inputs", url, "--output-dir", "o") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: https://example.org/a.csv: given with a user name or")
+
+
+@pytest.mark.parametrize(
+    ("model", "answer", "expected"),
+    [
+        ("99", "film", "members.film.model: dl_finetuned_model: no version '99'; there are the"),
+        ("nobody", "film", "members.film.model: dl_finetuned_model: no version 'nobody'; there"),
+        (
+            "1",
+            "{route: {label_of: film}, to: {imdb: film}, else: film}",
+            "answer.to: ['imdb']; expected labels of film: ['negative', 'positive']",
+        ),
+    ],
+)
+def test_members_that_do_not_fit_are_one_line_and_code_2_before_a_run(
+    trained: Trained,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    model: str,
+    answer: str,
+    expected: str,
+) -> None:
+    path = tmp_path / "reviews.yaml"
+    path.write_text(f"members: {{film: {{model: {model}}}}}\nanswer: {answer}\n")
+    monkeypatch.setattr(sys, "argv", ["python", "--composition", str(path)])
+    with pytest.raises(SystemExit) as exited:
+        runpy.run_path(
+            str(REPOSITORY / "flows" / "build_inference_pipeline.py"), run_name="__main__"
+        )
+    assert exited.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {path}: {expected}")
 
 
 def test_parameters_that_prefect_refuses_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
