@@ -56,7 +56,7 @@ def decide_promotion(registered: RegisteredModel) -> PromotionDecision:
     differ. A plain pipeline returns bare labels and gets no alias, nor does a champion of before
     that another version replaced by hand.
     """
-    candidate = registry.find_version(registered.name, str(registered.version))
+    candidate = registry.get_version(registered.name, registered.version)
     reason = candidate.tags.get("promotion_reason", "")
     aliases = registry.get_aliases(registered.name)
     if aliases.get(CHAMPION) == registered.version:
@@ -91,8 +91,8 @@ def promote_by_hand(reference: str, reason: str) -> RegisteredModel:
         reason: Written on the version as a tag.
 
     Raises:
-        ModelError: If there is no such version, or it is a plain pipeline.
-        ParameterError: If `reference` names another model, or `reason` is too long for a tag.
+        ModelError: If the version is a plain pipeline.
+        ParameterError: If there is no such version, or `reason` is too long for a tag.
     """
     if len(reason) > _LONGEST_REASON:
         raise ParameterError(
@@ -163,20 +163,21 @@ def previous_champion(name: str) -> ModelVersion:
     """Return the version that was champion before the present one.
 
     Raises:
-        ModelError: If there was none.
+        ModelError: If it is gone.
+        ParameterError: If there was none.
     """
     number = registry.previous_champion_number(name)
     if number is None:
-        raise ModelError(
-            f"{name}: there is no previous champion; {registry.describe_versions(name)}"
+        raise ParameterError(
+            f"version: {name}: there is no previous champion; {registry.describe_versions(name)}"
         )
-    return registry.find_version(name, str(number))
+    return registry.get_version(name, number)
 
 
 def _compare(candidate: ModelVersion, current: int | None) -> PromotionDecision:
     if current is None:
         return PromotionDecision(alias=CHAMPION, reason="the first version")
-    champion = registry.find_version(PIPELINE_MODEL, str(current))
+    champion = registry.get_version(PIPELINE_MODEL, current)
     if difference := _label_difference(read_labels_of(candidate), read_labels_of(champion)):
         reason = f"other labels than champion {current}: {difference}; {_how_to_promote(candidate)}"
         return PromotionDecision(alias=CHALLENGER, reason=reason)
@@ -253,7 +254,7 @@ def _drop_stale_challenger(client: MlflowClient, champion: ModelVersion) -> None
         return
     challenger = registry.get_aliases(champion.name).get(CHALLENGER)
     if challenger is not None:
-        other = registry.find_version(champion.name, str(challenger))
+        other = registry.get_version(champion.name, challenger)
         if finetuned_inside(other) == inside:
             return
     client.delete_registered_model_alias(inside.name, CHALLENGER)

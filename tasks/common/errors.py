@@ -38,7 +38,7 @@ class UnexpectedError(MillstreamError):
 
 
 class ParameterError(MillstreamError):
-    """A parameter is missing, unknown or out of bounds."""
+    """A parameter is missing, unknown, out of bounds, or names no version of a model."""
 
     exit_code = 2
 
@@ -69,7 +69,7 @@ class TransientDownloadError(DownloadError):
 
 
 class ModelError(MillstreamError):
-    """A model is missing, unfit, or failed its check."""
+    """The files of a model are missing, or it is unfit or failed its check."""
 
     exit_code = 5
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from tasks.common.errors import ModelError, ParameterError
 from tasks.composition.composition_file import check_labels, read_composition
 from tasks.composition.types import PipelinePlan, PlannedMember
 from tasks.tracking.mlflow_client import connect, read_logged_json
@@ -19,8 +18,7 @@ def find_finetuned_model(reference: str, parameter: str) -> RegisteredModel:
         parameter: What has it, for errors.
 
     Raises:
-        ModelError: If there is no such version.
-        ParameterError: If the reference has another form.
+        ParameterError: If there is no such version, or the reference has another form.
     """
     version = find_version(FINETUNED_MODEL, reference, parameter=parameter)
     return RegisteredModel(name=FINETUNED_MODEL, version=int(version.version))
@@ -36,11 +34,7 @@ def plan_composition(path: str) -> PipelinePlan:
     composition = read_composition(Path(path))
     members: dict[str, PlannedMember] = {}
     for name, choice in composition.members.items():
-        place = f"{path}: members.{name}.model"
-        try:
-            finetuned = find_finetuned_model(choice.model, place)
-        except ModelError as error:
-            raise ParameterError(f"{place}: {error}") from error
+        finetuned = find_finetuned_model(choice.model, f"{path}: members.{name}.model")
         shape = choice.model_dump(exclude={"model"})
         members[name] = PlannedMember(finetuned=finetuned, **shape)
     labels = {name: _logged_labels(member.finetuned) for name, member in members.items()}

@@ -11,7 +11,7 @@ from pyfunc.cache.contents import Entries, drop_entries, entries_by_fingerprint
 from pyfunc.errors import PipelineError
 from tasks.building import promotion
 from tasks.common.console import print_table
-from tasks.common.errors import DataError, ModelError
+from tasks.common.errors import DataError, ModelError, ParameterError
 from tasks.common.settings import get_settings
 from tasks.tracking import registry
 from tasks.tracking.mlflow_client import is_transient
@@ -27,7 +27,8 @@ def prune_cache_entries(keep: Sequence[str], *, dry_run: bool) -> dict[str, Any]
         dry_run: Report what would be dropped, and drop nothing.
 
     Raises:
-        ModelError: If a version to keep does not exist, or cannot be loaded.
+        ModelError: If a version to keep cannot be loaded.
+        ParameterError: If there is no such version.
         DataError: If the cache cannot be read.
     """
     folder = get_settings().prediction_cache
@@ -53,12 +54,13 @@ def prune_cache_entries(keep: Sequence[str], *, dry_run: bool) -> dict[str, Any]
 
 
 def _versions_to_keep(keep: Sequence[str]) -> list[ModelVersion]:
-    aliased = [str(number) for number in _pipeline_aliases().values()]
     versions = [
-        registry.find_version(PIPELINE_MODEL, reference, parameter="keep")
-        for reference in (*aliased, *keep)
+        registry.get_version(PIPELINE_MODEL, number) for number in _pipeline_aliases().values()
     ]
-    with suppress(ModelError):  # there may be no previous champion
+    versions += [
+        registry.find_version(PIPELINE_MODEL, reference, parameter="keep") for reference in keep
+    ]
+    with suppress(ModelError, ParameterError):  # there may be no previous champion
         versions.append(promotion.previous_champion(PIPELINE_MODEL))
     return versions
 

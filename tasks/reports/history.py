@@ -19,7 +19,7 @@ from tasks.tracking.mlflow_client import (
     run_start_time,
 )
 from tasks.tracking.names import SCORING_EXPERIMENT, SERIES_TAG, RegisteredModel
-from tasks.tracking.registry import find_version
+from tasks.tracking.registry import get_version
 from tasks.tracking.runs import is_complete
 from tasks.training.logged_rows import SPLIT_FILE
 from tasks.training.types import (
@@ -75,7 +75,7 @@ def training_distribution(model_uri: str) -> Distribution | None:
         MlflowException: If MLflow cannot be reached.
     """
     version = RegisteredModel.from_uri(model_uri)
-    run_id = find_version(version.name, str(version.version)).tags.get("training_run_id", "")
+    run_id = get_version(version.name, version.version).tags.get("training_run_id", "")
     return logged_distribution(run_id) if run_id else None
 
 

@@ -34,7 +34,7 @@ from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import PIPELINE_MODEL, RegisteredModel, version_uri
 from tasks.tracking.pipeline_loader import load_pipeline, load_typed_pipeline, predict_documents
 from tasks.tracking.pipeline_members import tree_of
-from tasks.tracking.registry import find_registered_version, find_version
+from tasks.tracking.registry import find_registered_version, get_version
 
 _ROW_CONTENT = ("text", "raw")
 
@@ -200,7 +200,7 @@ def _describe_path(pipeline: ModelVersion, values: Mapping[str, Any]) -> str:
 
 def _training_lineage(finetuned_model_uri: str) -> dict[str, Any]:
     origin = RegisteredModel.from_uri(finetuned_model_uri)
-    finetuned = find_version(origin.name, str(origin.version))
+    finetuned = get_version(origin.name, origin.version)
     training = connect().get_run(str(finetuned.run_id))
     return {
         "training_run": training.info.run_id,

@@ -27,9 +27,9 @@ def resolve_scoring_model(
         parameter: The parameter that has `model_uri`, for the error.
 
     Raises:
-        ModelError: If there is no such version, or it cannot be used, or was built before
-            `all_scores` came.
-        ParameterError: If the URI is of another form, or its detector never reports a language.
+        ModelError: If the version cannot be used, or was built before `all_scores` came.
+        ParameterError: If there is no such version, the URI is of another form, or its detector
+            never reports a language.
     """
     uri = resolve_pipeline(model_uri, parameter=parameter)
     pipeline = load_typed_pipeline(uri)
@@ -72,8 +72,9 @@ def resolve_challenger(
         rows: What both are to answer.
 
     Raises:
-        ModelError: If there is no such version, or it cannot be used.
-        ParameterError: If it is the control, or answers as the control does.
+        ModelError: If the version cannot be used.
+        ParameterError: If there is no such version, it is the control, or it answers as the control
+            does.
     """
     challenger = resolve_scoring_model(asked.reference, rows, parameter="split")
     if challenger.uri == control.uri:

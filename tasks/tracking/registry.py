@@ -56,7 +56,7 @@ def register_version(
 
 
 def find_version(name: str, reference: str, *, parameter: str = "version") -> ModelVersion:
-    """Return the version that `reference` names.
+    """Return the version that a parameter's value names.
 
     Args:
         name: The registered model.
@@ -65,8 +65,8 @@ def find_version(name: str, reference: str, *, parameter: str = "version") -> Mo
         parameter: The parameter that has `reference`, for the error.
 
     Raises:
-        ModelError: If there is no such version.
-        ParameterError: If `reference` has another form or names another model.
+        ParameterError: If there is no such version, or `reference` has another form or names
+            another model.
     """
     client = connect()
     match = re.fullmatch(rf"(?:models:/{re.escape(name)}[/@])?([\w.-]+)", reference)
@@ -85,7 +85,23 @@ def find_version(name: str, reference: str, *, parameter: str = "version") -> Mo
     except MlflowException as error:
         if is_transient(error):
             raise
-        raise ModelError(f"{name}: no version {reference!r}; {describe_versions(name)}") from error
+        raise ParameterError(
+            f"{parameter}: {name}: no version {reference!r}; {describe_versions(name)}"
+        ) from error
+
+
+def get_version(name: str, number: int) -> ModelVersion:
+    """Return a version that was found or recorded before.
+
+    Raises:
+        ModelError: If it is gone.
+    """
+    try:
+        return connect().get_model_version(name, str(number))
+    except MlflowException as error:
+        if is_transient(error):
+            raise
+        raise ModelError(f"{name}: no version {number}; {describe_versions(name)}") from error
 
 
 def find_registered_version(name: str, model_uri: str) -> ModelVersion | None:
@@ -104,10 +120,11 @@ def resolve_pipeline(model_uri: str, *, parameter: str = "model_uri") -> str:
         parameter: The parameter that has `model_uri`, for the error.
 
     Raises:
-        ModelError: If there is no such version, or it is a plain pipeline.
-        ParameterError: If the URI has another form.
+        ModelError: If the version is a plain pipeline.
+        ParameterError: If there is no such version, or the URI has another form.
     """
-    version = find_version(*parse_pipeline_reference(model_uri, parameter=parameter))
+    name, reference = parse_pipeline_reference(model_uri, parameter=parameter)
+    version = find_version(name, reference, parameter=parameter)
     if version.tags.get("kind") != "full":
         raise ModelError(f"{parameter}: {model_uri} is no full inference pipeline; expected one")
     return version_uri(version.name, version.version)

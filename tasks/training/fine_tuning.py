@@ -47,7 +47,7 @@ def fine_tune_or_reuse(split: Split, parameters: FineTuneParameters, *, reuse: b
 
     Raises:
         ModelError: If the base model is missing or cannot be trained as a classifier, or the
-            teacher is missing or has other labels.
+            teacher has other labels.
         ParameterError: If the teacher is no version of `dl_finetuned_model`.
     """
     if parameters.base_model == STATIC:

@@ -36,8 +36,7 @@ def with_found_teacher(parameters: FineTuneParameters) -> FineTuneParameters:
     """Return the parameters with the URI of the teacher's version, whatever it was called.
 
     Raises:
-        ModelError: If there is no such version.
-        ParameterError: If the reference names another model.
+        ParameterError: If there is no such version, or the reference names another model.
     """
     if not parameters.teacher:
         return parameters

@@ -69,6 +69,8 @@ def test_a_teacher_with_other_labels_is_refused_before_a_run(
     pd.DataFrame(rows, columns=["text", "label"]).to_csv(data, index=False)
     with pytest.raises(ModelError, match=r"teacher: models:/.* has the labels .*; expected .*ham"):
         train_static(data, teacher=trained.training["finetuned_model"])
+    with pytest.raises(ParameterError, match=r"^teacher: dl_finetuned_model: no version '99'; "):
+        train_static(data, teacher="99")
 
 
 def test_a_teacher_of_a_transformer_is_refused(tiny_base: Path, labelled_csv: Path) -> None:

@@ -59,7 +59,7 @@ def test_alias_that_moves_during_a_run_does_not_mix_versions(
     with champion_back(client):
         with on_log("tasks.scoring.shard_scorer", "rows scored", take_away_alias) as scored:
             summary = score_shards([str(inputs)], str(tmp_path / "out"), workers=1)
-        with pytest.raises(ModelError, match="no version 'champion'"):
+        with pytest.raises(ParameterError, match="no version 'champion'"):
             score_shards([str(inputs)], str(tmp_path / "out"))
     assert len(scored) == 3
     assert summary["shards_done"] == 3
@@ -98,8 +98,8 @@ def test_version_of_earlier_code_is_refused_where_all_scores_are_asked_for(
         ({"model_uri": "a/b"}, ParameterError, "model_uri: 'a/b'; expected a number, an alias"),
         (
             {"model_uri": "models:/none/1"},
-            ModelError,
-            "none: no version '1'; nothing is registered",
+            ParameterError,
+            "model_uri: none: no version '1'; nothing is registered",
         ),
     ],
 )

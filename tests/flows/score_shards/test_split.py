@@ -12,7 +12,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from flows.explain_prediction import explain_prediction
 from flows.score_shards import score_shards
-from tasks.common.errors import MillstreamError, ModelError, ParameterError
+from tasks.common.errors import MillstreamError, ParameterError
 from tasks.output.records import read_records
 from tasks.output.traffic_split import ARMS
 from tasks.reports.formatting import describe_accuracies
@@ -281,7 +281,7 @@ def test_two_versions_that_answer_alike_are_no_split(inbox: Path, tmp_path: Path
             ParameterError,
             f"split: 1 and model_uri are both {CONTROL}; expected",
         ),
-        ({"split": "99=0.1"}, ModelError, f"{PIPELINE_MODEL}: no version '99'"),
+        ({"split": "99=0.1"}, ParameterError, f"split: {PIPELINE_MODEL}: no version '99'"),
     ],
 )
 def test_a_split_that_means_nothing_is_refused_before_any_work(

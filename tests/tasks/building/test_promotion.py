@@ -196,9 +196,9 @@ def test_a_version_that_is_built_again_keeps_its_standing(trained: Trained) -> N
 @pytest.mark.parametrize(
     ("version", "error", "message"),
     [
-        ("previous", ModelError, "there is no previous champion; there are the versions \\[1"),
-        ("9", ModelError, "no version '9'; there are the versions \\[1"),
-        ("nobody", ModelError, "no version 'nobody'"),
+        ("previous", ParameterError, "^version: .*: there is no previous champion; there are"),
+        ("9", ParameterError, "^version: .*: no version '9'; there are the versions \\[1"),
+        ("nobody", ParameterError, "^version: .*: no version 'nobody'"),
         ("models:/another/1", ParameterError, "expected a version, an alias, or a URI of"),
     ],
 )
@@ -216,7 +216,7 @@ def test_a_plain_pipeline_cannot_be_promoted(trained: Trained) -> None:
 
 
 def test_building_without_a_finetuned_model_says_so(home: Path, prefect_harness: None) -> None:
-    with pytest.raises(ModelError, match="nothing is registered under that name yet"):
+    with pytest.raises(ParameterError, match="nothing is registered under that name yet"):
         build_inference_pipeline()
 
 

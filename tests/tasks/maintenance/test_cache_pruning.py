@@ -8,7 +8,7 @@ from flows.prune_cache import prune_cache
 from pyfunc.cache.cache import PredictionCache
 from pyfunc.cache.contents import entries_by_fingerprint
 from pyfunc.contract import Answer, Language, Prediction, Provenance
-from tasks.common.errors import DataError, ModelError
+from tasks.common.errors import DataError, ModelError, ParameterError
 from tasks.common.settings import get_settings
 from tasks.maintenance.cache_pruning import prune_cache_entries
 from tasks.scoring.scoring_model import resolve_scoring_model
@@ -79,7 +79,7 @@ def test_version_that_is_not_there_is_named_before_anything_is_dropped(
     trained: Trained, cache: Path
 ) -> None:
     before = entries_by_fingerprint(cache)
-    with pytest.raises(ModelError, match="no version '99'"):
+    with pytest.raises(ParameterError, match=f"^keep: {PIPELINE_MODEL}: no version '99'"):
         prune_cache_entries(["99"], dry_run=False)
     assert entries_by_fingerprint(cache) == before
 
