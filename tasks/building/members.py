@@ -12,7 +12,7 @@ from pyfunc.spec import MemberSpec, Variant, member_folder
 from pyfunc.static.model import is_static
 from tasks.building.quality_gates import STATIC_VARIANT, Gatekeeper, candidate_variants
 from tasks.building.types import Gate
-from tasks.common.errors import ModelError, ParameterError
+from tasks.common.errors import ModelError
 from tasks.composition.types import PipelinePlan, PlannedMember
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import RegisteredModel
@@ -76,7 +76,6 @@ def add_members(
 
     Raises:
         ModelError: If none of the variants that the plan allows a member passes its gate.
-        ParameterError: If it asks for an engine or precision that a static model does not have.
     """
     folders: dict[str, str] = {}
     for name, member in downloaded.items():
@@ -100,21 +99,13 @@ def _add_member(
     weights = member_folder(artifact, spec)
     shutil.copytree(downloaded.folder, weights / "classifier", dirs_exist_ok=True)
     rows = load_check_rows(downloaded.training_run_id)
-    variants = _variants_of(weights / "classifier", member)
+    if is_static(weights / "classifier"):
+        variants = [STATIC_VARIANT]
+    else:
+        variants = candidate_variants(member.engine, member.precision)
     gatekeeper = Gatekeeper(weights, spec.max_tokens, rows)
     gates = gatekeeper.measure_variants(variants, member.precision)
     return BuiltMember(replace(spec, variants=_passed_variants(gates, member.finetuned)), gates)
-
-
-def _variants_of(classifier: Path, member: PlannedMember) -> list[Variant]:
-    if not is_static(classifier):
-        return candidate_variants(member.engine, member.precision)
-    if member.engine != "auto" or member.precision not in ("auto", "f32"):
-        raise ParameterError(
-            f"engine {member.engine}, precision {member.precision}: {member.finetuned.uri} is a "
-            "static model, which numpy computes in f32; expected auto for both"
-        )
-    return [STATIC_VARIANT]
 
 
 def _passed_variants(gates: Sequence[Gate], finetuned: RegisteredModel) -> tuple[Variant, ...]:

@@ -84,13 +84,13 @@ def log_pipeline(plan: PipelinePlan, package: Path = PACKAGE) -> LoggedPipeline:
     detector = open_for_build(plan.detector)
     with downloaded_members(plan) as downloaded, tempfile.TemporaryDirectory() as name:
         labels = {member: found.labels for member, found in downloaded.items()}
-        check_labels(plan.answer, labels)
+        check_labels(plan.answer, labels, plan.file)
         key = _build_key(plan, downloaded, package)
         if earlier := _find_equal_pipeline(key):
             return earlier
         runs = {member: found.training_run_id for member, found in downloaded.items()}
         is_composed = not isinstance(plan.answer, str)
-        rows = load_gate_rows(plan.answer, runs) if is_composed else None
+        rows = load_gate_rows(plan.answer, runs, plan.file) if is_composed else None
         folder = Path(name) / "pipeline"
         shutil.copytree(package, folder / "pyfunc", ignore=shutil.ignore_patterns("__pycache__"))
         copy_detector_files(plan.detector, folder)
@@ -101,7 +101,7 @@ def log_pipeline(plan: PipelinePlan, package: Path = PACKAGE) -> LoggedPipeline:
         if rows is not None:
             gate = CompositionGate(opened, rows, detector)
             answer = gate.choose_thresholds(answer)
-            check = gate.measure(answer)
+            check = gate.measure(answer, plan.file)
         spec = PipelineSpec(plan.kind, specs, answer, plan.detector)
         spec.write(folder)
         engines = {member: found.classifier.engine for member, found in opened.items()}
@@ -171,7 +171,7 @@ def _build_key(
 ) -> str:
     """Return the digest by which equal pipelines are found."""
     parts = {
-        "plan": plan.model_dump(mode="json"),
+        "plan": plan.model_dump(mode="json", exclude={"file"}),
         "classifiers": {name: member.digest for name, member in downloaded.items()},
         "code": digest_code(package),
         "packages": package_versions(*DETECTORS[plan.detector].libraries),

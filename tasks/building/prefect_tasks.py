@@ -11,9 +11,9 @@ from tasks.tracking.names import PIPELINE_MODEL, RegisteredModel
 @task(name="find fine-tuned model", **RETRY_MLFLOW)
 def plan_pipeline(reference: str, parameters: PipelineParameters) -> PipelinePlan:
     """Plan the pipeline of a version of `dl_finetuned_model`: a number, an alias or a URI."""
-    from tasks.composition.planning import find_finetuned_model
+    from tasks.composition import planning
 
-    return PipelinePlan.of(find_finetuned_model(reference, "finetuned_model"), parameters)
+    return planning.plan_pipeline(reference, parameters)
 
 
 @task(name="find members", **RETRY_MLFLOW)

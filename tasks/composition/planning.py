@@ -2,39 +2,56 @@
 
 from pathlib import Path
 
+from tasks.common.errors import ParameterError
 from tasks.composition.composition_file import check_labels, read_composition
-from tasks.composition.types import PipelinePlan, PlannedMember
+from tasks.composition.types import (
+    MemberParameters,
+    PipelineParameters,
+    PipelinePlan,
+    PlannedMember,
+)
+from tasks.static_model.flavour import is_static_version
 from tasks.tracking.mlflow_client import connect, read_logged_json
 from tasks.tracking.names import FINETUNED_MODEL, RegisteredModel
 from tasks.tracking.registry import find_version
 from tasks.training.logged_rows import SPLIT_FILE
 
+# What a static model takes of the engines and precisions.
+_OF_A_STATIC_MODEL = {"engine": ("auto",), "precision": ("auto", "f32")}
 
-def find_finetuned_model(reference: str, parameter: str) -> RegisteredModel:
-    """Return the version of `dl_finetuned_model` with that number, alias or URI.
+
+def plan_pipeline(reference: str, parameters: PipelineParameters) -> PipelinePlan:
+    """Return the pipeline of a single version of `dl_finetuned_model`.
 
     Args:
-        reference: The number, alias or URI.
-        parameter: What has it, for errors.
+        reference: The number, alias or URI of the version.
+        parameters: What shapes the pipeline.
 
     Raises:
-        ParameterError: If there is no such version, or the reference has another form.
+        ModelError: If the files of the version are gone.
+        ParameterError: If there is no such version, or it is a static model, which does not have
+            the engine or precision.
     """
-    version = find_version(FINETUNED_MODEL, reference, parameter=parameter)
-    return RegisteredModel(name=FINETUNED_MODEL, version=int(version.version))
+    finetuned = _find_finetuned_model(reference, "finetuned_model")
+    _check_engine(finetuned, parameters)
+    return PipelinePlan.of(finetuned, parameters)
 
 
 def plan_composition(path: str) -> PipelinePlan:
     """Return the pipeline that a composition file describes.
 
     Raises:
-        ParameterError: If the file is no composition, a member is no version, or the labels of
-            members do not fit together.
+        ModelError: If the files of a version are gone.
+        ParameterError: If the file is no composition, a member is no version or is a static model,
+            which does not have its engine or precision, or the labels of members do not fit
+            together.
     """
     composition = read_composition(Path(path))
     members: dict[str, PlannedMember] = {}
     for name, choice in composition.members.items():
-        finetuned = find_finetuned_model(choice.model, f"{path}: members.{name}.model")
+        place = f"{path}: members.{name}."
+        finetuned = _find_finetuned_model(choice.model, f"{place}model")
+        _check_engine(finetuned, choice, place)
         shape = choice.model_dump(exclude={"model"})
         members[name] = PlannedMember(finetuned=finetuned, **shape)
     labels = {name: _logged_labels(member.finetuned) for name, member in members.items()}
@@ -46,7 +63,24 @@ def plan_composition(path: str) -> PipelinePlan:
         members=members,
         answer=composition.answer,
         detector=composition.detector,
+        file=path,
     )
+
+
+def _find_finetuned_model(reference: str, parameter: str) -> RegisteredModel:
+    version = find_version(FINETUNED_MODEL, reference, parameter=parameter)
+    return RegisteredModel(name=FINETUNED_MODEL, version=int(version.version))
+
+
+def _check_engine(finetuned: RegisteredModel, shape: MemberParameters, place: str = "") -> None:
+    """Refuse an engine or precision that a static model does not have, by its place in a file."""
+    for name, allowed in _OF_A_STATIC_MODEL.items():
+        value = getattr(shape, name)
+        if value not in allowed and is_static_version(finetuned.uri):
+            raise ParameterError(
+                f"{place}{name}: {value!r}; expected {' or '.join(allowed)}, since {finetuned.uri} "
+                "is a static model, which numpy computes in f32"
+            )
 
 
 def _logged_labels(finetuned: RegisteredModel) -> list[str] | None:

@@ -60,12 +60,15 @@ class GateRows:
     proves: Truth
 
 
-def load_gate_rows(answer: Node, training_runs: Mapping[str, str]) -> GateRows:
+def load_gate_rows(
+    answer: Node, training_runs: Mapping[str, str], file: str = "composition"
+) -> GateRows:
     """Return test rows of the members that decide, which no member was trained on.
 
     Args:
         answer: The tree.
         training_runs: The training run of each member.
+        file: The composition file, for the error.
 
     Raises:
         ModelError: If a threshold is to be chosen and there are fewer than `MIN_ROWS` rows.
@@ -77,8 +80,8 @@ def load_gate_rows(answer: Node, training_runs: Mapping[str, str]) -> GateRows:
     rows = sample_rows(rows[rows["text"].map(refusal_reason) == ""], MAX_ROWS, seed=0)
     if has_open_thresholds(answer) and len(rows) < MIN_ROWS:
         raise ModelError(
-            f"least: auto needs {MIN_ROWS} test rows that no member was trained on, and has "
-            f"{len(rows)}; expected a number"
+            f"{file}: least: auto needs {MIN_ROWS} test rows that no member was trained on, and "
+            f"has {len(rows)}; expected a number"
         )
     digests = rows["text"].map(digest_text)
     proves = np.array([int(digest[:8], 16) % 2 == 1 for digest in digests], bool)
@@ -118,8 +121,12 @@ class CompositionGate:
 
         return transform(answer, choose)
 
-    def measure(self, answer: Node) -> CompositionCheck:
+    def measure(self, answer: Node, file: str = "composition") -> CompositionCheck:
         """Return what was measured, and log it.
+
+        Args:
+            answer: The tree.
+            file: The composition file, for the error.
 
         Raises:
             ModelError: If the composition is refused.
@@ -148,7 +155,7 @@ class CompositionGate:
                 for name, found in alone.items()
             },
         )
-        _judge(check, is_comparable=len(self._rows.texts) >= MIN_ROWS)
+        _judge(check, file, is_comparable=len(self._rows.texts) >= MIN_ROWS)
         return check
 
     def _choose_threshold(self, node: Cascade) -> float:
@@ -222,7 +229,7 @@ class _KnownRows:
         """Do nothing."""
 
 
-def _judge(check: CompositionCheck, *, is_comparable: bool) -> None:
+def _judge(check: CompositionCheck, file: str, *, is_comparable: bool) -> None:
     measured = {name: found.accuracy for name, found in check.members.items()}
     known = {name: accuracy for name, accuracy in measured.items() if accuracy is not None}
     name, best = max(known.items(), key=lambda item: item[1])
@@ -240,8 +247,8 @@ def _judge(check: CompositionCheck, *, is_comparable: bool) -> None:
     # Not `<`, which a NaN would pass.
     elif not check.accuracy >= best - MAX_ACCURACY_LOSS:
         raise ModelError(
-            f"accuracy {check.accuracy:.4f} of the composition on {check.rows} rows that no member "
-            f"was trained on; expected {best:.4f}, that of its member {name}, less "
+            f"{file}: accuracy {check.accuracy:.4f} of the composition on {check.rows} rows that "
+            f"no member was trained on; expected {best:.4f}, that of its member {name}, less "
             f"{MAX_ACCURACY_LOSS} at most"
         )
 

@@ -161,12 +161,14 @@ class PipelinePlan(FrozenModel):
         members: Its fine-tuned models by name.
         answer: Who answers.
         detector: What detects the language of a text.
+        file: The composition file, for errors; it shapes nothing.
     """
 
     kind: PipelineKind
     members: dict[str, PlannedMember]
     answer: Tree
     detector: DetectorName = DEFAULT_DETECTOR
+    file: str = "composition"
 
     @classmethod
     def of(cls, finetuned: RegisteredModel, parameters: PipelineParameters) -> Self:

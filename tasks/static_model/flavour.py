@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
@@ -32,6 +33,7 @@ __all__ = [
     "_load_pyfunc",
     "classifier_folder",
     "get_default_pip_requirements",
+    "is_static_version",
     "load_model",
     "log_model",
     "save_model",
@@ -133,6 +135,24 @@ def classifier_folder(model: Path) -> Path | None:
         return None
     entry = Model.load(model).flavors.get(FLAVOR_NAME)
     return None if entry is None else model / entry["data"]
+
+
+def is_static_version(model_uri: str) -> bool:
+    """Return whether a model in MLflow is a static classifier, without fetching its weights.
+
+    Raises:
+        ModelError: If it is gone.
+    """
+    with TemporaryDirectory(prefix="millstream-") as folder:
+        try:
+            found = mlflow.artifacts.download_artifacts(
+                f"{model_uri}/{MLMODEL_FILE_NAME}", dst_path=folder
+            )
+        except MlflowException as error:
+            raise ModelError(
+                f"{model_uri}: expected a fine-tuned model ({error.message})"
+            ) from error
+        return FLAVOR_NAME in Model.load(found).flavors
 
 
 def _write_environment(folder: Path, requirements: Sequence[str]) -> None:

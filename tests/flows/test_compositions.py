@@ -195,6 +195,11 @@ def test_a_single_model_is_compared_with_a_composition(home: Path, built: dict[s
             {"film": {"model": 3}},
             r"answer.to.long.cascade\[1\].average\[1\]: the labels \['negative', 'positive'\]",
         ),
+        ({"quick": {"model": 1, **FAST}}, r"members.quick.engine: 'torch'; expected auto, since"),
+        (
+            {"quick": {"model": 1, "precision": "int8"}},
+            r"members.quick.precision: 'int8'; expected auto or f32, since models:/.* static",
+        ),
         ({"kind": {"model": 1}}, r"answer.to: \['long'\]; expected labels of kind: \['neg"),
     ],
 )

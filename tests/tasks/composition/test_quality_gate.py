@@ -121,10 +121,10 @@ def test_a_composition_that_is_worse_than_its_best_member_is_refused(
     gate = gate_of(tiny_classifier, members, ALL)
     with pytest.raises(
         ModelError,
-        match=r"^accuracy 0.7500 of the composition on 600 rows .* expected 0.9000, that of its "
-        r"member film, less 0.005 at most$",
+        match=r"^c.yaml: accuracy 0.7500 of the composition on 600 rows .* expected 0.9000, that "
+        r"of its member film, less 0.005 at most$",
     ):
-        gate.measure(tree)
+        gate.measure(tree, "c.yaml")
 
 
 def test_half_a_point_less_is_accepted(tiny_classifier: Path) -> None:
@@ -153,8 +153,8 @@ def test_an_open_threshold_needs_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quality_gate, "load_joint_test_rows", lambda _: rows)
     monkeypatch.setattr(quality_gate, "select_unseen_by_all", lambda found, _: found)
     runs = {"quick": "a", "film": "b"}
-    with pytest.raises(ModelError, match=r"least: auto needs 500 test rows .* has 499; expect"):
-        quality_gate.load_gate_rows(Cascade(("quick", "film"), None), runs)
+    with pytest.raises(ModelError, match=r"^c.yaml: least: auto needs 500 .* has 499; expe"):
+        quality_gate.load_gate_rows(Cascade(("quick", "film"), None), runs, "c.yaml")
     found = quality_gate.load_gate_rows(Cascade(("quick", "film"), 0.7), runs)
     assert found.proves.all()
 
