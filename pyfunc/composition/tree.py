@@ -69,15 +69,22 @@ class Route:
 Node = str | Average | Vote | Cascade | Route
 
 
+def placed_nodes(node: Node, place: str = "answer") -> Iterator[tuple[str, Node]]:
+    """Yield a node and all below it, each with the keys that lead to it, in their order."""
+    yield place, node
+    if isinstance(node, Route):
+        for label, part in node.to:
+            yield from placed_nodes(part, f"{place}.to.{label}")
+        yield from placed_nodes(node.otherwise, f"{place}.else")
+    elif not isinstance(node, str):
+        operator = type(node).__name__.lower()
+        for number, part in enumerate(node.parts):
+            yield from placed_nodes(part, f"{place}.{operator}[{number}]")
+
+
 def walk(node: Node) -> Iterator[Node]:
     """Yield a node and all below it, a part before those after it."""
-    yield node
-    if isinstance(node, Route):
-        parts: tuple[Node, ...] = (*(part for _, part in node.to), node.otherwise)
-    else:
-        parts = () if isinstance(node, str) else node.parts
-    for part in parts:
-        yield from walk(part)
+    return (part for _, part in placed_nodes(node))
 
 
 def transform(node: Node, change: Callable[[Node], Node]) -> Node:
@@ -112,22 +119,6 @@ def members_of(node: Node) -> Iterator[str]:
             yield part.by
 
 
-def placed_members(node: Node, place: str = "answer") -> Iterator[tuple[str, str]]:
-    """Yield the name of each member with the keys that lead to it, as often as the tree has it."""
-    if isinstance(node, str):
-        yield place, node
-    elif isinstance(node, Route):
-        if node.by != LANGUAGE:
-            yield f"{place}.route.label_of", node.by
-        for label, part in node.to:
-            yield from placed_members(part, f"{place}.to.{label}")
-        yield from placed_members(node.otherwise, f"{place}.else")
-    else:
-        operator = type(node).__name__.lower()
-        for number, part in enumerate(node.parts):
-            yield from placed_members(part, f"{place}.{operator}[{number}]")
-
-
 def deciders_of(node: Node) -> set[str]:
     """Return the members that may decide an answer: all but those that only choose a route."""
     return {part for part in walk(node) if isinstance(part, str)}
@@ -142,12 +133,6 @@ def mixed_members(node: Node) -> set[str]:
 def routes_by_language(node: Node) -> bool:
     """Return whether the language of a text decides who answers it."""
     return any(isinstance(part, Route) and part.by == LANGUAGE for part in walk(node))
-
-
-def languages_of(node: Node) -> set[str]:
-    """Return the languages that a tree has a route for."""
-    routes = (part for part in walk(node) if isinstance(part, Route) and part.by == LANGUAGE)
-    return {language for route in routes for language, _ in route.to}
 
 
 def has_open_thresholds(node: Node) -> bool:

@@ -114,7 +114,7 @@ def _parse_threshold(value: Any, place: str) -> float | None:
     if value == AUTO:
         return None
     if type(value) not in (int, float) or not 0 <= value <= 1:
-        raise TreeError(f"{place}: {value!r}; expected a number from 0 to 1, or auto")
+        raise TreeError(f"{place}: {value!r}; expected a number between 0 and 1, or auto")
     return float(value)
 
 

@@ -14,18 +14,20 @@ from pydantic import (
 )
 
 from pyfunc.composition.tree import (
+    LANGUAGE,
     Node,
+    Route,
     TreeError,
     labels_of,
-    languages_of,
     members_of,
-    placed_members,
+    placed_nodes,
 )
 from pyfunc.detectors.detector import UNDETERMINED
 from pyfunc.detectors.selection import DEFAULT_DETECTOR, DETECTORS, DetectorName
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel
 from tasks.composition.types import MAX_MEMBERS, MemberParameters, Tree
+from tasks.composition.written_tree import check_languages, check_operators, with_one_spelling
 
 _MAX_BYTES = 64 * 1024
 
@@ -66,27 +68,29 @@ class CompositionFile(FrozenModel):
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
-        named = set(members_of(self.answer))
-        for place, name in placed_members(self.answer):
-            if name not in self.members:
-                raise ValueError(f"{place}: {name!r}; expected a member: {list(self.members)}")
-        if unused := sorted(set(self.members) - named):
+        for place, node in placed_nodes(self.answer):
+            if isinstance(node, str):
+                self._check_name(place, node)
+            elif isinstance(node, Route) and node.by != LANGUAGE:
+                self._check_name(f"{place}.route.label_of", node.by)
+        if unused := sorted(set(self.members) - set(members_of(self.answer))):
             raise ValueError(f"members: {unused}; expected members that answer names, all of them")
         return self
 
+    def _check_name(self, place: str, name: str) -> None:
+        if name not in self.members:
+            raise ValueError(f"{place}: {name!r}; expected a member: {list(self.members)}")
+
     @model_validator(mode="after")
-    def _check_languages(self) -> Self:
+    def _check_tree(self) -> Self:
+        check_operators(self.answer)
         codes = DETECTORS[self.detector].codes | {UNDETERMINED.code}
-        if unknown := sorted(languages_of(self.answer) - codes):
-            raise ValueError(
-                f"answer: {unknown}; expected languages that {self.detector} reports, of: "
-                f"{' '.join(sorted(codes))}"
-            )
+        check_languages(self.answer, self.detector, codes)
         return self
 
 
 def read_composition(path: Path) -> CompositionFile:
-    """Read and check a composition file.
+    """Read and check a composition file; its routes get the languages as detectors spell them.
 
     Args:
         path: A YAML file.
@@ -108,9 +112,10 @@ def read_composition(path: Path) -> CompositionFile:
         reason = " ".join(str(error).split())
         raise ParameterError(f"{path}: no YAML ({reason}); expected a composition") from error
     try:
-        return CompositionFile.model_validate(content)
+        found = CompositionFile.model_validate(content)
     except ValidationError as error:
         raise ParameterError(f"{path}: {_describe(error)}") from error
+    return found.model_copy(update={"answer": with_one_spelling(found.answer)})
 
 
 def check_labels(

@@ -98,7 +98,7 @@ def test_a_threshold_may_be_left_open_and_chosen_later() -> None:
         ({"average": ["film", "long"], "weights": [1, 1e308]}, r"answer.weights: .*up to 1000000"),
         (
             {"cascade": ["film", "long"], "least": 1.5},
-            r"answer.least: 1.5; expected a number from 0 to 1, or auto",
+            r"answer.least: 1.5; expected a number between 0 and 1, or auto",
         ),
         ({"cascade": ["film", "long"], "least": True}, r"answer.least: True; expected a number"),
         ({"cascade": ["film", "long"], "least": math.nan}, r"answer.least: nan; expected"),

@@ -23,6 +23,7 @@ answer:
 """
 
 ONE = "members:\n  film: {model: 1}\n"
+TWO = f"{ONE}  long: {{model: 2}}\n"
 
 
 def written(folder: Path, content: str | bytes) -> Path:
@@ -96,16 +97,43 @@ def test_a_file_is_read_as_it_is_written(tmp_path: Path) -> None:
         ),
         (f"{ONE}answer: flim", r"answer: 'flim'; expected a member: \['film'\]"),
         (
-            "members:\n  film: {model: 1}\n  long: {model: 2}\nanswer: film",
+            f"{TWO}answer: film",
             r"members: \['long'\]; expected members that answer names, all of them",
         ),
         (
             f"{ONE}answer: {{cascade: [film, film], least: 70}}",
-            r"answer.least: 70; expected a number from 0 to 1, or auto",
+            r"answer.least: 70; expected a number between 0 and 1, or auto",
         ),
         (
             f"{ONE}answer: {{route: language, to: {{en: film}}}}",
             r"answer.else: missing; expected it beside route",
+        ),
+        *(
+            (
+                f"{TWO}answer: {{cascade: [film, long], least: {least}}}",
+                rf"answer.least: {least}; expected a number between 0 and 1, or auto",
+            )
+            for least in (0, 1)
+        ),
+        (
+            f"{TWO}answer: {{average: [film, long, film]}}",
+            r"answer.average\[2\]: 'film' again; expected each part once, and weights for one",
+        ),
+        (
+            f"{TWO}answer: {{route: language, to: {{en: {{vote: [long, long]}}}}, else: film}}",
+            r"answer.to.en.vote\[1\]: 'long' again; expected each part once",
+        ),
+        (
+            f"{TWO}answer: {{cascade: [film, long, film], least: auto}}",
+            r"answer.cascade\[2\]: 'film' again; expected each part once",
+        ),
+        (
+            f"{TWO}answer: {{vote: [film, {{vote: [film, long]}}, {{vote: [film, long]}}]}}",
+            r"answer.vote\[2\]: an equal operator again; expected each part once",
+        ),
+        (
+            f"{TWO}answer: {{route: language, to: {{en: film, he: long, iw: film}}, else: film}}",
+            r"answer.to: 'he' and 'iw' are one language; expected one of them",
         ),
         (
             f"{ONE}answer: &again {{vote: [film, *again]}}",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pyfunc.composition.tree import Route
 from tasks.common.errors import ParameterError
 from tasks.composition.composition_file import read_composition
 
@@ -29,6 +30,14 @@ def test_a_composition_file_has_gcld3_or_names_another(tmp_path: Path) -> None:
     assert read_composition(fasttext).detector == "fasttext"
 
 
+def test_a_route_takes_every_spelling_of_a_language_and_has_that_of_the_detectors(
+    tmp_path: Path,
+) -> None:
+    found = read_composition(write_routes(tmp_path, "", "iw", "DE", "zh-latn", "tl", "nb"))
+    assert isinstance(found.answer, Route)
+    assert [code for code, _ in found.answer.to] == ["he", "de", "zh-Latn", "fil", "no"]
+
+
 def test_a_detector_that_is_none_is_refused(tmp_path: Path) -> None:
     path = write_routes(tmp_path, "detector: cld2", "de")
     expected = f"^{path}: detector: 'cld2'; input should be 'gcld3', 'py3langid' or 'fasttext'"
@@ -38,12 +47,12 @@ def test_a_detector_that_is_none_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("detector", "language"),
-    [("", "yue"), ("", "iw"), ("detector: fasttext", "zh-Latn"), ("detector: py3langid", "DE")],
+    [("", "yue"), ("detector: fasttext", "zh-Latn"), ("detector: py3langid", "EN-latn")],
 )
 def test_a_route_for_a_language_that_is_never_reported_is_refused(
     tmp_path: Path, detector: str, language: str
 ) -> None:
     path = write_routes(tmp_path, detector, "de", language)
-    expected = rf"^{path}: answer: \['{language}'\]; expected languages that \w+ reports, of: "
+    expected = rf"^{path}: answer.to: \['{language}'\]; expected languages that \w+ reports, of: "
     with pytest.raises(ParameterError, match=expected):
         read_composition(path)
