@@ -9,6 +9,7 @@ from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from pyfunc.bisection import Failure
@@ -106,6 +107,10 @@ class CompositionGate:
         self._members = members
         self._rows = rows
         self._languages = dict(enumerate(map(detector.detect, rows.texts)))
+        # In the order of a file they may be rows of one member or label.
+        timed = sample_rows(pd.DataFrame({"text": rows.texts}), _TIMED_ROWS, seed=0).index
+        self._timed = [rows.texts[row] for row in timed]
+        self._timed_languages = {at: self._languages[row] for at, row in enumerate(timed)}
         self._known = {
             name: _KnownRows(member.classifier.predict(rows.texts, all_scores=True))
             for name, member in members.items()
@@ -196,16 +201,16 @@ class CompositionGate:
         seconds = [self._time(node)]
         while len(seconds) < _REPEATS and seconds[0] < _SHORT_S:
             seconds.append(self._time(node))
-        return min(len(self._rows.texts), _TIMED_ROWS) / min(seconds)
+        return len(self._timed) / min(seconds)
 
     def _time(self, node: Node) -> float:
-        texts = self._rows.texts[:_TIMED_ROWS]
+        rows = range(len(self._timed))
         started = time.perf_counter()
         evaluation = Composition(node, self._members, "").evaluation(
-            texts, batch_tokens=DEFAULT_BATCH_TOKENS, all_scores=False
+            self._timed, batch_tokens=DEFAULT_BATCH_TOKENS, all_scores=False
         )
-        evaluation.start(range(len(texts)), self._languages)
-        for _ in evaluation.decide(range(len(texts))):
+        evaluation.start(rows, self._timed_languages)
+        for _ in evaluation.decide(rows):
             pass
         return time.perf_counter() - started
 

@@ -33,14 +33,18 @@ class Scripted:
     def __init__(self, folder: Path, scores: Scores) -> None:
         encoder = Encoder(folder, max_tokens=16)
         self._logits = {}
+        self._numbers = {}
+        self.asked: set[int] = set()
         for number, tokens in enumerate(encoder.encode(TEXTS)):
             score, is_right = scores(number)
             positive = (LABELS[number] == "positive") == is_right
             share = score if positive else 1 - score
             self._logits[tuple(tokens.ids)] = np.log([1 - share, share])
+            self._numbers[tuple(tokens.ids)] = number
 
     def logits(self, batch: TokenBatch) -> Logits:
-        keys = (tuple(row[mask == 1]) for row, mask in zip(batch.ids, batch.mask, strict=True))
+        keys = [tuple(row[mask == 1]) for row, mask in zip(batch.ids, batch.mask, strict=True)]
+        self.asked.update(self._numbers[key] for key in keys)
         return np.array([self._logits[key] for key in keys], np.float32)
 
 
@@ -137,6 +141,18 @@ def test_half_a_point_less_is_accepted(tiny_classifier: Path) -> None:
 
     gate = gate_of(tiny_classifier, {"quick": nearly, "film": worse["film"]}, ALL)
     assert gate.measure(Cascade(("quick", "film"), 0.5)).accuracy == pytest.approx(0.99)
+
+
+def test_a_sample_of_all_rows_is_timed(tiny_classifier: Path) -> None:
+    members = {"quick": always(0.9, wrong_every=10), "film": always(0.8, wrong_every=10)}
+    gate = gate_of(tiny_classifier, members, ALL)
+    engine = gate._members["film"].classifier.engine
+    assert isinstance(engine, Scripted)
+    engine.asked.clear()
+    gate.measure(Cascade(("quick", "film"), 0.5))
+    assert len(engine.asked) == 500
+    # Of a file that is sorted, the last hundred rows have a label of their own.
+    assert 60 < len([row for row in engine.asked if row >= 500]) < 100
 
 
 def test_few_rows_refuse_nothing_and_say_so(
