@@ -82,8 +82,8 @@ class Classifier:
     """A sequence classifier for texts of any length; thread-safe.
 
     Attributes:
+        encoder: Its tokenizer.
         engine: The engine that computes the logits.
-        encoding: Digest of what decides the tokens of a text.
         labels: The labels, in the order of the engine's outputs.
     """
 
@@ -111,9 +111,7 @@ class Classifier:
         """
         self.engine = engine
         self.labels = read_labels(folder)
-        self._encoder = Encoder(folder, max_tokens=max_tokens)
-        self.encoding = self._encoder.digest
-        self._max_tokens = max_tokens
+        self.encoder = Encoder(folder, max_tokens=max_tokens)
         self._temperature = temperature
         self._callers = callers or ThreadPoolExecutor(engine.callers, thread_name_prefix="engine")
 
@@ -152,19 +150,19 @@ class Classifier:
         Args:
             texts: Texts that UTF-8 can encode.
         """
-        return self._encoder.encode(texts)
+        return self.encoder.encode(texts)
 
     def submit(self, tokens: Sequence[Tokens], batch_tokens: int) -> list[Batch]:
         """Submit texts to the engine in batches of similar length.
 
         Args:
-            tokens: What `encode` returned, of this classifier or one of equal `encoding`.
+            tokens: What `encode` returned, or an equal one.
             batch_tokens: Padded tokens in a batch at most; a longer text is a batch alone.
 
         Returns:
             The batches in the order of their computation; each text is in one of them.
         """
-        lengths = [min(padded_length(len(row.ids)), self._max_tokens) for row in tokens]
+        lengths = [min(padded_length(len(row.ids)), self.encoder.max_tokens) for row in tokens]
         return [
             self._submit(indices, [tokens[index] for index in indices], lengths[indices[0]])
             for indices in split_into_batches(lengths, batch_tokens)
@@ -189,7 +187,7 @@ class Classifier:
         return [found[index] for index in range(len(texts))]
 
     def _logits(self, rows: Sequence[Tokens], length: int) -> Logits:
-        return self.engine.logits(self._encoder.pad(rows, length))
+        return self.engine.logits(self.encoder.pad(rows, length))
 
 
 def _softmax(logits: Logits) -> Probabilities:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ class Encoder:
     """The tokenizer of a fine-tuned model.
 
     Attributes:
-        digest: Digest of what decides the tokens of a text; equal encoders give equal tokens.
+        max_tokens: Longer texts are truncated to this many tokens.
+        side: The side that they lose, `left` or `right`.
     """
 
     def __init__(self, folder: Path, *, max_tokens: int) -> None:
@@ -81,10 +83,9 @@ class Encoder:
         self._tokenizer = _load_tokenizer(folder)
         _check_max_tokens(folder, max_tokens, self._tokenizer, config)
         settings = read_config(folder, "tokenizer_config.json")
-        side = settings.get("truncation_side", "right")
-        self._tokenizer.enable_truncation(max_tokens, direction=side)
-        content = (folder / "tokenizer.json").read_bytes()
-        self.digest = hashlib.sha256(f"{max_tokens} {side} ".encode() + content).hexdigest()
+        self.max_tokens = max_tokens
+        self.side = str(settings.get("truncation_side", "right"))
+        self._tokenizer.enable_truncation(max_tokens, direction=self.side)
         # XLNet reads the last position, and so needs its padding in front.
         self._pads_left = settings.get("padding_side") == "left"
         self._vocabulary = int(config["vocab_size"])
@@ -105,6 +106,22 @@ class Encoder:
             for part in chunk_texts(texts, _TOKENIZED_CHARACTERS)
             for encoding in self._tokenizer.encode_batch_fast(part)  # without offsets
         ]
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of what decides the tokens of a text, apart from `max_tokens`."""
+        content = json.loads(self._tokenizer.to_str())
+        content["truncation"] = self.side
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def count_special_tokens(self, text: str) -> tuple[int, int]:
+        """Return how many special tokens are put before a text, and how many after it.
+
+        Args:
+            text: One that has tokens of its own.
+        """
+        own = [not special for special in self._tokenizer.encode(text).special_tokens_mask]
+        return own.index(True), own[::-1].index(True)
 
     def pad(self, rows: Sequence[Tokens], length: int = 0) -> TokenBatch:
         """Return a padded batch.

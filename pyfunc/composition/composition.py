@@ -9,8 +9,9 @@ from ..classifier import Classifier
 from ..contract import Answer, Language, MemberAnswer, Provenance
 from ..engines.engine import Engine
 from .evaluation import Decision, Evaluation
-from .member_rows import MemberRows, WindowTokens
+from .member_rows import MemberRows
 from .members import Member
+from .shared_tokens import WindowTokens, find_sources
 from .tree import Node, deciders_of, members_of, mixed_members, routes_by_language
 
 
@@ -37,7 +38,9 @@ class Composition:
         self._members = {name: members[name] for name in dict.fromkeys(members_of(tree))}
         self._pipeline_uri = pipeline_uri
         self._mixed = mixed_members(tree)
-        first = next(iter(self._members.values())).classifier.engine
+        classifiers = [member.classifier for member in self._members.values()]
+        self._sources = find_sources(classifiers)
+        first = classifiers[0].engine
         self.device, self.variant = first.device, first.variant
         self.is_composed = not isinstance(tree, str)
         self.needs_languages = routes_by_language(tree)
@@ -72,7 +75,7 @@ class Composition:
             batch_tokens: Padded tokens in a batch at most.
             all_scores: Whether each prediction has the probability of every label.
         """
-        window = WindowTokens(texts)
+        window = WindowTokens(texts, self._sources)
         rows = {
             name: MemberRows(
                 member.classifier,

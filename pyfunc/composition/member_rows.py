@@ -6,37 +6,13 @@ from collections.abc import Iterator, Sequence
 from ..bisection import Failure, bisect_failures, is_failure
 from ..classifier import Batch, Classifier
 from ..contract import Prediction
-from ..tokens import Tokens
+from .shared_tokens import WindowTokens
 
 logger = logging.getLogger("pyfunc.inference")
 
 _PROBE = "."  # a text that any model can predict
 
 Predicted = Prediction | Failure
-
-
-class WindowTokens:
-    """The texts of a window, each tokenised once for all members of equal encoding.
-
-    Attributes:
-        texts: The texts.
-    """
-
-    def __init__(self, texts: Sequence[str]) -> None:
-        self.texts = texts
-        self._tokens: dict[str, dict[int, Tokens]] = {}
-
-    def tokens_of(self, rows: Sequence[int], classifier: Classifier) -> list[Tokens]:
-        """Return the tokens of rows.
-
-        Raises:
-            Exception: If the tokenizer raises on one of them; none is remembered then.
-        """
-        known = self._tokens.setdefault(classifier.encoding, {})
-        if new := [row for row in rows if row not in known]:
-            tokens = classifier.encode([self.texts[row] for row in new])
-            known.update(zip(new, tokens, strict=True))
-        return [known[row] for row in rows]
 
 
 class MemberRows:

@@ -28,7 +28,7 @@ def members(folders: Mapping[str, Path]) -> dict[str, Member]:
     """The members, ready to predict."""
     return {
         name: Member(
-            # The last one cuts texts at another length, and so has tokens of its own.
+            # The third cuts texts at another length; all have one tokenizer.
             Classifier(
                 folder,
                 TorchEngine(folder, "f32"),

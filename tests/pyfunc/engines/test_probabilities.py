@@ -139,7 +139,7 @@ def test_threads_may_be_the_first_to_ask_a_new_engine_all_at_once(tiny_ir: Path)
 
 def test_an_answer_is_the_callers_own_and_stays_as_it_is(exact: Classifier) -> None:
     # OpenVINO hands out views of memory that the next inference of the thread writes to.
-    encoder, engine = exact._encoder, exact.engine
+    encoder, engine = exact.encoder, exact.engine
     batch, other = (encoder.pad(encoder.encode([text])) for text in ("Great movie", "a bad one"))
     first = engine.logits(batch)
     before = first.copy()
