@@ -1,4 +1,4 @@
-"""The registered pipeline behind `mlflow models serve`, as any other MLflow model."""
+"""A pipeline of several models behind `mlflow models serve`, as any other MLflow model."""
 
 import json
 import os
@@ -16,13 +16,14 @@ import pytest
 
 from tasks.building.packaging import EXAMPLES
 from tasks.common.settings import get_settings
-from tests.support.builders import Trained
+from tests.conftest import LABELS
+from tests.support.builders import Composed
 
 START_TIMEOUT_S = 90
 
 
 @pytest.fixture
-def served(trained: Trained, tmp_path: Path) -> Iterator[str]:
+def served(composed: Composed, tmp_path: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -72,11 +73,26 @@ def _ask(address: str, texts: list[str]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_the_served_pipeline_answers_the_original_texts(served: str) -> None:
+def test_the_served_pipeline_answers_the_original_texts_and_names_its_members(
+    served: str, composed: Composed
+) -> None:
     answers = _ask(served, list(EXAMPLES))
     assert [a["metadata"]["language_detected"] for a in answers] == ["en", "en", "en", "zh"]
     assert [a["metadata"]["cached"] for a in answers] == [False, False, True, False]
-    assert all(a["metadata"]["cached"] for a in _ask(served, list(EXAMPLES)))
+    for answer in answers:
+        metadata = answer["model_metadata"]
+        members = {member["name"]: member for member in metadata["members"]}
+        assert next(iter(members)) == "kind"
+        assert metadata["decided_by"] in {"quick", "film"} & set(members)
+        assert {member["uri"] for member in members.values()} == {composed.finetuned}
+        assert metadata["finetuned_model_uri"] == composed.finetuned
+        for member in members.values():
+            assert member["label"] in LABELS
+            assert 0.5 <= member["score"] <= 1
+
+    again = _ask(served, list(EXAMPLES))
+    assert all(answer["metadata"]["cached"] for answer in again)
+    assert [a["model_metadata"] for a in again] == [a["model_metadata"] for a in answers]
 
     wrong = {"dataframe_split": {"columns": ["review"], "data": [["fine"]]}}
     response = httpx.post(f"{served}/invocations", json=wrong)
