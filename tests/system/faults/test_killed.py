@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from flows.score_shards import score_shards
-from tests.support.builders import Trained
+from tests.support.builders import Composed, Trained
 from tests.support.scoring_command import Running, Scoring, state_folder, wait_until
 from tests.system.faults.conftest import Tell
 from tests.system.faults.rows import write_rows
@@ -31,6 +32,8 @@ MOMENTS = ("scoring", "start-up", "publishing", "ending", "scoring", "publishing
 START_UP = 8.0  # seconds from which a moment is drawn; on idle cores the first shard is done in 7
 ENDING = 2.0  # the same, from the last shard to the end of the process
 A_SHARD = 0.3
+
+SINGLE = 1  # the version before the composed one
 
 
 @pytest.fixture
@@ -61,6 +64,12 @@ class Killed:
 
 def shards_of(folder: Path) -> int:
     return len(list(folder.glob("records/*.json")))
+
+
+def deciders_of(folder: Path) -> set[str | None]:
+    """Return the members that decided rows; None where a single model answered."""
+    table = pq.read_table(folder / "predictions", columns=["prediction_decided_by"])
+    return set(table["prediction_decided_by"].to_pylist())
 
 
 def await_moment(
@@ -140,11 +149,14 @@ def check_end(scoring: Scoring, expected: Path, before: Published) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1_500)
 def test_a_run_that_is_killed_again_and_again_ends_as_if_nobody_had(
-    scoring: Scoring, two_versions: Path, tmp_path: Path, kills: int, tell: Tell
+    scoring: Scoring, composed: Composed, tmp_path: Path, kills: int, tell: Tell
 ) -> None:
-    """With a split, so that each row is answered by the version of its arm whoever is killed."""
+    """The champion is composed of several models, and a single one answers a share of the keys.
+
+    Each row is answered by the version of its arm, and names the members, whoever is killed.
+    """
     inputs, expected = write_rows(tmp_path / "in", ROWS, seed=1), tmp_path / "expected"
-    split = ("challenger=0.3", "id")
+    split = (f"{SINGLE}=0.3", "id")
     score_shards(
         [str(inputs)],
         str(expected),
@@ -153,13 +165,14 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_nobody_had(
         split=split[0],
         split_key=split[1],
     )
+    assert deciders_of(expected) == {"quick", "film", None}
     options = (*OPTIONS, "--split", split[0], "--split-key", split[1])
     seed = int(os.environ.get("MILLSTREAM_FAULT_SEED") or secrets.randbelow(10**6))
     tell(f"MILLSTREAM_FAULT_SEED={seed}")
     chance, moments, total = random.Random(seed), cycle(MOMENTS), shards_of(expected)
     phases: Counter[str] = Counter()
     for attempt in range(kills * 2):
-        home = state_folder(two_versions, tmp_path / f"home-{attempt}")
+        home = state_folder(composed.home, tmp_path / f"home-{attempt}")
         again = replace(scoring, home=home, output=tmp_path / f"out-{attempt}", options=options)
         for killed in killed_runs(again, moments, total, chance):
             phases[killed.phase] += 1

@@ -16,8 +16,8 @@ from tasks.output.records import FOLDERS, ShardRecord, record_path, table_path
 
 TOLERANCE = 1e-5  # of scores, in 32 bits
 
-# What differs from run to run.
-_OWN = ("cached", "prediction_score")
+# What differs from run to run, or is compared apart.
+_OWN = ("cached", "prediction_score", "prediction_members")
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,21 @@ def check_same(output: Path, expected: Path) -> None:
             assert _settled(ours).equals(_settled(theirs)), f"{folder}/{name}"
             if folder == "predictions":
                 _check_close(ours["prediction_score"], theirs["prediction_score"])
+                if "prediction_members" in ours.column_names:
+                    _check_members(ours["prediction_members"], theirs["prediction_members"])
 
 
 def _settled(table: pa.Table) -> pa.Table:
     return table.drop_columns([name for name in _OWN if name in table.column_names])
+
+
+def _check_members(ours: pa.ChunkedArray, theirs: pa.ChunkedArray) -> None:
+    """Check that rows name the same members, with the same answers."""
+    assert pc.list_value_length(ours).equals(pc.list_value_length(theirs))
+    found, expected = pc.list_flatten(ours), pc.list_flatten(theirs)
+    for name in ("name", "uri", "label"):
+        assert pc.struct_field(found, name).equals(pc.struct_field(expected, name))
+    _check_close(pc.struct_field(found, "score"), pc.struct_field(expected, "score"))
 
 
 def _check_close(ours: pa.ChunkedArray, theirs: pa.ChunkedArray) -> None:
