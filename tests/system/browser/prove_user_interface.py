@@ -6,6 +6,7 @@ the way lie in `var/browser/taken`; at the end they are copied to the folder tha
 and what the servers refused.
 """
 
+import json
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TextIO
 
+import httpx
 import pandas as pd
 import pytest
 from playwright.sync_api import Page, Response, expect
@@ -24,7 +26,8 @@ from playwright.sync_api import Page, Response, expect
 from flows.score_shards import score_shards
 from tasks.common.settings import REPOSITORY
 from tasks.dataset.sources import fetch_tables
-from tests.support.operation import Operation, in_operation, until
+from tasks.tracking.names import PIPELINE_MODEL
+from tests.support.operation import ANSWER_S, Operation, in_operation, until
 from tests.system.browser.chromium import open_window
 from tests.system.browser.prefect_ui import PrefectUI
 
@@ -36,6 +39,15 @@ ENDS = REPOSITORY / "var" / "browser" / "ends"
 FIRST_RUN, SCORING = "first-run", "reviews-of-november"
 ROWS_A_FILE, FILES, EMPTY_ROWS, SHARD_ROWS = 200, 3, 9, 100
 SHARDS = FILES * ROWS_A_FILE // SHARD_ROWS
+
+# Few tokens, and engines that need no conversion: the build takes a fraction of the usual time. A
+# single member decides, so that the whole is as accurate as its best.
+COMPOSITION = """
+members:
+  quick: {model: 1, max_tokens: 4, engine: torch, precision: f32}
+  film: {model: 1, max_tokens: 6, engine: torch, precision: f32}
+answer: {route: {label_of: quick}, to: {positive: film}, else: film}
+"""
 
 
 @dataclass(frozen=True)
@@ -301,6 +313,36 @@ def test_a_run_is_cancelled_while_it_scores(
     ui.expect_state("Cancelled")
     ui.open_run(run)
     take(ui.page, "cancelled", drawing_ms=3_000)
+
+
+def test_the_form_takes_a_composition_file_and_the_run_builds_what_it_describes(
+    ui: PrefectUI, operation: Operation, demo: Demo
+) -> None:
+    path = demo.folder / "composition.yaml"
+    path.write_text(COMPOSITION, encoding="utf-8")
+    ui.open_form("build-inference-pipeline", "build")
+    ui.fill(composition=str(path))
+    run = ui.submit("composed")
+    ui.expect_state("Completed")
+    tags = tags_of(operation, version="2")
+    assert json.loads(tags["answer"])["route"] == {"label_of": "quick"}
+    members = json.loads(tags["members"])
+    assert {name: member["decides"] for name, member in members.items()} == {
+        "quick": False,
+        "film": True,
+    }
+    assert "models:/inference_pipeline_model/2" in operation.log_of(run)
+
+
+def tags_of(operation: Operation, version: str) -> dict[str, str]:
+    """Return the tags of a version of the pipeline."""
+    answer = httpx.get(
+        f"http://127.0.0.1:{operation.mlflow_port}/api/2.0/mlflow/model-versions/get",
+        params={"name": PIPELINE_MODEL, "version": version},
+        timeout=ANSWER_S,
+    )
+    answer.raise_for_status()
+    return {tag["key"]: tag["value"] for tag in answer.json()["model_version"]["tags"]}
 
 
 def run_named(operation: Operation, name: str) -> str:
