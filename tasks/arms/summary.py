@@ -18,9 +18,9 @@ def summarise_arms(
 ) -> dict[str, Any]:
     """Return the fields of a run's summary that are there with a split.
 
-    Rows, labels, scores and accuracies are those of the shards that are done. Cache hits, model
-    calls and times are those of this run; times are sums over shards, also over those that were
-    scored at the same time.
+    Rows, labels, scores, accuracies and who decided are those of the shards that are done. Cache
+    hits, model calls and times are those of this run; times are sums over shards, also over those
+    that were scored at the same time.
 
     Args:
         models: The version of each arm.
@@ -40,6 +40,7 @@ def summarise_arms(
             "row_share": fields["rows_in"] / rows if rows else 0.0,
         }
         | fields
+        | ({"decided_by": _deciders(done, name)} if model.is_composed else {})
         for name, model, share, fields in zip(ARMS, models, shares, counted, strict=True)
     }
     without_key = sum(record.counts.without_key for record in done)
@@ -75,6 +76,10 @@ def arm_lines(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _arm(records: Sequence[ShardRecord], name: str) -> list[ArmRecord]:
     return [record.arms[name] for record in records]
+
+
+def _deciders(records: Sequence[ShardRecord], name: str) -> dict[str, int]:
+    return sum_counts(record.deciders for record in _arm(records, name))
 
 
 def _summarise(done: Sequence[ArmRecord], own: Sequence[ArmRecord]) -> dict[str, Any]:

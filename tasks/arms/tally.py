@@ -21,6 +21,7 @@ class _ArmTally:
     Attributes:
         labels: Predicted, of each row.
         scores: Of each row.
+        deciders: The member that decided, of each row that a composed pipeline scored.
         counted: Rows that need a review, that have a label, those it is predicted for, and those
             of unknown labels, under their names in `Counts`.
     """
@@ -29,6 +30,7 @@ class _ArmTally:
         self._known = KnownLabels(known_labels)
         self.labels: list[str] = []
         self.scores: list[float] = []
+        self.deciders: list[str] = []
         self.counted: Counter[str] = Counter()
 
     def add(self, predictions: Sequence[str], scores: Sequence[float]) -> None:
@@ -56,7 +58,6 @@ class Tally:
 
     Attributes:
         reasons: Step and reason of each rejected row.
-        deciders: The member that decided, of each row that a composed pipeline scored.
     """
 
     def __init__(
@@ -67,15 +68,14 @@ class Tally:
         pairs = zip(answers.outcomes, answers.arms, strict=True)
         self._arms_of_scored = (arm for outcome, arm in pairs if outcome.answer is not None)
         self.reasons: list[str] = []
-        self.deciders: list[str] = []
 
     def count_predictions(self, table: pa.Table) -> pa.Table:
         """Count the next rows with a prediction, and return them."""
         arms = list(islice(self._arms_of_scored, table.num_rows))
         predictions = table["prediction_label"].to_pylist()
         scores = table["prediction_score"].to_pylist()
-        if DECIDER_COLUMN in table.column_names:
-            self.deciders += filter(None, table[DECIDER_COLUMN].to_pylist())
+        is_composed = DECIDER_COLUMN in table.column_names
+        deciders = table[DECIDER_COLUMN].to_pylist() if is_composed else None
         reviews = table[REVIEW_COLUMN].to_pylist() if self._rows.review_below else None
         column = self._rows.label_column
         labels = None if column is None else extract_texts(table, column)
@@ -83,6 +83,8 @@ class Tally:
             own = [place for place, arm in enumerate(arms) if arm == number]
             predicted = [predictions[place] for place in own]
             tally.add(predicted, [scores[place] for place in own])
+            if deciders is not None:
+                tally.deciders += filter(None, (deciders[place] for place in own))
             if reviews is not None:
                 tally.counted["needs_review"] += sum(reviews[place] for place in own)
             if labels is not None:
@@ -104,6 +106,14 @@ class Tally:
     def labels(self) -> dict[str, int]:
         """Scored rows by predicted label."""
         return count_values(label for tally in self._tallies for label in tally.labels)
+
+    @property
+    def deciders(self) -> dict[str, int]:
+        """Scored rows by the member that decided; with a split, those of each arm are there."""
+        if self._rows.traffic is not None:
+            return {}
+        (tally,) = self._tallies
+        return count_values(tally.deciders)
 
     @property
     def scores(self) -> tuple[int, ...]:
@@ -140,6 +150,7 @@ class Tally:
             precision=model.precision,
             counts=self._counts_of(number),
             labels=count_values(tally.labels),
+            deciders=count_values(tally.deciders),
             scores=score_histogram(tally.scores),
             seconds=work.seconds,
             model_seconds=work.model_seconds,

@@ -153,6 +153,7 @@ class ArmRecord(FrozenModel):
         precision: Number format of its matrix products.
         counts: Of its rows; those that could not be read are in no arm.
         labels: Rows by predicted label.
+        deciders: Rows by the member that decided them; empty if the version is not composed.
         scores: Rows by score, in `SCORE_BINS` bins of equal width.
         seconds: How long the answers took by the clock, cache included.
         model_seconds: Time of language detection and prediction, summed over threads.
@@ -164,6 +165,7 @@ class ArmRecord(FrozenModel):
     precision: Precision
     counts: Counts
     labels: dict[str, int]
+    deciders: dict[str, int] = Field(default={}, exclude_if=operator.not_)
     scores: tuple[int, ...]
     seconds: float
     model_seconds: float
@@ -181,7 +183,8 @@ class ShardRecord(FrozenModel):
         parameters: Those that can change the output of a row.
         counts: Counts of rows and of the work they took.
         labels: Rows by predicted label.
-        deciders: Rows by the member that decided them; empty if the pipeline is not composed.
+        deciders: Rows by the member that decided them; empty if the pipeline is not composed, and
+            with a split, where each arm has its own.
         languages: Rows by detected language, rejected ones included.
         scores: Rows by score, in `SCORE_BINS` bins of equal width.
         reasons: Rejected rows by step and reason.

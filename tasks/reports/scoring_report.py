@@ -202,6 +202,9 @@ def _arms_section(run: ScoringRun) -> list[Section]:
         alt_text = describe_scores(scores)
         plot = draw_plot("arms", "Scores of both", alt_text, plot_score_distribution, scores)
         blocks += [Plots([plot]), shares_table("Label", labels)]
+        deciders = {name: scored[name].get("decided_by") for name in labels}
+        if composed := {name: counts for name, counts in deciders.items() if counts}:
+            blocks.append(shares_table("Decided by", composed))
     return [Section("A/B", blocks)]
 
 
@@ -218,9 +221,9 @@ def _predictions_section(run: ScoringRun) -> Section:
         draw_plot("labels", "Predicted labels", text, plot_shares, labels),
     ]
     blocks: list[Block] = [Plots(plots), shares_table("Label", labels)]
-    if run.parameters.is_composed:
+    if run.statistics.deciders:
         blocks.append(_deciders_table(run))
-    elif run.training_distribution is None:
+    if run.training_distribution is None and not run.parameters.is_composed:
         text = "The training of this model left no distribution of its test rows' scores."
         blocks.append(Note(text))
     return Section("Labels and scores", blocks)

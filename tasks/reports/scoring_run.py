@@ -173,7 +173,7 @@ def _metrics(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             for arm, counted in value.items():
                 yield from _metrics(counted, prefix=f"{arm}_")
         elif name == "decided_by":
-            yield from _metrics(value, prefix=f"rows_{name}_")
+            yield from _metrics(value, prefix=f"{prefix}rows_{name}_")
 
 
 def _parameters(parameters: ScoringParameters) -> dict[str, Any]:

@@ -113,7 +113,7 @@ class RunStatistics(BaseModel):
         engine: Engine, precision and device of the transformer.
         metrics: Numbers of the summary, under their names in MLflow.
         labels: Rows by predicted label.
-        deciders: Rows by the member of a composed pipeline that decided them.
+        deciders: Rows by the member of a composed pipeline that decided them; empty with a split.
         languages: Rows by detected language.
         reasons: Rejected rows by step and reason.
         scores: Rows by score, in `SCORE_BINS` bins of equal width.

@@ -79,7 +79,7 @@ def score_rows(shard: Shard, staged: Path, parameters: ScoringParameters) -> Sha
             parameters=parameters.rows,
             counts=tally.counts(),
             labels=tally.labels,
-            deciders=count_values(tally.deciders),
+            deciders=tally.deciders,
             languages=count_values(_languages(answers.outcomes)),
             scores=tally.scores,
             reasons=count_values(tally.reasons),

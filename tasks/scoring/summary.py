@@ -90,9 +90,9 @@ def summarise_outcomes(
 
     `shards_done` are all that are published, `shards_skipped` those of them that an earlier run
     did; rows, labels, languages and reasons are those of the shards done, as are the rows that each
-    member of a composed pipeline decided, in `decided_by`. `model_calls`,
-    `cache_hits` and what was avoided are those of this run; `cache_hits` are the rows that
-    another row or run had paid for.
+    member of a composed pipeline decided, in `decided_by`; of a split, each arm has its own.
+    `model_calls`, `cache_hits` and what was avoided are those of this run; `cache_hits` are the
+    rows that another row or run had paid for.
 
     Args:
         parameters: What the shards were scored with.
@@ -137,7 +137,8 @@ def summarise_outcomes(
         "seconds": round(seconds, 3),
         "rows_per_second": round(_sum(own, "rows_in") / seconds, 1) if seconds else 0.0,
     }
-    if parameters.is_composed:
+    split = parameters.rows.traffic
+    if parameters.is_composed and split is None:
         summary["decided_by"] = sum_counts(record.deciders for record in done)
     if parameters.rows.review_below:
         summary["needs_review"] = _sum(done, "needs_review")
@@ -145,7 +146,7 @@ def summarise_outcomes(
         summary["labelled"] = labelled
         summary["unknown_labels"] = _sum(done, "unknown_labels")
         summary["accuracy"] = _sum(done, "correct") / labelled
-    if (split := parameters.rows.traffic) is not None:
+    if split is not None:
         summary |= summarise_arms(parameters.models, split, done, own)
     return summary
 

@@ -1,10 +1,12 @@
 import json
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import mlflow
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,8 +18,10 @@ from tasks.common.errors import DataError, ModelError, ParameterError
 from tasks.common.files import sha256_of
 from tasks.reports.lineage import trace_row
 from tasks.reports.prefect_tasks import explain_row
-from tasks.tracking.mlflow_client import connect
+from tasks.tracking.mlflow_client import connect, ensure_experiment
+from tasks.tracking.names import SCORING_EXPERIMENT
 from tests.support.builders import COMPOSITION, Composed, Trained, use_home
+from tests.support.pages import PageReader
 
 SECRET = "the-text-of-a-row"
 
@@ -216,7 +220,16 @@ def test_row_of_a_split_has_members_where_the_version_of_its_arm_has(
     single = [row["row"] for row in rows if row["prediction_members"] is None]
     assert 0 < len(single) < len(rows)
     assert len(single) == summary["arms"]["challenger"]["scored"]
-    assert sum(summary["decided_by"].values()) == len(rows) - len(single)
+    decided = Counter(filter(None, (row["prediction_decided_by"] for row in rows)))
+    assert summary["arms"]["control"]["decided_by"] == decided
+    assert "decided_by" not in {*summary, *summary["arms"]["challenger"]}
+    (run, *_) = connect().search_runs([ensure_experiment(SCORING_EXPERIMENT)], max_results=1)
+    report = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/report.html")
+    assert [cells for cells in PageReader(report).rows if cells[0] == "Decided by"] == [
+        ["Decided by", "rows, control", "share, control"]
+    ]
+    for name, count in decided.items():
+        assert run.data.metrics[f"control_rows_decided_by_{name}"] == count
     for row in (rows[single[0] - 1], next(row for row in rows if row["row"] not in single)):
         chain = trace_row(output, shards(output)[0], row["row"], verify=True)
         assert ("path" in chain) == (row["prediction_members"] is not None)
