@@ -1,7 +1,7 @@
 """Count the rows of a shard, and those of each arm, while they are written."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import pyarrow as pa
@@ -21,7 +21,8 @@ class _ArmTally:
     Attributes:
         labels: Predicted, of each row.
         scores: Of each row.
-        deciders: The member that decided, of each row that a composed pipeline scored.
+        deciders: The member that decided, of each row that a composed pipeline scored; of an answer
+            that another version had computed, also that version.
         counted: Rows that need a review, that have a label, those it is predicted for, and those
             of unknown labels, under their names in `Counts`.
     """
@@ -75,7 +76,7 @@ class Tally:
         predictions = table["prediction_label"].to_pylist()
         scores = table["prediction_score"].to_pylist()
         is_composed = DECIDER_COLUMN in table.column_names
-        deciders = table[DECIDER_COLUMN].to_pylist() if is_composed else None
+        deciders = _read_deciders(table) if is_composed else None
         reviews = table[REVIEW_COLUMN].to_pylist() if self._rows.review_below else None
         column = self._rows.label_column
         labels = None if column is None else extract_texts(table, column)
@@ -84,7 +85,7 @@ class Tally:
             predicted = [predictions[place] for place in own]
             tally.add(predicted, [scores[place] for place in own])
             if deciders is not None:
-                tally.deciders += filter(None, (deciders[place] for place in own))
+                tally.deciders += _names([deciders[place] for place in own], self._models[number])
             if reviews is not None:
                 tally.counted["needs_review"] += sum(reviews[place] for place in own)
             if labels is not None:
@@ -171,3 +172,20 @@ class Tally:
             retried=work.retried,
             **tally.counted,
         )
+
+
+def _read_deciders(table: pa.Table) -> list[tuple[str | None, str]]:
+    """Return the member that decided each row, and the version that computed the row."""
+    columns = (table[DECIDER_COLUMN], table["inference_pipeline_model_uri"])
+    return list(zip(*(column.to_pylist() for column in columns), strict=True))
+
+
+def _names(deciders: Iterable[tuple[str | None, str]], model: ScoringModel) -> Iterator[str]:
+    """Yield the members of a composed version that decided rows.
+
+    A version whose members have other names may have filled the cache. One name can mean two
+    members then, so that a member of another version is named with it.
+    """
+    for name, computed_by in deciders:
+        if name is not None:
+            yield name if computed_by == model.logged_uri else f"{name} of {computed_by}"

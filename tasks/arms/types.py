@@ -20,6 +20,7 @@ class ScoringModel(FrozenModel):
         device: `cpu` or `cuda`.
         fallback: Why not the engine and precision that it was built for; empty if they do.
         is_composed: Whether several fine-tuned models answer, so that rows name who decided.
+        logged_uri: `models:/m-…`, which rows name that a composed version computed; else empty.
     """
 
     uri: str
@@ -31,6 +32,7 @@ class ScoringModel(FrozenModel):
     fallback: str = ""
     # Not in a manifest without it, which earlier versions read.
     is_composed: bool = Field(default=False, exclude_if=operator.not_)
+    logged_uri: str = Field(default="", exclude_if=operator.not_)
 
     @property
     def engine_in_words(self) -> str:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from mlflow.entities.model_registry import ModelVersion
+
 from pyfunc.detectors.codes import canonical
 from pyfunc.pipeline import InferencePipeline
 from tasks.arms.types import ScoringModel
@@ -34,11 +36,12 @@ def resolve_scoring_model(
     uri = resolve_pipeline(model_uri, parameter=parameter)
     pipeline = load_typed_pipeline(uri)
     if rows.all_scores and not pipeline.offers_all_scores:
-        rebuild = rebuild_command(find_version(*parse_pipeline_reference(uri)))
+        rebuild = rebuild_command(_find(uri))
         raise ModelError(
             f"{uri}: was built without all_scores; expected a version that {rebuild} builds now"
         )
     _check_languages(uri, pipeline, rows.language.languages)
+    is_composed = pipeline.is_composed
     return ScoringModel(
         uri=uri,
         fingerprint=pipeline.fingerprint,
@@ -47,8 +50,13 @@ def resolve_scoring_model(
         precision=pipeline.variant.precision,
         device=pipeline.device,
         fallback=pipeline.fallback,
-        is_composed=pipeline.is_composed,
+        is_composed=is_composed,
+        logged_uri=_find(uri).source if is_composed else "",
     )
+
+
+def _find(uri: str) -> ModelVersion:
+    return find_version(*parse_pipeline_reference(uri))
 
 
 def _check_languages(uri: str, pipeline: InferencePipeline, languages: Sequence[str]) -> None:

@@ -25,6 +25,7 @@ def model(number: int) -> ScoringModel:
         precision="f32",
         device="cpu",
         is_composed=True,
+        logged_uri=f"models:/m-{number}",
     )
 
 
@@ -51,10 +52,17 @@ def tally_of(outcomes: Sequence[Outcome], arms: list[int], models: Sequence[Scor
 
 
 def test_members_of_one_name_are_counted_in_their_arms() -> None:
-    outcomes = [decided_by(name) for name in ("film", "quick", "film", "film")]
+    outcomes = [decided_by("film"), decided_by("quick")]
+    outcomes += [decided_by("film", "models:/m-2")] * 2
     tally = tally_of(outcomes, [0, 0, 1, 1], [model(1), model(2)])
     arms = tally.arm_records()
     assert arms["control"].deciders == {"film": 1, "quick": 1}
     assert arms["challenger"].deciders == {"film": 2}
     assert tally.deciders == {}
-    assert tally_of(outcomes, [0] * 4, [model(1)]).deciders == {"film": 3, "quick": 1}
+
+
+def test_a_member_of_the_version_that_filled_the_cache_is_named_with_that_version() -> None:
+    earlier = decided_by("film", "models:/m-9")
+    outcomes = [decided_by("film"), earlier, earlier, decided_by("quick")]
+    deciders = tally_of(outcomes, [0] * 4, [model(1)]).deciders
+    assert deciders == {"film of models:/m-9": 2, "film": 1, "quick": 1}
