@@ -30,6 +30,16 @@ def read_labels_of(version: ModelVersion) -> list[str]:
     return list(read_record_of(version).labels)
 
 
+def read_member_labels(version: ModelVersion) -> dict[str, tuple[str, ...]]:
+    """Return the labels of each member of a registered pipeline version, by its name.
+
+    Returns:
+        Nothing if the run has no record any more.
+    """
+    record = read_record(connect().get_run(str(version.run_id)))
+    return {} if record is None else {name: found.labels for name, found in record.members.items()}
+
+
 def read_record_of(version: ModelVersion) -> LoggedPipeline:
     """Return what its build logged about a registered pipeline version.
 

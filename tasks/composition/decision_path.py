@@ -1,31 +1,14 @@
 """The path of an answer through the tree of its pipeline, in words."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, repeat
 
-from pyfunc.composition.tree import LANGUAGE, Cascade, Node, Route, members_of
+from pyfunc.composition.tree import LANGUAGE, Average, Cascade, Node, Route, Vote, members_of
+from tasks.composition.known_answers import Decided, known_answer, target_of
 
 _MOST_PATHS = 10_000  # of nested cascades of averages
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """What is known of an answer.
-
-    Attributes:
-        label: Its label.
-        score: Its score.
-        decided_by: The member that decided.
-        members: Label and score by each member that saw the text.
-        language: The code of the text's language.
-    """
-
-    label: str
-    score: float
-    decided_by: str
-    members: Mapping[str, tuple[str, float]]
-    language: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +31,9 @@ class _Path:
 def describe_path(tree: Node, decided: Decided) -> str:
     """Return the path of an answer, such as `route by kind (imdb 0.98) → film → good 0.91`.
 
-    An answer does not have the score of an average or a vote that a cascade did not trust. Which
-    part answered follows from the members that saw the text, and from who decided. If two of the
-    same members could have, the first is named.
+    An average has the weight of each part, a vote the votes of each label, a cascade the threshold
+    that its scores were compared with. Which part answered follows from the members that saw the
+    text, and from who decided. If two of the same members could have, the first is named.
 
     Args:
         tree: The tree of the pipeline that answered.
@@ -65,7 +48,9 @@ def describe_path(tree: Node, decided: Decided) -> str:
         return ""
     # That of a single member first: its score is that of the answer to the last digit.
     path = min(fitting, key=lambda path: not isinstance(path.part, str))
-    return " → ".join([*path.steps, _describe(path.part), _words(decided.label, decided.score)])
+    trusted = f" ({path.least:g} or more)" if path.least else ""
+    part = f"{_describe(path.part, decided)}{trusted}"
+    return " → ".join([*path.steps, part, _words(decided.label, decided.score)])
 
 
 def _paths(node: Node, decided: Decided) -> Iterator[_Path]:
@@ -78,15 +63,11 @@ def _paths(node: Node, decided: Decided) -> Iterator[_Path]:
 
 
 def _paths_of_route(node: Route, decided: Decided) -> Iterator[_Path]:
-    if node.by == LANGUAGE:
-        key = shown = decided.language
-    elif node.by in decided.members:
-        key, score = decided.members[node.by]
-        shown = _words(key, score)
-    else:
+    target = target_of(node, decided)
+    if target is None:
         return
-    step, seen_by = f"route by {node.by} ({shown})", frozenset([node.by])
-    for path in _paths(dict(node.to).get(key, node.otherwise), decided):
+    step, seen_by = _describe(node, decided), frozenset([node.by])
+    for path in _paths(target, decided):
         yield replace(path, steps=(step, *path.steps), seen_by=path.seen_by | seen_by)
 
 
@@ -100,8 +81,9 @@ def _paths_of_cascade(parts: Sequence[Node], least: float, decided: Decided) -> 
         if known is None or known[1] >= least:
             yield replace(path, least=max(path.least, least))
         if known is None or known[1] < least:
-            found = f"{_words(*known)}, below" if known else "below"
-            step = f"{_describe(path.part)} ({found} {least:g})"
+            answer = known_answer(path.part, decided)
+            found = f"{_words(*answer)}, below" if answer else "below"
+            step = f"{_describe(path.part, decided)} ({found} {least:g})"
             for later in _paths_of_cascade(rest, least, decided):
                 yield replace(
                     later,
@@ -119,13 +101,41 @@ def _is_that_of(path: _Path, decided: Decided) -> bool:
     return decided.decided_by in members_of(path.part) and decided.score >= path.least
 
 
-def _describe(node: Node) -> str:
+def _describe(node: Node, decided: Decided) -> str:
     if isinstance(node, str):
         return node
     if isinstance(node, Route):
-        return f"route by {node.by}"
-    names = (part if isinstance(part, str) else f"({_describe(part)})" for part in node.parts)
-    return f"{type(node).__name__.lower()} of {', '.join(names)}"
+        return _describe_route(node, decided)
+    facts = [""] * len(node.parts)
+    if isinstance(node, Average):
+        facts = [f"weight {weight:g}" for weight in node.weights]
+    described = map(_describe_part, node.parts, facts, repeat(decided))
+    parts = f"{type(node).__name__.lower()} of {', '.join(described)}"
+    if isinstance(node, Cascade):
+        return f"{parts}, least {node.threshold:g}"
+    return f"{parts}{_describe_votes(node, decided)}"
+
+
+def _describe_route(node: Route, decided: Decided) -> str:
+    if node.by == LANGUAGE:
+        return f"route by language ({decided.language})"
+    answer = decided.members.get(node.by)
+    return f"route by {node.by} ({_words(*answer)})" if answer else f"route by {node.by}"
+
+
+def _describe_part(part: Node, fact: str, decided: Decided) -> str:
+    name = part if isinstance(part, str) else f"({_describe(part, decided)})"
+    answer = known_answer(part, decided)
+    facts = ", ".join(filter(None, (_words(*answer) if answer else "", fact)))
+    return f"{name} ({facts})" if facts else name
+
+
+def _describe_votes(node: Average | Vote, decided: Decided) -> str:
+    answers = [known_answer(part, decided) for part in node.parts]
+    if isinstance(node, Average) or None in answers:
+        return ""
+    votes = Counter(answer[0] for answer in answers if answer is not None)
+    return f": {', '.join(f'{count} {label}' for label, count in votes.most_common())}"
 
 
 def _words(label: str, score: float) -> str:

@@ -10,12 +10,13 @@ from mlflow.entities.model_registry import ModelVersion
 from prefect.runtime import deployment
 
 from tasks.arms.assignment import assign_arms
-from tasks.building.build_records import read_record_of
+from tasks.building.build_records import read_member_labels, read_record_of
 from tasks.building.types import tolerance
 from tasks.common.console import print_table
 from tasks.common.errors import DataError, ModelError, ParameterError
 from tasks.common.text import columns_called
-from tasks.composition.decision_path import Decided, describe_path
+from tasks.composition.decision_path import describe_path
+from tasks.composition.known_answers import Decided
 from tasks.output.records import (
     DECIDER_COLUMN,
     FOLDERS,
@@ -193,6 +194,7 @@ def _describe_path(pipeline: ModelVersion, values: Mapping[str, Any]) -> str:
             decided_by=values[DECIDER_COLUMN],
             members={m["name"]: (m["label"], m["score"]) for m in values[MEMBERS_COLUMN]},
             language=values["language_detected"],
+            labels=read_member_labels(pipeline),
         ),
     )
     return path or f"none that version {pipeline.version} can take with these answers of members"

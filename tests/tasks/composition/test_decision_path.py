@@ -1,9 +1,12 @@
 """The path of an answer is that of an evaluation that writes down its steps."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
+from math import e, pi
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,15 +21,19 @@ from pyfunc.composition.tree import (
     Vote,
     members_of,
     transform,
+    walk,
 )
 from pyfunc.contract import Language, Prediction
-from tasks.composition.decision_path import Decided, describe_path
+from tasks.composition.decision_path import describe_path
+from tasks.composition.known_answers import Decided, known_answer
 
-LABELS = ("bad", "good")
+LABELS = ("good", "bad")
 LANGUAGES = ("de", "en")
 NAMES = ("film", "kind", "long", "quick")
 
-probabilities = st.floats(0.01, 0.99)
+# No mean of these is a half, a threshold, or halfway between two numbers that are shown.
+probabilities = st.integers(1, 998).map(lambda number: (number + 1 / pi) / 1_000)
+thresholds = st.integers(1, 998).map(lambda number: (number + 1 / e) / 1_000)
 
 
 class Known:
@@ -60,7 +67,7 @@ def trees(depth: int = 3) -> st.SearchStrategy[Node]:
         names,
         parts.map(lambda found: Average(found, tuple(range(1, len(found) + 1)))),
         parts.map(Vote),
-        st.builds(Cascade, parts, probabilities),
+        st.builds(Cascade, parts, thresholds),
         st.builds(
             lambda key, part, rest: Route(key[0], ((key[1], part),), rest),
             st.one_of(by_language, by_label),
@@ -96,48 +103,83 @@ def evaluate(tree: Node, scores: Mapping[str, float], language: str) -> Decided:
         decided_by=decision.decided_by,
         members={name: (p.label, p.score) for name, p in evaluation.predicted_by(0)},
         language=language,
+        labels=dict.fromkeys(members, LABELS),
     )
 
 
-def walked(node: Node, scores: Mapping[str, float], language: str) -> tuple[list[str], Node]:
-    """Return the steps to the part that answers, with all scores at hand."""
-    if isinstance(node, Route):
-        if node.by == LANGUAGE:
-            key, shown = language, language
-        else:
-            found = evaluate(node.by, scores, language)
-            key, shown = found.label, f"{found.label} {found.score:.2f}"
-        steps, part = walked(dict(node.to).get(key, node.otherwise), scores, language)
-        return [f"route by {node.by} ({shown})", *steps], part
-    if isinstance(node, Cascade):
-        before: list[str] = []
+class Walk:
+    """The steps of a text through a tree, with all scores at hand."""
+
+    def __init__(self, scores: Mapping[str, float], language: str, seen: Iterable[str]) -> None:
+        self._scores, self._language, self._seen = scores, language, set(seen)
+
+    def steps(self, node: Node, least: float = 0.0) -> list[str]:
+        """Return the steps to the part that answers, and the part."""
+        if isinstance(node, Route):
+            key = self._language
+            if node.by != LANGUAGE:
+                key = evaluate(node.by, self._scores, self._language).label
+            part = dict(node.to).get(key, node.otherwise)
+            return [self.described(node), *self.steps(part, least)]
+        if isinstance(node, Cascade):
+            before: list[str] = []
+            for part in node.parts[:-1]:
+                found = evaluate(part, self._scores, self._language)
+                if found.score >= node.threshold:
+                    return [*before, *self.steps(part, max(least, node.threshold))]
+                *steps, last = self.steps(part)
+                before += [*steps, f"{last} ({self.answered(part)}, below {node.threshold:g})"]
+            return [*before, *self.steps(node.parts[-1], least)]
+        return [self.described(node) + (f" ({least:g} or more)" if least else "")]
+
+    def answered(self, node: Node) -> str:
+        found = evaluate(node, self._scores, self._language)
+        return f"{found.label} {found.score:.2f}" if set(found.members) <= self._seen else ""
+
+    def described(self, node: Node) -> str:
+        if isinstance(node, str):
+            return node
+        if isinstance(node, Route):
+            shown = self._language if node.by == LANGUAGE else self.answered(node.by)
+            return f"route by {node.by}" + (f" ({shown})" if shown else "")
+        parts = []
         for number, part in enumerate(node.parts, start=1):
-            steps, found_part = walked(part, scores, language)
-            found = evaluate(part, scores, language)
-            if number == len(node.parts) or found.score >= node.threshold:
-                return [*before, *steps], found_part
-            name, below = described(found_part), f"below {node.threshold:g}"
-            shown = f"{found.label} {found.score:.2f}, " if isinstance(found_part, str) else ""
-            before += [*steps, f"{name} ({shown}{below})"]
-    return [], node
-
-
-def described(node: Node) -> str:
-    if isinstance(node, str):
-        return node
-    if isinstance(node, Route):
-        return f"route by {node.by}"
-    names = [p if isinstance(p, str) else f"({described(p)})" for p in node.parts]
-    return f"{type(node).__name__.lower()} of {', '.join(names)}"
+            name = part if isinstance(part, str) else f"({self.described(part)})"
+            weight = f"weight {number}" if isinstance(node, Average) else ""
+            facts = ", ".join(filter(None, (self.answered(part), weight)))
+            parts.append(name + (f" ({facts})" if facts else ""))
+        found = f"{type(node).__name__.lower()} of {', '.join(parts)}"
+        if isinstance(node, Cascade):
+            return f"{found}, least {node.threshold:g}"
+        if isinstance(node, Vote) and all(map(self.answered, node.parts)):
+            votes = Counter(self.answered(part).split()[0] for part in node.parts)
+            found += f": {', '.join(f'{n} {label}' for label, n in votes.most_common())}"
+        return found
 
 
 @given(trees().map(with_names_of_their_own), st.data(), st.sampled_from(LANGUAGES))
 def test_path_is_the_one_that_was_taken(tree: Node, data: st.DataObject, language: str) -> None:
     scores = {name: data.draw(probabilities, name) for name in members_of(tree)}
     decided = evaluate(tree, scores, language)
-    steps, part = walked(tree, scores, language)
+    steps = Walk(scores, language, decided.members).steps(tree)
     answer = f"{decided.label} {decided.score:.2f}"
-    assert describe_path(tree, decided) == " → ".join([*steps, described(part), answer])
+    assert describe_path(tree, decided) == " → ".join([*steps, answer])
+
+
+@given(trees().map(with_names_of_their_own), st.data(), st.sampled_from(LANGUAGES))
+def test_a_part_is_known_to_answer_as_it_does(
+    tree: Node, data: st.DataObject, language: str
+) -> None:
+    scores = {name: data.draw(probabilities, name) for name in members_of(tree)}
+    decided = evaluate(tree, scores, language)
+    for part in walk(tree):
+        found = evaluate(part, scores, language)
+        is_seen = set(found.members) <= set(decided.members)
+        known = known_answer(part, decided)
+        assert (known is not None) == is_seen
+        if known is not None:
+            assert known[0] == found.label
+            assert known[1] == pytest.approx(found.score)
 
 
 @given(
@@ -149,6 +191,25 @@ def test_every_answer_has_a_path(tree: Node, values: list[float], language: str)
     decided = evaluate(tree, dict(zip(NAMES, values, strict=True)), language)
     answer = f"{decided.label} {decided.score:.2f}"
     assert describe_path(tree, decided).endswith(f" → {answer}")
+
+
+def test_weights_votes_and_thresholds_are_in_the_path() -> None:
+    members = {"quick": ("good", 0.6), "film": ("bad", 0.9), "long": ("bad", 0.8)}
+    average = Average(("quick", "film"), (1.0, 2.0))
+    tree = Cascade((average, Vote(("quick", "film", "long"))), 0.7)
+    labels = dict.fromkeys(members, LABELS)
+    decided = Decided("bad", 0.7, "film", members, "en", labels)
+    mean = "average of quick (good 0.60, weight 1), film (bad 0.90, weight 2)"
+    vote = "vote of quick (good 0.60), film (bad 0.90), long (bad 0.80): 2 bad, 1 good"
+    assert describe_path(replace(tree, least=0.75), decided) == (
+        f"{mean} (bad 0.73, below 0.75) → {vote} → bad 0.70"
+    )
+    # Of three labels, a member may have given any share to each of the others.
+    of_three = replace(decided, labels=dict.fromkeys(members, (*LABELS, "so-so")))
+    assert describe_path(tree, of_three) == f"{mean} (below 0.7) → {vote} → bad 0.70"
+    alone = replace(of_three, members={"quick": ("bad", 0.9), "film": ("bad", 0.6)})
+    sure = "average of quick (bad 0.90, weight 1), film (bad 0.60, weight 2) (0.7 or more)"
+    assert describe_path(tree, alone) == f"{sure} → bad 0.70"
 
 
 def test_answer_that_a_tree_cannot_give_has_no_path() -> None:
