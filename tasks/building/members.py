@@ -44,6 +44,10 @@ class BuiltMember:
     spec: MemberSpec
     gates: tuple[Gate, ...]
 
+    def of(self, finetuned: RegisteredModel) -> "BuiltMember":
+        """Return the member as that of another version with equal weights."""
+        return replace(self, spec=replace(self.spec, finetuned_model_uri=finetuned.uri))
+
 
 @contextmanager
 def downloaded_members(plan: PipelinePlan) -> Iterator[dict[str, DownloadedMember]]:
@@ -69,6 +73,8 @@ def add_members(
 ) -> dict[str, BuiltMember]:
     """Copy the members of a plan into the artifact, equal weights once, and gate their variants.
 
+    Members with equal weights and settings are gated once.
+
     Args:
         artifact: Folder of the pipeline.
         plan: The pipeline.
@@ -78,21 +84,42 @@ def add_members(
         ModelError: If none of the variants that the plan allows a member passes its gate.
     """
     folders: dict[str, str] = {}
-    for name, member in downloaded.items():
-        folders.setdefault(member.digest, name)
-    return {
-        name: _add_member(artifact, folders[downloaded[name].digest], member, downloaded[name])
-        for name, member in plan.members.items()
-    }
+    for name, weights in downloaded.items():
+        folders.setdefault(weights.digest, name)
+    alike: dict[tuple[object, ...], list[str]] = {}
+    for name, member in plan.members.items():
+        alike.setdefault(_gate_inputs(member, downloaded[name]), []).append(name)
+    is_composed = not isinstance(plan.answer, str)
+    built: dict[str, BuiltMember] = {}
+    for first, *others in alike.values():
+        member = plan.members[first]
+        shown = ", ".join([first, *others]) if is_composed else ""
+        found = _add_member(
+            artifact, folders[downloaded[first].digest], member, downloaded[first], shown
+        )
+        built |= {name: found.of(plan.members[name].finetuned) for name in (first, *others)}
+    return {name: built[name] for name in plan.members}
+
+
+def _gate_inputs(member: PlannedMember, downloaded: DownloadedMember) -> tuple[object, ...]:
+    """Return what the gates of a member depend on."""
+    max_tokens = _max_tokens(member, downloaded)
+    run_id = downloaded.training_run_id  # which has the rows and the temperature
+    return downloaded.digest, run_id, max_tokens, member.engine, member.precision
+
+
+def _max_tokens(member: PlannedMember, downloaded: DownloadedMember) -> int:
+    return member.max_tokens or max_tokens_of(downloaded.folder)
 
 
 def _add_member(
-    artifact: Path, folder: str, member: PlannedMember, downloaded: DownloadedMember
+    artifact: Path, folder: str, member: PlannedMember, downloaded: DownloadedMember, shown: str
 ) -> BuiltMember:
+    """Copy a member and gate its variants; `shown` names it in the log."""
     spec = MemberSpec(
         finetuned_model_uri=member.finetuned.uri,
         folder=folder,
-        max_tokens=member.max_tokens or max_tokens_of(downloaded.folder),
+        max_tokens=_max_tokens(member, downloaded),
         variants=(),
         temperature=temperature_of(downloaded.training_run_id),
     )
@@ -103,7 +130,7 @@ def _add_member(
         variants = [STATIC_VARIANT]
     else:
         variants = candidate_variants(member.engine, member.precision)
-    gatekeeper = Gatekeeper(weights, spec.max_tokens, rows)
+    gatekeeper = Gatekeeper(weights, spec.max_tokens, rows, shown)
     gates = gatekeeper.measure_variants(variants, member.precision)
     return BuiltMember(replace(spec, variants=_passed_variants(gates, member.finetuned)), gates)
 

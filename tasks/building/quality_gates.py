@@ -54,34 +54,37 @@ def candidate_variants(engine: EngineChoice, precision: PrecisionChoice) -> list
     ]
 
 
-def _log_gates(gates: Sequence[Gate], expected: Collection[str]) -> None:
+def _log_gates(gates: Sequence[Gate], expected: Collection[str], members: str) -> None:
     """Log which variants passed, and in one line for each reason which did not.
 
     Args:
         gates: What was found.
         expected: Reasons that are worth no warning.
+        members: The names of those that were measured; empty of a single model.
     """
+    prefix = f"{members}: " if members else ""
     for gate in gates:
         if not gate.reason:
             logger.info(
-                "%s %s passed: %.2f %% of %d rows get the label of the fine-tuned model",
-                *(gate.engine, gate.precision, 100 * (gate.agreement or 0), gate.rows),
+                "%s%s %s passed: %.2f %% of %d rows get the label of the fine-tuned model",
+                *(prefix, gate.engine, gate.precision, 100 * (gate.agreement or 0), gate.rows),
             )
     for names, reason in reasons_by_variants(gates).items():
         level = logging.INFO if reason in expected else logging.WARNING
-        logger.log(level, "%s not used: %s", names, reason)
+        logger.log(level, "%s%s not used: %s", prefix, names, reason)
 
 
 class Gatekeeper:
     """Converts a fine-tuned model for each engine and compares the labels that they predict."""
 
-    def __init__(self, artifact: Path, max_tokens: int, rows: CheckRows) -> None:
+    def __init__(self, artifact: Path, max_tokens: int, rows: CheckRows, members: str = "") -> None:
         """Predict the labels of the reference: transformers in f32, or a static model's definition.
 
         Args:
             artifact: Folder of the pipeline with `classifier/`; conversion adds `openvino/`.
             max_tokens: Longer texts are cut to this many tokens.
             rows: Rows to predict, and texts to calibrate int8 with.
+            members: The names of the members with this model, for the log; empty of a single one.
 
         Raises:
             ArtifactError: If a file of the classifier is missing or cannot be used.
@@ -91,6 +94,7 @@ class Gatekeeper:
         self._classifier, self._openvino = artifact / "classifier", artifact / "openvino"
         self._max_tokens = max_tokens
         self._rows = rows
+        self._members = members
         # First: its errors are those of the files, not of a variant.
         self._encoder = Encoder(self._classifier, max_tokens=max_tokens)
         reference = open_reference(self._classifier, max_tokens=max_tokens)
@@ -114,9 +118,10 @@ class Gatekeeper:
         # int8 is quantised from the f32 model.
         if any(variant.engine == "openvino" for variant in variants):
             self._conversion_error = self._convert()
-        with tqdm(variants, desc="gates", unit="variants", disable=None) as bar:
+        title = f"gates of {self._members}" if self._members else "gates"
+        with tqdm(variants, desc=title, unit="variants", disable=None) as bar:
             gates = tuple(self._gate(variant) for variant in bar)
-        _log_gates(gates, self._expected_reasons(variants, asked))
+        _log_gates(gates, self._expected_reasons(variants, asked), self._members)
         passed = [gate for gate in gates if gate.engine == "openvino" and not gate.reason]
         used = {model_path(self._openvino, gate.precision).stem for gate in passed} | self._others
         for path in self._openvino.glob("*.*"):

@@ -1,10 +1,12 @@
 """A pipeline of several models, from its file to an answer."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import yaml
 from flows.build_inference_pipeline import build_inference_pipeline
 from pyfunc.spec import PipelineSpec
 from tasks.building import packaging
+from tasks.building.members import add_members, downloaded_members
 from tasks.common.errors import ParameterError
 from tasks.common.settings import REPOSITORY, get_settings
 from tasks.composition.planning import plan_composition
@@ -177,6 +180,22 @@ def test_an_equal_composition_is_not_built_again(
     changed = ROUTED["answer"] | {"else": "again"}
     other = plan_composition(write(tmp_path, ROUTED | {"answer": changed}))
     assert packaging.log_pipeline(other).fingerprint != built["fingerprint"]
+
+
+def test_members_that_are_alike_are_gated_once(
+    home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    tokens = {"film": {}, "again": {"max_tokens": 32}, "short": {"max_tokens": 16}}
+    members = {name: {"model": 2, **FAST, **limit} for name, limit in tokens.items()}
+    plan = plan_composition(write(tmp_path, {"members": members, "answer": {"vote": [*members]}}))
+    with downloaded_members(plan) as downloaded:
+        built = add_members(tmp_path / "artifact", plan, downloaded)
+    passed = [text.partition(" passed: ")[0] for text in caplog.messages if " passed: " in text]
+    assert passed == ["film, again: torch f32", "short: torch f32"]
+    assert list(built) == list(members)
+    assert built["film"] == built["again"]
+    assert built["short"].spec == replace(built["film"].spec, max_tokens=16)
 
 
 def test_a_single_model_is_compared_with_a_composition(home: Path, built: dict[str, Any]) -> None:
