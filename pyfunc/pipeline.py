@@ -44,8 +44,9 @@ class InferencePipeline:
         fingerprint: Digest of all that can change an answer.
         labels: The labels, in the order of the classifier's outputs.
         detector: What detects the language of a text.
-        variant: Engine and precision.
-        device: `cpu` or `cuda`.
+        variant: Engine and precision of the first member.
+        device: What the first member computes on, `cpu` or `cuda`.
+        engines: The engine of each member, by its name.
         fallback: Why another variant than the first is used, or an empty string.
     """
 
@@ -70,6 +71,7 @@ class InferencePipeline:
         self.labels = composition.labels
         self.variant = composition.variant
         self.device = composition.device
+        self.engines = composition.engines
         self.fallback = fallback
 
     def predict(

@@ -32,7 +32,8 @@ def open_members(
         specs: The settings of the members.
 
     Returns:
-        The members, and why the engine of some is not the first choice.
+        The members, and why the engine of some is not the first choice; of several members, each
+        reason begins with the name.
 
     Raises:
         ArtifactError: If a file is missing or cannot be used, or the machine supports none.
@@ -46,8 +47,8 @@ def open_members(
         if key not in engines:
             engines[key], fallback = open_fastest(member_folder(artifact, spec), spec.variants)
             if fallback:
-                fallbacks[name] = fallback
-                logger.warning("%s answers (%s)", engines[key].variant, fallback)
+                fallbacks[name] = f"{name}: {fallback}" if len(specs) > 1 else fallback
+                logger.warning("%s answers (%s)", engines[key].variant, fallbacks[name])
         found[name] = engines[key]
     callers = _pool_of(list(engines.values()))
     members = {

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from mlflow.entities.model_registry import ModelVersion
 
 from pyfunc.detectors.codes import canonical
+from pyfunc.engines.engine import Engine
 from pyfunc.pipeline import InferencePipeline
 from tasks.arms.types import ScoringModel
 from tasks.common.errors import ModelError, ParameterError
@@ -51,8 +52,15 @@ def resolve_scoring_model(
         device=pipeline.device,
         fallback=pipeline.fallback,
         is_composed=is_composed,
+        engines=_engines_of(pipeline) if is_composed else {},
         logged_uri=_find(uri).source if is_composed else "",
     )
+
+
+def _engines_of(pipeline: InferencePipeline) -> dict[str, str]:
+    # The code that the first composed versions ship names the engine of the first member alone.
+    engines: dict[str, Engine] = getattr(pipeline, "engines", {})
+    return {name: f"{engine.variant} on {engine.device}" for name, engine in engines.items()}
 
 
 def _find(uri: str) -> ModelVersion:

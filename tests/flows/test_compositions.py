@@ -22,6 +22,7 @@ from tasks.building.members import add_members, downloaded_members
 from tasks.common.errors import ParameterError
 from tasks.common.settings import REPOSITORY, get_settings
 from tasks.composition.planning import plan_composition
+from tasks.scoring.scoring_model import resolve_scoring_model
 from tasks.tracking import registry
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.pipeline_members import origins_of
@@ -115,6 +116,11 @@ def test_a_composition_is_built_from_its_file(home: Path, built: dict[str, Any])
     }
     assert json.loads(version.tags["answer"])["else"] == "film"
     assert "### again" in str(version.description)
+    model = resolve_scoring_model("champion")
+    expected = "static f32 on cpu (kind, quick), torch f32 on cpu (film, again)"
+    assert model.engine_in_words == expected
+    alike = dict.fromkeys(model.engines, "static f32 on cpu")
+    assert model.model_copy(update={"engines": alike}).engine_in_words == "static f32 on cpu"
     # Of several fine-tuned versions inside, none is the champion.
     assert registry.get_aliases("dl_finetuned_model") == {}
 

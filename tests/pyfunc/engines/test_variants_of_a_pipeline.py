@@ -1,12 +1,15 @@
 """A pipeline tells which variant answers and why, and loads and reports nothing beside it."""
 
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pyfunc.composition.tree import Cascade
 from pyfunc.pipeline import InferencePipeline, open_pipeline
+from pyfunc.spec import MemberSpec, PipelineSpec
 from tests.pyfunc.engines.children import in_a_process
 from tests.pyfunc.engines.variants import (
     OPENVINO_BF16,
@@ -48,6 +51,29 @@ def test_a_fallback_is_logged_once_with_its_reason_and_told(
     )
     assert pipeline.fallback in warning.getMessage()
     assert (pipeline.variant, pipeline.device) == (TORCH_F32, "cpu")
+
+
+def test_a_fallback_of_one_of_several_members_names_it(
+    artifact: Path,
+    tmp_path: Path,
+    lacking: Callable[..., None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    composed = shutil.copytree(artifact, tmp_path / "composed")
+    members = {
+        name: MemberSpec("models:/f/1", "model", 16, variants)
+        for name, variants in {"quick": (TORCH_F32,), "film": (OPENVINO_F32, TORCH_F32)}.items()
+    }
+    PipelineSpec("full", members, Cascade(("quick", "film"), 0.9)).write(composed)
+    lacking()
+    pipeline = opened(composed, tmp_path / "cache")
+    assert {name: engine.variant for name, engine in pipeline.engines.items()} == {
+        "quick": TORCH_F32,
+        "film": OPENVINO_F32,
+    }
+    lacking(OPENVINO_F32)
+    assert opened(composed, tmp_path / "cache").fallback == "film: openvino f32: not here"
+    assert "torch f32 answers (film: openvino f32: not here)" in caplog.messages
 
 
 def test_a_pipeline_that_computes_as_it_was_built_to_warns_of_nothing(
