@@ -1,9 +1,8 @@
-"""Package the inference pipeline as one MLflow model, with the engines that pass their gates."""
+"""Package the inference pipeline as one MLflow model, unless an equal one is logged already."""
 
 import hashlib
 import json
 import logging
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -16,20 +15,18 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
-from pyfunc.composition.members import open_members
 from pyfunc.composition.tree import deciders_of
 from pyfunc.composition.tree_json import to_json
 from pyfunc.detectors.selection import DETECTORS
 from pyfunc.engines.selection import has_cuda
-from pyfunc.fingerprint import digest_code, fingerprint_pipeline
-from pyfunc.spec import PipelineSpec
+from pyfunc.fingerprint import digest_code
+from tasks.building.artifact import build_artifact
 from tasks.building.build_records import COMPLETE_TAG, RECORD, read_record
-from tasks.building.detector_files import copy_detector_files, open_for_build
-from tasks.building.members import DownloadedMember, add_members, downloaded_members
-from tasks.building.types import Gate, LoggedMember, LoggedPipeline
+from tasks.building.detector_files import open_for_build
+from tasks.building.members import DownloadedMember, downloaded_members
+from tasks.building.types import BuiltPipeline, Gate, LoggedMember, LoggedPipeline
 from tasks.common.settings import REPOSITORY
 from tasks.composition.composition_file import check_labels
-from tasks.composition.quality_gate import CompositionGate, load_gate_rows
 from tasks.composition.types import CompositionCheck, PipelinePlan
 from tasks.tracking.logged_models import is_usable
 from tasks.tracking.mlflow_client import (
@@ -88,44 +85,9 @@ def log_pipeline(plan: PipelinePlan, package: Path = PACKAGE) -> LoggedPipeline:
         key = _build_key(plan, downloaded, package)
         if earlier := _find_equal_pipeline(key):
             return earlier
-        runs = {member: found.training_run_id for member, found in downloaded.items()}
-        is_composed = not isinstance(plan.answer, str)
-        rows = load_gate_rows(plan.answer, runs, plan.file) if is_composed else None
         folder = Path(name) / "pipeline"
-        shutil.copytree(package, folder / "pyfunc", ignore=shutil.ignore_patterns("__pycache__"))
-        copy_detector_files(plan.detector, folder)
-        built = add_members(folder, plan, downloaded)
-        specs = {member: found.spec for member, found in built.items()}
-        opened, _ = open_members(folder, specs)
-        answer, check = plan.answer, None
-        if rows is not None:
-            gate = CompositionGate(opened, rows, detector)
-            answer = gate.choose_thresholds(answer)
-            check = gate.measure(answer, plan.file)
-        spec = PipelineSpec(plan.kind, specs, answer, plan.detector)
-        spec.write(folder)
-        engines = {member: found.classifier.engine for member, found in opened.items()}
-        fields = {
-            "kind": spec.kind,
-            "fingerprint": fingerprint_pipeline(folder, spec, engines),
-            "answer": answer,
-            "check": check,
-            "detector": plan.detector,
-            "members": {
-                member: LoggedMember(
-                    finetuned_model_uri=found.spec.finetuned_model_uri,
-                    training_run_id=runs[member],
-                    labels=labels[member],
-                    max_tokens=found.spec.max_tokens,
-                    temperature=found.spec.temperature,
-                    engine=engines[member].variant.engine,
-                    precision=engines[member].variant.precision,
-                    gates=found.gates,
-                )
-                for member, found in built.items()
-            },
-        }
-        return _log_artifact(folder, key, fields)
+        built = build_artifact(folder, plan, downloaded, detector, package)
+        return _log_artifact(folder, key, built)
 
 
 def required_packages(members: Iterable[LoggedMember]) -> list[str]:
@@ -197,26 +159,25 @@ def _find_equal_pipeline(key: str) -> LoggedPipeline | None:
     return None
 
 
-def _log_artifact(folder: Path, key: str, fields: dict[str, Any]) -> LoggedPipeline:
-    members: Mapping[str, LoggedMember] = fields["members"]
-    tags = {name: fields[name] for name in ("fingerprint", "kind")} | {"build_key": key}
-    if isinstance(name := fields["answer"], str):
-        tags["finetuned_model_uri"] = members[name].finetuned_model_uri
+def _log_artifact(folder: Path, key: str, built: BuiltPipeline) -> LoggedPipeline:
+    tags = {"fingerprint": built.fingerprint, "kind": built.kind, "build_key": key}
+    if built.single is not None:
+        tags["finetuned_model_uri"] = built.single.finetuned_model_uri
     active = mlflow.start_run(
         experiment_id=ensure_experiment(BUILDING_EXPERIMENT),
-        run_name=f"{fields['kind']}-{fields['fingerprint'][:8]}",
+        run_name=f"{built.kind}-{built.fingerprint[:8]}",
         tags=tags | {"git_commit": git_commit()},
     )
     with killed_if_interrupted(active) as run:
-        for name, member in members.items():
-            prefix = "" if name == fields["answer"] else f"{name}."
+        for name, member in built.members.items():
+            prefix = "" if name == built.answer else f"{name}."
             shape = {f"{prefix}{key}": getattr(member, key) for key in _PARAMETERS}
             mlflow.log_params(shape)
             mlflow.log_metrics(dict(_gate_metrics(member.gates, prefix)))
-        if (check := fields["check"]) is not None:
-            mlflow.log_metrics(dict(_composition_metrics(check)))
-        libraries = DETECTORS[fields["detector"]].libraries
-        mlflow.log_param("detector", fields["detector"])
+        if built.check is not None:
+            mlflow.log_metrics(dict(_composition_metrics(built.check)))
+        libraries = DETECTORS[built.detector].libraries
+        mlflow.log_param("detector", built.detector)
         mlflow.log_dict(package_versions(*libraries), "packages.json")
         info = mlflow.pyfunc.log_model(
             name=PIPELINE_MODEL,
@@ -226,10 +187,12 @@ def _log_artifact(folder: Path, key: str, fields: dict[str, Any]) -> LoggedPipel
             input_example=pd.DataFrame({"text": EXAMPLES}),
             # MLflow overrides only keys that were logged when it loads a model.
             model_config={"cache_dir": "", "cache_size_limit": ""},
-            pip_requirements=pip_requirements(*required_packages(members.values()), *libraries),
+            pip_requirements=pip_requirements(
+                *required_packages(built.members.values()), *libraries
+            ),
         )
         logged = LoggedPipeline(
-            run_id=run.info.run_id, model_uri=f"models:/{info.model_id}", **fields
+            run_id=run.info.run_id, model_uri=f"models:/{info.model_id}", **dict(built)
         )
         mlflow.log_dict(logged.model_dump(mode="json"), RECORD)
         # Last: a run with this tag has a complete model.

@@ -9,8 +9,8 @@ from pyfunc.composition.tree import deciders_of
 from pyfunc.detectors.selection import DEFAULT_DETECTOR, DetectorName
 from pyfunc.spec import EngineName, PipelineKind, Precision
 from tasks.common.parameter_types import FrozenModel, about
-from tasks.composition.types import MEMBER, CompositionCheck, Tree
-from tasks.tracking.names import CHAMPION, RegisteredModel, version_uri
+from tasks.composition.types import CompositionCheck, Tree
+from tasks.tracking.names import CHAMPION, SINGLE_MEMBER, RegisteredModel, version_uri
 
 # Absolute difference of softmax scores: those of a text depend on the others in its batch, and in
 # int8 on rounding, which its quality gate limits further.
@@ -84,40 +84,24 @@ class LoggedMember(FrozenModel):
     gates: tuple[Gate, ...]
 
 
-class LoggedPipeline(FrozenModel):
-    """A pipeline in MLflow, not yet registered.
+class BuiltPipeline(FrozenModel):
+    """A pipeline that was built.
 
     Attributes:
-        run_id: The MLflow run that logged it.
-        model_uri: The logged model, as `models:/m-…`.
         kind: `full` or `plain`.
         fingerprint: Digest of all that can change its answers on this machine.
         members: Its fine-tuned models by name.
         answer: Who answers.
         check: What was measured of a composition; None of a single fine-tuned model.
         detector: What detects languages; gcld3 in older versions.
-        reused: Whether an equal pipeline had been logged already.
     """
 
-    run_id: str
-    model_uri: str
     kind: PipelineKind
     fingerprint: str
     members: dict[str, LoggedMember]
     answer: Tree
     check: CompositionCheck | None = None
     detector: DetectorName = DEFAULT_DETECTOR
-    reused: bool = False
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_older_record(cls, values: Any) -> Any:
-        """Take the record of a build from before there were several members."""
-        if not isinstance(values, Mapping) or "members" in values:
-            return values
-        member = {name: values[name] for name in LoggedMember.model_fields if name in values}
-        rest = {name: value for name, value in values.items() if name not in member}
-        return rest | {"members": {MEMBER: member}, "answer": MEMBER}
 
     @property
     def single(self) -> LoggedMember | None:
@@ -156,6 +140,30 @@ class LoggedPipeline(FrozenModel):
         deciders = deciders_of(self.answer)
         members = (member for name, member in self.members.items() if name in deciders)
         return tuple(dict.fromkeys(label for member in members for label in member.labels))
+
+
+class LoggedPipeline(BuiltPipeline):
+    """A pipeline in MLflow, not yet registered.
+
+    Attributes:
+        run_id: The MLflow run that logged it.
+        model_uri: The logged model, as `models:/m-…`.
+        reused: Whether an equal pipeline had been logged already.
+    """
+
+    run_id: str
+    model_uri: str
+    reused: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_older_record(cls, values: Any) -> Any:
+        """Take the record of a build from before there were several members."""
+        if not isinstance(values, Mapping) or "members" in values:
+            return values
+        member = {name: values[name] for name in LoggedMember.model_fields if name in values}
+        rest = {name: value for name, value in values.items() if name not in member}
+        return rest | {"members": {SINGLE_MEMBER: member}, "answer": SINGLE_MEMBER}
 
 
 def tolerance(precision: Precision, temperature: float) -> float:

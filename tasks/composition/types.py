@@ -10,7 +10,7 @@ from pyfunc.detectors.selection import DEFAULT_DETECTOR, DetectorName
 from pyfunc.spec import PipelineKind
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel, about, path_of
-from tasks.tracking.names import RegisteredModel
+from tasks.tracking.names import SINGLE_MEMBER, RegisteredModel
 
 PipelineKindChoice = Annotated[
     PipelineKind,
@@ -50,8 +50,6 @@ CompositionPath = Annotated[
         "finetuned_model; empty for one."
     ),
 ]
-# The only member of a pipeline that a fine-tuned model and no composition file describes.
-MEMBER = "model"
 
 MAX_MEMBERS = 16
 
@@ -174,7 +172,9 @@ class PipelinePlan(FrozenModel):
     def of(cls, finetuned: RegisteredModel, parameters: PipelineParameters) -> Self:
         """Return the plan of a single fine-tuned model."""
         shape = parameters.model_dump(exclude={"pipeline", "detector"})
-        members = {MEMBER: PlannedMember(finetuned=finetuned, **shape)}
         return cls(
-            kind=parameters.pipeline, members=members, answer=MEMBER, detector=parameters.detector
+            kind=parameters.pipeline,
+            members={SINGLE_MEMBER: PlannedMember(finetuned=finetuned, **shape)},
+            answer=SINGLE_MEMBER,
+            detector=parameters.detector,
         )

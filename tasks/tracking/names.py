@@ -27,6 +27,9 @@ CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
 PREVIOUS = "previous"
 
+# The only member of a pipeline that a fine-tuned model and no composition file describes.
+SINGLE_MEMBER = "model"
+
 # Of a pipeline version with several members: where each of them comes from, as JSON.
 MEMBERS_TAG = "members"
 

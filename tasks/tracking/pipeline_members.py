@@ -7,10 +7,7 @@ from mlflow.entities.model_registry import ModelVersion
 from pyfunc.composition.tree import Node
 from pyfunc.composition.tree_json import parse_tree
 from tasks.common.parameter_types import FrozenModel
-from tasks.tracking.names import ANSWER_TAG, MEMBERS_TAG, RegisteredModel
-
-# Of a pipeline that a fine-tuned model and no composition file describes.
-_SINGLE = "model"
+from tasks.tracking.names import ANSWER_TAG, MEMBERS_TAG, SINGLE_MEMBER, RegisteredModel
 
 
 class Origin(FrozenModel):
@@ -33,7 +30,7 @@ def origins_of(pipeline: ModelVersion) -> dict[str, Origin]:
         members = json.loads(pipeline.tags[MEMBERS_TAG])
         return {name: Origin.model_validate(found) for name, found in members.items()}
     uri, run_id = pipeline.tags["finetuned_model_uri"], pipeline.tags["training_run_id"]
-    return {_SINGLE: Origin(finetuned_model_uri=uri, training_run_id=run_id)}
+    return {SINGLE_MEMBER: Origin(finetuned_model_uri=uri, training_run_id=run_id)}
 
 
 def tree_of(pipeline: ModelVersion) -> Node:
@@ -44,7 +41,7 @@ def tree_of(pipeline: ModelVersion) -> Node:
     """
     if MEMBERS_TAG in pipeline.tags:
         return parse_tree(json.loads(pipeline.tags[ANSWER_TAG]))
-    return _SINGLE
+    return SINGLE_MEMBER
 
 
 def finetuned_inside(pipeline: ModelVersion) -> RegisteredModel | None:
