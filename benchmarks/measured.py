@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from benchmarks.machine import Machine
 from benchmarks.plan import Kind
+from tasks.composition.types import CompositionCheck
 
 
 class Record(BaseModel):
@@ -162,6 +163,44 @@ class Budgets(Record):
     rows_per_second: dict[str, dict[int, float]]
 
 
+class CascadeRace(Record):
+    """A cascade of a static model and a transformer, in turns with each of them alone.
+
+    Attributes:
+        kind: Which texts.
+        max_tokens: Longer texts are truncated to this many tokens.
+        refused: Why the build refused the cascade, or an empty string.
+        check: What the build measured, on test rows that did not choose the threshold.
+        engine: Engine and precision of the transformer.
+        rows: Number of the timed texts: all test rows of the build.
+        threshold: The least score of an answer of the static model.
+        rounds: Seconds of the members and of the whole, round by round.
+    """
+
+    kind: Kind
+    max_tokens: int
+    refused: str
+    check: CompositionCheck | None
+    engine: str = ""
+    rows: int = 0
+    threshold: float | None = None
+    rounds: tuple[dict[str, float], ...] = ()
+
+
+class RouteRace(Record):
+    """A route by language to a single member, in turns with that member alone.
+
+    Attributes:
+        rows: Number of the texts.
+        member: The name of the member.
+        rounds: Seconds of the member and of the whole, round by round.
+    """
+
+    rows: int
+    member: str
+    rounds: tuple[dict[str, float], ...]
+
+
 class Results(Record):
     """The results of a run; a part that did not run is empty.
 
@@ -186,6 +225,8 @@ class Results(Record):
     cores: Cores | None = None
     serving: tuple[ServingRound, ...] = ()
     budgets: tuple[Budgets, ...] = ()
+    cascades: tuple[CascadeRace, ...] = ()
+    routes: tuple[RouteRace, ...] = ()
 
     @property
     def peak(self) -> float | None:

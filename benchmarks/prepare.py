@@ -21,7 +21,7 @@ class Prepared:
     Attributes:
         home: The state folder.
         device: `cpu` or `cuda`.
-        member: Folder of the only member of a pipeline with every engine.
+        artifact: Folder of a pipeline with every engine, which has a single member.
         pipelines: The registered versions by kind of text and precision.
         main: Name of the default engine, which the build chose.
         gates: Quality gates of the engines in the build of that pipeline.
@@ -29,10 +29,16 @@ class Prepared:
 
     home: Path
     device: str
-    member: Path
+    artifact: Path
     pipelines: dict[tuple[Kind, Precision], str]
     main: str
     gates: tuple[Gate, ...]
+
+    @property
+    def member(self) -> Path:
+        """The folder of the only member of the pipeline with every engine."""
+        (member,) = PipelineSpec.read(self.artifact).members.values()
+        return member_folder(self.artifact, member)
 
     @property
     def scratch(self) -> Path:
@@ -63,17 +69,25 @@ def prepare(plan: Plan, home: Path, device: str) -> Prepared:
     return Prepared(
         home=home,
         device=device,
-        member=_fetch(richest, home / "artifact"),
+        artifact=fetch_artifact(richest, home / "artifact"),
         pipelines=pipelines,
         main=f"engine {default['engine']} {default['precision']}",
         gates=tuple(Gate.model_validate(gate) for gate in json.loads(_tags(richest)["gates"])),
     )
 
 
+def fetch_artifact(model_uri: str, folder: Path) -> Path:
+    """Download a registered pipeline into `folder`, and return the folder of its artifact."""
+    connect()
+    folder.mkdir(parents=True, exist_ok=True)
+    logged = mlflow.artifacts.download_artifacts(artifact_uri=model_uri, dst_path=str(folder))
+    return Path(logged) / "artifacts" / "pipeline"
+
+
 def _build(plan: Plan, wanted: Iterable[tuple[Kind, Precision]], home: Path) -> list[str]:
     answer = home / "answer.json"
     order = {
-        "training": {"sample_size": plan.training_rows, "min_steps": 0},
+        "training": plan.training_of("snippets"),
         "pipelines": [
             {"max_tokens": MAX_TOKENS[kind], "precision": precision} for kind, precision in wanted
         ],
@@ -82,15 +96,6 @@ def _build(plan: Plan, wanted: Iterable[tuple[Kind, Precision]], home: Path) -> 
     run_module("benchmarks.drive_prepare", order, home / "logs" / "prepare.log")
     uris: list[str] = json.loads(answer.read_text(encoding="utf-8"))
     return uris
-
-
-def _fetch(model_uri: str, folder: Path) -> Path:
-    connect()
-    folder.mkdir(parents=True, exist_ok=True)
-    logged = mlflow.artifacts.download_artifacts(artifact_uri=model_uri, dst_path=str(folder))
-    folder = Path(logged) / "artifacts" / "pipeline"
-    (member,) = PipelineSpec.read(folder).members.values()
-    return member_folder(folder, member)
 
 
 def _tags(model_uri: str) -> dict[str, str]:

@@ -1,16 +1,15 @@
 """Markdown report of the benchmark: `results.md`, made of `results.json`."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 
 from benchmarks.measured import FlowRun, Gate, Race, Results, ServingRound
 from benchmarks.peers import ORDERED_F32
+from benchmarks.report_of_compositions import cascade_lines, route_lines
+from benchmarks.tables import NOTHING, shown, table
 from benchmarks.targets import Target, share_of_peak, targets
 from benchmarks.timing import median_of, median_speedup, percentile
-from tasks.common.text import markdown_table
-
-_NOTHING = "–"
 
 PERCENTILES = (50, 90, 99, 100)
 
@@ -39,22 +38,9 @@ def _lines(results: Results) -> Iterator[str]:
     yield from _growth(results)
     yield from _serving(results)
     yield from _budgets(results)
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Yield a Markdown table; all columns but the first are aligned right."""
-    yield markdown_table(header, rows, numbers=True)
-
-
-def shown(value: float | None, unit: str = "") -> str:
-    """Return a number with about three significant digits, and its unit."""
-    if value is None:
-        return _NOTHING
-    if unit == "%":
-        return f"{value:.1%}".replace("%", " %")
-    is_whole = abs(value) >= 100 or float(value).is_integer()
-    digits = 0 if is_whole else 1 if abs(value) >= 10 else 2
-    return f"{value:,.{digits}f}{unit if unit == '×' else f' {unit}'}".rstrip()
+    for cascade in results.cascades:
+        yield from cascade_lines(cascade)
+    yield from route_lines(results.routes)
 
 
 def _machine(results: Results) -> Iterator[str]:
@@ -78,7 +64,7 @@ def _machine(results: Results) -> Iterator[str]:
 
 def _peak(samples: Sequence[float]) -> str:
     if not samples:
-        return _NOTHING
+        return NOTHING
     spread = f"{shown(min(samples))} to {shown(max(samples))} GFLOP/s in {len(samples)} samples"
     return f"{shown(max(samples), 'GFLOP/s')} ({spread})"
 
@@ -86,7 +72,7 @@ def _peak(samples: Sequence[float]) -> str:
 def _gate(gate: Gate) -> tuple[str, ...]:
     name = f"{gate.engine} {gate.precision}"
     share, accuracy = shown(gate.agreement, "%"), shown(gate.accuracy, "%")
-    return (name, str(gate.rows), share, accuracy, gate.reason or _NOTHING)
+    return (name, str(gate.rows), share, accuracy, gate.reason or NOTHING)
 
 
 def _target(target: Target) -> tuple[str, ...]:

@@ -3,13 +3,13 @@
 import logging
 import shutil
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks import budgets, flow, growth, race, serving
+from benchmarks import budgets, compositions, flow, growth, race, serving
 from benchmarks.engines import engine_alone, open_engines
 from benchmarks.machine import describe
 from benchmarks.measured import Results
@@ -66,18 +66,21 @@ class _Suite:
 
     def measure(self, parts: Collection[Part]) -> Iterator[dict[str, Any]]:
         """Yield the results of each part as it is done."""
-        if "race" in parts:
-            yield {"races": tuple(self._race(kind) for kind in KINDS)}
-        if "budgets" in parts:
-            yield {"budgets": tuple(self._budgets(kind) for kind in KINDS)}
-        if "serving" in parts:
-            yield {"serving": self._serving()}
-        if "cores" in parts and self._prepared.device == "cpu":
-            yield {"cores": self._cores()}
-        if "flow" in parts:
-            yield {"flow": self._flow()}
-        if "growth" in parts:
-            yield {"growth": self._growth()}
+        fields: dict[Part, tuple[str, Callable[[], Any]]] = {
+            "race": ("races", lambda: tuple(map(self._race, KINDS))),
+            "budgets": ("budgets", lambda: tuple(map(self._budgets, KINDS))),
+            "serving": ("serving", self._serving),
+            "cores": ("cores", self._cores),
+            "flow": ("flow", self._flow),
+            "growth": ("growth", self._growth),
+            "cascade": ("cascades", lambda: tuple(map(self._cascade, self._plan.cascades))),
+            "route": ("routes", self._route),
+        }
+        if self._prepared.device != "cpu":
+            del fields["cores"]
+        for part, (field, found) in fields.items():
+            if part in parts:
+                yield {field: found()}
 
     def _race(self, kind: Kind) -> Any:
         texts = sample(kind, self._plan.rows_of(kind))
@@ -131,3 +134,9 @@ class _Suite:
         scoring = flow.Scoring(self._prepared, uri)
         folder = self._prepared.scratch / "growth"
         return growth.measure(self._plan, scoring, folder, self._peak.sample)
+
+    def _cascade(self, kind: Kind) -> Any:
+        return compositions.measure_cascade(kind, self._plan, self._prepared, self._peak.sample)
+
+    def _route(self) -> Any:
+        return compositions.measure_route(self._plan, self._prepared, self._peak.sample)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmarks.engines import INT8
-from benchmarks.measured import FlowRun, GrowthRound, Race, Results, ServingRound
+from benchmarks.measured import CascadeRace, FlowRun, GrowthRound, Race, Results, ServingRound
 from benchmarks.peers import ORDERED_F32
+from benchmarks.plan import CASCADE_MEMBERS, WHOLE
 from benchmarks.timing import median_of, median_speedup, percentile
 
 # At least, by kind of text.
@@ -46,6 +47,7 @@ def targets(results: Results) -> list[Target]:
         *_of_flow(results),
         *_of_growth(results),
         *_of_serving(results),
+        *(target for race in results.cascades for target in _of_cascade(race)),
     ]
 
 
@@ -120,6 +122,18 @@ def _of_serving(results: Results) -> Iterator[Target]:
     yield Target(name, "≤", 4.0, "ms", median_of(cached))
     name = "served, computed: median above nothing's, by the engine's own time"
     yield Target(name, "≤", 1.5, "×", median_of(map(_overhead, results.serving)))
+
+
+def _of_cascade(race: CascadeRace) -> Iterator[Target]:
+    _, transformer = CASCADE_MEMBERS
+    speedup = median_speedup(race.rounds, WHOLE, [transformer])
+    yield Target(f"{race.kind}: cascade, over the transformer alone", "≥", 2.0, "×", speedup)
+    gain = None
+    if race.check is not None:
+        best = max(member.accuracy or 0.0 for member in race.check.members.values())
+        gain = 100 * (race.check.accuracy - best)
+    name = f"{race.kind}: cascade, accuracy above that of its best member"
+    yield Target(name, "≥", -0.5, "points", gain)
 
 
 def _overhead(turn: ServingRound) -> float:

@@ -8,6 +8,7 @@ import pytest
 from benchmarks.machine import describe
 from benchmarks.measured import (
     Budgets,
+    CascadeRace,
     Cores,
     FlowRound,
     FlowRun,
@@ -15,11 +16,14 @@ from benchmarks.measured import (
     GrowthRound,
     Race,
     Results,
+    RouteRace,
     ServingRound,
 )
 from benchmarks.peers import ORDERED_F32
+from benchmarks.plan import WHOLE
 from benchmarks.plots import write_plots
-from benchmarks.report import shown, write_report
+from benchmarks.report import write_report
+from benchmarks.tables import shown
 from benchmarks.targets import share_of_peak, targets
 
 MAIN, PYFUNC = "engine openvino bf16", "registered pyfunc, auto"
@@ -79,6 +83,37 @@ def race(**fields: Any) -> Race:
     return Race.model_validate(values | fields)
 
 
+def cascade(**fields: Any) -> CascadeRace:
+    speeds = {"quick": 5_000.0, "film": 800.0}
+    accuracies = {"quick": 0.75, "film": 0.8}
+    shares = {"quick": 0.6, "film": 0.4}
+    members = {
+        name: {
+            "accuracy": accuracies[name],
+            "share": shares[name],
+            "rows_per_second": speeds[name],
+        }
+        for name in speeds
+    }
+    values: dict[str, Any] = {
+        "kind": "snippets",
+        "max_tokens": 128,
+        "refused": "",
+        "check": {
+            "rows": 400,
+            "accuracy": 0.81,
+            "agreement": 0.9,
+            "rows_per_second": 1_900.0,
+            "members": members,
+        },
+        "engine": "openvino int8",
+        "rows": 800,
+        "threshold": 0.71,
+        "rounds": [{"quick": 0.2, "film": 1.0, WHOLE: 0.4}],
+    }
+    return CascadeRace.model_validate(values | fields)
+
+
 @pytest.fixture(scope="module")
 def results() -> Results:
     small, large = flow_run(100, 1.0), flow_run(1_000, 11.0, peak_mib=1_200.0)
@@ -106,6 +141,8 @@ def results() -> Results:
             ),
         ),
         budgets=(Budgets(kind="imdb", rows=100, rows_per_second={MAIN: {256: 40.0, 512: 50.0}}),),
+        cascades=(cascade(),),
+        routes=(RouteRace(rows=100, member="model", rounds=({"model": 0.8, WHOLE: 1.0},)),),
     )
 
 
@@ -130,6 +167,8 @@ def test_targets_are_judged_from_the_results(results: Results) -> None:
         (1.5, False),
         (pytest.approx(5.0), False),
         (1.5, True),
+        (2.5, True),
+        (pytest.approx(1.0), True),
     ]
 
 
@@ -165,6 +204,11 @@ def test_tables_and_plots_are_made_of_what_was_written(results: Results, tmp_pat
     assert "| ≥ 75 % | 62.5 % | **no** |" in report
     assert f"| {MAIN} | 50 | 20 | 2.50 | 1 | 1 | 62.5 % | 50.0 % |" in report
     assert "| pipeline | 16.7 | 60.0 | 0.83 | 0.33 | 0 | 20.8 % | 20.8 % |" in report
+    assert "| the static model alone | 4,000 | 5 | 60.0 % | 75.0 % | 5,000 |" in report
+    assert "| the transformer alone, openvino int8 | 800 | 1 | 40.0 % | 80.0 % | 800 |" in report
+    assert "| the whole | 2,000 | 2.50 | – | 81.0 % | 1,900 |" in report
+    assert "`least: auto` chose 0.71." in report
+    assert "| 100 | 125 | 100 | 0.80 |" in report
     assert "engine torch bf16 did not run: no bf16 instructions here." in report
     assert "400 GFLOP/s (250 to 400 GFLOP/s in 3 samples)" in report
     pictures = sorted(path.name for path in tmp_path.glob("*.svg"))
@@ -181,6 +225,18 @@ def test_a_part_that_did_not_run_has_no_table_and_no_plot(results: Results, tmp_
     assert "its figures mean nothing" in report
     assert "## The whole flow" not in report
     assert list(tmp_path.glob("*.svg")) == []
+
+
+def test_a_cascade_that_the_build_refuses_costs_no_other_part(
+    results: Results, tmp_path: Path
+) -> None:
+    refused = cascade(refused="accuracy 0.7", check=None, rows=0, rounds=[])
+    found = results.model_copy(update={"cascades": (refused,)})
+    found.write(tmp_path)
+    assert Results.read(tmp_path) == found
+    write_report(found, tmp_path)
+    assert "The build refused it: accuracy 0.7." in (tmp_path / "results.md").read_text()
+    assert seen(found)["snippets: cascade, over the transformer alone"] == (None, None)
 
 
 @pytest.mark.parametrize(

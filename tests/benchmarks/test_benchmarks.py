@@ -19,17 +19,19 @@ from transformers import AutoModelForSequenceClassification
 
 from benchmarks import texts
 from benchmarks.child import run_module
-from benchmarks.engines import open_engines
+from benchmarks.engines import answering, open_engines
 from benchmarks.flops import Shape, total
 from benchmarks.machine import describe
 from benchmarks.peers import ORDERED_F32, Peer, open_peers
-from benchmarks.plan import QUICK, Plan
+from benchmarks.plan import KINDS, QUICK, Plan
 from benchmarks.race import differing, run_rounds
 from benchmarks.serving import served
 from benchmarks.texts import mixed, sample, token_counts, write_files
 from benchmarks.timing import median_of, median_speedup, percentile
+from pyfunc.composition.tree import LANGUAGE, Node, Route
 from tasks.building.packaging import SIGNATURE
 from tasks.common.settings import REPOSITORY
+from tests.support.builders import build_artifact
 
 
 def count(model: Any, work: Callable[[], Any]) -> int:
@@ -186,6 +188,32 @@ def test_engines_that_the_pipeline_lacks_are_skipped_with_a_reason(
     assert "engine torch f32" in engines.opened
     assert engines.skipped["engine openvino f32"]
     assert not set(engines.opened) & set(engines.skipped)
+
+
+def test_another_tree_answers_with_the_members_of_an_artifact(
+    tiny_classifier: Path, tmp_path: Path
+) -> None:
+    artifact = build_artifact(tmp_path / "artifact", tiny_classifier)
+    rows = ["a great film", "das ist ein schlechter Film", "two hours with no end in sight"]
+    trees: dict[str, Node] = {
+        "alone": "model",
+        "routed": Route(LANGUAGE, (("en", "model"),), "model"),
+    }
+    peers = [answering(name, artifact, tree, tmp_path / name) for name, tree in trees.items()]
+    seconds, labels = run_rounds(peers, rows, rounds=2, between=lambda: None)
+    assert labels["alone"] == labels["routed"]
+    assert [set(turn) for turn in seconds] == [set(trees)] * 2
+    assert "decided_by" not in peers[0].run(rows)[0]
+    assert '"decided_by"' in peers[1].run(rows)[0]
+
+
+def test_the_transformer_and_its_pupil_learn_from_the_same_data() -> None:
+    for kind in KINDS:
+        film, quick = Plan().training_of(kind), Plan().static_training_of(kind)
+        own = {"sample_size", "min_steps", "base_model"}
+        assert {k: v for k, v in film.items() if k not in own} == {
+            k: v for k, v in quick.items() if k not in own
+        }
 
 
 def test_samples_are_the_same_ones_and_keep_the_mix(home: Path) -> None:
