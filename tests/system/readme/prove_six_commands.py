@@ -1,4 +1,7 @@
-"""The six commands of README, as they stand there, in a copy of the repository without state."""
+"""The six commands of README, as they stand there, in a copy of the repository without state.
+
+`make readme-test`. That each of them parses is a test of `tests/test_readme.py`.
+"""
 
 import os
 import re
@@ -105,9 +108,8 @@ class Clone:
         return pd.concat(map(pd.read_parquet, files), ignore_index=True)
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_six_commands(tmp_path: Path) -> None:
+def test_the_six_commands_train_score_and_run_at_night(tmp_path: Path) -> None:
     start, train, score, look, up, put = _six_commands()
     clone = Clone(tmp_path / "m")  # the path of a socket is short
     (clone.folder / "march").mkdir()
