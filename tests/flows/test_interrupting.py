@@ -51,7 +51,7 @@ def test_scoring_that_is_interrupted_says_what_the_same_command_does(
 ) -> None:
     scoring = Scoring(
         home=state_folder(trained.home, tmp_path / "var"),
-        inputs=(rows_in(tmp_path / "in", "many", rows=100_000),),
+        inputs=(rows_in(tmp_path / "in", "many", rows=30_000),),
         output=tmp_path / "out",
         options=("--batch-tokens", "32", "--shard-rows", "1000"),
         wrapper=HEEDING_INTERRUPTS,

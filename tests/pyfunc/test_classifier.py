@@ -14,9 +14,9 @@ from pyfunc.engines.torch import TorchEngine
 from pyfunc.errors import ArtifactError
 from pyfunc.spec import Variant
 from pyfunc.tokens import TokenBatch
-from tests.conftest import LABELS
 from tests.support.builders import torch_classifier
 from tests.support.references import TEXTS, Reference, close
+from tests.support.tiny_models import LABELS
 
 
 def test_a_prediction_is_the_likeliest_label_with_its_probability(

@@ -101,13 +101,13 @@ def build_unverified(finetuned_model: str, **parameters: Any) -> dict[str, Any]:
     }
 
 
-def build_trained(home: Path, base_model: Path, data: Path) -> Trained:
-    """Run train_classifier and build_inference_pipeline with a tiny model."""
+def build_trained(base_model: Path, data: Path) -> dict[str, Any]:
+    """Run train_classifier and build_inference_pipeline with a tiny model; return their reports."""
     from flows.build_inference_pipeline import build_inference_pipeline
 
     training = train_tiny(base_model, data)
     pipeline = build_inference_pipeline(finetuned_model=training["finetuned_model"])
-    return Trained(home=home, training=training, pipeline=pipeline)
+    return {"training": training, "pipeline": pipeline}
 
 
 def finetuned_of(trained: Trained) -> RegisteredModel:

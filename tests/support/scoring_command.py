@@ -19,12 +19,18 @@ from tasks.maintenance.relocation import relocate
 PATIENCE = 180.0  # seconds for whatever should happen soon, on busy cores
 
 
-def wait_until(holds: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
-    """Poll every 0.2 ms until a condition holds, so that short states are seen."""
-    deadline = time.monotonic() + patience
+def wait_until(holds: Callable[[], object], what: str, every: float = 0.05) -> None:
+    """Wait until a condition holds.
+
+    Args:
+        holds: The condition.
+        what: What is waited for, in words.
+        every: Seconds between two looks. The shorter, the more it keeps a core from others.
+    """
+    deadline = time.monotonic() + PATIENCE
     while not holds():
-        assert time.monotonic() < deadline, f"{what}: not within {patience:.0f} s"
-        time.sleep(0.0002)
+        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE:.0f} s"
+        time.sleep(every)
 
 
 def state_folder(trained: Path, folder: Path) -> Path:

@@ -8,7 +8,7 @@ import pytest
 from pyfunc.classifier import Classifier
 from pyfunc.composition.members import Member
 from pyfunc.engines.torch import TorchEngine
-from tests.conftest import LABELS, save_tiny_classifier
+from tests.support.tiny_models import LABELS, save_tiny_classifier
 
 KINDS = ("review", "ticket", "other")
 

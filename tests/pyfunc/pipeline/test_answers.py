@@ -9,10 +9,10 @@ import pytest
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from pyfunc.errors import PredictParameterError
 from pyfunc.pipeline import MAX_CHARACTERS, InferencePipeline, PlainPipeline
-from tests.conftest import LABELS
 from tests.pyfunc.pipeline.documents import MODEL_URI, cached, opened
 from tests.pyfunc.pipeline.texts import ORIGINAL
 from tests.support.builders import ask_pipeline, build_artifact
+from tests.support.tiny_models import LABELS
 
 # The answers
 

@@ -7,10 +7,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pyfunc.pipeline import MAX_CHARACTERS, InferencePipeline
-from tests.conftest import LABELS
 from tests.pyfunc.pipeline.documents import answer, cached
 from tests.pyfunc.pipeline.texts import ANY_ROW, ANY_TEXT, ODD, ORIGINAL, unhurried
 from tests.support.builders import ask_pipeline
+from tests.support.tiny_models import LABELS
 
 LONG = [
     "a" * 100_000,

@@ -6,10 +6,10 @@ import pytest
 
 from pyfunc.errors import PredictParameterError
 from pyfunc.pipeline import InferencePipeline, PlainPipeline, open_pipeline
-from tests.conftest import LABELS
 from tests.pyfunc.pipeline.documents import MODEL_URI
 from tests.pyfunc.pipeline.texts import NOT_TEXT, ORIGINAL
 from tests.support.builders import ask_pipeline, build_artifact
+from tests.support.tiny_models import LABELS
 
 
 def test_a_plain_pipeline_answers_the_bare_labels_of_the_full_one(

@@ -5,10 +5,10 @@ import pytest
 from pyfunc.contract import Language
 from pyfunc.errors import PredictParameterError
 from pyfunc.pipeline import InferencePipeline, PlainPipeline
-from tests.conftest import LABELS
 from tests.pyfunc.pipeline.documents import cached
 from tests.pyfunc.pipeline.texts import NOT_TEXT, ORIGINAL
 from tests.support.builders import ask_pipeline
+from tests.support.tiny_models import LABELS
 
 # A rule that refuses languages
 

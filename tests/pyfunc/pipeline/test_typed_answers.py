@@ -19,10 +19,10 @@ from pyfunc.engines.torch import TorchEngine
 from pyfunc.fingerprint import fingerprint_pipeline
 from pyfunc.pipeline import InferencePipeline
 from pyfunc.spec import PipelineSpec
-from tests.conftest import LABELS
 from tests.pyfunc.pipeline.documents import answer, opened
 from tests.pyfunc.pipeline.texts import ANY_ROW, ODD, ORIGINAL, unhurried
 from tests.support.builders import weights_of
+from tests.support.tiny_models import LABELS
 
 
 def with_cache_in(pipeline: InferencePipeline, folder: Path) -> InferencePipeline:

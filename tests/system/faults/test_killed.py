@@ -91,7 +91,8 @@ def await_moment(
 def await_draft(running: Running, output: Path, folder: str) -> None:
     """Wait until a file of a folder is written, which takes milliseconds."""
     own = f".*.{running.process.pid}-*.draft"  # earlier ones were killed
-    wait_until(lambda: running.is_over or any((output / folder).glob(own)), "a draft")
+    drafts = output / folder
+    wait_until(lambda: running.is_over or any(drafts.glob(own)), "a draft", every=0.0002)
 
 
 def phase_of(before: Published, now: Published, total: int) -> str:

@@ -30,15 +30,10 @@ def score(home: Path, rows: Path, why: str) -> pd.DataFrame:
 
 @pytest.mark.slow
 def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
-    home: Path,
-    prefect_harness: None,
-    tiny_base: Path,
-    labelled_csv: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    trained_anew: Trained, tiny_base: Path, labelled_csv: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = train_unevaluated(tiny_base, labelled_csv)
-    champion = build_unverified(first["finetuned_model"])
-    assert champion["alias"] == "champion"
+    home = trained_anew.home
+    assert trained_anew.pipeline["alias"] == "champion"
 
     worse = train_unevaluated(tiny_base, labelled_csv, learning_rate=1e-7, epochs=1)
     challenger = build_unverified(worse["finetuned_model"])

@@ -8,7 +8,7 @@ from tasks.common.errors import DataError
 from tasks.dataset.held_out import write_held_out
 from tasks.dataset.prefect_tasks import split_data
 from tasks.dataset.types import LabelledData, Split
-from tests.conftest import LABELS
+from tests.support.tiny_models import LABELS
 
 
 @pytest.fixture

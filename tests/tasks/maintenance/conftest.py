@@ -1,15 +1,15 @@
 """A state folder with superseded versions."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows.promote_pipeline import promote_pipeline
 from tasks.common.settings import get_settings
-from tasks.maintenance.relocation import relocate
 from tests.support.builders import train_tiny, use_home
+from tests.support.built_once import copied_home, home_built_once
 from tests.tasks.maintenance.steps import QUICK, build
 
 
@@ -21,23 +21,21 @@ def built(
     labelled_csv: Path,
 ) -> Path:
     """A state folder with three versions of both models: the last is champion, after the second."""
-    home = tmp_path_factory.mktemp("built") / "var"
-    with pytest.MonkeyPatch.context() as patch:
-        use_home(home, patch)
+
+    def build_all(_: Path) -> dict[str, Any]:
         for seed in (1, 2, 3):
             report = train_tiny(tiny_base, labelled_csv, seed=seed, **QUICK)
             build(report["finetuned_model"])
             promote_pipeline(str(seed))
-    get_settings.cache_clear()
-    return home
+        return {}
+
+    return home_built_once(tmp_path_factory, "superseded", build_all).home
 
 
 @pytest.fixture
 def state(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of it."""
-    home = tmp_path / "var"
-    shutil.copytree(built, home)
+    home = copied_home(built, tmp_path / "var")
     use_home(home, monkeypatch)
-    relocate(get_settings(), built)
     yield home
     get_settings.cache_clear()

@@ -125,14 +125,14 @@ def test_evaluation_leaves_how_labels_and_scores_are_spread(trained: Trained) ->
 
 
 def test_next_training_stands_beside_the_one_before(
-    home: Path, prefect_harness: None, tiny_base: Path, labelled_csv: Path
+    trained_anew: Trained, tiny_base: Path, labelled_csv: Path
 ) -> None:
-    first = train_tiny(tiny_base, labelled_csv, epochs=1)
-    second = train_tiny(tiny_base, labelled_csv, epochs=2)
+    first = trained_anew.training
+    second = train_tiny(tiny_base, labelled_csv, epochs=1)
     page = page_of(second["finetuned_run_id"])
     now, before = (f"{report['test_calibration_error']:.4f}" for report in (second, first))
     assert page.row("Calibration error")[:2] == [now, before]
-    assert "epochs 1, now 2" in page.text
+    assert "epochs 2, now 1" in page.text
     header = next(row for row in page.rows if "share, predicted by the previous run" in row)
     assert header[0] == "Label"
     assert "nothing to compare" in page_of(first["finetuned_run_id"]).text
@@ -151,16 +151,15 @@ def test_next_training_stands_beside_the_one_before(
     # A model that is taken again is linked, and its report left as it is.
     report = artifact(first["finetuned_run_id"], "report.html")
     written = report.stat().st_mtime_ns
-    assert train_tiny(tiny_base, labelled_csv, epochs=1)["reused"]
+    assert train_tiny(tiny_base, labelled_csv)["reused"]
     assert report.stat().st_mtime_ns == written
     assert first["finetuned_run_id"] in str(last_artifact("training-report").data)
     assert "The model of an earlier run was taken" in str(last_artifact("training-summary").data)
 
 
 def test_training_on_other_data_stands_beside_none_of_these(
-    home: Path, prefect_harness: None, tiny_base: Path, labelled_csv: Path, tmp_path: Path
+    trained_anew: Trained, tiny_base: Path, labelled_csv: Path, tmp_path: Path
 ) -> None:
-    train_tiny(tiny_base, labelled_csv, epochs=1)
     path = tmp_path / "tickets.csv"
     pd.read_csv(labelled_csv).iloc[1:].to_csv(path, index=False)
     other = train_tiny(tiny_base, path, epochs=1)
@@ -170,9 +169,8 @@ def test_training_on_other_data_stands_beside_none_of_these(
 
 
 def test_figures_of_other_test_rows_are_said_to_be_of_others(
-    home: Path, prefect_harness: None, tiny_base: Path, labelled_csv: Path
+    trained_anew: Trained, tiny_base: Path, labelled_csv: Path
 ) -> None:
-    train_tiny(tiny_base, labelled_csv, epochs=1)
     other = train_tiny(tiny_base, labelled_csv, epochs=1, test_fraction=0.3)
     expected = "its split was another, so that the test figures are of other rows"
     assert expected in page_of(other["finetuned_run_id"]).text

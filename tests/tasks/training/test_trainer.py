@@ -10,7 +10,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from tasks.tracking.mlflow_client import connect, ensure_experiment
 from tasks.training.trainer import ClassifierTrainer, TokenisedRows
 from tasks.training.types import FineTuneParameters
-from tests.conftest import LABELS
+from tests.support.tiny_models import LABELS
 
 
 def rows_of(negative: int, positive: int) -> pd.DataFrame:
