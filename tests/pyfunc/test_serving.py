@@ -16,8 +16,8 @@ import pytest
 
 from tasks.building.packaging import EXAMPLES
 from tasks.common.settings import get_settings
-from tests.conftest import LABELS
 from tests.support.builders import Composed
+from tests.support.tiny_models import LABELS
 
 START_TIMEOUT_S = 90
 

@@ -13,6 +13,12 @@ import mlflow
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from prefect.settings import (
+    PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED,
+    PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED,
+    PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED,
+    temporary_settings,
+)
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.server.temporary import without_heartbeats
@@ -42,10 +48,23 @@ hypothesis.settings.register_profile("millstream", deadline=None)
 hypothesis.settings.load_profile("millstream")
 
 
+# What a server does with the events of a run takes two thirds of its time. The tests with
+# services have a server that does all.
+WITHOUT_EVENTS = {
+    PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED: False,
+    PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED: False,
+    PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED: False,
+}
+
+
 @pytest.fixture(scope="session")
 def prefect_harness() -> Iterator[None]:
-    """A Prefect server of its own, with a database that goes away."""
-    with prefect_test_harness(server_startup_timeout=120), without_heartbeats():
+    """A Prefect server of its own, with a database that goes away; it keeps no task runs."""
+    with (
+        temporary_settings(WITHOUT_EVENTS),
+        prefect_test_harness(server_startup_timeout=120),
+        without_heartbeats(),
+    ):
         yield
 
 
