@@ -9,7 +9,8 @@ from pathlib import Path
 import flows  # noqa: F401 -- prepares the process
 
 # isort: split
-from tasks.dataset.prefect_tasks import LabelledData, split_data
+from tasks.dataset.prefect_tasks import split_data
+from tasks.dataset.types import LabelledData
 from tasks.training.prefect_tasks import fine_tune_model
 from tasks.training.types import FineTuneParameters
 
