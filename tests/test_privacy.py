@@ -16,9 +16,12 @@ from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
 from flows.score_shards import score_shards
 from tasks.common.errors import DataError, ShardsFailedError
 from tests.support.builders import Trained, train_tiny
+from tests.support.scoring_command import wait_until
 
 # Another than in other tests, whose reports lie in the same state folder and quote rows.
 SECRET = "the-text-of-a-row-that-none-may-quote"
+
+pytestmark = pytest.mark.usefixtures("prefect_with_events")
 
 # What holds texts on purpose; docs/operate.md names it.
 TABLES = {".parquet", ".csv", ".jsonl"}
@@ -36,15 +39,19 @@ def written(
         said = {"logged": caplog.text, "printed": shown.out, "on standard error": shown.err}
         database = Path(PREFECT_API_DATABASE_CONNECTION_URL.value().partition(":///")[2])
         places = [*folders, database.parent, Path(os.environ["PREFECT_HOME"])]
+        assert os.fsencode(tmp_path) in content_of(database)  # as parameters and logs are
+        wait_until(lambda: b"prefect.task-run." in content_of(database), "the event of a task")
         files = {path for place in places for path in place.rglob("*") if path.is_file()}
-        stored = b"".join(path.read_bytes() for path in database.parent.glob(f"{database.name}*"))
-        assert os.fsencode(tmp_path) in stored  # as parameters and logs are
         return [
             *(name for name, words in said.items() if SECRET in words),
             *(str(path) for path in files if is_searched(path) and holds_secret(path)),
         ]
 
     return written
+
+
+def content_of(database: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in database.parent.glob(f"{database.name}*"))
 
 
 def is_searched(path: Path) -> bool:

@@ -14,7 +14,7 @@ from tasks.dataset.sources import EMBEDDED, fetch_tables
 from tasks.training.logged_rows import load_joint_test_rows, select_unseen_by_all
 from tests.support.builders import train_unevaluated
 
-ROWS = 1_500  # of each source
+ROWS = 1_000  # of each source
 ROUTED = {"route": {"label_of": "kind"}, "to": {"imdb": "imdb"}, "else": "rotten_tomatoes"}
 
 

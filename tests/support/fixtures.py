@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from mlflow import MlflowClient
 from prefect.settings import (
     PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED,
+    PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL,
     PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED,
     PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED,
     temporary_settings,
@@ -48,23 +50,39 @@ hypothesis.settings.register_profile("millstream", deadline=None)
 hypothesis.settings.load_profile("millstream")
 
 
-# What a server does with the events of a run takes two thirds of its time. The tests with
-# services have a server that does all.
-WITHOUT_EVENTS = {
-    PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED: False,
-    PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED: False,
-    PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED: False,
-}
+@contextmanager
+def prefect_server(*, keeps_events: bool) -> Iterator[None]:
+    """Run a Prefect server with a database that goes away.
+
+    Args:
+        keeps_events: Whether it keeps events, and task runs, which it makes of them. They take two
+            thirds of its time.
+    """
+    services = (
+        PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED,
+        PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED,
+        PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED,
+    )
+    with (
+        temporary_settings(dict.fromkeys(services, keeps_events)),
+        temporary_settings({PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL: 0.1}),
+        prefect_test_harness(server_startup_timeout=120),
+        without_heartbeats(),
+    ):
+        yield
 
 
 @pytest.fixture(scope="session")
 def prefect_harness() -> Iterator[None]:
-    """A Prefect server of its own, with a database that goes away; it keeps no task runs."""
-    with (
-        temporary_settings(WITHOUT_EVENTS),
-        prefect_test_harness(server_startup_timeout=120),
-        without_heartbeats(),
-    ):
+    """A Prefect server for all tests of a process; it keeps no task runs."""
+    with prefect_server(keeps_events=False):
+        yield
+
+
+@pytest.fixture(scope="module")
+def prefect_with_events(prefect_harness: None) -> Iterator[None]:
+    """A Prefect server that keeps all that a run reports to it."""
+    with prefect_server(keeps_events=True):
         yield
 
 
