@@ -105,10 +105,15 @@ class Computation:
         return Refusal("language", reason, self._provenance, language) if reason else None
 
     def _run_windows(self, texts: Sequence[str]) -> Generator[dict[int, Result], None, None]:
-        """Submit each window before the results of the previous one are collected."""
+        """Submit each window before the results of the previous one are collected.
+
+        Members of the previous one compute while the languages of the next are detected.
+        """
         pending: deque[_Window] = deque()
         try:
             for start in range(0, len(texts), _WINDOW_TEXTS):
+                for window in pending:
+                    window.evaluation.advance()
                 pending.append(self._start_window(start, texts[start : start + _WINDOW_TEXTS]))
                 if len(pending) == 2:
                     yield from self._collect_window(pending[0])

@@ -7,6 +7,7 @@ is known are yielded while others are computed.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Protocol
 
 from ..bisection import Failure
@@ -60,6 +61,7 @@ class Evaluation:
         """
         self._tree = tree
         self._members = members
+        self._rows: Sequence[int] = ()
         self._languages: Mapping[int, Language] = {}
 
     def start(self, rows: Sequence[int], languages: Mapping[int, Language]) -> None:
@@ -69,8 +71,19 @@ class Evaluation:
             rows: The rows to decide.
             languages: Their languages; they may be missing if no language decides.
         """
+        self._rows = rows
         self._languages = languages
         self._start(self._tree, rows)
+
+    def advance(self) -> None:
+        """Wait for the members that decide which others are asked, and submit to those.
+
+        What is submitted is computed while the caller does something else before it decides.
+
+        Raises:
+            Exception: If a member raises on every text.
+        """
+        self._advance(self._tree, self._rows)
 
     def decide(self, rows: Sequence[int]) -> Iterator[Decisions]:
         """Yield decisions and failures as they are known; each of the rows has one.
@@ -111,6 +124,22 @@ class Evaluation:
         else:
             self._members[node.by].submit(rows)
 
+    def _advance(self, node: Node, rows: Sequence[int]) -> None:
+        if isinstance(node, Cascade):
+            first, second, *_ = node.parts
+            decided = chain.from_iterable(part.items() for part in self._evaluate(first, rows))
+            unsure = [row for row, value in decided if _score(value) < node.threshold]
+            self._start(second, sorted(unsure))
+        elif isinstance(node, Average | Vote):
+            for part in node.parts:
+                self._advance(part, rows)
+        elif isinstance(node, Route) and node.by == LANGUAGE:
+            for part, group in self._by_language(node, rows):
+                self._advance(part, group)
+        elif isinstance(node, Route):
+            for part, group in self._groups_of(node, rows):
+                self._start(part, group)
+
     def _evaluate(self, node: Node, rows: Sequence[int]) -> Iterator[Decisions]:
         if not rows:
             return
@@ -140,21 +169,28 @@ class Evaluation:
         yield from self._evaluate(last, rows)
 
     def _evaluate_route(self, node: Route, rows: Sequence[int]) -> Iterator[Decisions]:
-        if node.by == LANGUAGE:
-            groups = self._by_language(node, rows)
-        else:
-            targets = dict(node.to)
-            chosen: dict[int, Node] = {}
-            for found in self._members[node.by].collect(rows):
-                yield {row: value for row, value in found.items() if isinstance(value, Failure)}
-                for row, value in found.items():
-                    if isinstance(value, Prediction):
-                        chosen[row] = targets.get(value.label, node.otherwise)
-            groups = _grouped(chosen)
+        groups = self._groups_of(node, rows)
         for part, group in groups:
             self._start(part, group)
+        if node.by != LANGUAGE:
+            known = {row: self._members[node.by].results[row] for row in rows}
+            yield {row: value for row, value in known.items() if isinstance(value, Failure)}
         for part, group in groups:
             yield from self._evaluate(part, group)
+
+    def _groups_of(self, node: Route, rows: Sequence[int]) -> list[tuple[Node, list[int]]]:
+        """Return the parts that rows are routed to, with their rows; none for those that failed."""
+        if node.by == LANGUAGE:
+            return self._by_language(node, rows)
+        targets = dict(node.to)
+        return _grouped(
+            {
+                row: targets.get(value.label, node.otherwise)
+                for found in self._members[node.by].collect(rows)
+                for row, value in found.items()
+                if isinstance(value, Prediction)
+            }
+        )
 
     def _by_language(self, node: Route, rows: Sequence[int]) -> list[tuple[Node, list[int]]]:
         targets = dict(node.to)

@@ -1,24 +1,28 @@
 """A composition answers as its tree says, row by row, whatever it is asked together with."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
+from pyfunc import inference
 from pyfunc.cache.cache import PredictionCache
+from pyfunc.classifier import Batch
 from pyfunc.composition.composition import Composition
 from pyfunc.composition.members import Member
 from pyfunc.composition.tree import Average, Cascade, Node, Route, Vote, members_of, walk
-from pyfunc.contract import Answer, Prediction
+from pyfunc.contract import Answer, Language, Prediction
 from pyfunc.detectors.selection import open_detector
 from pyfunc.pipeline import InferencePipeline, refusal_reason
+from pyfunc.tokens import Tokens
 from tests.pyfunc.composition.trees import TREES, evaluate
 from tests.support.references import TEXTS
 
 CLOSE = 1e-5  # scores depend on the other rows of a batch
+WINDOW = 5
 
 TEXTS_OF_ALL_KINDS = [
     *(text for text in dict.fromkeys(TEXTS) if not refusal_reason(text)),
@@ -30,6 +34,13 @@ TEXTS_OF_ALL_KINDS = [
 unhurried = settings(
     deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_windows() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inference, "_WINDOW_TEXTS", WINDOW)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -165,3 +176,36 @@ def test_members_see_just_the_rows_that_reach_them(
         assert [member.name for member in answer.members] == ["one"] + ["two"] * (not is_sure)
         assert answer.decided_by == ("one" if is_sure else "two")
     assert {answer.decided_by for answer in answers} == {"one", "two"}, "expected rows of both"
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        Cascade(("one", "two"), 1.0),
+        Route("one", (("positive", "two"),), "two"),
+        Average(("three", Cascade(("one", "two"), 1.0)), (1.0, 1.0)),
+        Route("language", (("en", Cascade(("one", "two"), 1.0)),), "two"),
+    ],
+)
+def test_members_that_others_decide_on_compute_while_the_next_languages_are_detected(
+    members: Mapping[str, Member], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tree: Node
+) -> None:
+    done: list[str] = []
+    second, detector = members["two"].classifier, open_detector()
+    submit, detect = second.submit, detector.detect
+
+    def watched(tokens: Sequence[Tokens], batch_tokens: int) -> list[Batch]:
+        done.append("two")
+        return submit(tokens, batch_tokens)
+
+    def detected(text: str) -> Language:
+        done.append(text)
+        return detect(text)
+
+    monkeypatch.setattr(second, "submit", watched)
+    monkeypatch.setattr(detector, "detect", detected)
+    texts = [f"a film of the year {year}" for year in range(WINDOW + 1)]
+    composition = Composition(tree, members, "models:/m-1")
+    pipeline = InferencePipeline(composition, detector, PredictionCache(tmp_path, "f"))
+    assert len(answers_of(pipeline, texts)) == len(texts)
+    assert done.index("two") < done.index(texts[WINDOW])
