@@ -50,11 +50,11 @@ def test_the_model_of_its_source_answers_a_review(home: Path, tmp_path: Path) ->
         rows = select_unseen_by_all(load_joint_test_rows([runs[source]]), runs.values())
         answers = [json.loads(text) for text in routed.predict(rows[["text"]])["text"]]
         decided = [answer["model_metadata"]["decided_by"] for answer in answers]
-        assert decided.count(source) > 0.95 * len(rows) > 100
+        assert decided.count(source) > 0.95 * len(rows) > 50
         labels = [answer["response"]["prediction_label"] for answer in answers]
         right["routed"] += list(rows["label"] == labels)
         right["both"] += list(rows["label"] == both.predict(rows[["text"]])["label"])
     accuracy = {name: sum(found) / len(found) for name, found in right.items()}
-    # 0.655 and 0.659; half of the labels are either one.
+    # Half of the labels are either one.
     assert accuracy["routed"] > 0.6
     assert accuracy["routed"] > accuracy["both"] - 0.05
