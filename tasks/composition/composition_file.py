@@ -108,7 +108,8 @@ def read_composition(path: Path) -> CompositionFile:
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise ParameterError(f"{path}: {line}{error.problem}; expected a composition") from error
-    except (UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    # The last three: a SafeLoader raises them for a value that is none of its type, as `!!int x`.
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise ParameterError(f"{path}: no YAML ({reason}); expected a composition") from error
     try:

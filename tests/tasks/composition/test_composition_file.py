@@ -56,6 +56,10 @@ def test_a_file_is_read_as_it_is_written(tmp_path: Path) -> None:
     ("content", "reason"),
     [
         ("members: [", r"line 1: .*; expected a composition"),
+        ("answer: 2026-13-45", r"no YAML \(month must be .*\); expected a composition"),
+        ("answer: !!int abc", r"no YAML \(invalid literal .*\); expected a composition"),
+        ("answer: !!bool abc", r"no YAML \('abc'\); expected a composition"),
+        ("answer: !!timestamp abc", r"no YAML \(.*\); expected a composition"),
         (
             "members:\n  film: {model: 1, max_tokens: yes}\nanswer: film",
             r"members.film.max_tokens: True; expected a number of tokens",
