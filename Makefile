@@ -75,7 +75,7 @@ browser-test: $(INSTALLED) ## Test both user interfaces and attacks in a browser
 	$(BIN)/python -m pytest -s -x tests/system/browser/prove_*.py
 
 # All its state is under var/bench.
-bench: $(INSTALLED) ## Benchmark against transformers, MLflow and torch; 40 minutes on two cores
+bench: $(INSTALLED) ## Benchmark against transformers, MLflow and torch; about 40 minutes on two cores
 	$(BIN)/python -m benchmarks
 
 detectors: $(INSTALLED) ## Print accuracy and speed of the language detectors, on translated manual pages

@@ -33,7 +33,7 @@ ALL_ROWS = 33_530  # of both kinds
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The sizes of all parts; the defaults take at most 40 minutes on two cores.
+    """The sizes of all parts; the defaults take about 40 minutes on two cores.
 
     Attributes:
         rounds: Turns of each comparison.
