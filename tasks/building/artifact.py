@@ -12,7 +12,8 @@ from pyfunc.spec import PipelineSpec
 from tasks.building.detector_files import copy_detector_files
 from tasks.building.members import BuiltMember, DownloadedMember, add_members
 from tasks.building.types import BuiltPipeline, LoggedMember
-from tasks.composition.quality_gate import CompositionGate, load_gate_rows
+from tasks.composition.gate_rows import load_gate_rows
+from tasks.composition.quality_gate import CompositionGate
 from tasks.composition.types import PipelinePlan
 
 
@@ -34,7 +35,8 @@ def build_artifact(
 
     Raises:
         ModelError: If none of the engines that the plan allows a member passes its gate, the
-            composition does not pass its own, or there are too few rows to choose a threshold.
+            composition does not pass its own, or too few rows reach a cascade to choose its
+            threshold.
     """
     rows = None
     if not isinstance(plan.answer, str):
@@ -48,7 +50,7 @@ def build_artifact(
     answer, check = plan.answer, None
     if rows is not None:
         gate = CompositionGate(opened, rows, detector)
-        answer = gate.choose_thresholds(answer)
+        answer = gate.choose_thresholds(answer, plan.file)
         check = gate.measure(answer, plan.file)
     spec = PipelineSpec(plan.kind, specs, answer, plan.detector)
     spec.write(folder)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import (
     Field,
     StringConstraints,
@@ -28,8 +27,7 @@ from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel
 from tasks.composition.types import MAX_MEMBERS, MemberParameters, Tree
 from tasks.composition.written_tree import check_languages, check_operators, with_one_spelling
-
-_MAX_BYTES = 64 * 1024
+from tasks.composition.yaml_file import load_yaml
 
 _LONGEST_VALUE = 100  # characters of it that an error quotes
 
@@ -48,7 +46,7 @@ class MemberChoice(MemberParameters):
     @field_validator("max_tokens", mode="before")
     @classmethod
     def _refuse_bool(cls, value: Any) -> Any:
-        if isinstance(value, bool):  # as YAML reads yes and no
+        if isinstance(value, bool):
             raise ValueError(f"{value!r}; expected a number of tokens")
         return value
 
@@ -65,6 +63,19 @@ class CompositionFile(FrozenModel):
     members: Annotated[dict[_MemberName, MemberChoice], Field(min_length=1, max_length=MAX_MEMBERS)]
     answer: Tree
     detector: DetectorName = DEFAULT_DETECTOR
+
+    @field_validator("members")
+    @classmethod
+    def _refuse_equal_folders(cls, members: dict[str, MemberChoice]) -> dict[str, MemberChoice]:
+        # Each has a folder in the artifact, and on some file systems case does not count.
+        folded: dict[str, str] = {}
+        for name in members:
+            other = folded.setdefault(name.lower(), name)
+            if other != name:
+                raise ValueError(
+                    f"{other!r} and {name!r}; expected names that differ in more than case"
+                )
+        return members
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
@@ -98,20 +109,9 @@ def read_composition(path: Path) -> CompositionFile:
     Raises:
         ParameterError: If it is missing, no YAML, or no composition; with the file and the key.
     """
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ParameterError(f"{path}: larger than {_MAX_BYTES} bytes; expected a composition")
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 -- a SafeLoader
-    except OSError as error:
-        reason = error.strerror or error
-        raise ParameterError(f"{path}: {reason}; expected a composition file in YAML") from error
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise ParameterError(f"{path}: {line}{error.problem}; expected a composition") from error
-    # The last three: a SafeLoader raises them for a value that is none of its type, as `!!int x`.
-    except (yaml.YAMLError, RecursionError, ValueError, LookupError, AttributeError) as error:
-        reason = " ".join(str(error).split())
-        raise ParameterError(f"{path}: no YAML ({reason}); expected a composition") from error
+    content = load_yaml(path)
+    if content is None:
+        raise ParameterError(f"{path}: empty; expected a composition")
     try:
         found = CompositionFile.model_validate(content)
     except ValidationError as error:
@@ -138,33 +138,6 @@ def check_labels(
         raise ParameterError(f"{file}: {error}") from error
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML with keys as they are written, each once, and without aliases.
-
-    YAML reads the keys `no`, `1` and `1.0` as a bool and two numbers, which are labels and
-    languages here. An alias may contain itself.
-    """
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            event: Any = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.composer.ComposerError(
-                None, None, f"*{event.anchor}: expected no alias", event.start_mark
-            )
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        found: dict[Any, Any] = {}
-        for key, value in node.value:
-            name = key.value if isinstance(key, yaml.ScalarNode) else str(key.value)
-            if name in found:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {name!r} is there twice", key.start_mark
-                )
-            found[name] = self.construct_object(value, deep=True)
-        return found
-
-
 # Of pydantic's errors, those that name a class or a regular expression.
 _EXPECTED = {
     "model_type": "expected the keys {keys}",
@@ -178,12 +151,13 @@ _EXPECTED = {
 def _describe(error: ValidationError) -> str:
     """Return the first problem, with its place; an unknown key before what it leaves out."""
     found = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    place = ".".join(str(part) for part in found["loc"] if part != "[key]")
+    parts = (repr(str(part))[1:-1] for part in found["loc"] if part != "[key]")  # in one line
+    place = ".".join(parts)
     message = found["msg"].removeprefix("Value error, ")
     keys = list((MemberChoice if place.startswith("members.") else CompositionFile).model_fields)
     if found["type"] == "value_error":
         # Those of a tree begin with their own place.
-        return f"{place}: {message}" if place.startswith("members.") else message
+        return f"{place}: {message}" if place.startswith("members") else message
     if found["type"] == "extra_forbidden":
         message = f"unknown key; expected one of {keys}"
     elif found["type"] == "missing":

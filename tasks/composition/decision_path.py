@@ -48,9 +48,8 @@ def describe_path(tree: Node, decided: Decided) -> str:
         return ""
     # That of a single member first: its score is that of the answer to the last digit.
     path = min(fitting, key=lambda path: not isinstance(path.part, str))
-    trusted = f" ({path.least:g} or more)" if path.least else ""
-    part = f"{_describe(path.part, decided)}{trusted}"
-    return " → ".join([*path.steps, part, _words(decided.label, decided.score)])
+    answer = _words(decided.label, decided.score)
+    return " → ".join([*path.steps, _describe_end(path, decided), answer])
 
 
 def _paths(node: Node, decided: Decided) -> Iterator[_Path]:
@@ -83,7 +82,7 @@ def _paths_of_cascade(parts: Sequence[Node], least: float, decided: Decided) -> 
         if known is None or known[1] < least:
             answer = known_answer(path.part, decided)
             found = f"{_words(*answer)}, below" if answer else "below"
-            step = f"{_describe(path.part, decided)} ({found} {least:g})"
+            step = f"{_describe_end(path, decided)} ({found} {least:g})"
             for later in _paths_of_cascade(rest, least, decided):
                 yield replace(
                     later,
@@ -99,6 +98,11 @@ def _is_that_of(path: _Path, decided: Decided) -> bool:
         answer = (decided.label, decided.score)
         return path.part == decided.decided_by and decided.members[path.part] == answer
     return decided.decided_by in members_of(path.part) and decided.score >= path.least
+
+
+def _describe_end(path: _Path, decided: Decided) -> str:
+    trusted = f" ({path.least:g} or more)" if path.least else ""
+    return f"{_describe(path.part, decided)}{trusted}"
 
 
 def _describe(node: Node, decided: Decided) -> str:

@@ -1,9 +1,16 @@
 """Plan a pipeline: versions and aliases become numbers, and labels are checked before any work."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from tasks.common.errors import ParameterError
+import mlflow
+from mlflow.exceptions import MlflowException
+
+from pyfunc.composition.tree import has_open_thresholds
+from pyfunc.tokens import read_config
+from tasks.common.errors import ModelError, ParameterError
 from tasks.composition.composition_file import check_labels, read_composition
+from tasks.composition.gate_rows import load_gate_rows
 from tasks.composition.types import (
     MemberParameters,
     PipelineParameters,
@@ -29,11 +36,12 @@ def plan_pipeline(reference: str, parameters: PipelineParameters) -> PipelinePla
 
     Raises:
         ModelError: If the files of the version are gone.
-        ParameterError: If there is no such version, or it is a static model, which does not have
-            the engine or precision.
+        ParameterError: If there is no such version, it is a static model, which does not have the
+            engine or precision, or it reads fewer tokens than it is to.
     """
     finetuned = _find_finetuned_model(reference, "finetuned_model")
     _check_engine(finetuned, parameters)
+    _check_max_tokens(finetuned, parameters)
     return PipelinePlan.of(finetuned, parameters)
 
 
@@ -42,9 +50,10 @@ def plan_composition(path: str) -> PipelinePlan:
 
     Raises:
         ModelError: If the files of a version are gone.
-        ParameterError: If the file is no composition, a member is no version or is a static model,
-            which does not have its engine or precision, or the labels of members do not fit
-            together.
+        ParameterError: If the file is no composition, a member is no version, is a static model,
+            which does not have its engine or precision, or reads fewer tokens than it is to; or if
+            the labels of members do not fit together, or there are too few rows for a threshold
+            that the build is to choose.
     """
     composition = read_composition(Path(path))
     members: dict[str, PlannedMember] = {}
@@ -52,12 +61,16 @@ def plan_composition(path: str) -> PipelinePlan:
         place = f"{path}: members.{name}."
         finetuned = _find_finetuned_model(choice.model, f"{place}model")
         _check_engine(finetuned, choice, place)
+        _check_max_tokens(finetuned, choice, place)
         shape = choice.model_dump(exclude={"model"})
         members[name] = PlannedMember(finetuned=finetuned, **shape)
     labels = {name: _logged_labels(member.finetuned) for name, member in members.items()}
     known = {name: found for name, found in labels.items() if found is not None}
     if len(known) == len(labels):  # of an older training, the build reads them from the weights
         check_labels(composition.answer, known, path)
+    if has_open_thresholds(composition.answer):
+        runs = {name: _training_run(member.finetuned) for name, member in members.items()}
+        load_gate_rows(composition.answer, runs, path)
     return PipelinePlan(
         kind="full",
         members=members,
@@ -83,7 +96,32 @@ def _check_engine(finetuned: RegisteredModel, shape: MemberParameters, place: st
             )
 
 
-def _logged_labels(finetuned: RegisteredModel) -> list[str] | None:
+def _check_max_tokens(finetuned: RegisteredModel, shape: MemberParameters, place: str = "") -> None:
+    """Refuse more tokens than the transformer has positions for; the build checks the least."""
+    if not shape.max_tokens or is_static_version(finetuned.uri):
+        return
+    with TemporaryDirectory(prefix="millstream-") as folder:
+        try:
+            file = mlflow.artifacts.download_artifacts(
+                f"{finetuned.uri}/model/config.json", dst_path=folder
+            )
+        except MlflowException as error:
+            raise ModelError(
+                f"{finetuned.uri}: expected a fine-tuned model ({error.message})"
+            ) from error
+        most = read_config(Path(file).parent, "config.json").get("max_position_embeddings")
+    if most and shape.max_tokens > most:
+        raise ParameterError(
+            f"{place}max_tokens: {shape.max_tokens}; expected {most} at most, the positions of "
+            f"{finetuned.uri}"
+        )
+
+
+def _training_run(finetuned: RegisteredModel) -> str:
     version = connect().get_model_version(finetuned.name, str(finetuned.version))
-    split = read_logged_json(str(version.run_id), SPLIT_FILE)
+    return str(version.run_id)
+
+
+def _logged_labels(finetuned: RegisteredModel) -> list[str] | None:
+    split = read_logged_json(_training_run(finetuned), SPLIT_FILE)
     return None if split is None else [str(label) for label in split["labels"]]

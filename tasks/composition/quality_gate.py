@@ -3,92 +3,29 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
-from pyfunc.bisection import Failure
 from pyfunc.composition.composition import Composition
-from pyfunc.composition.evaluation import Decided, Decision, Evaluation
+from pyfunc.composition.evaluation import Decided, Decision
 from pyfunc.composition.members import Member
-from pyfunc.composition.tree import (
-    Cascade,
-    Node,
-    deciders_of,
-    has_open_thresholds,
-    members_of,
-    transform,
-)
-from pyfunc.contract import Prediction
+from pyfunc.composition.tree import Node, deciders_of, members_of
 from pyfunc.detectors.detector import LanguageDetector
-from pyfunc.pipeline import refusal_reason
 from tasks.common.errors import ModelError
+from tasks.composition.gate_rows import MIN_ROWS, GateRows, Truth
+from tasks.composition.known_decisions import KnownDecisions
+from tasks.composition.thresholds import MAX_ACCURACY_LOSS, choose_thresholds
 from tasks.composition.types import CompositionCheck, MemberCheck
-from tasks.dataset.labels import label_key
-from tasks.dataset.splitting import digest_text, sample_rows
-from tasks.training.logged_rows import load_joint_test_rows, select_unseen_by_all
+from tasks.dataset.splitting import sample_rows
 
 logger = logging.getLogger(__name__)
 
-MIN_ROWS = 500
-MAX_ROWS = 2_000
 _TIMED_ROWS = 500
 _REPEATS, _SHORT_S = 3, 1.0
-MAX_ACCURACY_LOSS = 0.005
-
-_THRESHOLDS = tuple(number / 100 for number in range(101))
-
-Truth = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class GateRows:
-    """Rows to measure a composition with.
-
-    Attributes:
-        texts: Texts that no member was trained on, and that a pipeline answers.
-        labels: The normal form of their labels.
-        proves: Which of them prove what is chosen on the others.
-    """
-
-    texts: list[str]
-    labels: list[str]
-    proves: Truth
-
-
-def load_gate_rows(
-    answer: Node, training_runs: Mapping[str, str], file: str = "composition"
-) -> GateRows:
-    """Return test rows of the members that decide, which no member was trained on.
-
-    Args:
-        answer: The tree.
-        training_runs: The training run of each member.
-        file: The composition file, for the error.
-
-    Raises:
-        ModelError: If a threshold is to be chosen and there are fewer than `MIN_ROWS` rows.
-    """
-    deciders = deciders_of(answer)
-    own = [run_id for name, run_id in training_runs.items() if name in deciders]
-    rows = select_unseen_by_all(load_joint_test_rows(own), training_runs.values())
-    # A sample: the rows of one member come after those of another, and files are sorted by label.
-    rows = sample_rows(rows[rows["text"].map(refusal_reason) == ""], MAX_ROWS, seed=0)
-    if has_open_thresholds(answer) and len(rows) < MIN_ROWS:
-        raise ModelError(
-            f"{file}: least: auto needs {MIN_ROWS} test rows that no member was trained on, and "
-            f"has {len(rows)}; expected a number"
-        )
-    digests = rows["text"].map(digest_text)
-    proves = np.array([int(digest[:8], 16) % 2 == 1 for digest in digests], bool)
-    if not has_open_thresholds(answer):
-        proves[:] = True
-    return GateRows(rows["text"].tolist(), rows["label"].map(label_key).tolist(), proves)
 
 
 class CompositionGate:
@@ -111,20 +48,23 @@ class CompositionGate:
         timed = sample_rows(pd.DataFrame({"text": rows.texts}), _TIMED_ROWS, seed=0).index
         self._timed = [rows.texts[row] for row in timed]
         self._timed_languages = {at: self._languages[row] for at, row in enumerate(timed)}
-        self._known = {
-            name: _KnownRows(member.classifier.predict(rows.texts, all_scores=True))
+        predictions = {
+            name: member.classifier.predict(rows.texts, all_scores=True)
             for name, member in members.items()
         }
+        self._decisions = KnownDecisions(predictions, rows.labels, self._languages)
 
-    def choose_thresholds(self, answer: Node) -> Node:
-        """Return the tree with a threshold for each cascade that has none, inner ones first."""
+    def choose_thresholds(self, answer: Node, file: str = "composition") -> Node:
+        """Return the tree with a threshold for each cascade, chosen on rows that prove nothing.
 
-        def choose(node: Node) -> Node:
-            if isinstance(node, Cascade) and node.least is None:
-                return replace(node, least=self._choose_threshold(node))
-            return node
+        Args:
+            answer: The tree.
+            file: The composition file, for the error.
 
-        return transform(answer, choose)
+        Raises:
+            ModelError: If too few rows reach a cascade.
+        """
+        return choose_thresholds(answer, self._decisions, ~self._rows.proves, file)
 
     def measure(self, answer: Node, file: str = "composition") -> CompositionCheck:
         """Return what was measured, and log it.
@@ -136,62 +76,34 @@ class CompositionGate:
         Raises:
             ModelError: If the composition is refused.
         """
-        proves = self._rows.proves
-        decisions = self._decide(answer)
-        *_, last = [name for name in members_of(answer) if name in deciders_of(answer)]
+        proves, count = self._rows.proves, int(self._rows.proves.sum())
+        decisions = self._decisions.decide(answer)
+        in_order = [name for name in members_of(answer) if name in deciders_of(answer)]
+        last = self._decisions.decide(in_order[-1])
         deciders = Counter(
             decision.decided_by
             for decision, counts in zip(decisions, proves, strict=True)
             if counts and isinstance(decision, Decision)
         )
-        alone = {name: self._decide(name) for name in self._members}
-        count = int(proves.sum())
         check = CompositionCheck(
             rows=count,
-            accuracy=self._accuracy(decisions, proves),
-            agreement=_mean(_labels(decisions) == _labels(alone[last]), proves),
+            accuracy=self._accuracy(answer),
+            agreement=_mean(_labels(decisions) == _labels(last), proves),
             rows_per_second=self._speed(answer),
             members={
                 name: MemberCheck(
-                    accuracy=self._accuracy(found, proves) if name in deciders_of(answer) else None,
+                    accuracy=self._accuracy(name) if name in in_order else None,
                     share=deciders[name] / count if count else 0.0,
                     rows_per_second=self._speed(name),
                 )
-                for name, found in alone.items()
+                for name in self._members
             },
         )
         _judge(check, file, is_comparable=len(self._rows.texts) >= MIN_ROWS)
         return check
 
-    def _choose_threshold(self, node: Cascade) -> float:
-        """Return the lowest threshold that costs no more accuracy than the gate allows.
-
-        Of the most accurate one: where the parts err on different rows, that is more accurate than
-        each of them.
-        """
-        chooses = ~self._rows.proves
-        found = {
-            threshold: self._accuracy(self._decide(replace(node, least=threshold)), chooses)
-            for threshold in _THRESHOLDS
-        }
-        least = max(found.values()) - MAX_ACCURACY_LOSS
-        chosen = min(threshold for threshold, accuracy in found.items() if accuracy >= least)
-        logger.info("least: %.2f, chosen on %d rows", chosen, int(chooses.sum()))
-        return chosen
-
-    def _decide(self, node: Node) -> list[Decided]:
-        rows = range(len(self._rows.texts))
-        evaluation = Evaluation(node, self._known)
-        evaluation.start(rows, self._languages)
-        found = dict(chain.from_iterable(part.items() for part in evaluation.decide(rows)))
-        return [found[row] for row in rows]
-
-    def _accuracy(self, decisions: Sequence[Decided], counts: Truth) -> float:
-        right = [
-            isinstance(found, Decision) and label_key(found.prediction.label) == label
-            for found, label in zip(decisions, self._rows.labels, strict=True)
-        ]
-        return _mean(np.array(right, bool), counts)
+    def _accuracy(self, tree: Node) -> float:
+        return _mean(self._decisions.are_right(tree), self._rows.proves)
 
     def _speed(self, node: Node) -> float:
         """Return the rows that a tree decides in a second, without known predictions.
@@ -213,25 +125,6 @@ class CompositionGate:
         for _ in evaluation.decide(rows):
             pass
         return time.perf_counter() - started
-
-
-class _KnownRows:
-    """The rows of a member whose predictions are known."""
-
-    retried = 0
-
-    def __init__(self, predictions: Sequence[Prediction]) -> None:
-        self.results: dict[int, Prediction | Failure] = dict(enumerate(predictions))
-
-    def submit(self, rows: Sequence[int]) -> None:
-        """Do nothing."""
-
-    def collect(self, rows: Sequence[int]) -> Iterator[dict[int, Prediction | Failure]]:
-        """Yield the predictions of rows."""
-        yield {row: self.results[row] for row in rows}
-
-    def cancel(self) -> None:
-        """Do nothing."""
 
 
 def _judge(check: CompositionCheck, file: str, *, is_comparable: bool) -> None:

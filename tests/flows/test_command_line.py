@@ -169,6 +169,7 @@ def test_a_password_in_an_address_is_refused_and_not_quoted(
     [
         ("99", "film", "members.film.model: dl_finetuned_model: no version '99'; there are the"),
         ("nobody", "film", "members.film.model: dl_finetuned_model: no version 'nobody'; there"),
+        ("1, max_tokens: 999", "film", "members.film.max_tokens: 999; expected 512 at most, the"),
         (
             "1",
             "{route: {label_of: film}, to: {imdb: film}, else: film}",

@@ -225,6 +225,10 @@ def test_a_single_model_is_compared_with_a_composition(home: Path, built: dict[s
             {"quick": {"model": 1, "precision": "int8"}},
             r"members.quick.precision: 'int8'; expected auto or f32, since models:/.* static",
         ),
+        (
+            {"film": {"model": 2, "max_tokens": 513}},
+            r"members.film.max_tokens: 513; expected 512 at most, the positions of models:/.*/2$",
+        ),
         ({"kind": {"model": 1}}, r"answer.to: \['long'\]; expected labels of kind: \['neg"),
     ],
 )
@@ -234,6 +238,16 @@ def test_a_member_that_does_not_fit_is_refused_before_any_work(
     path = write(tmp_path, ROUTED | {"members": ROUTED["members"] | change})
     with pytest.raises(ParameterError, match=f"^{path}: {reason}"):
         build_inference_pipeline(composition=path)
+
+
+def test_a_threshold_that_no_rows_can_choose_is_refused_before_any_work(
+    home: Path, tmp_path: Path
+) -> None:
+    answer = {"cascade": ["quick", "film"], "least": "auto"}
+    members = {name: ROUTED["members"][name] for name in ("quick", "film")}
+    path = write(tmp_path, {"members": members, "answer": answer})
+    with pytest.raises(ParameterError, match=f"^{path}: least: auto needs 500 test rows that no "):
+        plan_composition(path)
 
 
 def command(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:

@@ -56,13 +56,30 @@ def test_a_file_is_read_as_it_is_written(tmp_path: Path) -> None:
     ("content", "reason"),
     [
         ("members: [", r"line 1: .*; expected a composition"),
-        ("answer: 2026-13-45", r"no YAML \(month must be .*\); expected a composition"),
+        (f"{ONE}answer: 2026-13-45", r"answer: '2026-13-45'; expected a member"),
         ("answer: !!int abc", r"no YAML \(invalid literal .*\); expected a composition"),
         ("answer: !!bool abc", r"no YAML \('abc'\); expected a composition"),
         ("answer: !!timestamp abc", r"no YAML \(.*\); expected a composition"),
         (
             "members:\n  film: {model: 1, max_tokens: yes}\nanswer: film",
+            r"members.film.max_tokens: 'yes'; input should be a valid integer",
+        ),
+        (
+            "members:\n  film: {model: 1, max_tokens: true}\nanswer: film",
             r"members.film.max_tokens: True; expected a number of tokens",
+        ),
+        (
+            "members:\n  film: {model: 1}\n  Film: {model: 2}\nanswer: {vote: [film, Film]}",
+            r"members: 'film' and 'Film'; expected names that differ in more than case",
+        ),
+        (
+            'members:\n  "fi\\nlm": {model: 1}\nanswer: film',
+            r"members.fi\\nlm: 'fi\\nlm'; expected a letter, then letters",
+        ),
+        ("? [members]\n: 1", r"line 1: a key is a list or has keys itself; expected a compos"),
+        (
+            f"{ONE}answer: film\n---\nanswer: film",
+            r"line 4: expected a single document in the stream, but found another document; exp",
         ),
         (
             "members:\n  film: {modle: 1}\nanswer: film",
@@ -75,7 +92,7 @@ def test_a_file_is_read_as_it_is_written(tmp_path: Path) -> None:
         (b"\xff\xfe\x00", r"no YAML \(.*utf-8.*\); expected a composition"),
         ("[" * 60_000, r".*; expected a composition"),
         ("a: 1\n" * 20_000, r"larger than 65536 bytes; expected a composition"),
-        ("", r"None; expected the keys \['members', 'answer', 'detector'\]"),
+        ("", r"empty; expected a composition"),
         ("- film", r"\['film'\]; expected the keys \['members', 'answer', 'detector'\]"),
         ("answer: film", r"members: missing; expected a value"),
         (ONE, r"answer: missing; expected a value"),
@@ -156,6 +173,15 @@ def test_a_fault_is_one_line_with_file_and_place(
     with pytest.raises(ParameterError, match=f"^{path}: {reason}") as caught:
         read_composition(path)
     assert "\n" not in str(caught.value)
+
+
+def test_values_are_read_as_yaml_1_2_has_them(tmp_path: Path) -> None:
+    models = {"on": "010", "no": "1_0", "hex": "0x3", "date": "2026-11-29", "whole": "12"}
+    lines = [f"  {name}: {{model: {model}}}\n" for name, model in models.items()]
+    content = f"members:\n{''.join(lines)}answer: {{cascade: [{', '.join(models)}], least: .5}}"
+    found = read_composition(written(tmp_path, content))
+    assert {name: member.model for name, member in found.members.items()} == models
+    assert found.answer == Cascade(tuple(models), 0.5)
 
 
 def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -212,6 +212,15 @@ def test_weights_votes_and_thresholds_are_in_the_path() -> None:
     assert describe_path(tree, alone) == f"{sure} → bad 0.70"
 
 
+def test_what_an_inner_cascade_trusted_and_an_outer_one_did_not_has_both_thresholds() -> None:
+    members = {"quick": ("good", 0.7), "long": ("bad", 0.9)}
+    tree = Cascade((Cascade(("quick", "film"), 0.6), "long"), 0.8)
+    decided = Decided("bad", 0.9, "long", members, "en")
+    assert describe_path(tree, decided) == (
+        "quick (0.6 or more) (good 0.70, below 0.8) → long → bad 0.90"
+    )
+
+
 def test_answer_that_a_tree_cannot_give_has_no_path() -> None:
     members = {"quick": ("good", 0.6), "film": ("good", 0.9)}
     tree = Cascade(("quick", "film"), 0.7)

@@ -9,14 +9,15 @@ import pytest
 
 from pyfunc.classifier import Classifier
 from pyfunc.composition.members import Member
-from pyfunc.composition.tree import Average, Cascade, Node
+from pyfunc.composition.tree import Average, Cascade, Node, Route
 from pyfunc.detectors.selection import open_detector
 from pyfunc.engines.engine import Logits
 from pyfunc.spec import Variant
 from pyfunc.tokens import Encoder, TokenBatch
-from tasks.common.errors import ModelError
-from tasks.composition import quality_gate
-from tasks.composition.quality_gate import MIN_ROWS, CompositionGate, GateRows
+from tasks.common.errors import ModelError, ParameterError
+from tasks.composition import gate_rows
+from tasks.composition.gate_rows import MIN_ROWS, GateRows
+from tasks.composition.quality_gate import CompositionGate
 
 ROWS = 600
 TEXTS = [f"{number} films" for number in range(ROWS)]
@@ -103,6 +104,50 @@ def test_an_inner_threshold_is_chosen_before_the_outer_one(tiny_classifier: Path
     assert tree.parts[0] == Cascade(("quick", "film"), 0.6)
 
 
+@pytest.mark.parametrize(
+    ("around", "least"),
+    [
+        (lambda cascade: cascade, 0.71),
+        (lambda cascade: Route("right", (("positive", "film"),), cascade), 0),
+        (lambda cascade: Route("right", (("positive", cascade),), "film"), 0.71),
+        (lambda cascade: Cascade(("sure", cascade), 0.7), 0),
+        (lambda cascade: Average((Cascade(("sure", cascade), 0.7), "film"), (1, 1)), 0),
+    ],
+    ids=["all", "else", "to", "cascade", "mixed"],
+)
+def test_a_threshold_is_chosen_on_the_rows_that_reach_its_cascade(
+    tiny_classifier: Path, around: Callable[[Node], Node], least: float
+) -> None:
+    members = {
+        "quick": lambda number: (0.6 if number % 3 == 0 else 0.7, LABELS[number] == "negative"),
+        "film": always(0.8, wrong_every=10),
+        "right": lambda _: (0.9, True),
+        "sure": lambda number: (0.9 if LABELS[number] == "positive" else 0.6, True),
+    }
+    gate = gate_of(tiny_classifier, members, HALF)
+    tree = gate.choose_thresholds(around(Cascade(("quick", "film"), None)))
+    assert tree == around(Cascade(("quick", "film"), least))
+
+
+def test_a_cascade_that_few_rows_reach_gets_no_threshold(tiny_classifier: Path) -> None:
+    members = {
+        "quick": always(0.9, wrong_every=10),
+        "film": always(0.8, wrong_every=10),
+        "rare": lambda number: (
+            0.9,
+            LABELS[number] == ("positive" if number < 150 else "negative"),
+        ),
+    }
+    gate = gate_of(tiny_classifier, members, HALF)
+    tree = Route("rare", (("negative", "film"),), Cascade(("quick", "film"), None))
+    with pytest.raises(
+        ModelError,
+        match=r"^c.yaml: answer.else.least: auto needs 100 test rows that reach it, in the half "
+        r"that chooses, and has 75; expected a number$",
+    ):
+        gate.choose_thresholds(tree, "c.yaml")
+
+
 def test_a_threshold_lets_parts_that_err_on_different_rows_make_up_for_each_other(
     tiny_classifier: Path,
 ) -> None:
@@ -166,21 +211,21 @@ def test_few_rows_refuse_nothing_and_say_so(
 
 def test_an_open_threshold_needs_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = pd.DataFrame({"text": TEXTS, "label": LABELS}).head(MIN_ROWS - 1)
-    monkeypatch.setattr(quality_gate, "load_joint_test_rows", lambda _: rows)
-    monkeypatch.setattr(quality_gate, "select_unseen_by_all", lambda found, _: found)
+    monkeypatch.setattr(gate_rows, "load_joint_test_rows", lambda _: rows)
+    monkeypatch.setattr(gate_rows, "select_unseen_by_all", lambda found, _: found)
     runs = {"quick": "a", "film": "b"}
-    with pytest.raises(ModelError, match=r"^c.yaml: least: auto needs 500 .* has 499; expe"):
-        quality_gate.load_gate_rows(Cascade(("quick", "film"), None), runs, "c.yaml")
-    found = quality_gate.load_gate_rows(Cascade(("quick", "film"), 0.7), runs)
+    with pytest.raises(ParameterError, match=r"^c.yaml: least: auto needs 500 .* has 499; expe"):
+        gate_rows.load_gate_rows(Cascade(("quick", "film"), None), runs, "c.yaml")
+    found = gate_rows.load_gate_rows(Cascade(("quick", "film"), 0.7), runs)
     assert found.proves.all()
 
 
 def test_rows_of_all_members_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = [f"text {number}" for number in range(3 * quality_gate.MAX_ROWS)]
+    texts = [f"text {number}" for number in range(3 * gate_rows.MAX_ROWS)]
     labels = ["positive"] * (len(texts) // 2) + ["negative"] * (len(texts) // 2)
     rows = pd.DataFrame({"text": texts, "label": labels})
-    monkeypatch.setattr(quality_gate, "load_joint_test_rows", lambda _: rows)
-    monkeypatch.setattr(quality_gate, "select_unseen_by_all", lambda found, _: found)
-    found = quality_gate.load_gate_rows(Cascade(("quick", "film"), 0.7), {"quick": "a"})
-    assert len(found.texts) == quality_gate.MAX_ROWS
+    monkeypatch.setattr(gate_rows, "load_joint_test_rows", lambda _: rows)
+    monkeypatch.setattr(gate_rows, "select_unseen_by_all", lambda found, _: found)
+    found = gate_rows.load_gate_rows(Cascade(("quick", "film"), 0.7), {"quick": "a"})
+    assert len(found.texts) == gate_rows.MAX_ROWS
     assert 0.45 < found.labels.count("negative") / len(found.labels) < 0.55
