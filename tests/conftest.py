@@ -38,3 +38,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if not config.getoption("numprocesses", default=None):
         config.pluginmanager.import_plugin("tests.support.fixtures")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one process build the first home while the other runs tests that need none."""
+    needs_home = {
+        item.path for item in items if "_trained_original" in getattr(item, "fixturenames", ())
+    }
+    first = next((item.path for item in items if item.path in needs_home), None)
+    items.sort(key=lambda item: (item.path != first, item.path in needs_home))

@@ -25,32 +25,33 @@ from tasks.composition.planning import plan_composition
 from tasks.scoring.scoring_model import resolve_scoring_model
 from tasks.tracking import registry
 from tasks.tracking.mlflow_client import connect
+from tasks.tracking.names import FINETUNED_MODEL, PIPELINE_MODEL
 from tasks.tracking.pipeline_members import origins_of
 from tests.support.builders import build_unverified, train_unevaluated, use_home
+from tests.support.built_once import BuiltHome
+from tests.support.scoring_command import state_folder
 
 TEXTS = ["a great film, number 7", "an awful film", "a great film, number 7", "很好看的电影"]
 
 
 @pytest.fixture(scope="module")
 def _home(
-    prefect_harness: None,
-    tmp_path_factory: pytest.TempPathFactory,
-    _new_database: Path,
-    tiny_base: Path,
-    labelled_csv: Path,
+    _trained_original: BuiltHome, tmp_path_factory: pytest.TempPathFactory, labelled_csv: Path
 ) -> Path:
-    """A state folder with a static model and a transformer of reviews, and one of kinds."""
-    home = tmp_path_factory.mktemp("composed") / "var"
-    home.mkdir()
-    (home / "mlflow.db").write_bytes((_new_database).read_bytes())
+    """A state folder with a transformer of reviews, a static model of them and one of kinds.
+
+    It has no pipeline.
+    """
+    home = state_folder(_trained_original.home, tmp_path_factory.mktemp("composed") / "var")
     kinds = labelled_csv.with_name("kinds.csv")
     rows = pd.read_csv(labelled_csv)
     kind = ["long" if row % 3 else "short" for row in range(len(rows))]
     pd.DataFrame({"text": rows["text"] + " of a kind", "label": kind}).to_csv(kinds, index=False)
     with pytest.MonkeyPatch.context() as monkeypatch:
         use_home(home, monkeypatch)
+        connect().delete_registered_model(PIPELINE_MODEL)
+        connect().delete_registered_model_alias(FINETUNED_MODEL, "champion")
         train_unevaluated("static", labelled_csv)
-        train_unevaluated(tiny_base, labelled_csv)
         train_unevaluated("static", kinds)
     return home
 
@@ -67,9 +68,9 @@ FAST = {"engine": "torch", "precision": "f32"}
 
 ROUTED: dict[str, Any] = {
     "members": {
-        "quick": {"model": 1},
-        "film": {"model": "models:/dl_finetuned_model/2", **FAST},
-        "again": {"model": 2, "max_tokens": 16, **FAST},
+        "quick": {"model": 2},
+        "film": {"model": "models:/dl_finetuned_model/1", **FAST},
+        "again": {"model": 1, "max_tokens": 16, **FAST},
         "kind": {"model": "latest"},
     },
     "answer": {
@@ -102,7 +103,7 @@ def built(_home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
 def test_a_composition_is_built_from_its_file(home: Path, built: dict[str, Any]) -> None:
     assert built["members"] == {
         name: f"models:/dl_finetuned_model/{number}"
-        for name, number in (("quick", 1), ("film", 2), ("again", 2), ("kind", 3))
+        for name, number in (("quick", 2), ("film", 1), ("again", 1), ("kind", 3))
     }
     assert built["alias"] == "champion"
     assert set(built["composition"]["members"]) == {"quick", "film", "again", "kind"}
@@ -193,7 +194,7 @@ def test_members_that_are_alike_are_gated_once(
 ) -> None:
     caplog.set_level(logging.INFO)
     tokens = {"film": {}, "again": {"max_tokens": 32}, "short": {"max_tokens": 16}}
-    members = {name: {"model": 2, **FAST, **limit} for name, limit in tokens.items()}
+    members = {name: {"model": 1, **FAST, **limit} for name, limit in tokens.items()}
     plan = plan_composition(write(tmp_path, {"members": members, "answer": {"vote": [*members]}}))
     with downloaded_members(plan) as downloaded:
         built = add_members(tmp_path / "artifact", plan, downloaded)
@@ -205,10 +206,10 @@ def test_members_that_are_alike_are_gated_once(
 
 
 def test_a_single_model_is_compared_with_a_composition(home: Path, built: dict[str, Any]) -> None:
-    report = build_unverified("2")
+    report = build_unverified("1")
     assert report["alias"] == "champion"
     assert "is no lower than 1.0000 of champion 1, on" in report["reason"]
-    assert registry.get_aliases("dl_finetuned_model") == {"champion": 2}
+    assert registry.get_aliases("dl_finetuned_model") == {"champion": 1}
 
 
 @pytest.mark.parametrize(
@@ -220,14 +221,14 @@ def test_a_single_model_is_compared_with_a_composition(home: Path, built: dict[s
             {"film": {"model": 3}},
             r"answer.to.long.cascade\[1\].average\[1\]: the labels \['negative', 'positive'\]",
         ),
-        ({"quick": {"model": 1, **FAST}}, r"members.quick.engine: 'torch'; expected auto, since"),
+        ({"quick": {"model": 2, **FAST}}, r"members.quick.engine: 'torch'; expected auto, since"),
         (
-            {"quick": {"model": 1, "precision": "int8"}},
+            {"quick": {"model": 2, "precision": "int8"}},
             r"members.quick.precision: 'int8'; expected auto or f32, since models:/.* static",
         ),
         (
-            {"film": {"model": 2, "max_tokens": 513}},
-            r"members.film.max_tokens: 513; expected 512 at most, the positions of models:/.*/2$",
+            {"film": {"model": 1, "max_tokens": 513}},
+            r"members.film.max_tokens: 513; expected 512 at most, the positions of models:/.*/1$",
         ),
         ({"kind": {"model": 1}}, r"answer.to: \['long'\]; expected labels of kind: \['neg"),
     ],
