@@ -1,13 +1,11 @@
 """The server that Prefect starts for a command or a test, where no other is named."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
-import psutil
 import pytest
 from prefect.settings import PREFECT_API_URL
 from websockets.exceptions import InvalidStatus
@@ -16,7 +14,6 @@ from websockets.sync.client import connect
 from flows.server.temporary import MAX_LOG_BYTES, start_uvicorn
 from tasks.common.settings import REPOSITORY
 from tests.support.operation import free_ports
-from tests.support.scoring_command import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_harness")]
 
@@ -61,31 +58,6 @@ def test_the_log_of_the_server_stays_small(home: Path, free_port: int) -> None:
         process.kill()
         process.wait()
         assert log.read_bytes().count(b"x") == kept
-
-
-def test_the_server_of_a_command_that_is_killed_ends(home: Path, labelled_csv: Path) -> None:
-    def servers() -> list[psutil.Process]:
-        return [
-            process for process in command.children() if "flows.server.app" in process.cmdline()
-        ]
-
-    with subprocess.Popen(
-        [sys.executable, "-m", "flows.train_classifier", "--source", str(labelled_csv)],
-        cwd=REPOSITORY,
-        env=os.environ | {"MILLSTREAM_HOME": str(home), "PREFECT_API_URL": ""},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        command = psutil.Process(process.pid)
-        wait_until(servers, "a server is started")
-        (server,) = servers()
-        wait_until(server.net_connections, "the server listens")
-        process.kill()
-    try:
-        server.wait(timeout=10)
-    finally:
-        if server.is_running():
-            server.kill()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Ctrl-C at a terminal: every process of the command gets it."""
+"""Commands that end early: by Ctrl-C, which every process of the command gets, or killed."""
 
 import os
 import signal
@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 
@@ -14,8 +15,9 @@ from tests.support.builders import HEEDING_INTERRUPTS, Trained
 from tests.support.operation import rows_in
 from tests.support.scoring_command import Scoring, state_folder, wait_until
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("kills")]
 
-@pytest.mark.slow
+
 def test_a_command_that_is_interrupted_says_so_and_ends(
     home: Path, labelled_csv: Path, tiny_base: Path
 ) -> None:
@@ -45,7 +47,6 @@ def test_a_command_that_is_interrupted_says_so_and_ends(
     assert run.info.status == "KILLED"
 
 
-@pytest.mark.slow
 def test_scoring_that_is_interrupted_says_what_the_same_command_does(
     trained: Trained, tmp_path: Path
 ) -> None:
@@ -64,3 +65,28 @@ def test_scoring_that_is_interrupted_says_what_the_same_command_does(
     assert ended.code == 130
     assert ended.error == "interrupted; the same command continues with the shards that are left"
     assert "ERROR" not in ended.said
+
+
+def test_the_server_of_a_command_that_is_killed_ends(home: Path, labelled_csv: Path) -> None:
+    def servers() -> list[psutil.Process]:
+        return [
+            process for process in command.children() if "flows.server.app" in process.cmdline()
+        ]
+
+    with subprocess.Popen(
+        [sys.executable, "-m", "flows.train_classifier", "--source", str(labelled_csv)],
+        cwd=REPOSITORY,
+        env=os.environ | {"MILLSTREAM_HOME": str(home), "PREFECT_API_URL": ""},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        command = psutil.Process(process.pid)
+        wait_until(servers, "a server is started")
+        (server,) = servers()
+        wait_until(server.net_connections, "the server listens")
+        process.kill()
+    try:
+        server.wait(timeout=10)
+    finally:
+        if server.is_running():
+            server.kill()

@@ -17,7 +17,7 @@ from tasks.tracking.names import TRAINING_EXPERIMENT
 from tests.support.builders import use_home
 from tests.support.resumable import fine_tune
 
-pytestmark = pytest.mark.usefixtures("new_database")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("kills", "new_database")]
 
 
 @contextmanager
@@ -46,7 +46,6 @@ def _wait_for_checkpoint(home: Path, process: subprocess.Popen[bytes], count: in
         time.sleep(0.01)
 
 
-@pytest.mark.slow
 def test_a_killed_training_continues_from_its_last_checkpoint_in_the_same_run(
     home: Path,
     labelled_csv: Path,
@@ -76,7 +75,6 @@ def test_a_killed_training_continues_from_its_last_checkpoint_in_the_same_run(
     assert resumed == pytest.approx(_losses(fine_tune(labelled_csv, tiny_base)), rel=1e-3)
 
 
-@pytest.mark.slow
 def test_a_damaged_checkpoint_falls_back_to_the_one_before_with_any_checkpoint_steps(
     home: Path, labelled_csv: Path, tiny_base: Path
 ) -> None:
