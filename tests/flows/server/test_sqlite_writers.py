@@ -2,23 +2,18 @@
 
 import asyncio
 import gc
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import copy_context
 from pathlib import Path
 
-import httpx
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from flows.server.sqlite_writers import QueuedWriters, close_failed_cursors
-from tasks.common.settings import REPOSITORY
-from tests.support.operation import free_ports, until
+from tests.support.operation import free_ports
 
 BUSY_S = 10.0
 MORE_THAN_CONNECTIONS = 20
@@ -152,30 +147,3 @@ def test_another_database_is_connected_to_as_without_us() -> None:
 
     with pytest.raises(ConnectionRefusedError):
         asyncio.run(connect())
-
-
-@pytest.mark.slow
-def test_the_first_start_makes_the_database(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
-    command = ("deployments.server.prefect_server", "server", "start", "--port", str(port))
-    server = subprocess.Popen(
-        [sys.executable, "-m", *command],
-        cwd=REPOSITORY,
-        env=os.environ | {"PREFECT_HOME": str(tmp_path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-    def answers() -> bool:
-        assert server.poll() is None, server.communicate()[0]
-        try:
-            return httpx.get(f"http://127.0.0.1:{port}/api/health").is_success
-        except httpx.ConnectError:
-            return False
-
-    try:
-        until(answers, "the server answers")
-    finally:
-        server.terminate()
-        server.communicate(timeout=60)
