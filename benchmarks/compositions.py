@@ -15,7 +15,7 @@ from benchmarks.texts import sample
 from pyfunc.composition.tree import LANGUAGE, Cascade, Node, Route
 from pyfunc.composition.tree_json import to_json
 from pyfunc.spec import PipelineSpec
-from tasks.composition.quality_gate import load_gate_rows
+from tasks.composition.gate_rows import load_gate_rows
 
 logger = logging.getLogger(__name__)
 
