@@ -1,5 +1,6 @@
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
@@ -112,6 +113,8 @@ class Watched(TorchEngine):
             self.most = max(self.most, self._running)
         try:
             if self.fails:
+                # So that whoever waits for it gets its turn before all batches have failed.
+                time.sleep(0.01)
                 raise MemoryError
             return super().logits(batch)
         finally:
