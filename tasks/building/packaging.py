@@ -15,7 +15,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
-from pyfunc.composition.tree import deciders_of
+from pyfunc.composition.tree import deciders_of, has_open_thresholds
 from pyfunc.composition.tree_json import to_json
 from pyfunc.detectors.selection import DETECTORS
 from pyfunc.engines.selection import has_cuda
@@ -27,6 +27,7 @@ from tasks.building.members import DownloadedMember, downloaded_members
 from tasks.building.types import BuiltPipeline, Gate, LoggedMember, LoggedPipeline
 from tasks.common.settings import REPOSITORY
 from tasks.composition.composition_file import check_labels
+from tasks.composition.thresholds import THRESHOLD_RULE
 from tasks.composition.types import CompositionCheck, PipelinePlan
 from tasks.tracking.logged_models import is_usable
 from tasks.tracking.mlflow_client import (
@@ -132,13 +133,15 @@ def _build_key(
     plan: PipelinePlan, downloaded: Mapping[str, DownloadedMember], package: Path
 ) -> str:
     """Return the digest by which equal pipelines are found."""
-    parts = {
+    parts: dict[str, object] = {
         "plan": plan.model_dump(mode="json", exclude={"file"}),
         "classifiers": {name: member.digest for name, member in downloaded.items()},
         "code": digest_code(package),
         "packages": package_versions(*DETECTORS[plan.detector].libraries),
         "cuda": has_cuda(),
     }
+    if has_open_thresholds(plan.answer):
+        parts["threshold_rule"] = THRESHOLD_RULE
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from flows.build_inference_pipeline import build_inference_pipeline
+from pyfunc.composition.tree import Cascade
 from pyfunc.spec import PipelineSpec
 from tasks.building import packaging
 from tasks.building.members import add_members, downloaded_members
@@ -187,6 +188,18 @@ def test_an_equal_composition_is_not_built_again(
     changed = ROUTED["answer"] | {"else": "again"}
     other = plan_composition(write(tmp_path, ROUTED | {"answer": changed}))
     assert packaging.log_pipeline(other).fingerprint != built["fingerprint"]
+
+
+def test_a_threshold_that_another_rule_chose_is_chosen_anew(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_composition(write(tmp_path, ROUTED))
+    is_open = plan.model_copy(update={"answer": Cascade(("quick", "film"), None)})
+    plans = (plan, is_open)
+    before = [packaging._build_key(plan, {}, packaging.PACKAGE) for plan in plans]
+    monkeypatch.setattr(packaging, "THRESHOLD_RULE", 0)
+    after = [packaging._build_key(plan, {}, packaging.PACKAGE) for plan in plans]
+    assert [old == new for old, new in zip(before, after, strict=True)] == [True, False]
 
 
 def test_members_that_are_alike_are_gated_once(
