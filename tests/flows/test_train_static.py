@@ -39,7 +39,7 @@ def test_it_is_trained_measured_and_registered(labelled_csv: Path) -> None:
     assert signature.outputs.input_names() == ["label", "score"]
     assert "not_made" not in report
     with pytest.raises(ParameterError, match=r"^engine: 'torch'; .* is a static model, which"):
-        build_unverified(report["finetuned_model"])  # with torch
+        build_unverified(report["finetuned_model"], engine="torch")
     # Parameters of a transformer change nothing.
     assert train_static(labelled_csv, epochs=9, learning_rate=0.5)["reused"]
 

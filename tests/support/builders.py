@@ -19,10 +19,16 @@ from pyfunc.engines.torch import TorchEngine
 from pyfunc.pipeline import InferencePipeline
 from pyfunc.spec import MemberSpec, PipelineKind, PipelineSpec, Precision, Variant
 from tasks.common.settings import REPOSITORY, get_settings
-from tasks.composition.types import PipelineParameters, PipelinePlan, PlannedMember
+from tasks.composition.types import (
+    EngineChoice,
+    PipelineParameters,
+    PipelinePlan,
+    PlannedMember,
+)
 from tasks.tracking import registry
 from tasks.tracking.mlflow_client import connect
-from tasks.tracking.names import PIPELINE_MODEL, RegisteredModel
+from tasks.tracking.names import FINETUNED_MODEL, PIPELINE_MODEL, RegisteredModel
+from tasks.training.types import STATIC
 
 # Prefix of a command that a test interrupts: children of a test run in the background of a shell
 # inherit that SIGINT is ignored.
@@ -88,9 +94,9 @@ def build_unverified(finetuned_model: str, **parameters: Any) -> dict[str, Any]:
     Both take longer than all the rest.
     """
     from tasks.building import prefect_tasks as building
-    from tasks.composition.types import PipelineParameters
 
-    wanted = PipelineParameters(engine="torch", precision="f32", **parameters)
+    exact = {"engine": _exact_engine(finetuned_model), "precision": "f32"}
+    wanted = PipelineParameters.model_validate(exact | parameters)
     logged = building.log_pipeline(building.plan_pipeline(finetuned_model, wanted))
     registered = building.register_pipeline(logged)
     decision = building.choose_champion(registered)
@@ -99,6 +105,13 @@ def build_unverified(finetuned_model: str, **parameters: Any) -> dict[str, Any]:
         "reused": registered.reused,
         **decision.model_dump(),
     }
+
+
+def _exact_engine(finetuned_model: str) -> EngineChoice:
+    """Return the engine that computes a fine-tuned model as it is."""
+    version = registry.find_version(FINETUNED_MODEL, finetuned_model)
+    trained_from = connect().get_run(str(version.run_id)).data.params["base_model"]
+    return "auto" if trained_from == STATIC else "torch"
 
 
 def build_trained(base_model: Path, data: Path) -> dict[str, Any]:

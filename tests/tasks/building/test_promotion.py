@@ -28,14 +28,25 @@ def score(home: Path, rows: Path, why: str) -> pd.DataFrame:
     return pd.read_parquet(home / "scored" / "predictions")
 
 
+def numbered_reviews(path: Path, rows: int) -> Path:
+    """Write rows of which the number alone decides the part; the ninth word tells the label."""
+    words = {"negative": "awful", "positive": "great"}
+    film = "the film that we saw last night was"
+    table = [(f"{film} {words[label]}, {n}", label) for n in range(rows // 2) for label in words]
+    pd.DataFrame(table, columns=["text", "label"]).to_csv(path, index=False)
+    return path
+
+
 @pytest.mark.slow
 def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
-    trained_anew: Trained, tiny_base: Path, labelled_csv: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, prefect_harness: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home = trained_anew.home
-    assert trained_anew.pipeline["alias"] == "champion"
+    data = numbered_reviews(tmp_path / "reviews.csv", 300)
+    first = train_unevaluated("static", data)
+    assert build_unverified(first["finetuned_model"])["alias"] == "champion"
 
-    worse = train_unevaluated(tiny_base, labelled_csv, learning_rate=1e-7, epochs=1)
+    # It does not read as far as the word that tells.
+    worse = train_unevaluated("static", data, max_tokens=8)
     challenger = build_unverified(worse["finetuned_model"])
     assert challenger["alias"] == "challenger"
     version = registry.find_version(NAME, "challenger")
@@ -44,10 +55,10 @@ def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
     assert "is below" in version.tags["promotion_reason"]
     assert registry.get_aliases(NAME) == {"champion": 1, "challenger": 2}
 
-    rows = score(home, labelled_csv, why="new")
+    rows = score(home, data, why="new")
     (old_uri,) = set(rows["inference_pipeline_model_uri"])
 
-    equal = train_unevaluated(tiny_base, labelled_csv, seed=7)
+    equal = train_unevaluated("static", data, sample_size=200)
     third = build_unverified(equal["finetuned_model"])
     assert third["alias"] == "champion"
     assert "is no lower than" in str(third["reason"])
@@ -60,14 +71,14 @@ def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
     assert "of champion 3" in str(again["reason"])
 
     # No answer of an earlier champion is given as the new one's.
-    rows = score(home, labelled_csv, why="the model changed")
+    rows = score(home, data, why="the model changed")
     assert old_uri not in set(rows["inference_pipeline_model_uri"])
     assert not rows["cached"].any()
 
     promote_pipeline(version="previous", reason="it was better")
     assert registry.get_aliases(NAME)["champion"] == 1
     # Its answers are still there.
-    rows = score(home, labelled_csv, why="the model changed")
+    rows = score(home, data, why="the model changed")
     assert set(rows["inference_pipeline_model_uri"]) == {old_uri}
     assert rows["cached"].all()
 
@@ -77,9 +88,9 @@ def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
     assert again["alias"] is None
     assert "version 1 replaced it as champion by hand" in str(again["reason"])
     assert registry.get_aliases(NAME)["champion"] == 1
-    promote_pipeline(version="previous")
+    promotion.promote_by_hand("previous", "it was not")
     assert registry.get_aliases(NAME)["champion"] == 3
-    promote_pipeline(version="challenger")
+    promotion.promote_by_hand("challenger", "why not")
     assert registry.get_aliases(NAME) == {"champion": 2}
     assert registry.get_aliases("dl_finetuned_model") == {"champion": 2}
 
@@ -89,7 +100,7 @@ def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
 
     def chosen_meanwhile(version: ModelVersion, rows: pd.DataFrame) -> float:
         if not asked:
-            promote_pipeline(version="1")
+            promotion.promote_by_hand("1", "meanwhile")
         asked.append(version.version)
         return accuracy(version, rows)
 
@@ -99,22 +110,14 @@ def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
     assert "of champion 1, on" in str(fourth["reason"])
 
 
-def numbered_reviews(path: Path, rows: int) -> Path:
-    """Write rows of which the number alone decides the part."""
-    words = {"negative": "awful", "positive": "great"}
-    table = [(f"a {words[label]} film, {n}", label) for n in range(rows // 2) for label in words]
-    pd.DataFrame(table, columns=["text", "label"]).to_csv(path, index=False)
-    return path
-
-
 @pytest.mark.slow
 def test_the_champion_is_compared_on_rows_that_it_was_not_trained_on(
-    home: Path, prefect_harness: None, tiny_base: Path, tmp_path: Path
+    home: Path, prefect_harness: None, tmp_path: Path
 ) -> None:
     data = numbered_reviews(tmp_path / "reviews.csv", 400)
-    first = train_unevaluated(tiny_base, data, epochs=1)
+    first = train_unevaluated("static", data)
     build_unverified(first["finetuned_model"])
-    second = train_unevaluated(tiny_base, data, epochs=1, test_fraction=0.5)
+    second = train_unevaluated("static", data, test_fraction=0.5)
     built = build_unverified(second["finetuned_model"])
     train, test = (
         pd.read_parquet(f"{folder}/{part}.parquet")
@@ -128,11 +131,11 @@ def test_the_champion_is_compared_on_rows_that_it_was_not_trained_on(
 
 @pytest.mark.slow
 def test_too_few_rows_decide_nothing_and_the_reason_says_what_to_type(
-    home: Path, prefect_harness: None, tiny_base: Path, tmp_path: Path
+    home: Path, prefect_harness: None, tmp_path: Path
 ) -> None:
     data = numbered_reviews(tmp_path / "reviews.csv", 100)
-    build_unverified(train_unevaluated(tiny_base, data, epochs=1)["finetuned_model"])
-    second = train_unevaluated(tiny_base, data, epochs=1, seed=7)
+    build_unverified(train_unevaluated("static", data)["finetuned_model"])
+    second = train_unevaluated("static", data, seed=7)
     built = build_unverified(second["finetuned_model"])
     rows = len(pd.read_parquet(f"{second['split_folder']}/test.parquet"))
     assert rows < promotion.MIN_COMPARED_ROWS
@@ -145,12 +148,10 @@ def test_too_few_rows_decide_nothing_and_the_reason_says_what_to_type(
     assert registry.get_aliases(NAME) == {"champion": 1, "challenger": 2}
 
 
-def test_other_labels_are_always_a_challenger(
-    trained: Trained, tiny_base: Path, labelled_csv: Path
-) -> None:
+def test_other_labels_are_always_a_challenger(trained: Trained, labelled_csv: Path) -> None:
     renamed = labelled_csv.with_name("renamed.csv")
     renamed.write_text(labelled_csv.read_text().replace(",positive", ",glad"))
-    report = train_unevaluated(tiny_base, renamed)
+    report = train_unevaluated("static", renamed)
     built = build_unverified(report["finetuned_model"])
     assert built["alias"] == "challenger"
     assert "other labels than champion 1" in str(built["reason"])
@@ -158,14 +159,14 @@ def test_other_labels_are_always_a_challenger(
 
 @pytest.mark.slow
 def test_labels_that_are_equal_numbers_are_the_same_labels(
-    home: Path, prefect_harness: None, tiny_base: Path, labelled_csv: Path, tmp_path: Path
+    home: Path, prefect_harness: None, labelled_csv: Path, tmp_path: Path
 ) -> None:
     content = labelled_csv.read_text()
     whole, fractions = tmp_path / "whole.csv", tmp_path / "fractions.csv"
     whole.write_text(content.replace(",positive", ",2").replace(",negative", ",1"))
     fractions.write_text(content.replace(",positive", ",2.0").replace(",negative", ",1.0"))
     assert (
-        build_unverified(train_unevaluated(tiny_base, fractions)["finetuned_model"])["alias"]
+        build_unverified(train_unevaluated("static", fractions)["finetuned_model"])["alias"]
         == "champion"
     )
 
@@ -177,12 +178,13 @@ def test_labels_that_are_equal_numbers_are_the_same_labels(
         assert summary["accuracy"] == pytest.approx(share)
         assert set(rows["prediction_label"]) == {"1.0", "2.0"}
 
-    second = build_unverified(train_unevaluated(tiny_base, whole)["finetuned_model"])
+    second = build_unverified(train_unevaluated("static", whole)["finetuned_model"])
     assert "of champion 1, on" in str(second["reason"])
 
 
 def test_a_version_that_is_built_again_keeps_its_standing(trained: Trained) -> None:
-    again = build_inference_pipeline(finetuned_model=trained.training["finetuned_model"])
+    finetuned = trained.training["finetuned_model"]
+    again = build_unverified(finetuned, engine="auto", precision="auto")
     assert again["reused"]
     assert again["inference_pipeline_model"] == trained.pipeline["inference_pipeline_model"]
     assert again["alias"] == "champion"
