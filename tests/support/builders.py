@@ -155,7 +155,7 @@ def build_composed(answer: object, members: Mapping[str, tuple[str, int]]) -> st
         name: PlannedMember(
             finetuned=RegisteredModel.from_uri(uri),
             max_tokens=tokens,
-            engine="torch",
+            engine=_exact_engine(uri),
             precision="f32",
         )
         for name, (uri, tokens) in members.items()

@@ -35,6 +35,9 @@ from tests.support.builders import (
 
 URI = "models:/inference_pipeline_model@champion"
 
+# Built in a moment.
+TORCH = PipelineParameters(engine="torch", precision="f32")
+
 
 def _frame(*texts: object) -> pd.DataFrame:
     return pd.DataFrame({"text": pd.Series(texts, dtype=object)})
@@ -178,8 +181,8 @@ def test_each_version_answers_with_the_code_it_was_shipped_with(
     source = detector.read_text()
     assert 'code="und"' in source
     detector.write_text(source.replace('code="und"', 'code="zxx"'))
-    ours = packaging.log_pipeline(plan_of(trained, PipelineParameters()))
-    theirs = packaging.log_pipeline(plan_of(trained, PipelineParameters()), package=changed)
+    ours = packaging.log_pipeline(plan_of(trained, TORCH))
+    theirs = packaging.log_pipeline(plan_of(trained, TORCH), package=changed)
     assert ours.fingerprint != theirs.fingerprint
 
     def language_of_digits(uri: str) -> str:
@@ -222,8 +225,9 @@ def test_a_version_of_other_code_or_weights_never_answers_from_anothers_cache(
     first = answer(PipelineParameters())
     assert first["metadata"]["cached"] is False
     assert answer(PipelineParameters())["metadata"]["cached"] is True
-    assert answer(PipelineParameters(max_tokens=16))["metadata"]["cached"] is False
-    assert answer(PipelineParameters(engine="torch"))["metadata"]["cached"] is False
+    assert answer(TORCH)["metadata"]["cached"] is False
+    shorter = TORCH.model_copy(update={"max_tokens": 16})
+    assert answer(shorter)["metadata"]["cached"] is False
 
 
 def test_the_plain_pipeline_answers_with_bare_labels_and_gets_no_alias(trained: Trained) -> None:
@@ -327,11 +331,11 @@ def test_a_build_that_was_cut_short_is_not_reused(trained: Trained) -> None:
 
 @pytest.fixture(scope="module")
 def intents_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Rows of 300 intents, whose names take more than a tag of MLflow holds."""
+    """Rows of 200 intents, whose names take more than a tag of MLflow holds."""
     rows = [
-        (f"help me with thing {label} number {row}", f"intent_{label:03}_{'x' * 30}")
-        for label in range(300)
-        for row in range(5)
+        (f"help me with thing {label} number {row}", f"intent_{label:03}_{'x' * 50}")
+        for label in range(200)
+        for row in range(4)
     ]
     path = tmp_path_factory.mktemp("intents") / "intents.csv"
     pd.DataFrame(rows, columns=["text", "label"]).to_csv(path, index=False)
@@ -341,17 +345,17 @@ def intents_csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.usefixtures("new_database")
 @pytest.mark.slow
 def test_a_pipeline_of_hundreds_of_labels_is_found_again_and_compared(
-    home: Path, prefect_harness: None, tiny_base: Path, intents_csv: Path
+    home: Path, prefect_harness: None, intents_csv: Path
 ) -> None:
-    finetuned = train_unevaluated(tiny_base, intents_csv, epochs=1)["finetuned_model"]
+    finetuned = train_unevaluated("static", intents_csv)["finetuned_model"]
     first, again = build_unverified(finetuned), build_unverified(finetuned)
     assert again == first | {"reused": True}
     # With other labels: the reason names a few of them.
     renamed = intents_csv.with_name("renamed.csv")
     renamed.write_text(intents_csv.read_text().replace("intent_", "other_"))
-    other = build_unverified(train_unevaluated(tiny_base, renamed, epochs=1)["finetuned_model"])
+    other = build_unverified(train_unevaluated("static", renamed)["finetuned_model"])
     assert other["alias"] == "challenger"
-    assert "other labels than champion 1: without 300, such as 'intent_000_" in other["reason"]
+    assert "other labels than champion 1: without 200, such as 'intent_000_" in other["reason"]
     assert len(other["reason"]) < 500
 
 

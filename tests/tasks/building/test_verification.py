@@ -2,7 +2,6 @@
 
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,42 +14,39 @@ from tasks.building.promotion import _accuracy
 from tasks.building.types import LoggedPipeline, tolerance
 from tasks.building.verification import _member_gaps, verify_pipeline
 from tasks.common.errors import ModelError
-from tasks.common.settings import REPOSITORY
+from tasks.common.settings import get_settings
 from tasks.composition.types import PipelineParameters
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.registry import find_version
 from tasks.training.logged_rows import load_test_rows
 from tests.support.builders import Trained, plan_of, with_refused_rows
 
-# Built in a moment.
-TORCH = PipelineParameters(engine="torch", precision="f32")
 
-
-def changed_package(tmp_path: Path) -> Path:
-    ignore = shutil.ignore_patterns("__pycache__")
-    return Path(shutil.copytree(REPOSITORY / "pyfunc", tmp_path / "pyfunc", ignore=ignore))
+def shipped_code(logged: LoggedPipeline) -> Path:
+    """Return the code of `pyfunc/` in a logged pipeline."""
+    model_id = logged.model_uri.removeprefix("models:/")
+    (folder,) = get_settings().artifacts.glob(f"*/models/{model_id}/artifacts/**/pipeline/pyfunc")
+    return folder
 
 
 def test_the_check_finds_a_pipeline_that_answers_otherwise(
-    trained: Trained, tmp_path: Path
+    trained_anew: Trained,
 ) -> None:
-    changed = changed_package(tmp_path)
-    classifier = changed / "classifier.py"
+    logged = packaging.log_pipeline(plan_of(trained_anew, PipelineParameters()))
+    classifier = shipped_code(logged) / "classifier.py"
     source = classifier.read_text()
     assert " / np.float32(self._temperature)" in source
     classifier.write_text(source.replace(" / np.float32(self._temperature)", ""))
-    logged = packaging.log_pipeline(plan_of(trained, TORCH), package=changed)
     with pytest.raises(ModelError, match=r"row 0 of the check: .* expected what models:/dl_fine"):
         verify_pipeline(logged)
 
 
 def test_the_check_finds_a_pipeline_that_needs_the_repository(
-    trained: Trained, tmp_path: Path
+    trained_anew: Trained,
 ) -> None:
-    changed = changed_package(tmp_path)
-    with (changed / "pipeline.py").open("a") as file:
+    logged = packaging.log_pipeline(plan_of(trained_anew, PipelineParameters()))
+    with (shipped_code(logged) / "pipeline.py").open("a") as file:
         file.write("\nimport tasks.common.errors\n")
-    logged = packaging.log_pipeline(plan_of(trained, TORCH), package=changed)
     with pytest.raises(ModelError, match=r"fresh process: .*No module named 'tasks'"):
         verify_pipeline(logged)
 

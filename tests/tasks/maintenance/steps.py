@@ -26,13 +26,13 @@ from tasks.tracking.names import RegisteredModel
 P1, P2, P3 = (f"models:/{PIPELINE}/{number}" for number in (1, 2, 3))
 F1, F2, F3 = (f"models:/{FINETUNED}/{number}" for number in (1, 2, 3))
 STEPS = ["download_data", "split_data", "fine_tuning_model", "register_model"]
-QUICK: dict[str, Any] = {"steps": STEPS, "epochs": 1, "sample_size": 64}
+QUICK: dict[str, Any] = {"steps": STEPS, "sample_size": 64}
 
 
 def build(finetuned: str, max_tokens: int = 0) -> RegisteredModel:
     """Log and register a pipeline without its check, which takes a process of its own."""
     number = int(finetuned.rpartition("/")[2])
-    parameters = PipelineParameters(engine="torch", precision="f32", max_tokens=max_tokens)
+    parameters = PipelineParameters(max_tokens=max_tokens)
     logged = packaging.log_pipeline(
         PipelinePlan.of(RegisteredModel(name=FINETUNED, version=number), parameters)
     )

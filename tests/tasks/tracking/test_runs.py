@@ -7,7 +7,7 @@ from tasks.common.errors import ModelError
 from tasks.tracking.mlflow_client import connect, ensure_experiment
 from tasks.tracking.runs import FAILED_BECAUSE, failed_if_refused, killed_if_interrupted
 
-pytestmark = pytest.mark.usefixtures("home")
+pytestmark = pytest.mark.usefixtures("new_database")
 
 
 @pytest.mark.parametrize(

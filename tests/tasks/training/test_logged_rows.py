@@ -22,7 +22,7 @@ EXPERIMENT = "rows"
 
 
 @pytest.fixture(autouse=True)
-def _registry(home: Path, tmp_path: Path) -> None:
+def _registry(new_database: None, tmp_path: Path) -> None:
     connect()
     mlflow.create_experiment(EXPERIMENT, artifact_location=(tmp_path / "artifacts").as_uri())
     mlflow.set_experiment(EXPERIMENT)
