@@ -93,6 +93,15 @@ def artifact(tmp_path: Path, tiny_classifier: Path) -> Path:
     return staged(tmp_path / "artifact", tiny_classifier)
 
 
+@pytest.fixture
+def converted(artifact: Path, tiny_ir: Path) -> Path:
+    """The same, with its f32 for OpenVINO."""
+    (artifact / "openvino").mkdir()
+    for name in ("f32.xml", "f32.bin"):
+        shutil.copy(tiny_ir / name, artifact / "openvino")
+    return artifact
+
+
 def labels_of(artifact: Path, variant: Variant, texts: Sequence[str]) -> list[str]:
     classifier = Classifier(artifact / "classifier", open_engine(artifact, variant), max_tokens=16)
     return [prediction.label for prediction in classifier.predict(texts)]
@@ -184,9 +193,9 @@ def test_bf16_that_gives_other_labels_fails_its_gate(artifact: Path, tiny_ir: Pa
 
 
 @needs_int8
-def test_int8_that_gives_other_labels_fails_its_gate(artifact: Path) -> None:
-    rows = check_rows(TEXTS, labels_of(artifact, TORCH_F32, TEXTS))
-    (gate,) = measured(artifact, rows, OPENVINO_INT8)
+def test_int8_that_gives_other_labels_fails_its_gate(converted: Path) -> None:
+    rows = check_rows(TEXTS, labels_of(converted, TORCH_F32, TEXTS))
+    (gate,) = measured(converted, rows, OPENVINO_INT8)
     assert gate.agreement is not None
     assert gate.agreement < 0.985
     assert gate.reason == (
@@ -282,15 +291,15 @@ def test_torch_that_gets_other_inputs_than_transformers_fails_its_gate(tmp_path:
 
 
 def test_what_the_machine_lacks_is_not_measured(
-    artifact: Path, monkeypatch: pytest.MonkeyPatch
+    converted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         quality_gates,
         "unsupported_reason",
         lambda found: "not here" if found == OPENVINO_BF16 else "",
     )
-    rows = check_rows(TEXTS, labels_of(artifact, TORCH_F32, TEXTS))
-    coarse, exact = measured(artifact, rows, OPENVINO_BF16, OPENVINO_F32)
+    rows = check_rows(TEXTS, labels_of(converted, TORCH_F32, TEXTS))
+    coarse, exact = measured(converted, rows, OPENVINO_BF16, OPENVINO_F32)
     assert (coarse.reason, coarse.rows, coarse.agreement) == ("not here", 0, None)
     assert (exact.reason, exact.rows) == ("", MIN_ROWS)
 
@@ -332,15 +341,15 @@ def test_a_variant_that_fails_altogether_is_left_out_and_its_model_is_not_shippe
     assert {path.name for path in (artifact / "openvino").iterdir()} == {"f32.xml", "f32.bin"}
 
 
-def test_a_full_disk_is_no_failed_gate(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_no_failed_gate(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(openvino_conversion, "quantise_to_int8", fail)
     monkeypatch.setattr(quality_gates, "unsupported_reason", lambda _: "")
-    rows = check_rows(TEXTS, labels_of(artifact, TORCH_F32, TEXTS))
+    rows = check_rows(TEXTS, labels_of(converted, TORCH_F32, TEXTS))
     with pytest.raises(OSError, match="No space left"):
-        measured(artifact, rows, OPENVINO_INT8)
+        measured(converted, rows, OPENVINO_INT8)
 
 
 def test_torch_alone_needs_no_conversion(artifact: Path) -> None:
