@@ -11,6 +11,7 @@ from typing import Any, Never
 import mlflow
 import pandas as pd
 import pytest
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 from prefect import flow
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
@@ -60,6 +61,8 @@ def use_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MILLSTREAM_HOME", str(folder))
     # mlflow.set_tracking_uri sets it.
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    # MLflow remembers the folder of each run, and the runs of a copy have those of its original.
+    _artifact_repos_cache.clear()
     get_settings.cache_clear()
 
 
