@@ -1,7 +1,10 @@
 """The page of a training run: in MLflow, linked from Prefect, beside the training before."""
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,16 +14,50 @@ from prefect.client.schemas.objects import Artifact
 from prefect.client.schemas.sorting import ArtifactSort
 
 from tasks.common.errors import ModelError
+from tasks.common.settings import get_settings
 from tasks.measures import evaluation_plots
 from tasks.reports import page, training_report
 from tasks.reports.training_report import log_training_report
 from tasks.tracking.mlflow_client import connect
 from tasks.training import evaluation, fine_tuning
 from tasks.training.mlflow_run import find_run
-from tests.support.builders import Trained, train_tiny, with_refused_rows
+from tests.support.builders import (
+    Trained,
+    train_tiny,
+    train_unevaluated,
+    use_home,
+    with_refused_rows,
+)
+from tests.support.built_once import BuiltHome, home_built_once
 from tests.support.pages import PageReader
 
 pytestmark = pytest.mark.usefixtures("new_database")
+
+
+@pytest.fixture(scope="module")
+def _first_original(
+    prefect_harness: None,
+    tmp_path_factory: pytest.TempPathFactory,
+    labelled_csv: Path,
+    _new_database: Path,
+) -> BuiltHome:
+    def train(home: Path) -> dict[str, Any]:
+        home.mkdir()
+        shutil.copy(_new_database, home)
+        return train_tiny("static", labelled_csv)
+
+    return home_built_once(tmp_path_factory, "first", train)
+
+
+@pytest.fixture
+def first(
+    _first_original: BuiltHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[str, Any]]:
+    """The report of a training of a static model, in a state folder for one test alone."""
+    report = _first_original.copied(tmp_path / "first")
+    use_home(tmp_path / "first", monkeypatch)
+    yield report
+    get_settings.cache_clear()
 
 
 def artifact(run_id: str, name: str) -> Path:
@@ -125,14 +162,13 @@ def test_evaluation_leaves_how_labels_and_scores_are_spread(trained: Trained) ->
 
 
 def test_next_training_stands_beside_the_one_before(
-    trained_anew: Trained, tiny_base: Path, labelled_csv: Path
+    first: dict[str, Any], labelled_csv: Path
 ) -> None:
-    first = trained_anew.training
-    second = train_tiny(tiny_base, labelled_csv, epochs=1)
+    second = train_tiny("static", labelled_csv, sample_size=100)
     page = page_of(second["finetuned_run_id"])
     now, before = (f"{report['test_calibration_error']:.4f}" for report in (second, first))
     assert page.row("Calibration error")[:2] == [now, before]
-    assert "epochs 2, now 1" in page.text
+    assert "sample size 0, now 100" in page.text
     header = next(row for row in page.rows if "share, predicted by the previous run" in row)
     assert header[0] == "Label"
     assert "nothing to compare" in page_of(first["finetuned_run_id"]).text
@@ -151,54 +187,60 @@ def test_next_training_stands_beside_the_one_before(
     # A model that is taken again is linked, and its report left as it is.
     report = artifact(first["finetuned_run_id"], "report.html")
     written = report.stat().st_mtime_ns
-    assert train_tiny(tiny_base, labelled_csv)["reused"]
+    assert train_tiny("static", labelled_csv)["reused"]
     assert report.stat().st_mtime_ns == written
     assert first["finetuned_run_id"] in str(last_artifact("training-report").data)
     assert "The model of an earlier run was taken" in str(last_artifact("training-summary").data)
 
 
 def test_training_on_other_data_stands_beside_none_of_these(
-    trained_anew: Trained, tiny_base: Path, labelled_csv: Path, tmp_path: Path
+    first: dict[str, Any], labelled_csv: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "tickets.csv"
     pd.read_csv(labelled_csv).iloc[1:].to_csv(path, index=False)
-    other = train_tiny(tiny_base, path, epochs=1)
+    other = train_tiny("static", path)
     page = page_of(other["finetuned_run_id"])
     assert "nothing to compare" in page.text
     assert page.row("Calibration error")[1] == "\N{EN DASH}"
 
 
 def test_figures_of_other_test_rows_are_said_to_be_of_others(
-    trained_anew: Trained, tiny_base: Path, labelled_csv: Path
+    first: dict[str, Any], labelled_csv: Path
 ) -> None:
-    other = train_tiny(tiny_base, labelled_csv, epochs=1, test_fraction=0.3)
+    other = train_unevaluated("static", labelled_csv, test_fraction=0.3)
+    assert log_training_report(other["finetuned_run_id"]).error == ""
     expected = "its split was another, so that the test figures are of other rows"
     assert expected in page_of(other["finetuned_run_id"]).text
 
 
 @pytest.mark.parametrize(
-    ("missing", "said"),
+    "missing_and_said",
     [
-        ("evaluation/distribution.json", "left no distribution of its predictions"),
-        ("evaluation/roc_curve.json", "Confusion"),
-        ("evaluation/confusion_matrix.json", "ROC, each label against the rest"),
-        ("data/split.json", "SHA-256 of the rows"),
+        {
+            "evaluation/distribution.json": "left no distribution of its predictions",
+            "evaluation/roc_curve.json": "Confusion",
+        },
+        {
+            "evaluation/confusion_matrix.json": "ROC, each label against the rest",
+            "data/split.json": "SHA-256 of the rows",
+        },
     ],
 )
 def test_training_that_left_less_has_a_page_of_what_there_is(
-    trained: Trained, missing: str, said: str
+    trained: Trained, missing_and_said: dict[str, str]
 ) -> None:
     run_id = trained.training["finetuned_run_id"]
-    report, path = artifact(run_id, "report.html"), artifact(run_id, missing)
-    kept, document = report.read_bytes(), path.read_bytes()
-    report.unlink()
-    path.unlink()
+    paths = [artifact(run_id, name) for name in ("report.html", *missing_and_said)]
+    kept = [path.read_bytes() for path in paths]
+    for path in paths:
+        path.unlink()
     try:
         assert log_training_report(run_id).error == ""
-        assert said in page_of(run_id).text
+        text = page_of(run_id).text
+        assert all(said in text for said in missing_and_said.values())
     finally:
-        report.write_bytes(kept)
-        path.write_bytes(document)
+        for path, document in zip(paths, kept, strict=True):
+            path.write_bytes(document)
 
 
 def test_page_counts_the_test_rows_that_the_pipeline_refuses(trained: Trained) -> None:
@@ -213,13 +255,12 @@ def test_page_counts_the_test_rows_that_the_pipeline_refuses(trained: Trained) -
 def test_page_that_cannot_be_made_does_not_cost_the_model(
     home: Path,
     prefect_harness: None,
-    tiny_base: Path,
     labelled_csv: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(page, "_TEMPLATES", tmp_path)
-    report = train_tiny(tiny_base, labelled_csv, epochs=1)
+    report = train_tiny("static", labelled_csv)
     assert report["finetuned_model"] == "models:/dl_finetuned_model/1"
     assert report["not_made"] == 1
     assert report["not_made_because"]["report"].startswith("not made (TemplateNotFound")
@@ -258,7 +299,6 @@ def test_figures_that_cannot_be_made_cost_neither_the_model_nor_the_page(
 def test_an_evaluation_that_fails_does_not_cost_the_model(
     home: Path,
     prefect_harness: None,
-    tiny_base: Path,
     labelled_csv: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -268,20 +308,20 @@ def test_an_evaluation_that_fails_does_not_cost_the_model(
     with monkeypatch.context() as patched:
         patched.setattr(evaluation, "classification_metrics", fails)
         with pytest.raises(ModelError, match="no metric"):
-            train_tiny(tiny_base, labelled_csv, epochs=1)
-    again = train_tiny(tiny_base, labelled_csv, epochs=1)
+            train_tiny("static", labelled_csv)
+    again = train_tiny("static", labelled_csv)
     assert again["reused"]
     assert again["finetuned_model"] == "models:/dl_finetuned_model/1"
     assert again["test_accuracy"] > 0
 
 
 def test_labels_with_what_matplotlib_reads_as_mathematics_are_trained(
-    home: Path, prefect_harness: None, tiny_base: Path, labelled_csv: Path, tmp_path: Path
+    home: Path, prefect_harness: None, labelled_csv: Path, tmp_path: Path
 ) -> None:
     odd = r"$\frac{$ a_b^c"
     data = tmp_path / "odd.csv"
     data.write_text(labelled_csv.read_text().replace(",negative", f",{odd}"))
-    report = train_tiny(tiny_base, data, epochs=1)
+    report = train_tiny("static", data)
     assert report["finetuned_model"] == "models:/dl_finetuned_model/1"
     assert "not_made" not in report
     assert odd in page_of(report["finetuned_run_id"]).text
