@@ -1,7 +1,8 @@
 """The page of a scoring run: in MLflow, linked from Prefect, beside the run before."""
 
 import json
-from collections.abc import Iterator
+import shutil
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -27,7 +28,7 @@ from tasks.reports.types import LoggedRun, ReportOptions
 from tasks.scoring.types import FailureLimits, ScoringParameters, ShardOutcome
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import PIPELINE_MODEL, series_of
-from tests.support.builders import Composed, Trained
+from tests.support.builders import Composed, Trained, use_home
 from tests.support.pages import PageReader
 
 EVIL = "<script>alert(1)</script>"
@@ -35,10 +36,62 @@ SECRET = "the-text-of-a-row"
 FRENCH = "Ce film est une merveille, je le recommande à tous mes amis sans hésiter"
 
 
+@dataclass(frozen=True)
+class Scored:
+    """A run that tests share: nobody may change its files.
+
+    Attributes:
+        inputs: Its input folder.
+        output: Its output folder.
+        summary: Its summary.
+        artifacts: Its artifacts in Prefect by key.
+    """
+
+    inputs: Path
+    output: Path
+    summary: dict[str, Any]
+    artifacts: dict[str, Artifact]
+
+    def copied(self, output: Path) -> Path:
+        """Return a copy of the output that no run is known to have written."""
+        shutil.copytree(self.output, output)
+        path = output / "manifest.json"
+        manifest = json.loads(path.read_text())
+        manifest["parameters"]["output_dir"] = str(output)
+        path.write_text(json.dumps(manifest))
+        return output
+
+
+@pytest.fixture(scope="module")
+def _scored_once(_trained_once: Trained, tmp_path_factory: pytest.TempPathFactory) -> Scored:
+    folder = tmp_path_factory.mktemp("scored")
+    inputs, output = write_inputs(folder / "in"), folder / "out's \"_%"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_home(_trained_once.home, monkeypatch)
+        summary = scored(inputs, output)
+        keys = ("scoring-report", "scoring-summary")
+        return Scored(inputs, output, summary, {key: last_artifact(key) for key in keys})
+
+
+@pytest.fixture
+def run(trained: Trained, _scored_once: Scored) -> Scored:
+    """A run into an empty folder."""
+    return _scored_once
+
+
+@pytest.fixture
+def copied(run: Scored, output: Path) -> Path:
+    """A copy of the output of that run."""
+    return run.copied(output)
+
+
 @pytest.fixture
 def inputs(tmp_path: Path) -> Path:
-    """Twelve rows that can be scored; four nulls, a malformed line and two texts in French."""
-    folder = tmp_path / "in"
+    return write_inputs(tmp_path / "in")
+
+
+def write_inputs(folder: Path) -> Path:
+    """Write twelve rows that can be scored; four nulls, a bad line and two texts in French."""
     folder.mkdir()
     texts = [f"{SECRET} a {('great', 'awful')[row % 3 == 0]} film {row}" for row in range(9)]
     rows = {"text": [*texts, *[None] * 4], "label": ["positive"] * 13}
@@ -78,10 +131,10 @@ def page_of(output: Path) -> PageReader:
     return PageReader(artifact(runs_of(output)[0], "report.html").read_text(encoding="utf-8"))
 
 
-def prefect_artifacts(key: str) -> Iterator[Artifact]:
+def last_artifact(key: str) -> Artifact:
     with get_client(sync_client=True) as client:
         found = client.read_artifacts(sort=ArtifactSort.CREATED_DESC, limit=20)
-    return (one for one in found if one.key == key)
+    return next(one for one in found if one.key == key)
 
 
 def published(output: Path) -> tuple[ScoringParameters, dict[str, Any], tuple[ShardOutcome, ...]]:
@@ -92,11 +145,11 @@ def published(output: Path) -> tuple[ScoringParameters, dict[str, Any], tuple[Sh
     return parameters, manifest["summary"], outcomes
 
 
-def log_again(output: Path, examples: int = 3) -> LoggedRun:
+def log_again(output: Path, **options: int) -> LoggedRun:
     return log_scoring_run(
         *published(output),
         started=datetime.now(UTC),
-        options=ReportOptions(report_examples=examples),
+        options=ReportOptions(**options),
         limits=FailureLimits(),
     )
 
@@ -104,11 +157,9 @@ def log_again(output: Path, examples: int = 3) -> LoggedRun:
 # The page
 
 
-def test_page_holds_the_metrics_of_the_run_and_loads_nothing(
-    trained: Trained, inputs: Path, output: Path
-) -> None:
-    summary = scored(inputs, output)
-    page = page_of(output)
+def test_page_holds_the_metrics_of_the_run_and_loads_nothing(run: Scored) -> None:
+    summary = run.summary
+    page = page_of(run.output)
     assert page.loads == []
     assert page.seen & {"script", "iframe", "object", "embed", "link", "img"} == set()
     assert {"svg", "table"} <= page.seen
@@ -116,10 +167,11 @@ def test_page_holds_the_metrics_of_the_run_and_loads_nothing(
     assert page.references <= set(page.ids)
 
     assert summary["model_uri"] in page.text
-    for value in (str(output), "openvino f32 on cpu", str(runs_of(output)[0].info.run_name)):
+    name = str(runs_of(run.output)[0].info.run_name)
+    for value in (str(run.output), "openvino f32 on cpu", name):
         assert value in page.text
-    assert page.row(str(inputs / "a.parquet")) == ["13", "9", "4", "1", "0", "0"]
-    assert page.row(str(inputs / "b.csv")) == ["6", "3", "3", "1", "0", "0"]
+    assert page.row(str(run.inputs / "a.parquet")) == ["13", "9", "4", "1", "0", "0"]
+    assert page.row(str(run.inputs / "b.csv")) == ["6", "3", "3", "1", "0", "0"]
     assert page.row("all 2 files") == ["19", "12", "7", "2", "0", "0"]
     accuracy = f"{summary['accuracy']:.1%}".replace("%", " %")
     assert page.row("Accuracy") == [accuracy, "–", "–"]
@@ -153,12 +205,11 @@ def test_rows_of_a_composed_pipeline_are_counted_by_who_decided(
 
 
 def test_labels_and_scores_are_beside_those_of_the_test_rows_of_the_training(
-    trained: Trained, inputs: Path, output: Path
+    trained: Trained, run: Scored
 ) -> None:
-    scored(inputs, output)
-    run = connect().get_run(trained.training["finetuned_run_id"])
-    known = json.loads(artifact(run, "evaluation/distribution.json").read_text())
-    page = page_of(output)
+    training = connect().get_run(trained.training["finetuned_run_id"])
+    known = json.loads(artifact(training, "evaluation/distribution.json").read_text())
+    page = page_of(run.output)
     assert "share, test rows of training" in [cell for row in page.rows for cell in row]
     for label, rows in known["labels"].items():
         share = rows / sum(known["labels"].values())
@@ -187,32 +238,29 @@ def test_second_run_stands_beside_the_first(trained: Trained, inputs: Path, outp
     assert page.row("Texts through the model")[:2] == ["9", "12"]
     assert ["validate", "null", "4", "30.8 %", "4"] in page.rows
     assert ["language", "fr; expected en", "0", "0.0 %", "2"] in page.rows
-    (markdown, *_) = prefect_artifacts("scoring-summary")
+    markdown = last_artifact("scoring-summary")
     assert "| rows in | 13 | 19 |" in str(markdown.data)
 
 
-def test_run_before_it_that_left_no_statistics_is_compared_by_its_metrics(
-    trained: Trained, inputs: Path, output: Path
-) -> None:
-    first = scored(inputs, output)
-    artifact(runs_of(output)[0], "report.json").unlink()
-    scored(inputs, output)
-    page = page_of(output)
+def test_run_before_it_that_left_no_statistics_is_compared_by_its_metrics(copied: Path) -> None:
+    log_again(copied)
+    artifact(runs_of(copied)[0], "report.json").unlink()
+    log_again(copied)
+    page = page_of(copied)
     assert page.row("Rows with a label") == ["12", "12", "same"]
     header = next(row for row in page.rows if row and row[0] == "Label")
     assert header[:3] == ["Label", "rows, this run", "share, this run"]
     assert "share, previous run" not in header
-    assert first["labelled"] == 12
 
 
 def test_folder_with_another_name_is_not_compared(
-    trained: Trained, inputs: Path, output: Path, tmp_path: Path
+    run: Scored, output: Path, tmp_path: Path
 ) -> None:
     # The wildcards that stand for the quotes find it.
-    scored(inputs, Path(str(output).replace("'", "x")))
+    log_again(run.copied(Path(str(output).replace("'", "x"))))
     series = series_of(PIPELINE_MODEL, ["positive", "negative"])
     assert previous_run(output, series) is None
-    scored(inputs, output)
+    log_again(run.copied(output))
     assert previous_run(output, series) is not None
     assert previous_run(tmp_path / "OUT's \"_%", series) is None
     others = (series_of("tickets", ["positive", "negative"]), series_of(PIPELINE_MODEL, ["a"]))
@@ -222,11 +270,9 @@ def test_folder_with_another_name_is_not_compared(
 # Rejected rows
 
 
-def test_rejected_rows_are_quoted_escaped_and_short(
-    trained: Trained, inputs: Path, output: Path
-) -> None:
-    scored(inputs, output, report_examples=1)
-    html = artifact(runs_of(output)[0], "report.html").read_text(encoding="utf-8")
+def test_rejected_rows_are_quoted_escaped_and_short(copied: Path) -> None:
+    log_again(copied, report_examples=1)
+    html = artifact(runs_of(copied)[0], "report.html").read_text(encoding="utf-8")
     page = PageReader(html)
     assert "<script" not in html
     assert f"{EVIL},{SECRET},positive" in page.quotes
@@ -238,49 +284,37 @@ def test_rejected_rows_are_quoted_escaped_and_short(
     assert "row 10" in page.text
 
 
-def test_as_many_rows_are_quoted_for_each_reason_as_are_asked_for(
-    trained: Trained, inputs: Path, output: Path
-) -> None:
-    scored(inputs, output, report_examples=2)
-    assert page_of(output).quotes.count("(null)") == 2
-    assert len(page_of(output).quotes) == 5
+def test_as_many_rows_are_quoted_for_each_reason_as_are_asked_for(copied: Path) -> None:
+    log_again(copied, report_examples=2)
+    assert page_of(copied).quotes.count("(null)") == 2
+    assert len(page_of(copied).quotes) == 5
 
 
-def test_no_row_is_quoted_where_none_is_asked_for(
-    trained: Trained, inputs: Path, output: Path
-) -> None:
-    scored(inputs, output, report_examples=0, attach_mib=0)
-    html = artifact(runs_of(output)[0], "report.html").read_text(encoding="utf-8")
+def test_no_row_is_quoted_where_none_is_asked_for(copied: Path) -> None:
+    log_again(copied, report_examples=0, attach_mib=0)
+    html = artifact(runs_of(copied)[0], "report.html").read_text(encoding="utf-8")
     assert PageReader(html).quotes == []
     for words in (SECRET, "alert(1)", "Ce film", "a great film"):
         assert words not in html
 
 
-def test_only_the_page_has_the_text_of_a_row(trained: Trained, inputs: Path, output: Path) -> None:
-    scored(inputs, output)
-    (run,) = runs_of(output)
-    assert SECRET in artifact(run, "report.html").read_text(encoding="utf-8")
-    kept = [artifact(run, name).read_text() for name in ("report.json", "manifest.json")]
-    kept += [str(run.data.params), str(run.data.tags), str(run.data.metrics)]
-    kept += [str(one) for key in ("scoring-summary", "scoring-report") for one in _first(key)]
+def test_only_the_page_has_the_text_of_a_row(run: Scored) -> None:
+    (logged,) = runs_of(run.output)
+    assert SECRET in artifact(logged, "report.html").read_text(encoding="utf-8")
+    kept = [artifact(logged, name).read_text() for name in ("report.json", "manifest.json")]
+    kept += [str(logged.data.params), str(logged.data.tags), str(logged.data.metrics)]
+    kept += [str(found) for found in run.artifacts.values()]
     for words in (SECRET, "alert(1)", "Ce film", "a great film"):
         assert words not in "".join(kept)
 
 
-def _first(key: str) -> list[Artifact]:
-    return [next(prefect_artifacts(key))]
-
-
-def test_statistics_for_the_next_run_are_those_of_this_one(
-    trained: Trained, inputs: Path, output: Path
-) -> None:
-    summary = scored(inputs, output)
-    (run,) = runs_of(output)
-    statistics = json.loads(artifact(run, "report.json").read_text())
-    assert statistics["metrics"] == run.data.metrics
-    assert statistics["labels"] == summary["labels"]
-    assert statistics["reasons"] == summary["rejected_because"]
-    predictions = pd.read_parquet(output / "predictions")["prediction_score"]
+def test_statistics_for_the_next_run_are_those_of_this_one(run: Scored) -> None:
+    (logged,) = runs_of(run.output)
+    statistics = json.loads(artifact(logged, "report.json").read_text())
+    assert statistics["metrics"] == logged.data.metrics
+    assert statistics["labels"] == run.summary["labels"]
+    assert statistics["reasons"] == run.summary["rejected_because"]
+    predictions = pd.read_parquet(run.output / "predictions")["prediction_score"]
     bins = pd.cut(predictions, [place / 20 for place in range(21)], right=False)
     assert statistics["scores"] == bins.value_counts(sort=False).tolist()
 
@@ -288,31 +322,23 @@ def test_statistics_for_the_next_run_are_those_of_this_one(
 # Links
 
 
-def test_prefect_links_to_the_report_and_shows_the_key_metrics(
-    trained: Trained, inputs: Path, output: Path
-) -> None:
-    scored(inputs, output)
-    (run,) = runs_of(output)
+def test_prefect_links_to_the_report_and_shows_the_key_metrics(run: Scored) -> None:
+    (logged,) = runs_of(run.output)
     url = (
-        f"http://127.0.0.1:5000/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+        f"http://127.0.0.1:5000/#/experiments/{logged.info.experiment_id}/runs/{logged.info.run_id}"
         "/artifacts/report.html"
     )
-    (link, *_) = prefect_artifacts("scoring-report")
-    (markdown, *_) = prefect_artifacts("scoring-summary")
+    link, markdown = run.artifacts["scoring-report"], run.artifacts["scoring-summary"]
     assert f"({url})" in str(link.data)
-    assert run.info.run_id in str(link.description)
+    assert logged.info.run_id in str(link.description)
     assert f"({url})" in str(markdown.data)
     assert "| rejected | 7 | – |" in str(markdown.data)
-    assert (
-        str(link.flow_run_id) == str(markdown.flow_run_id) == run.data.tags["prefect_flow_run_id"]
-    )
+    flow_run = logged.data.tags["prefect_flow_run_id"]
+    assert str(link.flow_run_id) == str(markdown.flow_run_id) == flow_run
 
 
-def test_summary_of_a_run_without_a_record_says_so(
-    trained: Trained, inputs: Path, output: Path
-) -> None:
-    summary = scored(inputs, output)
-    assert "MLflow has no record of this run" in scoring_markdown(summary, None)
+def test_summary_of_a_run_without_a_record_says_so(run: Scored) -> None:
+    assert "MLflow has no record of this run" in scoring_markdown(run.summary, None)
 
 
 def attached(run: Run) -> dict[str, Path]:
@@ -332,7 +358,7 @@ def test_predictions_of_each_file_are_attached_to_the_run_and_linked(
     assert whole["row"].tolist() == [*range(1, 10)]
     assert whole["shard"].nunique() == 2
     assert EVIL not in files["a"].read_text(encoding="utf-8")
-    (markdown, *_) = prefect_artifacts("scored-files")
+    markdown = last_artifact("scored-files")
     for path in files.values():
         query = f"get-artifact?run_uuid={run.info.run_id}&path=predictions%2F{path.name}"
         assert f"(http://127.0.0.1:5000/{query})" in str(markdown.data)
@@ -365,15 +391,12 @@ def test_predictions_that_are_too_many_stay_in_the_folder_and_the_page_says_so(
         assert write_download(output, records[:1], kind, path, 2**20)
 
 
-def test_predictions_that_cannot_be_attached_cost_nothing_else(
-    trained: Trained, inputs: Path, output: Path
-) -> None:
-    scored(inputs, output)
-    broken = next(output.glob("predictions/a-*"))
+def test_predictions_that_cannot_be_attached_cost_nothing_else(copied: Path) -> None:
+    broken = next(copied.glob("predictions/a-*"))
     broken.write_bytes(b"PAR1")
-    logged = log_again(output, examples=0)
+    logged = log_again(copied, report_examples=0)
     assert logged.report_error.startswith("predictions: not made (ArrowInvalid")
-    assert runs_of(output)[0].info.status == "FINISHED"
+    assert runs_of(copied)[0].info.status == "FINISHED"
     assert logged.report_url
 
 
@@ -382,11 +405,11 @@ def test_sample_of_the_predictions_is_on_the_page_and_in_prefect(
 ) -> None:
     summary = scored(inputs, output, report_examples=1, review_below=1.0)
     assert f"Need a review {summary['needs_review']}" in page_of(output).text
-    (markdown, *_) = prefect_artifacts("scoring-summary")
+    markdown = last_artifact("scoring-summary")
     assert "| need a review | 12 |" in str(markdown.data)
     shown = [row for row in page_of(output).rows if len(row) == 4 and ", row " in row[1]]
     assert sorted(row[2] for row in shown) == sorted(summary["labels"])
-    (table, *_) = prefect_artifacts("scored-rows")
+    table = last_artifact("scored-rows")
     rows = json.loads(str(table.data))
     assert [row["text"] for row in rows] == [row[0] for row in shown]
     predictions = pd.read_parquet(output / "predictions").set_index(["shard", "row"])
@@ -399,20 +422,19 @@ def test_sample_of_the_predictions_is_on_the_page_and_in_prefect(
 
 
 def test_file_that_is_broken_costs_the_examples_alone(
-    trained: Trained, inputs: Path, output: Path, caplog: pytest.LogCaptureFixture
+    copied: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    scored(inputs, output)
-    broken = next(output.glob("rejected/a-*"))
+    broken = next(copied.glob("rejected/a-*"))
     broken.write_bytes(b"PAR1")
-    logged = log_again(output)
-    (run, *_) = runs_of(output)
+    logged = log_again(copied)
+    (run,) = runs_of(copied)
     assert run.info.status == "FINISHED"
     assert f"{broken}: cannot be read" in run.data.tags["report_error"]
     assert caplog.text.count("cannot be read") == 1
-    page = page_of(output)
+    page = page_of(copied)
     assert "Not all examples are here" in page.text
     assert page.row("Rows with a label")[0] == "12"
-    assert logged.report_error in scoring_markdown(published(output)[1], logged)
+    assert logged.report_error in scoring_markdown(published(copied)[1], logged)
 
 
 def test_page_that_cannot_be_made_does_not_cost_the_record(
@@ -430,36 +452,30 @@ def test_page_that_cannot_be_made_does_not_cost_the_record(
     assert run.data.metrics["rows_in"] == 19
     assert run.data.tags["report_error"].startswith("report: not made (TemplateNotFound, line ")
     assert caplog.text.count("report: not made") == 1
-    (markdown, *_) = prefect_artifacts("scoring-summary")
+    markdown = last_artifact("scoring-summary")
     assert "report: not made" in str(markdown.data)
     assert "Report in MLflow" not in str(markdown.data)
     assert summary["scored"] == 12
 
 
 def test_plot_that_cannot_be_drawn_does_not_cost_the_page(
-    trained: Trained, inputs: Path, output: Path, monkeypatch: pytest.MonkeyPatch
+    copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_plot(_: object) -> Figure:
         raise ValueError("no picture")
 
     monkeypatch.setattr(scoring_report, "plot_shares", no_plot)
-    scored(inputs, output)
-    (run,) = runs_of(output)
+    logged = log_again(copied)
+    (run,) = runs_of(copied)
     error = "Predicted labels: not drawn (ValueError"
     assert run.data.tags["report_error"].startswith(f"report: {error}")
-    assert error in page_of(output).text
-    assert "Scores" in page_of(output).text
-    (markdown,) = _first("scoring-summary")
-    assert error in str(markdown.data)
+    assert error in page_of(copied).text
+    assert "Scores" in page_of(copied).text
+    assert error in scoring_markdown(published(copied)[1], logged)
 
 
-def test_first_try_that_failed_is_no_run_to_be_compared_with(
-    trained: Trained, inputs: Path, output: Path
-) -> None:
-    scored(inputs, output)
-    again = published(output)
-    for run in runs_of(output):
-        connect().delete_run(run.info.run_id)
+def test_first_try_that_failed_is_no_run_to_be_compared_with(copied: Path) -> None:
+    again = published(copied)
 
     def log() -> LoggedRun:
         return log_scoring_run(
@@ -469,34 +485,27 @@ def test_first_try_that_failed_is_no_run_to_be_compared_with(
             limits=FailureLimits(),
         )
 
-    manifest = (output / "manifest.json").rename(output / "away.json")
+    manifest = (copied / "manifest.json").rename(copied / "away.json")
     with pytest.raises(OSError, match=r"manifest\.json"):
         log()
-    assert [run.info.status for run in runs_of(output)] == ["FAILED"]
-    manifest.rename(output / "manifest.json")
+    assert [run.info.status for run in runs_of(copied)] == ["FAILED"]
+    manifest.rename(copied / "manifest.json")
     assert log().previous is None
-    assert [run.info.status for run in runs_of(output)] == ["FINISHED", "FAILED"]
+    assert [run.info.status for run in runs_of(copied)] == ["FINISHED", "FAILED"]
     assert log().previous is not None
 
 
-def test_failed_shards_and_the_other_engine_are_said_first(
-    trained: Trained, inputs: Path, output: Path
-) -> None:
-    (inputs / "c.parquet").write_bytes(b"PAR1")
-    scored(inputs, output, max_failed_shards=1)
-    page = page_of(output)
-    assert "1 shard failed" in page.text
-    (failure,) = [row for row in page.rows if row[0].startswith("c-") and len(row) == 2]
-    assert "expected a Parquet table" in failure[1]
-    assert page.row(str(inputs / "c.parquet"))[-1] == "1"
-
-
-def test_a_run_is_compared_with_one_that_failed(
+def test_failed_shards_are_said_and_their_run_is_compared_with(
     trained: Trained, inputs: Path, output: Path
 ) -> None:
     (inputs / "c.parquet").write_bytes(b"PAR1")
     with pytest.raises(ShardsFailedError):
         scored(inputs, output)
+    page = page_of(output)
+    assert "1 shard failed" in page.text
+    (failure,) = [row for row in page.rows if row[0].startswith("c-") and len(row) == 2]
+    assert "expected a Parquet table" in failure[1]
+    assert page.row(str(inputs / "c.parquet"))[-1] == "1"
     (inputs / "c.parquet").unlink()
     scored(inputs, output)
     assert [run.info.status for run in runs_of(output)] == ["FINISHED", "FAILED"]
@@ -515,7 +524,7 @@ def test_rows_that_look_wrong_are_named_wherever_one_looks(
         (line,) = found["row_warnings"]
         assert line.startswith(warning)
     assert warning in page_of(output).text
-    (markdown, *_) = prefect_artifacts("scoring-summary")
+    markdown = last_artifact("scoring-summary")
     assert warning in str(markdown.data)
     assert SECRET not in str(markdown.data)
 
