@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tasks.arms.deciders import count_deciders
 from tasks.arms.types import ScoringModel
 from tasks.common.counting import sum_counts
 from tasks.measures.difference import difference_of_accuracies
@@ -40,7 +41,7 @@ def summarise_arms(
             "row_share": fields["rows_in"] / rows if rows else 0.0,
         }
         | fields
-        | ({"decided_by": _deciders(done, name)} if model.is_composed else {})
+        | ({"decided_by": count_deciders(_arm(done, name), model)} if model.is_composed else {})
         for name, model, share, fields in zip(ARMS, models, shares, counted, strict=True)
     }
     without_key = sum(record.counts.without_key for record in done)
@@ -76,10 +77,6 @@ def arm_lines(summary: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _arm(records: Sequence[ShardRecord], name: str) -> list[ArmRecord]:
     return [record.arms[name] for record in records]
-
-
-def _deciders(records: Sequence[ShardRecord], name: str) -> dict[str, int]:
-    return sum_counts(record.deciders for record in _arm(records, name))
 
 
 def _summarise(done: Sequence[ArmRecord], own: Sequence[ArmRecord]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from itertools import islice
 import pyarrow as pa
 
 from tasks.arms.answering import ArmAnswers, Work
+from tasks.arms.deciders import name_now
 from tasks.arms.types import ScoringModel
 from tasks.common.counting import count_values, score_histogram
 from tasks.dataset.labels import KnownLabels, is_missing
@@ -146,6 +147,7 @@ class Tally:
         work = self._answers.works[number]
         return ArmRecord(
             model_uri=model.uri,
+            logged_uri=model.logged_uri,
             fingerprint=model.fingerprint,
             engine=model.engine,
             precision=model.precision,
@@ -181,11 +183,7 @@ def _read_deciders(table: pa.Table) -> list[tuple[str | None, str]]:
 
 
 def _names(deciders: Iterable[tuple[str | None, str]], model: ScoringModel) -> Iterator[str]:
-    """Yield the members of a composed version that decided rows.
-
-    A version whose members have other names may have filled the cache. One name can mean two
-    members then, so that a member of another version is named with it.
-    """
+    """Yield the members of a composed version that decided rows; see `name_now`."""
     for name, computed_by in deciders:
         if name is not None:
-            yield name if computed_by == model.logged_uri else f"{name} of {computed_by}"
+            yield name_now(name, computed_by, model)

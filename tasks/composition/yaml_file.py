@@ -70,6 +70,8 @@ def load_yaml(path: Path) -> Any:
         ParameterError: If it is missing, too large or no YAML; with the file and the line.
     """
     try:
+        if not (path.is_file() or path.is_dir()) and path.exists():  # a pipe can be read once
+            raise ParameterError(f"{path}: no regular file; expected a composition file in YAML")
         if path.stat().st_size > _MAX_BYTES:
             raise ParameterError(f"{path}: larger than {_MAX_BYTES} bytes; expected a composition")
         return yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 -- a SafeLoader

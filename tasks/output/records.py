@@ -148,6 +148,7 @@ class ArmRecord(FrozenModel):
 
     Attributes:
         model_uri: The version that answered.
+        logged_uri: `models:/m-…` of a composed version; the names in `deciders` are of its members.
         fingerprint: Digest of all that can change its predictions.
         engine: The inference engine of the transformer.
         precision: Number format of its matrix products.
@@ -160,6 +161,7 @@ class ArmRecord(FrozenModel):
     """
 
     model_uri: str
+    logged_uri: str = Field(default="", exclude_if=operator.not_)
     fingerprint: str
     engine: EngineName
     precision: Precision
@@ -177,6 +179,7 @@ class ShardRecord(FrozenModel):
     Attributes:
         shard: What was scored.
         model_uri: The requested pipeline version.
+        logged_uri: `models:/m-…` of a composed version; the names in `deciders` are of its members.
         fingerprint: Digest of all that can change its predictions.
         engine: The inference engine of the transformer.
         precision: Number format of its matrix products.
@@ -200,6 +203,7 @@ class ShardRecord(FrozenModel):
 
     shard: Shard
     model_uri: str
+    logged_uri: str = Field(default="", exclude_if=operator.not_)
     fingerprint: str
     engine: EngineName
     precision: Precision

@@ -150,13 +150,20 @@ def _arm_field(row: pa.Table, record: ShardRecord) -> dict[str, str]:
 
 
 def _scoring_fields(record: ShardRecord, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was asked and when; of a split, the arm of the row, if it is in one."""
     name = values.get("arm")
-    asked: ShardRecord | ArmRecord = record.arms[name] if name else record
-    return ({"arm": name} if name else {}) | {
-        "asked_version": asked.model_uri,
-        "pipeline_fingerprint": asked.fingerprint,
-        "engine": asked.engine,
-        "precision": asked.precision,
+    asked: dict[str, Any] = {}
+    if name or not record.arms:
+        version: ShardRecord | ArmRecord = record.arms[name] if name else record
+        asked = {
+            "asked_version": version.model_uri,
+            "pipeline_fingerprint": version.fingerprint,
+            "engine": version.engine,
+            "precision": version.precision,
+        }
+    return {
+        **({"arm": name} if name else {}),
+        **asked,
         "scored_at": record.started.isoformat(timespec="seconds"),
         "scored_on": record.host,
         "prefect_flow_run": record.flow_run_id,

@@ -73,6 +73,7 @@ def score_rows(shard: Shard, staged: Path, parameters: ScoringParameters) -> Sha
         record = ShardRecord(
             shard=shard,
             model_uri=parameters.model.uri,
+            logged_uri=parameters.model.logged_uri,
             fingerprint=parameters.model.fingerprint,
             engine=parameters.model.engine,
             precision=parameters.model.precision,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from tasks.arms.deciders import count_deciders
 from tasks.arms.summary import arm_lines, summarise_arms
 from tasks.common.console import print_table
 from tasks.common.counting import count_values, sum_counts
@@ -139,7 +140,7 @@ def summarise_outcomes(
     }
     split = parameters.rows.traffic
     if parameters.is_composed and split is None:
-        summary["decided_by"] = sum_counts(record.deciders for record in done)
+        summary["decided_by"] = count_deciders(done, parameters.model)
     if parameters.rows.review_below:
         summary["needs_review"] = _sum(done, "needs_review")
     if labelled:

@@ -240,6 +240,11 @@ def test_a_row_is_explained_by_the_version_that_answered_it(inbox: Path, tmp_pat
         assert found["inference_pipeline_model_uri"] == uri
         assert found["asked_version"] == found["computed_by_version"] == arm.model_uri
         assert found["pipeline_fingerprint"] == arm.fingerprint
+    rejected = pd.read_parquet(tmp_path / "out" / "rejected")
+    (unread,) = rejected[rejected["step"] == "read"].to_dict("records")
+    found = explain_prediction(str(tmp_path / "out"), unread["shard"], unread["row"])
+    assert found["rejected_by"] == "read"
+    assert not {"arm", "asked_version", "engine"} & set(found)
 
 
 def test_two_versions_that_answer_alike_are_no_split(inbox: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A composition file is read as it is written, and each fault in it is one line."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,12 @@ def test_values_are_read_as_yaml_1_2_has_them(tmp_path: Path) -> None:
 def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match=r"none.yaml: No such file .*expected a composition"):
         read_composition(tmp_path / "none.yaml")
+
+
+def test_a_pipe_is_refused_before_it_is_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(ParameterError, match=r"pipe.yaml: no regular file; expected a compos"):
+        read_composition(tmp_path / "pipe.yaml")
 
 
 def test_torch_has_no_int8_for_a_member_either(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from flows.explain_prediction import explain_prediction
 from flows.score_shards import score_shards
 from tasks.common.errors import DataError, ModelError, ParameterError
 from tasks.common.files import sha256_of
+from tasks.output.records import read_records
 from tasks.reports.lineage import trace_row
 from tasks.reports.prefect_tasks import explain_row
 from tasks.tracking.mlflow_client import connect, ensure_experiment
@@ -225,6 +226,11 @@ def test_row_of_a_split_has_members_where_the_version_of_its_arm_has(
     single = [row["row"] for row in rows if row["prediction_members"] is None]
     assert 0 < len(single) < len(rows)
     assert len(single) == summary["arms"]["challenger"]["scored"]
+    (record,) = read_records(output)
+    (of_control,) = {
+        row["inference_pipeline_model_uri"] for row in rows if row["prediction_members"]
+    }
+    assert record.arms["control"].logged_uri == of_control
     decided = Counter(filter(None, (row["prediction_decided_by"] for row in rows)))
     assert summary["arms"]["control"]["decided_by"] == decided
     assert "decided_by" not in {*summary, *summary["arms"]["challenger"]}
