@@ -13,7 +13,7 @@ from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from pyfunc.composition.composition import Composition
 from pyfunc.composition.evaluation import Decided, Decision
 from pyfunc.composition.members import Member
-from pyfunc.composition.tree import Node, deciders_of, members_of
+from pyfunc.composition.tree import Cascade, Node, deciders_of, members_of, placed_nodes
 from pyfunc.detectors.detector import LanguageDetector
 from tasks.common.errors import ModelError
 from tasks.composition.gate_rows import MIN_ROWS, GateRows, Truth
@@ -53,6 +53,7 @@ class CompositionGate:
             for name, member in members.items()
         }
         self._decisions = KnownDecisions(predictions, rows.labels, self._languages)
+        self._chosen: list[str] = []
 
     def choose_thresholds(self, answer: Node, file: str = "composition") -> Node:
         """Return the tree with a threshold for each cascade, chosen on rows that prove nothing.
@@ -64,7 +65,14 @@ class CompositionGate:
         Raises:
             ModelError: If too few rows reach a cascade.
         """
-        return choose_thresholds(answer, self._decisions, ~self._rows.proves, file)
+        chosen = choose_thresholds(answer, self._decisions, ~self._rows.proves, file)
+        pairs = zip(placed_nodes(answer), placed_nodes(chosen), strict=True)
+        self._chosen = [
+            f"{place}.least: {after.threshold:.2f}"
+            for (place, before), (_, after) in pairs
+            if isinstance(before, Cascade) and isinstance(after, Cascade) and before.least is None
+        ]
+        return chosen
 
     def measure(self, answer: Node, file: str = "composition") -> CompositionCheck:
         """Return what was measured, and log it.
@@ -99,7 +107,8 @@ class CompositionGate:
                 for name in self._members
             },
         )
-        _judge(check, file, is_comparable=len(self._rows.texts) >= MIN_ROWS)
+        advice = f"; try a number above {' and '.join(self._chosen)}" if self._chosen else ""
+        _judge(check, file, advice, is_comparable=len(self._rows.texts) >= MIN_ROWS)
         return check
 
     def _accuracy(self, tree: Node) -> float:
@@ -127,7 +136,7 @@ class CompositionGate:
         return time.perf_counter() - started
 
 
-def _judge(check: CompositionCheck, file: str, *, is_comparable: bool) -> None:
+def _judge(check: CompositionCheck, file: str, advice: str, *, is_comparable: bool) -> None:
     measured = {name: found.accuracy for name, found in check.members.items()}
     known = {name: accuracy for name, accuracy in measured.items() if accuracy is not None}
     name, best = max(known.items(), key=lambda item: item[1])
@@ -147,7 +156,7 @@ def _judge(check: CompositionCheck, file: str, *, is_comparable: bool) -> None:
         raise ModelError(
             f"{file}: accuracy {check.accuracy:.4f} of the composition on {check.rows} rows that "
             f"no member was trained on; expected {best:.4f}, that of its member {name}, less "
-            f"{MAX_ACCURACY_LOSS} at most"
+            f"{MAX_ACCURACY_LOSS} at most{advice}"
         )
 
 

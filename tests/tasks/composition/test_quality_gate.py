@@ -176,6 +176,20 @@ def test_a_composition_that_is_worse_than_its_best_member_is_refused(
         gate.measure(tree, "c.yaml")
 
 
+def test_who_is_refused_with_a_chosen_threshold_is_told_it(tiny_classifier: Path) -> None:
+    members = {
+        # In the rows that choose, right where it is sure; in those that prove, wrong.
+        "quick": lambda number: (0.9, not HALF[number]),
+        "film": always(0.8, wrong_every=10),
+    }
+    gate = gate_of(tiny_classifier, members, HALF)
+    tree = gate.choose_thresholds(Cascade((Cascade(("quick", "film"), None), "film"), 0.5))
+    with pytest.raises(
+        ModelError, match=r"at most; try a number above answer.cascade\[0\].least: 0.00$"
+    ):
+        gate.measure(tree)
+
+
 def test_half_a_point_less_is_accepted(tiny_classifier: Path) -> None:
     worse = {"quick": always(0.9, wrong_every=10), "film": lambda number: (0.8, number % 200 != 0)}
     gate = gate_of(tiny_classifier, worse, ALL)
