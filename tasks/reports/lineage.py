@@ -31,6 +31,7 @@ from tasks.output.records import (
 )
 from tasks.output.tables import extract_texts
 from tasks.output.traffic_split import ARMS
+from tasks.reports.formatting import format_count_of
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import PIPELINE_MODEL, RegisteredModel, version_uri
 from tasks.tracking.pipeline_loader import load_pipeline, load_typed_pipeline, predict_documents
@@ -245,7 +246,7 @@ def _verify_row(chain: Mapping[str, Any]) -> dict[str, Any]:
         )
     if (decider := answer["model_metadata"].get("decided_by")) != chain.get(DECIDER_COLUMN):
         raise ModelError(f"{place}: {decider} decides now; expected {chain[DECIDER_COLUMN]}")
-    members = f" and {len(before) - 1} members" if len(before) > 1 else ""
+    members = f" and {format_count_of(len(before) - 1, 'member')}" if len(before) > 1 else ""
     return {"verified": f"same label{members}, scores within {max(differences):.1e}"}
 
 
