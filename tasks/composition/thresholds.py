@@ -10,7 +10,8 @@ from tasks.composition.known_decisions import KnownDecisions
 
 logger = logging.getLogger(__name__)
 
-THRESHOLD_RULE = 2  # of 1, all rows chose; a build is not taken for one of another rule
+# Part of the key of a build: under rule 1, all rows chose. Raise it when another threshold results.
+THRESHOLD_RULE = 2
 MIN_CHOOSING_ROWS = 100
 MAX_ACCURACY_LOSS = 0.005
 
