@@ -1,14 +1,10 @@
 """Plan a pipeline: versions and aliases become numbers, and labels are checked before any work."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
-
-import mlflow
-from mlflow.exceptions import MlflowException
 
 from pyfunc.composition.tree import has_open_thresholds
 from pyfunc.tokens import read_config
-from tasks.common.errors import ModelError, ParameterError
+from tasks.common.errors import ParameterError
 from tasks.composition.composition_file import check_labels, read_composition
 from tasks.composition.gate_rows import load_gate_rows
 from tasks.composition.types import (
@@ -18,7 +14,7 @@ from tasks.composition.types import (
     PlannedMember,
 )
 from tasks.static_model.flavour import is_static_version
-from tasks.tracking.mlflow_client import connect, read_logged_json
+from tasks.tracking.mlflow_client import connect, downloaded_model_file, read_logged_json
 from tasks.tracking.names import FINETUNED_MODEL, RegisteredModel
 from tasks.tracking.registry import find_version
 from tasks.training.logged_rows import SPLIT_FILE
@@ -40,8 +36,7 @@ def plan_pipeline(reference: str, parameters: PipelineParameters) -> PipelinePla
             engine or precision, or it reads fewer tokens than it is to.
     """
     finetuned = _find_finetuned_model(reference, "finetuned_model")
-    _check_engine(finetuned, parameters)
-    _check_max_tokens(finetuned, parameters)
+    _check_shape(finetuned, parameters)
     return PipelinePlan.of(finetuned, parameters)
 
 
@@ -60,8 +55,7 @@ def plan_composition(path: str) -> PipelinePlan:
     for name, choice in composition.members.items():
         place = f"{path}: members.{name}."
         finetuned = _find_finetuned_model(choice.model, f"{place}model")
-        _check_engine(finetuned, choice, place)
-        _check_max_tokens(finetuned, choice, place)
+        _check_shape(finetuned, choice, place)
         shape = choice.model_dump(exclude={"model"})
         members[name] = PlannedMember(finetuned=finetuned, **shape)
     labels = {name: _logged_labels(member.finetuned) for name, member in members.items()}
@@ -85,34 +79,32 @@ def _find_finetuned_model(reference: str, parameter: str) -> RegisteredModel:
     return RegisteredModel(name=FINETUNED_MODEL, version=int(version.version))
 
 
-def _check_engine(finetuned: RegisteredModel, shape: MemberParameters, place: str = "") -> None:
-    """Refuse an engine or precision that a static model does not have, by its place in a file."""
-    for name, allowed in _OF_A_STATIC_MODEL.items():
-        value = getattr(shape, name)
-        if value not in allowed and is_static_version(finetuned.uri):
-            raise ParameterError(
-                f"{place}{name}: {value!r}; expected {' or '.join(allowed)}, since {finetuned.uri} "
-                "is a static model, which numpy computes in f32"
-            )
-
-
-def _check_max_tokens(finetuned: RegisteredModel, shape: MemberParameters, place: str = "") -> None:
-    """Refuse more tokens than the transformer has positions for; the build checks the least."""
-    if not shape.max_tokens or is_static_version(finetuned.uri):
+def _check_shape(finetuned: RegisteredModel, shape: MemberParameters, place: str = "") -> None:
+    """Refuse what a member does not have, by its place in a file; the build checks the rest."""
+    others = {
+        name: allowed
+        for name, allowed in _OF_A_STATIC_MODEL.items()
+        if getattr(shape, name) not in allowed
+    }
+    if not others and not shape.max_tokens:
         return
-    with TemporaryDirectory(prefix="millstream-") as folder:
-        try:
-            file = mlflow.artifacts.download_artifacts(
-                f"{finetuned.uri}/model/config.json", dst_path=folder
-            )
-        except MlflowException as error:
-            raise ModelError(
-                f"{finetuned.uri}: expected a fine-tuned model ({error.message})"
-            ) from error
-        most = read_config(Path(file).parent, "config.json").get("max_position_embeddings")
-    if most and shape.max_tokens > most:
+    if not is_static_version(finetuned.uri):
+        _check_positions(finetuned, shape.max_tokens, place)
+        return
+    for name, allowed in others.items():
         raise ParameterError(
-            f"{place}max_tokens: {shape.max_tokens}; expected {most} at most, the positions of "
+            f"{place}{name}: {getattr(shape, name)!r}; expected {' or '.join(allowed)}, since "
+            f"{finetuned.uri} is a static model, which numpy computes in f32"
+        )
+
+
+def _check_positions(finetuned: RegisteredModel, max_tokens: int, place: str) -> None:
+    """Refuse more tokens than a transformer has positions for."""
+    with downloaded_model_file(finetuned.uri, "model/config.json") as file:
+        most = read_config(file.parent, file.name).get("max_position_embeddings")
+    if most and max_tokens > most:
+        raise ParameterError(
+            f"{place}max_tokens: {max_tokens}; expected {most} at most, the positions of "
             f"{finetuned.uri}"
         )
 

@@ -10,7 +10,6 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
@@ -26,6 +25,7 @@ from pyfunc.fingerprint import digest_code
 from pyfunc.static.loader import _load_pyfunc
 from tasks.common.errors import ModelError
 from tasks.common.settings import REPOSITORY
+from tasks.tracking.mlflow_client import downloaded_model_file
 from tasks.tracking.mlflow_client import pip_requirements as pinned
 
 __all__ = [
@@ -143,16 +143,8 @@ def is_static_version(model_uri: str) -> bool:
     Raises:
         ModelError: If it is gone.
     """
-    with TemporaryDirectory(prefix="millstream-") as folder:
-        try:
-            found = mlflow.artifacts.download_artifacts(
-                f"{model_uri}/{MLMODEL_FILE_NAME}", dst_path=folder
-            )
-        except MlflowException as error:
-            raise ModelError(
-                f"{model_uri}: expected a fine-tuned model ({error.message})"
-            ) from error
-        return FLAVOR_NAME in Model.load(found).flavors
+    with downloaded_model_file(model_uri, MLMODEL_FILE_NAME) as file:
+        return FLAVOR_NAME in Model.load(str(file)).flavors
 
 
 def _write_environment(folder: Path, requirements: Sequence[str]) -> None:

@@ -4,6 +4,8 @@ import json
 import logging
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +20,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from sqlalchemy import make_url
 
-from tasks.common.errors import MillstreamError
+from tasks.common.errors import MillstreamError, ModelError
 from tasks.common.settings import REPOSITORY, Settings, get_settings
 from tasks.common.task_errors import class_and_line
 from tasks.tracking.location import check_location
@@ -133,6 +135,27 @@ def read_logged_json(run_id: str, path: str) -> Any:
             return json.loads(local.read_text(encoding="utf-8"))
         except ValueError:
             return None
+
+
+@contextmanager
+def downloaded_model_file(model_uri: str, path: str) -> Iterator[Path]:
+    """Yield a temporary copy of one file of a fine-tuned model, without fetching its weights.
+
+    Args:
+        model_uri: The model in MLflow.
+        path: The file's path in it.
+
+    Raises:
+        ModelError: If the model or the file is gone.
+    """
+    with TemporaryDirectory(prefix="millstream-") as folder:
+        try:
+            file = mlflow.artifacts.download_artifacts(f"{model_uri}/{path}", dst_path=folder)
+        except MlflowException as error:
+            raise ModelError(
+                f"{model_uri}: expected a fine-tuned model ({error.message})"
+            ) from error
+        yield Path(file)
 
 
 def run_start_time(run: Run) -> datetime:
