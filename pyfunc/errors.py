@@ -21,5 +21,9 @@ class SettingError(PipelineError):
     """A setting given at load time, or its environment variable, is out of bounds."""
 
 
+class SourceError(PipelineError):
+    """A database or file that look-ups read cannot be read; its message names no address or key."""
+
+
 class CacheError(PipelineError):
     """The prediction cache cannot be read or changed."""

@@ -1,0 +1,162 @@
+"""Types of looked-up values and decisions, the same in every database, table and data frame."""
+
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, Literal, get_args
+from uuid import UUID
+
+import pandas as pd
+import pyarrow as pa
+
+ColumnType = Literal["string", "integer", "number", "boolean", "timestamp", "date"]
+COLUMN_TYPES: tuple[ColumnType, ...] = get_args(ColumnType)
+
+ARROW_TYPES: dict[ColumnType, pa.DataType] = {
+    "string": pa.string(),
+    "integer": pa.int64(),
+    "number": pa.float64(),
+    "boolean": pa.bool_(),
+    "timestamp": pa.timestamp("us", "UTC"),
+    "date": pa.date32(),
+}
+
+# Whole numbers and truths keep their type beside nulls; a text or a float that is missing is NaN,
+# so that a comparison with it is false and not missing.
+_PANDAS_TYPES = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+
+_BOOLEANS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
+
+_FRACTION_OF_ZEROS = re.compile(r"\.0+\Z")
+
+_INT64 = range(-(2**63), 2**63)
+
+
+def is_null(value: object) -> bool:
+    """Return whether a value is missing: None, NaN, NaT or pandas' NA."""
+    if isinstance(value, float | Decimal):
+        return value != value  # noqa: PLR0124 -- NaN
+    return value is None or value is pd.NA or value is pd.NaT
+
+
+def to_arrow(values: Sequence[object], kind: ColumnType) -> pa.Array:
+    """Return values as an Arrow array of a type.
+
+    Raises:
+        ValueError: If one of them is of another type.
+    """
+    return pa.array([convert(value, kind) for value in values], ARROW_TYPES[kind])
+
+
+def to_pandas(column: pa.Array | pa.ChunkedArray) -> pd.Series:
+    """Return a column as rules see it; missing values are NA, NaN or NaT."""
+    series: pd.Series = column.to_pandas(types_mapper=_PANDAS_TYPES.get)
+    return series
+
+
+def convert(value: Any, kind: ColumnType) -> Any:
+    """Return a value as a type has it; None for one that is missing.
+
+    Raises:
+        ValueError: If the value is none of that type; the message does not quote it.
+    """
+    if is_null(value):
+        return None
+    try:
+        return _CONVERTERS[kind](value)
+    except (TypeError, ValueError, ArithmeticError):
+        raise ValueError(f"a {type(value).__name__} is no {kind}") from None
+
+
+def _to_string(value: Any) -> str:
+    if isinstance(value, str):
+        value.encode()  # a lone surrogate is no text
+        return value
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float | Decimal | UUID):
+        return str(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    raise TypeError
+
+
+def _to_integer(value: Any) -> int:
+    number = int(value)
+    if isinstance(value, float | Decimal) and number != value or number not in _INT64:
+        raise ValueError
+    return number
+
+
+def _to_number(value: Any) -> float:
+    return float(value)
+
+
+def _to_boolean(value: Any) -> bool:
+    # SQLite has no booleans, and CSV files spell them.
+    if isinstance(value, str):
+        found = _BOOLEANS.get(value.strip().lower())
+        return _refuse() if found is None else found
+    return bool(value) if value in (0, 1) else _refuse()
+
+
+def _to_timestamp(value: Any) -> datetime:
+    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+    if isinstance(moment, pd.Timestamp):
+        moment = moment.to_pydatetime()
+    if not isinstance(moment, datetime):
+        moment = datetime(moment.year, moment.month, moment.day)  # noqa: DTZ001 -- given below
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _to_date(value: Any) -> date:
+    if isinstance(value, str):
+        return date.fromisoformat(value)
+    if isinstance(value, datetime):
+        return value.date()
+    return value if isinstance(value, date) else _refuse()
+
+
+def _refuse() -> Any:
+    raise TypeError
+
+
+_CONVERTERS: dict[ColumnType, Callable[[Any], Any]] = {
+    "string": _to_string,
+    "integer": _to_integer,
+    "number": _to_number,
+    "boolean": _to_boolean,
+    "timestamp": _to_timestamp,
+    "date": _to_date,
+}
+
+
+def to_key(value: Any, kind: ColumnType) -> Any:
+    """Return a value as the key of a look-up, or None if no row can have it.
+
+    A number is the same key in CSV, in Parquet, and in a column with nulls, which many programs
+    write as fractions. Blanks around a text do not count.
+
+    Args:
+        value: Of any type.
+        kind: The type of the column that keys are compared with.
+    """
+    if is_null(value) or isinstance(value, bytes | bool | dict | list):
+        return None
+    if isinstance(value, float) and math.isfinite(value) and value.is_integer():
+        value = int(value)
+    if isinstance(value, str):
+        value = value.strip()
+        if not value or "\0" in value:  # PostgreSQL has no text with NUL
+            return None
+        if kind == "integer":
+            value = _FRACTION_OF_ZEROS.sub("", value)
+    try:
+        return convert(value, kind)
+    except ValueError:
+        return None

@@ -1,0 +1,168 @@
+"""One look-up: rows of keys to columns, one query a window, with a retry."""
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from sqlalchemy.exc import DBAPIError
+
+from ..errors import SettingError, SourceError
+from .addresses import EXPECTED, parse_address, source_variable
+from .column_types import ARROW_TYPES, convert, is_null, to_key
+from .database import Database
+from .source_errors import EXPECTED_FAILURES, describe_source_error, is_of_a_value, is_of_no_row
+from .spec import LookupSpec
+from .table_file import TableFile
+
+logger = logging.getLogger("pyfunc.business")
+
+# A query has as many keys at most; PostgreSQL takes 65,535 and SQLite 32,766.
+WINDOW_ROWS = 2_048
+
+# Of the table of a look-up, after its own columns.
+PROBLEM, LOOKED_UP_AT = "problem", "looked_up_at"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a query found.
+
+    Attributes:
+        values: The columns of each key that has a row, as the spec types them.
+        problems: Why a key has no values although it may have a row.
+    """
+
+    values: Mapping[Any, tuple[Any, ...]]
+    problems: Mapping[Any, str]
+
+
+class Lookup:
+    """A look-up of a pipeline.
+
+    Args:
+        spec: What to look up.
+        address: Where its source is; empty if it has none.
+    """
+
+    def __init__(self, spec: LookupSpec, address: str) -> None:
+        self.spec = spec
+        self._address = address
+        self._database: Database | None = None
+        self._lock = threading.Lock()
+        self._has_warned = False
+
+    def schema(self) -> pa.Schema:
+        """Return the columns of the table that `run` returns."""
+        own = [(name, ARROW_TYPES[kind]) for name, kind in self.spec.columns.items()]
+        moment = (LOOKED_UP_AT, ARROW_TYPES["timestamp"])
+        return pa.schema([*own, (PROBLEM, pa.string()), moment])
+
+    def run(self, keys: Sequence[object]) -> pa.Table:
+        """Look up the keys of rows.
+
+        Args:
+            keys: One a row, of any type; a missing one is looked up nowhere.
+
+        Returns:
+            A row for each: the columns of the query, nulls if there is nothing; `problem`, why the
+            row is refused, or null; and `looked_up_at`.
+        """
+        windows = [keys[start : start + WINDOW_ROWS] for start in range(0, len(keys), WINDOW_ROWS)]
+        return pa.concat_tables([self.schema().empty_table(), *map(self._run_window, windows)])
+
+    def close(self) -> None:
+        """Close its connections."""
+        if self._database is not None:
+            self._database.close()
+
+    def _run_window(self, rows: Sequence[object]) -> pa.Table:
+        moment = datetime.now(UTC)
+        keys = [to_key(value, self.spec.key_type) for value in rows]
+        distinct = sorted({key for key in keys if key is not None})
+        found = self._find(distinct) if distinct else _Found({}, {})
+        nothing = (None,) * len(self.spec.columns)
+        values = [found.values.get(key, nothing) for key in keys]
+        columns = [list(column) for column in zip(*values, strict=True)]
+        problems = [self._problem(given, key, found) for given, key in zip(rows, keys, strict=True)]
+        return pa.table([*columns, problems, [moment] * len(rows)], schema=self.schema())
+
+    def _problem(self, given: object, key: object, found: _Found) -> str | None:
+        """Return why a row is refused, or None if it is not."""
+        if key in found.values:
+            return None
+        if key in found.problems:
+            reason, what = found.problems[key], self.spec.on_error
+        else:
+            reason = f"no {self.spec.key}" if is_null(given) else f"no row of this {self.spec.key}"
+            what = self.spec.missing
+        return f"{self.spec.name}: {reason}" if what == "reject" else None
+
+    def _find(self, keys: Sequence[Any]) -> _Found:
+        """Query for keys; if one of them makes the query fail, each half, down to single keys."""
+        try:
+            return self._query(keys)
+        except (*EXPECTED_FAILURES, SettingError, SourceError) as error:
+            if len(keys) == 1 and is_of_no_row(error):
+                return _Found({}, {})
+            if len(keys) == 1 or not is_of_a_value(error):
+                return self._failed(keys, error)
+        middle = len(keys) // 2
+        first, second = self._find(keys[:middle]), self._find(keys[middle:])
+        return _Found({**first.values, **second.values}, {**first.problems, **second.problems})
+
+    def _query(self, keys: Sequence[Any]) -> _Found:
+        try:
+            rows = self._open().fetch(self.spec.query, keys)
+        except DBAPIError as error:
+            if is_of_a_value(error):
+                raise
+            logger.debug("%s: tried again after a %s", self.spec.name, type(error.orig).__name__)
+            rows = self._open().fetch(self.spec.query, keys)
+        values: dict[Any, tuple[Any, ...]] = {}
+        problems: dict[Any, str] = {}
+        for key, *columns in rows:
+            known = to_key(key, self.spec.key_type)
+            if known in values or known in problems:
+                values.pop(known, None)
+                problems[known] = "several rows; expected one"
+                continue
+            try:
+                values[known] = tuple(map(convert, columns, self.spec.columns.values()))
+            except ValueError as error:
+                problems[known] = str(error)
+        return _Found(values, problems)
+
+    def _open(self) -> Database:
+        with self._lock:
+            if self._database is None:
+                self._database = open_source(self.spec.source, self._address, self.spec.timeout_ms)
+            return self._database
+
+    def _failed(self, keys: Sequence[Any], error: Exception) -> _Found:
+        reason = (
+            str(error)
+            if isinstance(error, SettingError | SourceError)
+            else describe_source_error(error, self.spec.timeout_ms)
+        )
+        reason = f"{self.spec.source}: {reason}"
+        if not self._has_warned:
+            self._has_warned = True
+            logger.warning("look-up %s failed: %s", self.spec.name, reason)
+        return _Found({}, dict.fromkeys(keys, reason))
+
+
+def open_source(name: str, address: str, timeout_ms: int) -> Database:
+    """Open a source; nothing is read yet.
+
+    Raises:
+        SettingError: If it has no address, or one that is none.
+    """
+    if not address:
+        raise SettingError(f"{source_variable(name)}: not set; {EXPECTED}")
+    place = parse_address(name, address)
+    return TableFile(place, timeout_ms) if isinstance(place, Path) else Database(place, timeout_ms)

@@ -1,0 +1,1 @@
+"""Databases and files by name: where their addresses come from."""
