@@ -38,7 +38,7 @@ _INT64 = range(-(2**63), 2**63)
 def is_null(value: object) -> bool:
     """Return whether a value is missing: None, NaN, NaT or pandas' NA."""
     if isinstance(value, float | Decimal):
-        return value != value  # noqa: PLR0124 -- NaN
+        return value != value
     return value is None or value is pd.NA or value is pd.NaT
 
 
@@ -88,7 +88,7 @@ def _to_string(value: Any) -> str:
 
 def _to_integer(value: Any) -> int:
     number = int(value)
-    if isinstance(value, float | Decimal) and number != value or number not in _INT64:
+    if (isinstance(value, float | Decimal) and number != value) or number not in _INT64:
         raise ValueError
     return number
 
