@@ -10,13 +10,19 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The work raised on this item; `error` is the exception's class, as a message may quote it."""
+    """The work raised on this item; `error` says what, without the message, which may quote it."""
 
     error: str
 
 
+def _class_name(error: BaseException) -> str:
+    return type(error).__name__
+
+
 def bisect_failures(
-    work: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item]
+    work: Callable[[Sequence[Item]], Sequence[Result]],
+    items: Sequence[Item],
+    describe: Callable[[BaseException], str] = _class_name,
 ) -> list[Result | Failure]:
     """Do `work` on all items; if it raises, on each half, down to single items.
 
@@ -25,6 +31,7 @@ def bisect_failures(
     Args:
         work: Returns a result an item, in order; its errors depend on the items.
         items: Its input.
+        describe: Returns what a failure says of an exception: the name of its class.
     """
     if not items:
         return []
@@ -34,9 +41,12 @@ def bisect_failures(
         if not is_failure(error):
             raise
         if len(items) == 1:
-            return [Failure(type(error).__name__)]
+            return [Failure(describe(error))]
     middle = len(items) // 2
-    return [*bisect_failures(work, items[:middle]), *bisect_failures(work, items[middle:])]
+    return [
+        *bisect_failures(work, items[:middle], describe),
+        *bisect_failures(work, items[middle:], describe),
+    ]
 
 
 def is_failure(error: BaseException) -> bool:

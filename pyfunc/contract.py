@@ -85,11 +85,13 @@ class Answer:
 
     def to_record(self) -> str:
         """Return the JSON that the prediction cache stores."""
-        return _to_json(
-            prediction=_fields_of(self.prediction) | self._scores_as("scores"),
-            language=_fields_of(self.language),
-            provenance=_fields_of(self.provenance),
-            **self._composition(),
+        return to_json(
+            {
+                "prediction": _fields_of(self.prediction) | self._scores_as("scores"),
+                "language": _fields_of(self.language),
+                "provenance": _fields_of(self.provenance),
+                **self._composition(),
+            }
         )
 
     @classmethod
@@ -111,21 +113,21 @@ class Answer:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError("a record is not that of an answer") from error
 
-    def to_document(self, *, cached: bool) -> str:
-        """Return the row's JSON document; `cached` means that this call did not compute it."""
-        return _to_json(
-            response={
+    def document(self, *, cached: bool) -> dict[str, Any]:
+        """Return the row's document; `cached` means that this call did not compute it."""
+        return {
+            "response": {
                 "prediction_label": self.prediction.label,
                 "prediction_score": self.prediction.score,
                 **self._scores_as("prediction_scores"),
             },
-            metadata={
+            "metadata": {
                 **_language_fields(self.language),
                 "truncated": self.prediction.truncated,
                 "cached": cached,
             },
-            model_metadata=_fields_of(self.provenance) | self._composition(),
-        )
+            "model_metadata": _fields_of(self.provenance) | self._composition(),
+        }
 
     def without_scores(self) -> Self:
         """Return the answer for a call that did not ask for the probability of each label."""
@@ -152,18 +154,18 @@ class Refusal:
     provenance: Provenance
     language: Language | None = None
 
-    def to_document(self) -> str:
-        """Return the row's JSON document, with `response` null and the error beside it."""
-        return _to_json(
-            response=None,
-            error={"step": self.step, "reason": self.reason},
-            metadata={
+    def document(self) -> dict[str, Any]:
+        """Return the row's document, with `response` null and the error beside it."""
+        return {
+            "response": None,
+            "error": {"step": self.step, "reason": self.reason},
+            "metadata": {
                 **_language_fields(self.language),
                 "truncated": None,
                 "cached": False,
             },
-            model_metadata=_fields_of(self.provenance),
-        )
+            "model_metadata": _fields_of(self.provenance),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +206,15 @@ class Outcome:
         """Return the outcome of an equal row, for which nothing was computed."""
         return replace(self, source="repeated") if self.source == "computed" else self
 
+    def document(self) -> dict[str, Any]:
+        """Return the row's document."""
+        if self.answer:
+            return self.answer.document(cached=self.source != "computed")
+        return self._refused.document()
+
     def to_document(self) -> str:
         """Return the row's JSON document."""
-        if self.answer:
-            return self.answer.to_document(cached=self.source != "computed")
-        return self._refused.to_document()
+        return to_json(self.document())
 
     @property
     def _refused(self) -> Refusal:
@@ -270,5 +276,6 @@ def _parse(kind: type[Part], values: dict[str, Any]) -> Part:
     return part
 
 
-def _to_json(**document: Any) -> str:
+def to_json(document: dict[str, Any]) -> str:
+    """Return a document or a record as JSON."""
     return json.dumps(document, ensure_ascii=False)

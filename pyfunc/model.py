@@ -35,7 +35,7 @@ def load_shipped_package(folder: Path) -> ModuleType:
         if name not in sys.modules:
             sys.modules[name] = _import_package(folder, name)
         _redirect_imports(folder, name)
-        return importlib.import_module(f"{name}.pipeline")
+        return importlib.import_module(f"{name}.opening")
 
 
 def _import_package(folder: Path, name: str) -> ModuleType:
@@ -82,8 +82,15 @@ class PipelineModel(PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:
-        """Return the answers to the column `text` in a column `text`, row by row."""
-        answers = self._pipeline.predict(model_input["text"].tolist(), **(params or {}))
+        """Return the answers to the column `text` in a column `text`, row by row.
+
+        Other columns are there only if the signature has them: keys of look-ups, and what rules
+        read.
+        """
+        options = dict(params or {})
+        if others := [name for name in model_input.columns if name != "text"]:
+            options["columns"] = {name: model_input[name].tolist() for name in others}
+        answers = self._pipeline.predict(model_input["text"].tolist(), **options)
         return pd.DataFrame({"text": answers}, index=model_input.index)
 
 

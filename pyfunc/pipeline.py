@@ -1,30 +1,22 @@
-"""Inference pipelines of a model: the full one with cache and language, and the plain one."""
+"""The inference pipeline of a model: cache look-up, language detection, prediction, response."""
 
 import logging
 import math
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from .batching import DEFAULT_BATCH_TOKENS, MAX_BATCH_TOKENS
+from .batching import MAX_BATCH_TOKENS
 from .cache.cache import PredictionCache
 from .cache.contents import count_stored_texts
-from .cache.settings import prediction_cache_folder, prediction_cache_size_limit
 from .cache.single_flight import Claims, InFlight
-from .classifier import Classifier
 from .composition.composition import Composition
-from .composition.members import open_members
 from .contract import CONTRACT, Answer, Answers, Outcome, Refusal
 from .detectors.detector import LanguageDetector
-from .detectors.selection import open_detector
 from .errors import PredictParameterError
-from .fingerprint import fingerprint_pipeline
 from .inference import Call, Computation, Progress, Rule
-from .spec import PipelineSpec, detector_folder
 
 logger = logging.getLogger("pyfunc.pipeline")
 
@@ -47,6 +39,7 @@ class InferencePipeline:
         variant: Engine and precision of the first member.
         device: What the first member computes on, `cpu` or `cuda`.
         engines: The engine of each member, by its name.
+        provenance: That of a refusal.
         fallback: Why another variant than the first is used, or an empty string.
     """
 
@@ -62,6 +55,7 @@ class InferencePipeline:
         fallback: str = "",
     ) -> None:
         self._composition = composition
+        self.provenance = composition.provenance
         self.detector = detector
         self._cache = cache
         self._in_flight: InFlight[Outcome] = InFlight()
@@ -115,7 +109,7 @@ class InferencePipeline:
             PredictParameterError: If `batch_tokens` is out of bounds.
             Exception: If the model raises on every text, as without memory, or `progress` raises.
         """
-        _check_batch_tokens(batch_tokens)
+        check_batch_tokens(batch_tokens)
         reasons = [refusal_reason(text) for text in texts]
         valid = [str(text) for text, reason in zip(texts, reasons, strict=True) if not reason]
         call = Call(batch_tokens, all_scores, refuse, progress)
@@ -185,77 +179,6 @@ class InferencePipeline:
         return {text: answer.without_scores() for text, answer in stored.items()}
 
 
-class PlainPipeline:
-    """The classifier alone: texts in, labels out."""
-
-    def __init__(self, classifier: Classifier) -> None:
-        self._classifier = classifier
-
-    def predict(
-        self,
-        texts: Sequence[object],
-        *,
-        use_cache: bool = False,
-        batch_tokens: int = DEFAULT_BATCH_TOKENS,
-        all_scores: bool = False,
-    ) -> list[str]:
-        """Return one label a row, in the order given.
-
-        Args:
-            texts: Texts.
-            use_cache: Ignored; for the interface of both pipelines.
-            batch_tokens: Padded tokens in a batch at most.
-            all_scores: For the interface of both pipelines; refused.
-
-        Raises:
-            PredictParameterError: If a row is no valid text, `batch_tokens` is out of bounds, or
-                `all_scores` is asked for.
-        """
-        _check_batch_tokens(batch_tokens)
-        if all_scores:
-            raise PredictParameterError(
-                "all_scores: expected false, since a plain pipeline answers with labels alone"
-            )
-        for row, text in enumerate(texts):
-            if reason := refusal_reason(text):
-                raise PredictParameterError(f"row {row}: expected a text, got: {reason}")
-        predictions = self._classifier.predict([str(text) for text in texts], batch_tokens)
-        return [prediction.label for prediction in predictions]
-
-
-def open_pipeline(
-    folder: Path, *, model_uri: str, model_config: Mapping[str, Any] | None = None
-) -> InferencePipeline | PlainPipeline:
-    """Load the pipeline in `folder`.
-
-    Args:
-        folder: The artifact: `pipeline.json`, `members/`, `detector/` if its detector has files,
-            and `pyfunc/` (this code).
-        model_uri: The MLflow URI of the model that the artifact belongs to.
-        model_config: May hold `cache_dir` and `cache_size_limit` (bytes).
-
-    Raises:
-        ArtifactError: If a file is missing or cannot be used.
-        SettingError: If the size limit of the cache is out of bounds.
-    """
-    spec = PipelineSpec.read(folder)
-    members, fallbacks = open_members(folder, spec.members)
-    if spec.kind == "plain":
-        return PlainPipeline(members[str(spec.answer)].classifier)
-    composition = Composition(spec.answer, members, model_uri)
-    cache = PredictionCache(
-        prediction_cache_folder(model_config),
-        fingerprint_pipeline(folder, spec, composition.engines),
-        size_limit=prediction_cache_size_limit(model_config),
-    )
-    return InferencePipeline(
-        composition,
-        open_detector(spec.detector, detector_folder(folder)),
-        cache,
-        fallback="; ".join(fallbacks.values()),
-    )
-
-
 def refusal_reason(text: object) -> str:
     """Return why the pipeline refuses `text`, or an empty string."""
     if text is None or text is pd.NA or (isinstance(text, float) and math.isnan(text)):
@@ -290,7 +213,12 @@ def _log_other_languages(outcomes: list[Outcome]) -> None:
         logger.debug("%d of %d texts are not English", others, len(codes))
 
 
-def _check_batch_tokens(batch_tokens: int) -> None:
+def check_batch_tokens(batch_tokens: int) -> None:
+    """Check that a batch may have so many padded tokens.
+
+    Raises:
+        PredictParameterError: If not.
+    """
     if not 1 <= batch_tokens <= MAX_BATCH_TOKENS:
         raise PredictParameterError(
             f"batch_tokens: expected 1 to {MAX_BATCH_TOKENS}, got {batch_tokens}"

@@ -121,6 +121,11 @@ def detector_folder(artifact: Path) -> Path:
     return artifact / "detector"
 
 
+def business_folder(artifact: Path) -> Path:
+    """Return the folder with the look-ups and rules; not there if it has none."""
+    return artifact / "business"
+
+
 def _member(values: Mapping[str, Any]) -> MemberSpec:
     variants = tuple(map(_variant, values["variants"]))
     member = MemberSpec(**{**values, "variants": variants})

@@ -84,7 +84,8 @@ class Database:
                 return _describe_in_sqlite(connection, query)
             found = connection.execute(_with_keys(query), {"keys": [None]})
             columns = found.cursor.description if found.cursor else ()
-            return [(name, _OF_POSTGRES.get(code, "string")) for name, code, *_ in columns]
+            kinds: list[tuple[str, Any]] = [(name, code) for name, code, *_ in columns]
+            return [(name, _OF_POSTGRES.get(code, "string")) for name, code in kinds]
 
     def close(self) -> None:
         """Close its connections."""

@@ -24,8 +24,11 @@ logger = logging.getLogger("pyfunc.business")
 # A query has as many keys at most; PostgreSQL takes 65,535 and SQLite 32,766.
 WINDOW_ROWS = 2_048
 
+# Besides its timeout, for a connection.
+_GRACE_SECONDS = 3.0
+
 # Of the table of a look-up, after its own columns.
-PROBLEM, LOOKED_UP_AT = "problem", "looked_up_at"
+PROBLEM, FAILED, LOOKED_UP_AT = "problem", "failed", "looked_up_at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class Lookup:
         """Return the columns of the table that `run` returns."""
         own = [(name, ARROW_TYPES[kind]) for name, kind in self.spec.columns.items()]
         moment = (LOOKED_UP_AT, ARROW_TYPES["timestamp"])
-        return pa.schema([*own, (PROBLEM, pa.string()), moment])
+        return pa.schema([*own, (PROBLEM, pa.string()), (FAILED, pa.bool_()), moment])
 
     def run(self, keys: Sequence[object]) -> pa.Table:
         """Look up the keys of rows.
@@ -70,10 +73,22 @@ class Lookup:
 
         Returns:
             A row for each: the columns of the query, nulls if there is nothing; `problem`, why the
-            row is refused, or null; and `looked_up_at`.
+            row is refused, or null; `failed`, whether that or its nulls are a failure's; and
+            `looked_up_at`.
         """
         windows = [keys[start : start + WINDOW_ROWS] for start in range(0, len(keys), WINDOW_ROWS)]
         return pa.concat_tables([self.schema().empty_table(), *map(self._run_window, windows)])
+
+    def longest_seconds(self, rows: int) -> float:
+        """Return after how long `run` of so many rows counts as hanging."""
+        windows = -(-rows // WINDOW_ROWS)
+        return windows * 2 * (self.spec.timeout_ms / 1_000 + _GRACE_SECONDS)
+
+    def unanswered(self, keys: Sequence[object]) -> pa.Table:
+        """Return the table of rows whose look-up hangs."""
+        reason = "no answer in time"
+        found = self._failed([to_key(value, self.spec.key_type) for value in keys], reason)
+        return self._table(keys, found, datetime.now(UTC))
 
     def close(self) -> None:
         """Close its connections."""
@@ -82,14 +97,20 @@ class Lookup:
 
     def _run_window(self, rows: Sequence[object]) -> pa.Table:
         moment = datetime.now(UTC)
-        keys = [to_key(value, self.spec.key_type) for value in rows]
+        keys = (to_key(value, self.spec.key_type) for value in rows)
         distinct = sorted({key for key in keys if key is not None})
-        found = self._find(distinct) if distinct else _Found({}, {})
+        return self._table(rows, self._find(distinct) if distinct else _Found({}, {}), moment)
+
+    def _table(self, rows: Sequence[object], found: _Found, moment: datetime) -> pa.Table:
+        keys = [to_key(value, self.spec.key_type) for value in rows]
         nothing = (None,) * len(self.spec.columns)
         values = [found.values.get(key, nothing) for key in keys]
         columns = [list(column) for column in zip(*values, strict=True)]
+        columns = columns or [[] for _ in nothing]
         problems = [self._problem(given, key, found) for given, key in zip(rows, keys, strict=True)]
-        return pa.table([*columns, problems, [moment] * len(rows)], schema=self.schema())
+        failed = [key in found.problems for key in keys]
+        moments = [moment] * len(rows)
+        return pa.table([*columns, problems, failed, moments], schema=self.schema())
 
     def _problem(self, given: object, key: object, found: _Found) -> str | None:
         """Return why a row is refused, or None if it is not."""
@@ -110,7 +131,7 @@ class Lookup:
             if len(keys) == 1 and is_of_no_row(error):
                 return _Found({}, {})
             if len(keys) == 1 or not is_of_a_value(error):
-                return self._failed(keys, error)
+                return self._failed(keys, self._describe(error))
         middle = len(keys) // 2
         first, second = self._find(keys[:middle]), self._find(keys[middle:])
         return _Found({**first.values, **second.values}, {**first.problems, **second.problems})
@@ -143,12 +164,12 @@ class Lookup:
                 self._database = open_source(self.spec.source, self._address, self.spec.timeout_ms)
             return self._database
 
-    def _failed(self, keys: Sequence[Any], error: Exception) -> _Found:
-        reason = (
-            str(error)
-            if isinstance(error, SettingError | SourceError)
-            else describe_source_error(error, self.spec.timeout_ms)
-        )
+    def _describe(self, error: Exception) -> str:
+        if isinstance(error, SettingError | SourceError):
+            return str(error)
+        return describe_source_error(error, self.spec.timeout_ms)
+
+    def _failed(self, keys: Sequence[Any], reason: str) -> _Found:
         reason = f"{self.spec.source}: {reason}"
         if not self._has_warned:
             self._has_warned = True

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from ..errors import ArtifactError
+from ..spec import business_folder
 from .column_types import COLUMN_TYPES, ColumnType
 
-FOLDER = "business"
 FILE_NAME = "business.json"
 RULES_FILE = "rules.py"
 
@@ -92,15 +92,13 @@ class BusinessSpec:
             (folder / RULES_FILE).write_text(rules, encoding="utf-8")
 
     @classmethod
-    def read(cls, artifact: Path) -> Self | None:
-        """Read `business/` of an artifact; None if it has no business logic.
+    def read(cls, artifact: Path) -> Self:
+        """Read `business/` of an artifact.
 
         Raises:
             ArtifactError: If a file is missing or invalid.
         """
         path = business_folder(artifact) / FILE_NAME
-        if not path.parent.exists():
-            return None
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
             lookups = tuple(_lookup(values) for values in fields.pop("lookups"))
@@ -113,11 +111,6 @@ class BusinessSpec:
         for name, kind in (self.decisions or {}).items():
             _check_column(f"decisions.{name}", kind)
         return self
-
-
-def business_folder(artifact: Path) -> Path:
-    """Return the folder with the business logic of an artifact; not there if it has none."""
-    return artifact / FOLDER
 
 
 def digest_business(artifact: Path) -> str:

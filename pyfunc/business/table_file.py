@@ -137,7 +137,8 @@ def _values(column: pa.Array) -> list[Any]:
     kind = column.type
     if pa.types.is_temporal(kind) or pa.types.is_decimal(kind) or pa.types.is_nested(kind):
         return [None if value is None else str(value) for value in column.to_pylist()]
-    return column.to_pylist()
+    values: list[Any] = column.to_pylist()
+    return values
 
 
 def _sql_type(kind: pa.DataType) -> str:

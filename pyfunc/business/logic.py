@@ -1,0 +1,137 @@
+"""The business logic of a pipeline: its look-ups, its rules, and the frames that they share."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+import pyarrow as pa
+
+from ..contract import Answer
+from ..spec import business_folder
+from .addresses import find_address
+from .column_types import ARROW_TYPES, is_null, to_pandas
+from .fan_out import PendingLookups
+from .lookup import LOOKED_UP_AT, PROBLEM, Lookup
+from .rules import Rules, load_rules
+from .spec import RULES_FILE, BusinessSpec, digest_business
+
+# What says whether a row is to be delivered; `after` has no such decision.
+DELIVER = "deliver"
+
+Columns = Mapping[str, Sequence[object]]
+
+
+class BusinessLogic:
+    """The look-ups and rules of a pipeline.
+
+    Attributes:
+        spec: What they are.
+        digest: SHA-256 of them.
+        rules: The author's functions; None if there are none.
+    """
+
+    def __init__(self, spec: BusinessSpec, digest: str, rules: Rules | None, config: Any) -> None:
+        self.spec = spec
+        self.digest = digest
+        self.rules = rules
+        self._lookups = {
+            lookup.name: Lookup(lookup, find_address(lookup.source, config))
+            for lookup in spec.lookups
+        }
+
+    @classmethod
+    def open(cls, artifact: Path, model_config: Mapping[str, Any] | None) -> Self:
+        """Open the business logic of an artifact.
+
+        Raises:
+            ArtifactError: If a file is missing or invalid.
+        """
+        spec = BusinessSpec.read(artifact)
+        digest, rules = digest_business(artifact), None
+        if spec.rules_file:
+            module = load_rules(business_folder(artifact) / RULES_FILE, digest)
+            rules = Rules(module, spec.rules_file, spec.decisions or {})
+        return cls(spec, digest, rules, model_config)
+
+    @cached_property
+    def decision_columns(self) -> dict[str, str]:
+        """The decisions of `after`, with their columns in an output."""
+        return {name: decision_column(name) for name in self.spec.decisions or {}}
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The columns that it adds to an output, in their order."""
+        fields = [
+            (lookup.output_column(name), ARROW_TYPES[kind])
+            for lookup in self.spec.lookups
+            for name, kind in lookup.columns.items()
+        ]
+        decisions = (self.spec.decisions or {}).items()
+        fields += [(decision_column(name), ARROW_TYPES[kind]) for name, kind in decisions]
+        if self.has_rule("deliver"):
+            fields.append((decision_column(DELIVER), pa.bool_()))
+        if self.spec.lookups:
+            fields.append((LOOKED_UP_AT, ARROW_TYPES["timestamp"]))
+        return pa.schema(fields)
+
+    def has_rule(self, *names: str) -> bool:
+        """Return whether the author wrote one of these functions."""
+        return self.rules is not None and any(map(self.rules.has, names))
+
+    def look_up(self, name: str, keys: Sequence[object]) -> pa.Table:
+        """Look up the keys of rows; see `Lookup.run`."""
+        return self._lookups[name].run(keys)
+
+    def start_lookups(self, columns: Columns) -> PendingLookups:
+        """Start all look-ups at the same time."""
+        return PendingLookups(self._lookups, columns)
+
+    def frame(
+        self, texts: Sequence[object], columns: Columns, looked_up: Mapping[str, pa.Table]
+    ) -> pd.DataFrame:
+        """Return the frame of `before` and `text`: input columns, then those of look-ups."""
+        given = {"text": texts} | {name: columns[name] for name in self.spec.input_columns}
+        parts = {
+            name: pd.Series([None if is_null(v) else v for v in values], dtype=object)
+            for name, values in given.items()
+        }
+        for lookup in self.spec.lookups:
+            for name in lookup.columns:
+                column = to_pandas(looked_up[lookup.name][name])
+                parts[lookup.frame_column(name)] = column
+        return pd.DataFrame(parts, index=pd.RangeIndex(len(texts)))
+
+
+def decision_column(name: str) -> str:
+    """Return what the output calls a decision."""
+    return f"decision_{name}"
+
+
+def with_predictions(frame: pd.DataFrame, answers: Sequence[Answer]) -> pd.DataFrame:
+    """Return the frame of `after`: with the columns of the prediction, named as in an output.
+
+    Args:
+        frame: The rows that have an answer.
+        answers: One for each.
+    """
+    predictions: dict[str, list[Any]] = {
+        "prediction_label": [a.prediction.label for a in answers],
+        "prediction_score": [a.prediction.score for a in answers],
+        "language_detected": [a.language.code for a in answers],
+        "language_reliable": [a.language.reliable for a in answers],
+        "truncated": [a.prediction.truncated for a in answers],
+    }
+    if any(answer.decided_by for answer in answers):
+        predictions["prediction_decided_by"] = [a.decided_by for a in answers]
+    return frame.reset_index(drop=True).assign(**predictions)
+
+
+def refused_by_lookups(looked_up: Mapping[str, pa.Table], rows: int) -> list[str | None]:
+    """Return why look-ups refuse rows; None for those that none refuses."""
+    reasons: list[str | None] = [None] * rows
+    for table in looked_up.values():
+        for row, problem in enumerate(table[PROBLEM].to_pylist()):
+            reasons[row] = reasons[row] or problem
+    return reasons
