@@ -18,7 +18,8 @@ from pyfunc.contract import Prediction
 from pyfunc.engines.engine import Engine
 from pyfunc.engines.selection import open_engine, unsupported_reason
 from pyfunc.errors import ArtifactError
-from pyfunc.pipeline import InferencePipeline, open_pipeline
+from pyfunc.opening import open_pipeline
+from pyfunc.pipeline import InferencePipeline
 from pyfunc.spec import FILE_NAME, PipelineSpec, Variant
 
 _TORCH = (Variant("torch", "f32"), Variant("torch", "bf16"))

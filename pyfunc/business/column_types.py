@@ -6,14 +6,13 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any, Literal, get_args
+from typing import Any
 from uuid import UUID
 
 import pandas as pd
 import pyarrow as pa
 
-ColumnType = Literal["string", "integer", "number", "boolean", "timestamp", "date"]
-COLUMN_TYPES: tuple[ColumnType, ...] = get_args(ColumnType)
+from .spec import ColumnType
 
 ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     "string": pa.string(),
@@ -126,6 +125,16 @@ def _refuse() -> Any:
     raise TypeError
 
 
+_OF_PYTHON: dict[type, ColumnType] = {
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    Decimal: "number",
+    datetime: "timestamp",
+    pd.Timestamp: "timestamp",
+    date: "date",
+}
+
 _CONVERTERS: dict[ColumnType, Callable[[Any], Any]] = {
     "string": _to_string,
     "integer": _to_integer,
@@ -134,6 +143,15 @@ _CONVERTERS: dict[ColumnType, Callable[[Any], Any]] = {
     "timestamp": _to_timestamp,
     "date": _to_date,
 }
+
+
+def type_of(series: pd.Series) -> ColumnType:
+    """Return the type of a column that a rule returned; a string if it has no value."""
+    found = {type(value) for value in series.tolist() if not is_null(value)}
+    kinds = {_OF_PYTHON.get(kind, "string") for kind in found}
+    if kinds == {"integer", "number"}:
+        return "number"
+    return kinds.pop() if len(kinds) == 1 else "string"
 
 
 def to_key(value: Any, kind: ColumnType) -> Any:

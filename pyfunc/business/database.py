@@ -12,7 +12,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, TextClause, bindparam, create_engine, event, text
 from sqlalchemy.engine import URL
 
-from .column_types import ColumnType
+from .spec import ColumnType
 
 Rows = Sequence[Sequence[Any]]
 

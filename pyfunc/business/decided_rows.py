@@ -12,16 +12,15 @@ from ..bisection import Failure
 from ..contract import Answer, Outcome, Provenance, Refusal
 from .column_types import to_pandas
 from .fan_out import PendingLookups
+from .frames import Columns, build_frame, with_predictions
 from .logic import (
-    DELIVER,
     BusinessLogic,
-    Columns,
     decision_column,
     refused_by_lookups,
-    with_predictions,
 )
 from .lookup import FAILED, LOOKED_UP_AT
 from .rules import Rules
+from .spec import DELIVER
 
 
 class DecidedRows:
@@ -68,7 +67,8 @@ class DecidedRows:
             return
         if self._pending is not None:
             self._looked_up = self._pending.join()
-        self._frame = self._logic.frame(self.texts, self._columns, self._looked_up)
+        spec = self._logic.spec
+        self._frame = build_frame(spec, self.texts, self._columns, self._looked_up)
         for place, reason in enumerate(refused_by_lookups(self._looked_up, len(self.texts))):
             if reason is not None:
                 self._refuse(place, "lookup", reason)
@@ -123,8 +123,8 @@ class DecidedRows:
         }
         columns |= self._decisions
         if self._looked_up:
-            moments = [table[LOOKED_UP_AT] for table in self._looked_up.values()]
-            columns[LOOKED_UP_AT] = pc.min_element_wise(*moments)
+            moments = [table[LOOKED_UP_AT].to_pylist() for table in self._looked_up.values()]
+            columns[LOOKED_UP_AT] = [min(row) for row in zip(*moments, strict=True)]
         schema = self._logic.schema
         return pa.table([columns[name] for name in schema.names], schema=schema)
 

@@ -1,26 +1,20 @@
-"""The business logic of a pipeline: its look-ups, its rules, and the frames that they share."""
+"""The business logic of a pipeline: its look-ups and its rules, opened."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-import pandas as pd
 import pyarrow as pa
 
-from ..contract import Answer
 from ..spec import business_folder
 from .addresses import find_address
-from .column_types import ARROW_TYPES, is_null, to_pandas
+from .column_types import ARROW_TYPES
 from .fan_out import PendingLookups
+from .frames import Columns
 from .lookup import LOOKED_UP_AT, PROBLEM, Lookup
 from .rules import Rules, load_rules
-from .spec import RULES_FILE, BusinessSpec, digest_business
-
-# What says whether a row is to be delivered; `after` has no such decision.
-DELIVER = "deliver"
-
-Columns = Mapping[str, Sequence[object]]
+from .spec import DELIVER, RULES_FILE, BusinessSpec, digest_business
 
 
 class BusinessLogic:
@@ -88,44 +82,10 @@ class BusinessLogic:
         """Start all look-ups at the same time."""
         return PendingLookups(self._lookups, columns)
 
-    def frame(
-        self, texts: Sequence[object], columns: Columns, looked_up: Mapping[str, pa.Table]
-    ) -> pd.DataFrame:
-        """Return the frame of `before` and `text`: input columns, then those of look-ups."""
-        given = {"text": texts} | {name: columns[name] for name in self.spec.input_columns}
-        parts = {
-            name: pd.Series([None if is_null(v) else v for v in values], dtype=object)
-            for name, values in given.items()
-        }
-        for lookup in self.spec.lookups:
-            for name in lookup.columns:
-                column = to_pandas(looked_up[lookup.name][name])
-                parts[lookup.frame_column(name)] = column
-        return pd.DataFrame(parts, index=pd.RangeIndex(len(texts)))
-
 
 def decision_column(name: str) -> str:
     """Return what the output calls a decision."""
     return f"decision_{name}"
-
-
-def with_predictions(frame: pd.DataFrame, answers: Sequence[Answer]) -> pd.DataFrame:
-    """Return the frame of `after`: with the columns of the prediction, named as in an output.
-
-    Args:
-        frame: The rows that have an answer.
-        answers: One for each.
-    """
-    predictions: dict[str, list[Any]] = {
-        "prediction_label": [a.prediction.label for a in answers],
-        "prediction_score": [a.prediction.score for a in answers],
-        "language_detected": [a.language.code for a in answers],
-        "language_reliable": [a.language.reliable for a in answers],
-        "truncated": [a.prediction.truncated for a in answers],
-    }
-    if any(answer.decided_by for answer in answers):
-        predictions["prediction_decided_by"] = [a.decided_by for a in answers]
-    return frame.reset_index(drop=True).assign(**predictions)
 
 
 def refused_by_lookups(looked_up: Mapping[str, pa.Table], rows: int) -> list[str | None]:

@@ -14,7 +14,8 @@ from ..contract import Answers, Outcome, to_json
 from ..inference import Progress, Rule
 from ..pipeline import InferencePipeline
 from .decided_rows import DecidedRows
-from .logic import BusinessLogic, Columns
+from .frames import Columns
+from .logic import BusinessLogic
 from .lookup import LOOKED_UP_AT
 
 
@@ -35,15 +36,18 @@ class BusinessPipeline:
     """A pipeline with look-ups and rules; other attributes are those of `InferencePipeline`.
 
     Attributes:
+        inner: The pipeline that they surround.
         logic: The look-ups and rules.
     """
 
     def __init__(self, pipeline: InferencePipeline, logic: BusinessLogic) -> None:
-        self._pipeline = pipeline
+        self.inner = pipeline
         self.logic = logic
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._pipeline, name)
+        if name == "inner":  # before `__init__`, as when it is copied
+            raise AttributeError(name)
+        return getattr(self.inner, name)
 
     def predict(
         self,
@@ -94,13 +98,13 @@ class BusinessPipeline:
             PredictParameterError: If `batch_tokens` is out of bounds.
             Exception: If the model raises on every text, or `progress` raises.
         """
-        rows = DecidedRows(self.logic, texts, columns or {}, self._pipeline.provenance)
+        rows = DecidedRows(self.logic, texts, columns or {}, self.inner.provenance)
         rows.look_up(looked_up)
         if self.logic.has_rule("before", "text"):
             rows.join_lookups()
             rows.apply_rules_before()
         places = rows.accepted()
-        answers = self._pipeline.answer(
+        answers = self.inner.answer(
             [rows.texts[place] for place in places],
             use_cache=use_cache,
             batch_tokens=batch_tokens,
@@ -122,7 +126,7 @@ class BusinessPipeline:
 
     def count_stored(self, texts: Iterable[str], *, all_scores: bool = False) -> int:
         """Return how many of the texts the prediction cache answers."""
-        return self._pipeline.count_stored(texts, all_scores=all_scores)
+        return self.inner.count_stored(texts, all_scores=all_scores)
 
     def _document(self, outcome: Outcome, row: Mapping[str, Any]) -> dict[str, Any]:
         """Return the document of a row, with its decision beside the response."""

@@ -13,7 +13,8 @@ import pandas as pd
 
 from ..bisection import Failure, bisect_failures
 from ..errors import ArtifactError
-from .column_types import ColumnType, convert, is_null
+from .column_types import convert, is_null
+from .spec import ColumnType
 
 FUNCTIONS = ("before", "text", "after", "deliver")
 

@@ -10,12 +10,17 @@ from typing import Any, Literal, Self, get_args
 
 from ..errors import ArtifactError
 from ..spec import business_folder
-from .column_types import COLUMN_TYPES, ColumnType
 
 FILE_NAME = "business.json"
 RULES_FILE = "rules.py"
 
+ColumnType = Literal["string", "integer", "number", "boolean", "timestamp", "date"]
+COLUMN_TYPES: tuple[ColumnType, ...] = get_args(ColumnType)
+
 OnMissing = Literal["null", "reject"]
+
+# What says whether a row is to be delivered; `after` has no such decision.
+DELIVER = "deliver"
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 

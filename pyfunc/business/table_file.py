@@ -13,8 +13,8 @@ from sqlalchemy import Engine
 from sqlalchemy.pool import StaticPool
 
 from ..errors import SourceError
-from .column_types import ColumnType
 from .database import Database, Rows, open_sqlite
+from .spec import ColumnType
 
 _INSERTED_ROWS = 10_000
 

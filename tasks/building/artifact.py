@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from pyfunc.business.spec import digest_business
 from pyfunc.composition.members import open_members
 from pyfunc.detectors.detector import LanguageDetector
 from pyfunc.engines.engine import Engine
@@ -12,9 +13,12 @@ from pyfunc.spec import PipelineSpec
 from tasks.building.detector_files import copy_detector_files
 from tasks.building.members import BuiltMember, DownloadedMember, add_members
 from tasks.building.types import BuiltPipeline, LoggedMember
+from tasks.common.errors import ParameterError
+from tasks.common.files import sha256_of
 from tasks.composition.gate_rows import load_gate_rows
 from tasks.composition.quality_gate import CompositionGate
-from tasks.composition.types import PipelinePlan
+from tasks.composition.rules_probe import read_rules
+from tasks.composition.types import BusinessPlan, PipelinePlan
 
 
 def build_artifact(
@@ -37,6 +41,7 @@ def build_artifact(
         ModelError: If none of the engines that the plan allows a member passes its gate, the
             composition does not pass its own, or too few rows reach a cascade to choose its
             threshold.
+        ParameterError: If the file with the rules has changed since it was checked.
     """
     rows = None
     if not isinstance(plan.answer, str):
@@ -54,6 +59,8 @@ def build_artifact(
         check = gate.measure(answer, plan.file)
     spec = PipelineSpec(plan.kind, specs, answer, plan.detector)
     spec.write(folder)
+    if plan.business is not None:
+        _write_business(folder, plan.business)
     engines = {name: member.classifier.engine for name, member in opened.items()}
     return BuiltPipeline(
         kind=plan.kind,
@@ -65,7 +72,23 @@ def build_artifact(
         answer=answer,
         check=check,
         detector=plan.detector,
+        business=plan.business and plan.business.spec,
+        rules_digest=digest_business(folder),
     )
+
+
+def _write_business(folder: Path, business: BusinessPlan) -> None:
+    """Write the look-ups and rules of a plan.
+
+    Raises:
+        ParameterError: If the file with the rules has changed since it was checked.
+    """
+    rules = ""
+    if path := business.rules_path:
+        rules = read_rules(path)
+        if sha256_of(path) != business.rules_sha256:
+            raise ParameterError(f"{path}: changed during the build; expected it unchanged")
+    business.spec.write(folder, rules)
 
 
 def _logged_member(

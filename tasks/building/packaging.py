@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ import mlflow
 import pandas as pd
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import AnyType
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
+from pyfunc.business.spec import BusinessSpec
 from pyfunc.composition.tree import deciders_of, has_open_thresholds
 from pyfunc.composition.tree_json import to_json
 from pyfunc.detectors.selection import DETECTORS
@@ -24,7 +26,7 @@ from tasks.building.artifact import build_artifact
 from tasks.building.build_records import COMPLETE_TAG, RECORD, read_record
 from tasks.building.detector_files import open_for_build
 from tasks.building.members import DownloadedMember, downloaded_members
-from tasks.building.types import BuiltPipeline, Gate, LoggedMember, LoggedPipeline
+from tasks.building.types import BuiltPipeline, Gate, LoggedPipeline
 from tasks.common.settings import REPOSITORY
 from tasks.composition.composition_file import check_labels
 from tasks.composition.thresholds import THRESHOLD_RULE
@@ -45,20 +47,17 @@ logger = logging.getLogger(__name__)
 
 PACKAGE = REPOSITORY / "pyfunc"
 
-SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec(DataType.string, "text")]),
-    outputs=Schema([ColSpec(DataType.string, "text")]),
-    params=ParamSchema(
-        [
-            ParamSpec("use_cache", DataType.boolean, True),
-            ParamSpec("batch_tokens", DataType.long, DEFAULT_BATCH_TOKENS),
-            ParamSpec("all_scores", DataType.boolean, False),
-        ]
-    ),
+_PARAMETERS_OF_PREDICT = ParamSchema(
+    [
+        ParamSpec("use_cache", DataType.boolean, True),
+        ParamSpec("batch_tokens", DataType.long, DEFAULT_BATCH_TOKENS),
+        ParamSpec("all_scores", DataType.boolean, False),
+    ]
 )
 
 REQUIREMENTS = ("diskcache", "mlflow", "pandas", "platformdirs")
 _REQUIREMENTS_OF_TRANSFORMERS = ("openvino", "torch", "transformers")
+_REQUIREMENTS_OF_BUSINESS_LOGIC = ("psycopg", "psycopg-binary", "pyarrow", "sqlalchemy")
 _REQUIREMENTS_OF_STATIC_MODELS = ("numpy", "safetensors", "tokenizers")
 
 _PARAMETERS = ("max_tokens", "temperature", "engine", "precision")
@@ -91,14 +90,31 @@ def log_pipeline(plan: PipelinePlan, package: Path = PACKAGE) -> LoggedPipeline:
         return _log_artifact(folder, key, built)
 
 
-def required_packages(members: Iterable[LoggedMember]) -> list[str]:
+def signature_of(business: BusinessSpec | None) -> ModelSignature:
+    """Return the signature of a pipeline: a text, and columns that look-ups and rules read.
+
+    These are optional and of any type: a key may be a number or a text.
+    """
+    others = business.input_columns if business else ()
+    anything = AnyType()  # type: ignore[no-untyped-call]
+    columns = [ColSpec(anything, name, required=False) for name in others]
+    return ModelSignature(
+        inputs=Schema([ColSpec(DataType.string, "text"), *columns]),
+        outputs=Schema([ColSpec(DataType.string, "text")]),
+        params=_PARAMETERS_OF_PREDICT,
+    )
+
+
+def required_packages(built: BuiltPipeline) -> list[str]:
     """Return the packages that a pipeline needs; static models need those of no transformer."""
-    kinds = {
+    kinds: set[tuple[str, ...]] = {
         _REQUIREMENTS_OF_STATIC_MODELS
         if member.engine == "static"
         else _REQUIREMENTS_OF_TRANSFORMERS
-        for member in members
+        for member in built.members.values()
     }
+    if built.business is not None:
+        kinds.add(_REQUIREMENTS_OF_BUSINESS_LOGIC)
     return sorted({*REQUIREMENTS, *chain.from_iterable(kinds)})
 
 
@@ -109,6 +125,8 @@ def version_tags(logged: LoggedPipeline) -> dict[str, str]:
         "fingerprint": logged.fingerprint,
         "detector": logged.detector,
     }
+    if logged.rules_digest:
+        fields["rules_digest"] = logged.rules_digest
     if (single := logged.single) is not None:
         fields |= single.model_dump(mode="json", exclude={"labels"})
     else:
@@ -134,7 +152,7 @@ def _build_key(
 ) -> str:
     """Return the digest by which equal pipelines are found."""
     parts: dict[str, object] = {
-        "plan": plan.model_dump(mode="json", exclude={"file"}),
+        "plan": plan.model_dump(mode="json", exclude={"file": True, "business": {"rules_path"}}),
         "classifiers": {name: member.digest for name, member in downloaded.items()},
         "code": digest_code(package),
         "packages": package_versions(*DETECTORS[plan.detector].libraries),
@@ -186,13 +204,11 @@ def _log_artifact(folder: Path, key: str, built: BuiltPipeline) -> LoggedPipelin
             name=PIPELINE_MODEL,
             python_model=str(folder / "pyfunc" / "model.py"),
             artifacts={"pipeline": str(folder)},
-            signature=SIGNATURE,
+            signature=signature_of(built.business),
             input_example=pd.DataFrame({"text": EXAMPLES}),
             # MLflow overrides only keys that were logged when it loads a model.
-            model_config={"cache_dir": "", "cache_size_limit": ""},
-            pip_requirements=pip_requirements(
-                *required_packages(built.members.values()), *libraries
-            ),
+            model_config={"cache_dir": "", "cache_size_limit": "", "sources": {}},
+            pip_requirements=pip_requirements(*required_packages(built), *libraries),
         )
         logged = LoggedPipeline(
             run_id=run.info.run_id, model_uri=f"models:/{info.model_id}", **dict(built)

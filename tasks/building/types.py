@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import model_validator
 
+from pyfunc.business.spec import BusinessSpec
 from pyfunc.composition.tree import deciders_of
 from pyfunc.detectors.selection import DEFAULT_DETECTOR, DetectorName
 from pyfunc.spec import EngineName, PipelineKind, Precision
@@ -94,6 +95,8 @@ class BuiltPipeline(FrozenModel):
         answer: Who answers.
         check: What was measured of a composition; None of a single fine-tuned model.
         detector: What detects languages; gcld3 in older versions.
+        business: Look-ups and rules around the model, if there are any.
+        rules_digest: SHA-256 of them; empty without.
     """
 
     kind: PipelineKind
@@ -102,6 +105,8 @@ class BuiltPipeline(FrozenModel):
     answer: Tree
     check: CompositionCheck | None = None
     detector: DetectorName = DEFAULT_DETECTOR
+    business: BusinessSpec | None = None
+    rules_digest: str = ""
 
     @property
     def single(self) -> LoggedMember | None:

@@ -25,6 +25,7 @@ from pyfunc.detectors.detector import UNDETERMINED
 from pyfunc.detectors.selection import DEFAULT_DETECTOR, DETECTORS, DetectorName
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel
+from tasks.composition.business_file import BusinessLogicFile, LookupChoice
 from tasks.composition.types import MAX_MEMBERS, MemberParameters, Tree
 from tasks.composition.written_tree import check_languages, check_operators, with_one_spelling
 from tasks.composition.yaml_file import load_yaml
@@ -51,7 +52,7 @@ class MemberChoice(MemberParameters):
         return value
 
 
-class CompositionFile(FrozenModel):
+class CompositionFile(BusinessLogicFile):
     """What a composition file says.
 
     Attributes:
@@ -148,16 +149,22 @@ _EXPECTED = {
 }
 
 
+def _record_at(place: str) -> type[FrozenModel]:
+    if place.startswith("members."):
+        return MemberChoice
+    return LookupChoice if place.startswith("lookups.") else CompositionFile
+
+
 def _describe(error: ValidationError) -> str:
     """Return the first problem, with its place; an unknown key before what it leaves out."""
     found = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     parts = (repr(str(part))[1:-1] for part in found["loc"] if part != "[key]")  # in one line
     place = ".".join(parts)
     message = found["msg"].removeprefix("Value error, ")
-    keys = list((MemberChoice if place.startswith("members.") else CompositionFile).model_fields)
+    keys = list(_record_at(place).model_fields)
     if found["type"] == "value_error":
         # Those of a tree begin with their own place.
-        return f"{place}: {message}" if place.startswith("members") else message
+        return f"{place}: {message}" if place.startswith(("members", "lookups")) else message
     if found["type"] == "extra_forbidden":
         message = f"unknown key; expected one of {keys}"
     elif found["type"] == "missing":

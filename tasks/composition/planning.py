@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from pyfunc.composition.tree import has_open_thresholds
+from pyfunc.composition.tree import deciders_of, has_open_thresholds
 from pyfunc.tokens import read_config
 from tasks.common.errors import ParameterError
+from tasks.composition.business_plan import plan_business
 from tasks.composition.composition_file import check_labels, read_composition
 from tasks.composition.gate_rows import load_gate_rows
 from tasks.composition.types import (
@@ -48,7 +49,7 @@ def plan_composition(path: str) -> PipelinePlan:
         ParameterError: If the file is no composition, a member is no version, is a static model,
             which does not have its engine or precision, or reads fewer tokens than it is to; or if
             the labels of members do not fit together, or there are too few rows for a threshold
-            that the build is to choose.
+            that the build is to choose; or if look-ups or rules do not pass their checks.
     """
     composition = read_composition(Path(path))
     members: dict[str, PlannedMember] = {}
@@ -65,11 +66,14 @@ def plan_composition(path: str) -> PipelinePlan:
     if has_open_thresholds(composition.answer):
         runs = {name: _training_run(member.finetuned) for name, member in members.items()}
         load_gate_rows(composition.answer, runs, path)
+    deciders = deciders_of(composition.answer)
+    answers = [label for name, found in known.items() if name in deciders for label in found]
     return PipelinePlan(
         kind="full",
         members=members,
         answer=composition.answer,
         detector=composition.detector,
+        business=plan_business(composition, Path(path), list(dict.fromkeys(answers)) or ["label"]),
         file=path,
     )
 

@@ -1,9 +1,11 @@
 """Types of what a pipeline is made of: flow parameters, and the plan of a pipeline."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import PlainSerializer, PlainValidator, model_validator
 
+from pyfunc.business.spec import BusinessSpec
 from pyfunc.composition.tree import Average, Cascade, Node, Route, Vote
 from pyfunc.composition.tree_json import parse_tree, to_json
 from pyfunc.detectors.selection import DEFAULT_DETECTOR, DetectorName
@@ -151,6 +153,20 @@ class PlannedMember(MemberParameters):
     finetuned: RegisteredModel
 
 
+class BusinessPlan(FrozenModel):
+    """The look-ups and rules of a pipeline that is to be built.
+
+    Attributes:
+        spec: What they are.
+        rules_path: The file with the rules; none without rules.
+        rules_sha256: Its digest as it was checked.
+    """
+
+    spec: BusinessSpec
+    rules_path: Path | None = None
+    rules_sha256: str = ""
+
+
 class PipelinePlan(FrozenModel):
     """A pipeline that is to be built; its versions are numbers, whatever they were called.
 
@@ -159,6 +175,7 @@ class PipelinePlan(FrozenModel):
         members: Its fine-tuned models by name.
         answer: Who answers.
         detector: What detects the language of a text.
+        business: Look-ups and rules around the model, if there are any.
         file: The composition file, for errors; it shapes nothing.
     """
 
@@ -166,6 +183,7 @@ class PipelinePlan(FrozenModel):
     members: dict[str, PlannedMember]
     answer: Tree
     detector: DetectorName = DEFAULT_DETECTOR
+    business: BusinessPlan | None = None
     file: str = "composition"
 
     @classmethod

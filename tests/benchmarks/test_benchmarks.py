@@ -29,7 +29,7 @@ from benchmarks.serving import served
 from benchmarks.texts import mixed, sample, token_counts, write_files
 from benchmarks.timing import median_of, median_speedup, percentile
 from pyfunc.composition.tree import LANGUAGE, Node, Route
-from tasks.building.packaging import SIGNATURE
+from tasks.building.packaging import signature_of
 from tasks.common.settings import REPOSITORY
 from tests.support.builders import build_artifact
 
@@ -268,7 +268,7 @@ def test_a_model_that_does_nothing_is_served_and_its_server_ended(
     mlflow.pyfunc.save_model(
         str(tmp_path / "nothing"),
         python_model=str(REPOSITORY / "benchmarks" / "nothing_model.py"),
-        signature=SIGNATURE,
+        signature=signature_of(None),
         input_example=pd.DataFrame({"text": ["a text"]}),
         pip_requirements=[],
     )

@@ -6,7 +6,7 @@ import pytest
 
 from pyfunc.cache.settings import prediction_cache_folder, prediction_cache_size_limit
 from pyfunc.errors import SettingError
-from pyfunc.pipeline import open_pipeline
+from pyfunc.opening import open_pipeline
 from tests.pyfunc.cache.contents import database
 from tests.support.builders import build_artifact
 

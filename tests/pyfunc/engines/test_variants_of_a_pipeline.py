@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from pyfunc.composition.tree import Cascade
-from pyfunc.pipeline import InferencePipeline, open_pipeline
+from pyfunc.opening import open_pipeline
+from pyfunc.pipeline import InferencePipeline
 from pyfunc.spec import MemberSpec, PipelineSpec
 from tests.pyfunc.engines.children import in_a_process
 from tests.pyfunc.engines.variants import (
@@ -112,7 +113,7 @@ def test_an_openvino_pipeline_loads_neither_torch_nor_transformers(
     script = """
 import sys
 from pathlib import Path
-from pyfunc.pipeline import open_pipeline
+from pyfunc.opening import open_pipeline
 pipeline = open_pipeline(
     Path(sys.argv[1]), model_uri="models:/m-1", model_config={"cache_dir": sys.argv[2]}
 )

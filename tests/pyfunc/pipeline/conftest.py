@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pyfunc.pipeline import InferencePipeline, PlainPipeline, open_pipeline
+from pyfunc.opening import open_pipeline
+from pyfunc.pipeline import InferencePipeline
+from pyfunc.plain_pipeline import PlainPipeline
 from tests.pyfunc.pipeline.documents import MODEL_URI, opened
 from tests.support.builders import build_artifact
 

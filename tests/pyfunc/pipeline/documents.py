@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from pyfunc.pipeline import InferencePipeline, open_pipeline
+from pyfunc.opening import open_pipeline
+from pyfunc.pipeline import InferencePipeline
 
 MODEL_URI = "models:/m-1"
 

@@ -8,7 +8,8 @@ import pytest
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from pyfunc.errors import PredictParameterError
-from pyfunc.pipeline import MAX_CHARACTERS, InferencePipeline, PlainPipeline
+from pyfunc.pipeline import MAX_CHARACTERS, InferencePipeline
+from pyfunc.plain_pipeline import PlainPipeline
 from tests.pyfunc.pipeline.documents import MODEL_URI, cached, opened
 from tests.pyfunc.pipeline.texts import ORIGINAL
 from tests.support.builders import ask_pipeline, build_artifact

@@ -9,7 +9,8 @@ import pytest
 
 from pyfunc.detectors.fasttext import FastTextDetector
 from pyfunc.errors import ArtifactError
-from pyfunc.pipeline import InferencePipeline, open_pipeline
+from pyfunc.opening import open_pipeline
+from pyfunc.pipeline import InferencePipeline
 from pyfunc.spec import PipelineSpec, Variant
 from tests.pyfunc.pipeline.documents import MODEL_URI
 from tests.support.builders import ask_pipeline, build_artifact, single_spec, weights_of

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from pyfunc.errors import PredictParameterError
-from pyfunc.pipeline import InferencePipeline, PlainPipeline, open_pipeline
+from pyfunc.opening import open_pipeline
+from pyfunc.pipeline import InferencePipeline
+from pyfunc.plain_pipeline import PlainPipeline
 from tests.pyfunc.pipeline.documents import MODEL_URI
 from tests.pyfunc.pipeline.texts import NOT_TEXT, ORIGINAL
 from tests.support.builders import ask_pipeline, build_artifact

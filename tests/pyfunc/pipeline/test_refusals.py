@@ -4,7 +4,8 @@ import pytest
 
 from pyfunc.contract import Language
 from pyfunc.errors import PredictParameterError
-from pyfunc.pipeline import InferencePipeline, PlainPipeline
+from pyfunc.pipeline import InferencePipeline
+from pyfunc.plain_pipeline import PlainPipeline
 from tests.pyfunc.pipeline.documents import cached
 from tests.pyfunc.pipeline.texts import NOT_TEXT, ORIGINAL
 from tests.support.builders import ask_pipeline

@@ -93,7 +93,7 @@ import json, sys
 from pathlib import Path
 artifact = Path(sys.argv[1])
 sys.path.insert(0, str(artifact))
-from pyfunc.pipeline import open_pipeline
+from pyfunc.opening import open_pipeline
 pipeline = open_pipeline(artifact, model_uri="models:/m-1", model_config={"cache_dir": sys.argv[2]})
 answers = pipeline.predict(["a good film"], use_cache=True, batch_tokens=64)
 print(json.dumps([answers, sorted({"torch", "transformers", "openvino"} & sys.modules.keys())]))

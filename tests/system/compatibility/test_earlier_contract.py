@@ -97,7 +97,7 @@ def register_earlier(artifact: Path, finetuned: str, commit: str) -> str:
         "max_tokens": 32,
         "variants": [variant],
     }
-    parameters = packaging.SIGNATURE.params.params
+    parameters = packaging.signature_of(None).params.params
     if commit == LAST:
         spec["temperature"] = temperature_of(run_id)
     else:
@@ -112,8 +112,8 @@ def register_earlier(artifact: Path, finetuned: str, commit: str) -> str:
             python_model=str(artifact / "pyfunc" / "model.py"),
             artifacts={"pipeline": str(artifact)},
             signature=ModelSignature(
-                inputs=packaging.SIGNATURE.inputs,
-                outputs=packaging.SIGNATURE.outputs,
+                inputs=packaging.signature_of(None).inputs,
+                outputs=packaging.signature_of(None).outputs,
                 params=ParamSchema(parameters),
             ),
             input_example=pd.DataFrame({"text": ["an example"]}),
