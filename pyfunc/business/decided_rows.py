@@ -15,12 +15,11 @@ from .fan_out import PendingLookups
 from .frames import Columns, build_frame, with_predictions
 from .logic import (
     BusinessLogic,
-    decision_column,
     refused_by_lookups,
 )
-from .lookup import FAILED, LOOKED_UP_AT
+from .lookup import FAILED
 from .rules import Rules
-from .spec import DELIVER
+from .spec import DELIVER, LOOKED_UP_AT, decision_column
 
 
 class DecidedRows:

@@ -1,7 +1,7 @@
 """The business logic of a pipeline: its look-ups and its rules, opened."""
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,9 +12,9 @@ from .addresses import find_address
 from .column_types import ARROW_TYPES
 from .fan_out import PendingLookups
 from .frames import Columns
-from .lookup import LOOKED_UP_AT, PROBLEM, Lookup
+from .lookup import PROBLEM, Lookup
 from .rules import Rules, load_rules
-from .spec import DELIVER, RULES_FILE, BusinessSpec, digest_business
+from .spec import RULES_FILE, BusinessSpec, decision_column, digest_business
 
 
 class BusinessLogic:
@@ -30,10 +30,9 @@ class BusinessLogic:
         self.spec = spec
         self.digest = digest
         self.rules = rules
-        self._lookups = {
-            lookup.name: Lookup(lookup, find_address(lookup.source, config))
-            for lookup in spec.lookups
-        }
+        # Not at once: a process may learn an address after it loads the model.
+        address = partial(find_address, model_config=config)
+        self._lookups = {lookup.name: Lookup(lookup, address) for lookup in spec.lookups}
 
     @classmethod
     def open(cls, artifact: Path, model_config: Mapping[str, Any] | None) -> Self:
@@ -46,29 +45,19 @@ class BusinessLogic:
         digest, rules = digest_business(artifact), None
         if spec.rules_file:
             module = load_rules(business_folder(artifact) / RULES_FILE, digest)
-            rules = Rules(module, spec.rules_file, spec.decisions or {})
+            rules = Rules(module, spec.rules_file, spec.decisions)
         return cls(spec, digest, rules, model_config)
-
-    @cached_property
-    def decision_columns(self) -> dict[str, str]:
-        """The decisions of `after`, with their columns in an output."""
-        return {name: decision_column(name) for name in self.spec.decisions or {}}
 
     @cached_property
     def schema(self) -> pa.Schema:
         """The columns that it adds to an output, in their order."""
-        fields = [
-            (lookup.output_column(name), ARROW_TYPES[kind])
-            for lookup in self.spec.lookups
-            for name, kind in lookup.columns.items()
-        ]
-        decisions = (self.spec.decisions or {}).items()
-        fields += [(decision_column(name), ARROW_TYPES[kind]) for name, kind in decisions]
-        if self.has_rule("deliver"):
-            fields.append((decision_column(DELIVER), pa.bool_()))
-        if self.spec.lookups:
-            fields.append((LOOKED_UP_AT, ARROW_TYPES["timestamp"]))
-        return pa.schema(fields)
+        added = self.spec.added_columns.items()
+        return pa.schema([(name, ARROW_TYPES[kind]) for name, kind in added])
+
+    @cached_property
+    def decision_columns(self) -> dict[str, str]:
+        """The decisions of `after`, with their columns in an output."""
+        return {name: decision_column(name) for name in self.spec.decisions}
 
     def has_rule(self, *names: str) -> bool:
         """Return whether the author wrote one of these functions."""
@@ -81,11 +70,6 @@ class BusinessLogic:
     def start_lookups(self, columns: Columns) -> PendingLookups:
         """Start all look-ups at the same time."""
         return PendingLookups(self._lookups, columns)
-
-
-def decision_column(name: str) -> str:
-    """Return what the output calls a decision."""
-    return f"decision_{name}"
 
 
 def refused_by_lookups(looked_up: Mapping[str, pa.Table], rows: int) -> list[str | None]:

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from .addresses import EXPECTED, parse_address, source_variable
 from .column_types import ARROW_TYPES, convert, is_null, to_key
 from .database import Database
 from .source_errors import EXPECTED_FAILURES, describe_source_error, is_of_a_value, is_of_no_row
-from .spec import LookupSpec
+from .spec import LOOKED_UP_AT, LookupSpec
 from .table_file import TableFile
 
 logger = logging.getLogger("pyfunc.business")
@@ -28,7 +28,7 @@ WINDOW_ROWS = 2_048
 _GRACE_SECONDS = 3.0
 
 # Of the table of a look-up, after its own columns.
-PROBLEM, FAILED, LOOKED_UP_AT = "problem", "failed", "looked_up_at"
+PROBLEM, FAILED = "problem", "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +49,12 @@ class Lookup:
 
     Args:
         spec: What to look up.
-        address: Where its source is; empty if it has none.
+        find_address: Returns where a source is; empty if it has no address.
     """
 
-    def __init__(self, spec: LookupSpec, address: str) -> None:
+    def __init__(self, spec: LookupSpec, find_address: Callable[[str], str]) -> None:
         self.spec = spec
-        self._address = address
+        self._find_address = find_address
         self._database: Database | None = None
         self._lock = threading.Lock()
         self._has_warned = False
@@ -161,7 +161,9 @@ class Lookup:
     def _open(self) -> Database:
         with self._lock:
             if self._database is None:
-                self._database = open_source(self.spec.source, self._address, self.spec.timeout_ms)
+                source = self.spec.source
+                address = self._find_address(source)
+                self._database = open_source(source, address, self.spec.timeout_ms)
             return self._database
 
     def _describe(self, error: Exception) -> str:

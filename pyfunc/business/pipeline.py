@@ -16,7 +16,7 @@ from ..pipeline import InferencePipeline
 from .decided_rows import DecidedRows
 from .frames import Columns
 from .logic import BusinessLogic
-from .lookup import LOOKED_UP_AT
+from .spec import LOOKED_UP_AT
 
 
 @dataclass(frozen=True, slots=True)

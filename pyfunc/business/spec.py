@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -21,6 +21,9 @@ OnMissing = Literal["null", "reject"]
 
 # What says whether a row is to be delivered; `after` has no such decision.
 DELIVER = "deliver"
+
+# When the look-ups of a row began.
+LOOKED_UP_AT = "looked_up_at"
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
@@ -70,12 +73,29 @@ class BusinessSpec:
         columns: Input columns that rules read, besides the text and the keys.
         rules_file: What the author calls the file with the rules, for errors; empty without rules.
         decisions: The columns that `after` returns, with their types.
+        delivers: Whether a rule says which rows are to be delivered.
     """
 
     lookups: tuple[LookupSpec, ...] = ()
     columns: tuple[str, ...] = ()
     rules_file: str = ""
-    decisions: Mapping[str, ColumnType] | None = None
+    decisions: Mapping[str, ColumnType] = field(default_factory=dict)
+    delivers: bool = False
+
+    @property
+    def added_columns(self) -> dict[str, ColumnType]:
+        """The columns that an output gets, in their order, with their types."""
+        columns = {
+            lookup.output_column(name): kind
+            for lookup in self.lookups
+            for name, kind in lookup.columns.items()
+        }
+        columns |= {decision_column(name): kind for name, kind in self.decisions.items()}
+        if self.delivers:
+            columns[decision_column(DELIVER)] = "boolean"
+        if self.lookups:
+            columns[LOOKED_UP_AT] = "timestamp"
+        return columns
 
     @property
     def input_columns(self) -> tuple[str, ...]:
@@ -113,9 +133,14 @@ class BusinessSpec:
             raise ArtifactError(f"{path}: expected look-ups and rules ({error})") from error
 
     def _checked(self) -> Self:
-        for name, kind in (self.decisions or {}).items():
+        for name, kind in self.decisions.items():
             _check_column(f"decisions.{name}", kind)
         return self
+
+
+def decision_column(name: str) -> str:
+    """Return what the output calls a decision."""
+    return f"decision_{name}"
 
 
 def digest_business(artifact: Path) -> str:
@@ -133,15 +158,15 @@ def digest_business(artifact: Path) -> str:
 
 def _lookup(values: Mapping[str, Any]) -> LookupSpec:
     lookup = LookupSpec(**values)
-    for field in ("name", "source"):
-        if not _NAME.fullmatch(getattr(lookup, field)):
-            raise ValueError(f"{field}: {getattr(lookup, field)!r}")
+    for part in ("name", "source"):
+        if not _NAME.fullmatch(getattr(lookup, part)):
+            raise ValueError(f"{part}: {getattr(lookup, part)!r}")
     _check_column("key_type", lookup.key_type)
     for name, kind in lookup.columns.items():
         _check_column(f"{lookup.name}.{name}", kind)
-    for field in ("missing", "on_error"):
-        if getattr(lookup, field) not in get_args(OnMissing):
-            raise ValueError(f"{lookup.name}.{field}: {getattr(lookup, field)!r}")
+    for part in ("missing", "on_error"):
+        if getattr(lookup, part) not in get_args(OnMissing):
+            raise ValueError(f"{lookup.name}.{part}: {getattr(lookup, part)!r}")
     if type(lookup.timeout_ms) is not int or lookup.timeout_ms < 1:
         raise ValueError(f"{lookup.name}.timeout_ms: {lookup.timeout_ms!r}")
     return lookup

@@ -13,7 +13,6 @@ from pathlib import Path
 import mlflow
 import pandas as pd
 
-
 _BATCH_TOKENS = 1_024
 
 

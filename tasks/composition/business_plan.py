@@ -1,7 +1,6 @@
 """Check look-ups against their sources, and rules against an example, before anything is built."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -49,8 +48,7 @@ def plan_business(
     rules_path = path.parent / file.rules
     read_rules(rules_path)
     digest = sha256_of(rules_path)
-    decisions = probe_rules(spec, rules_path, digest, labels, file.decisions)
-    spec = replace(spec, rules_file=rules_path.name, decisions=decisions)
+    spec = probe_rules(spec, rules_path, digest, labels, file.decisions)
     return BusinessPlan(spec=spec, rules_path=rules_path, rules_sha256=digest)
 
 

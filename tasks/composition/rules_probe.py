@@ -4,6 +4,7 @@ import ast
 import logging
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,9 +15,8 @@ import pyarrow as pa
 from pyfunc.bisection import Failure
 from pyfunc.business.column_types import ARROW_TYPES, to_pandas, type_of
 from pyfunc.business.frames import build_frame, with_predictions
-from pyfunc.business.logic import decision_column
 from pyfunc.business.rules import FUNCTIONS, Rules, load_rules
-from pyfunc.business.spec import DELIVER, BusinessSpec, ColumnType
+from pyfunc.business.spec import DELIVER, BusinessSpec, ColumnType, decision_column
 from pyfunc.contract import Answer, Language, Prediction, Provenance
 from pyfunc.errors import ArtifactError
 from tasks.common.errors import ParameterError
@@ -68,7 +68,7 @@ def probe_rules(
     digest: str,
     labels: Sequence[str],
     declared: Mapping[str, ColumnType],
-) -> dict[str, ColumnType]:
+) -> BusinessSpec:
     """Run rules on examples of each label, whose other columns and look-ups are null.
 
     Args:
@@ -79,7 +79,7 @@ def probe_rules(
         declared: Types of decisions, in place of those that the examples show.
 
     Returns:
-        The decisions of `after`, with their types.
+        The spec with the rules: the decisions of `after` with their types.
 
     Raises:
         ParameterError: If the rules cannot be imported, read a column that is not there, or return
@@ -105,7 +105,7 @@ def probe_rules(
         if rules.has(name):
             _check_columns(getattr(module, name), rows, path)
             _check_results(call(rows), path)
-    return types
+    return replace(spec, rules_file=path.name, decisions=types, delivers=rules.has("deliver"))
 
 
 def _example_frame(spec: BusinessSpec, rows: int) -> pd.DataFrame:
