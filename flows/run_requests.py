@@ -128,6 +128,7 @@ class ScoringRequest(FrozenModel):
         return TrafficSplit(
             challenger_uri=challenger.uri,
             fingerprint=challenger.fingerprint,
+            rules_digest=challenger.rules_digest,
             share=parse_split(self.split).share,
             key_column=self.split_key,
         )

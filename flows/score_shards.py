@@ -131,6 +131,8 @@ def score_shards(
             else:
                 challenger = identify_challenger(asked, model, rows)
                 rows = rows.model_copy(update={"traffic": request.split_with(challenger)})
+            models = (model, challenger) if challenger else (model,)
+            rows = rows.with_business(*(version.business for version in models))
             parameters = record_from(
                 scoring.ScoringParameters,
                 given

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -143,6 +143,11 @@ _CONVERTERS: dict[ColumnType, Callable[[Any], Any]] = {
     "timestamp": _to_timestamp,
     "date": _to_date,
 }
+
+
+def to_schema(columns: Mapping[str, ColumnType]) -> pa.Schema:
+    """Return the Arrow schema of columns."""
+    return pa.schema([(name, ARROW_TYPES[kind]) for name, kind in columns.items()])
 
 
 def type_of(series: pd.Series) -> ColumnType:

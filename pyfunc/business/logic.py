@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from ..spec import business_folder
 from .addresses import find_address
-from .column_types import ARROW_TYPES
+from .column_types import to_schema
 from .fan_out import PendingLookups
 from .frames import Columns
 from .lookup import PROBLEM, Lookup
@@ -51,8 +51,7 @@ class BusinessLogic:
     @cached_property
     def schema(self) -> pa.Schema:
         """The columns that it adds to an output, in their order."""
-        added = self.spec.added_columns.items()
-        return pa.schema([(name, ARROW_TYPES[kind]) for name, kind in added])
+        return to_schema(self.spec.added_columns)
 
     @cached_property
     def decision_columns(self) -> dict[str, str]:

@@ -125,12 +125,20 @@ class BusinessSpec:
         """
         path = business_folder(artifact) / FILE_NAME
         try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
-            lookups = tuple(_lookup(values) for values in fields.pop("lookups"))
-            columns = tuple(fields.pop("columns"))
-            return cls(lookups=lookups, columns=columns, **fields)._checked()
+            return cls.of(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise ArtifactError(f"{path}: expected look-ups and rules ({error})") from error
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Return the business logic that `dataclasses.asdict` made values of.
+
+        Raises:
+            ValueError, TypeError, KeyError: If the values are others.
+        """
+        lookups = tuple(_lookup(lookup) for lookup in values["lookups"])
+        fields = {**values, "lookups": lookups, "columns": tuple(values["columns"])}
+        return cls(**fields)._checked()
 
     def _checked(self) -> Self:
         for name, kind in self.decisions.items():

@@ -1,10 +1,13 @@
 """Answer rows with the pipelines of their arms, and measure what each took."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
+import pyarrow as pa
+
+from pyfunc.business.pipeline import BusinessAnswers
 from pyfunc.contract import Answers, Outcome
 from pyfunc.pipeline import InferencePipeline
 from tasks.arms.assignment import Assigned
@@ -20,6 +23,7 @@ class Work:
         cache_failures: Failures of the prediction cache.
         retried: Texts that were retried because their batch failed.
         seconds: Time by the clock, cache included.
+        lookup_failures: Rows with a look-up that failed.
     """
 
     model_calls: int = 0
@@ -27,6 +31,7 @@ class Work:
     cache_failures: int = 0
     retried: int = 0
     seconds: float = 0.0
+    lookup_failures: int = 0
 
     def add(self, answers: Answers, seconds: float) -> None:
         """Add what a call of the pipeline took."""
@@ -35,6 +40,32 @@ class Work:
         self.cache_failures += answers.cache_failures
         self.retried += answers.retried
         self.seconds += seconds
+        self.lookup_failures += getattr(answers, "lookup_failures", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadableRows:
+    """Rows to answer.
+
+    Attributes:
+        texts: A text a row, of any type.
+        columns: Other columns that look-ups and rules read.
+        looked_up: What the look-ups of each arm found, by their names.
+    """
+
+    texts: Sequence[object]
+    columns: Mapping[str, Sequence[object]] = field(default_factory=dict)
+    looked_up: Sequence[Mapping[str, pa.Table]] = ()
+
+    def options_for(self, arm: int, pipeline: Any, places: Sequence[int]) -> dict[str, Any]:
+        """Return what a pipeline with look-ups or rules takes besides the texts of some rows."""
+        if getattr(pipeline, "logic", None) is None:
+            return {}
+        rows = pa.array(places, pa.int64())
+        return {
+            "columns": {name: [values[p] for p in places] for name, values in self.columns.items()},
+            "looked_up": {name: found.take(rows) for name, found in self.looked_up[arm].items()},
+        }
 
 
 @dataclass
@@ -43,13 +74,17 @@ class ArmAnswers:
 
     Attributes:
         works: What each arm took, by its number.
+        schema: The columns that look-ups and rules add.
         outcomes: One for each row.
+        added: Tables of these columns, with a row for each row.
         arms: The number of the arm of each row.
         without_key: Rows that were assigned by their text, because they have no key.
     """
 
     works: list[Work]
+    schema: pa.Schema = field(default_factory=lambda: pa.schema([]))
     outcomes: list[Outcome] = field(default_factory=list)
+    added: list[pa.Table] = field(default_factory=list)
     arms: list[int] = field(default_factory=list)
     without_key: int = 0
 
@@ -61,7 +96,7 @@ class ArmAnswers:
     def answer(
         self,
         pipelines: Sequence[InferencePipeline],
-        texts: Sequence[object],
+        rows: ReadableRows,
         assigned: Assigned,
         **options: Any,
     ) -> None:
@@ -69,19 +104,34 @@ class ArmAnswers:
 
         Args:
             pipelines: One for each arm.
-            texts: Rows of any type.
+            rows: The rows.
             assigned: Their arms.
             **options: Those of `InferencePipeline.answer`.
         """
+        texts = rows.texts
         found: dict[int, Outcome] = {}
+        added: dict[str, list[Any]] = {name: [None] * len(texts) for name in self.schema.names}
         for number, pipeline in enumerate(pipelines):
             places = [place for place, arm in enumerate(assigned.arms) if arm == number]
             if not places:
                 continue
             started = time.monotonic()
-            answers = pipeline.answer([texts[place] for place in places], **options)
+            business = rows.options_for(number, pipeline, places)
+            answers = pipeline.answer([texts[place] for place in places], **business, **options)
             self.works[number].add(answers, time.monotonic() - started)
             found |= zip(places, answers.outcomes, strict=True)
+            if business:
+                _scatter(cast(BusinessAnswers, answers).columns, places, added)
         self.outcomes += [found[place] for place in range(len(texts))]
+        if self.schema.names:
+            self.added.append(pa.table(added, schema=self.schema))
         self.arms += assigned.arms
         self.without_key += assigned.without_key
+
+
+def _scatter(table: pa.Table, places: Sequence[int], columns: Mapping[str, list[Any]]) -> None:
+    """Put the rows of a table at their places in columns."""
+    for name in table.column_names:
+        column = columns[name]
+        for place, value in zip(places, table[name].to_pylist(), strict=True):
+            column[place] = value

@@ -6,6 +6,7 @@ from itertools import islice
 
 import pyarrow as pa
 
+from pyfunc.business.spec import DELIVER, decision_column
 from tasks.arms.answering import ArmAnswers, Work
 from tasks.arms.deciders import name_now
 from tasks.arms.types import ScoringModel
@@ -14,6 +15,8 @@ from tasks.dataset.labels import KnownLabels, is_missing
 from tasks.output.records import DECIDER_COLUMN, REVIEW_COLUMN, ArmRecord, Counts, RowParameters
 from tasks.output.tables import extract_texts
 from tasks.output.traffic_split import ARMS
+
+_DELIVER = decision_column(DELIVER)
 
 
 class _ArmTally:
@@ -24,8 +27,8 @@ class _ArmTally:
         scores: Of each row.
         deciders: The member that decided, of each row that a composed pipeline scored; of an answer
             that another version had computed, also that version.
-        counted: Rows that need a review, that have a label, those it is predicted for, and those
-            of unknown labels, under their names in `Counts`.
+        counted: Rows that need a review, that are to be delivered, that have a label, those it is
+            predicted for, and those of unknown labels, under their names in `Counts`.
     """
 
     def __init__(self, known_labels: Sequence[str]) -> None:
@@ -79,6 +82,7 @@ class Tally:
         is_composed = DECIDER_COLUMN in table.column_names
         deciders = _read_deciders(table) if is_composed else None
         reviews = table[REVIEW_COLUMN].to_pylist() if self._rows.review_below else None
+        delivers = table[_DELIVER].to_pylist() if _DELIVER in table.column_names else None
         column = self._rows.label_column
         labels = None if column is None else extract_texts(table, column)
         for number, tally in enumerate(self._tallies):
@@ -89,6 +93,8 @@ class Tally:
                 tally.deciders += _names([deciders[place] for place in own], self._models[number])
             if reviews is not None:
                 tally.counted["needs_review"] += sum(reviews[place] for place in own)
+            if delivers is not None:
+                tally.counted["to_deliver"] += sum(delivers[place] or False for place in own)
             if labels is not None:
                 tally.compare(predicted, [labels[place] for place in own])
         return table
@@ -149,6 +155,7 @@ class Tally:
             model_uri=model.uri,
             logged_uri=model.logged_uri,
             fingerprint=model.fingerprint,
+            rules_digest=model.rules_digest,
             engine=model.engine,
             precision=model.precision,
             counts=self._counts_of(number),
@@ -172,6 +179,7 @@ class Tally:
             cached=sources["cached"],
             cache_failures=work.cache_failures,
             retried=work.retried,
+            lookup_failures=work.lookup_failures,
             **tally.counted,
         )
 

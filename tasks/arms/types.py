@@ -4,6 +4,7 @@ import operator
 
 from pydantic import Field
 
+from pyfunc.business.spec import BusinessSpec
 from pyfunc.spec import EngineName, Precision
 from tasks.common.parameter_types import FrozenModel
 
@@ -21,6 +22,8 @@ class ScoringModel(FrozenModel):
         fallback: Why not the engine and precision that it was built for; empty if they do.
         is_composed: Whether several fine-tuned models answer, so that rows name who decided.
         engines: Engine, precision and device of each member of a composed version.
+        business: Its look-ups and rules, if it has any.
+        rules_digest: Digest of them; empty without.
         logged_uri: `models:/m-…`, which rows name that a composed version computed; else empty.
     """
 
@@ -35,6 +38,8 @@ class ScoringModel(FrozenModel):
     is_composed: bool = Field(default=False, exclude_if=operator.not_)
     engines: dict[str, str] = Field(default={}, exclude_if=operator.not_)
     logged_uri: str = Field(default="", exclude_if=operator.not_)
+    business: BusinessSpec | None = Field(default=None, exclude_if=operator.not_)
+    rules_digest: str = Field(default="", exclude_if=operator.not_)
 
     @property
     def engine_in_words(self) -> str:

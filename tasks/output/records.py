@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
+from pyfunc.business.spec import BusinessSpec
 from pyfunc.spec import EngineName, Precision
 from tasks.common.files import published_file, read_plain_file
 from tasks.common.parameter_types import FrozenModel, Probability, about
@@ -89,7 +90,12 @@ AllScores = Annotated[
 
 
 class RowParameters(FrozenModel):
-    """The parameters that can change the output of a row."""
+    """The parameters that can change the output of a row.
+
+    Attributes:
+        business_columns: Input columns that look-ups and rules read, besides the text.
+        added_columns: The columns that they add to predictions.
+    """
 
     text_column: InputTextColumn = "text"
     label_column: InputLabelColumn = None
@@ -98,6 +104,17 @@ class RowParameters(FrozenModel):
     review_below: ReviewBelow = Field(default=0.0, exclude_if=operator.not_)
     all_scores: AllScores = Field(default=False, exclude_if=operator.not_)
     traffic: TrafficSplit | None = Field(default=None, exclude_if=operator.not_)
+    business_columns: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
+    added_columns: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
+
+    def with_business(self, *specs: BusinessSpec | None) -> "RowParameters":
+        """Return the parameters with the columns of the look-ups and rules of versions."""
+        found = [spec for spec in specs if spec is not None]
+        read = dict.fromkeys(name for spec in found for name in spec.input_columns)
+        added = dict.fromkeys(name for spec in found for name in spec.added_columns)
+        return self.model_copy(
+            update={"business_columns": tuple(read), "added_columns": tuple(added)}
+        )
 
     def is_equivalent(self, others: "RowParameters") -> bool:
         """Return whether both write the same rows."""
@@ -126,6 +143,8 @@ class Counts(FrozenModel):
         retried: Texts predicted again because their batch failed.
         needs_review: Scored rows whose score is below `review_below`.
         without_key: Rows that a split assigned by their text, because they have no key.
+        lookup_failures: Rows with a look-up that failed: they have nulls, or are rejected.
+        to_deliver: Scored rows that the rule `deliver` takes.
     """
 
     rows_in: int = 0
@@ -141,6 +160,8 @@ class Counts(FrozenModel):
     retried: int = 0
     needs_review: int = Field(default=0, exclude_if=operator.not_)
     without_key: int = Field(default=0, exclude_if=operator.not_)
+    lookup_failures: int = Field(default=0, exclude_if=operator.not_)
+    to_deliver: int = Field(default=0, exclude_if=operator.not_)
 
 
 class ArmRecord(FrozenModel):
@@ -150,6 +171,7 @@ class ArmRecord(FrozenModel):
         model_uri: The version that answered.
         logged_uri: `models:/m-…` of a composed version; the names in `deciders` are of its members.
         fingerprint: Digest of all that can change its predictions.
+        rules_digest: Digest of its look-ups and rules; empty without.
         engine: The inference engine of the transformer.
         precision: Number format of its matrix products.
         counts: Of its rows; those that could not be read are in no arm.
@@ -163,6 +185,7 @@ class ArmRecord(FrozenModel):
     model_uri: str
     logged_uri: str = Field(default="", exclude_if=operator.not_)
     fingerprint: str
+    rules_digest: str = Field(default="", exclude_if=operator.not_)
     engine: EngineName
     precision: Precision
     counts: Counts
@@ -181,6 +204,7 @@ class ShardRecord(FrozenModel):
         model_uri: The requested pipeline version.
         logged_uri: `models:/m-…` of a composed version; the names in `deciders` are of its members.
         fingerprint: Digest of all that can change its predictions.
+        rules_digest: Digest of its look-ups and rules; empty without.
         engine: The inference engine of the transformer.
         precision: Number format of its matrix products.
         parameters: Those that can change the output of a row.
@@ -205,6 +229,7 @@ class ShardRecord(FrozenModel):
     model_uri: str
     logged_uri: str = Field(default="", exclude_if=operator.not_)
     fingerprint: str
+    rules_digest: str = Field(default="", exclude_if=operator.not_)
     engine: EngineName
     precision: Precision
     parameters: RowParameters

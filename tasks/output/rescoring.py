@@ -16,7 +16,11 @@ RANGE_CHANGED = "the row range changed"
 
 
 def rescore_reason(
-    output_dir: Path, shard: Shard, fingerprint: str, parameters: RowParameters
+    output_dir: Path,
+    shard: Shard,
+    fingerprint: str,
+    parameters: RowParameters,
+    rules_digest: str = "",
 ) -> tuple[str, ShardRecord | None]:
     """Return why a shard has to be scored, and its record; the reason is empty if it is done.
 
@@ -25,6 +29,7 @@ def rescore_reason(
         shard: The shard as planned now.
         fingerprint: That of the requested pipeline.
         parameters: The requested ones.
+        rules_digest: That of the requested pipeline's look-ups and rules.
     """
     try:
         record = read_record(output_dir, shard.id)
@@ -37,6 +42,8 @@ def rescore_reason(
         "separator, encoding or header changed": record.shard.read_as == shard.read_as,
         RANGE_CHANGED: (record.shard.first_row, record.shard.rows) == (shard.first_row, shard.rows),
         "the model changed": record.fingerprint == fingerprint,
+        "the rules changed": record.rules_digest == rules_digest,
+        "look-ups failed": not record.counts.lookup_failures,
         "the split changed": record.parameters.traffic == parameters.traffic,
         "the parameters changed": record.parameters.is_equivalent(parameters),
     }

@@ -58,14 +58,15 @@ def build_predictions(
     parameters: RowParameters,
     *,
     is_composed: bool = False,
+    added: pa.Table | None = None,
 ) -> pa.Table:
     """Return the rows with a prediction: their own columns, then `PREDICTION_COLUMNS`.
 
     With `all_scores`, a map has the probability of each label by its name. With the policy `flag`,
     a column marks rows in a foreign language, and with `review_below` another one those whose score
-    is below it. Of a composed pipeline, the last two columns have the member that decided, and a
-    list of what each member that saw the text predicted; both are null of an answer by a single
-    model.
+    is below it. Of a composed pipeline, two columns have the member that decided, and a list of
+    what each member that saw the text predicted; both are null of an answer by a single model. The
+    last are those that look-ups and rules add.
 
     Args:
         shard: The shard of the rows.
@@ -74,6 +75,7 @@ def build_predictions(
         parameters: The policy, below which score a row is to be reviewed, and whether each label
             gets its probability.
         is_composed: Whether a composed pipeline answers.
+        added: What look-ups and rules add to each of `rows`.
     """
     places = [place for place, outcome in enumerate(outcomes) if outcome.answer is not None]
     sources = [outcomes[place].source for place in places]
@@ -109,6 +111,9 @@ def build_predictions(
         columns[DECIDER_COLUMN] = pa.array([a.decided_by or None for a in answers], pa.string())
         columns[MEMBERS_COLUMN] = pa.array([_members(a) for a in answers], _MEMBERS)
     table = table.select(_own_columns(table))
+    if added is not None:
+        taken = added.take(pa.array(places, pa.int64()))
+        columns |= dict(zip(taken.column_names, taken.columns, strict=True))
     for name, values in columns.items():
         table = table.append_column(name, values)
     return table

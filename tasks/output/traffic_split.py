@@ -1,9 +1,10 @@
 """A/B split: which share of the rows a challenger answers, and which rows these are."""
 
 import hashlib
+import operator
 from typing import Annotated, NamedTuple
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel, about
@@ -75,12 +76,14 @@ class TrafficSplit(FrozenModel):
     Attributes:
         challenger_uri: `models:/<name>/<number>` of the version that answers the share.
         fingerprint: Digest of all that can change its answers.
+        rules_digest: Digest of its look-ups and rules; empty without.
         share: The share of the keys that it answers, between 0 and 1.
         key_column: The column of the keys; empty for the text.
     """
 
     challenger_uri: str
     fingerprint: str
+    rules_digest: str = Field(default="", exclude_if=operator.not_)
     share: float
     key_column: str = ""
 

@@ -178,7 +178,10 @@ def _plan_file(
     """Plan the shards of a file."""
     folder, model = parameters.output_dir, parameters.model
     found = [
-        (shard, *rescore_reason(folder, shard, model.fingerprint, parameters.rows))
+        (
+            shard,
+            *rescore_reason(folder, shard, model.fingerprint, parameters.rows, model.rules_digest),
+        )
         for shard in shards
     ]
     if earlier is not None:

@@ -25,6 +25,7 @@ from tasks.scoring.types import (
     PlannedShard,
     ScoringParameters,
     ShardOutcome,
+    StagedShard,
     Surveyed,
 )
 
@@ -68,9 +69,11 @@ def survey_input(file: InputFile, rows: RowParameters, reading: ReadOptions = AS
 
     download_input(file)
     key_column = rows.traffic.key_column if rows.traffic else ""
-    required = set(filter(None, (rows.text_column, rows.label_column, key_column)))
+    columns = (rows.text_column, rows.label_column, key_column, *rows.business_columns)
+    required = set(filter(None, columns))
+    reserved = RESERVED_COLUMNS.union(rows.added_columns)
     with redacted_errors(file.name), named_by_source(file):
-        return survey(file.path, required, RESERVED_COLUMNS, {rows.text_column}, reading)
+        return survey(file.path, required, reserved, {rows.text_column}, reading)
 
 
 @step(name="plan shards", **RETRY_ONCE)
@@ -83,8 +86,22 @@ def plan_shards(
     return plan_files(surveys, parameters)
 
 
+@task(name="look up", task_run_name="look up {lookup} {shard.id}", **RETRY_FILE_ACCESS)
+def look_up(
+    shard: Shard, lookup: str, model_uri: str, staged: Path, target: Path, output_dir: Path
+) -> None:
+    """Look up the keys of a shard's rows; one that fails is written as such."""
+    from tasks.staging.lookups import look_up_rows
+    from tasks.tracking.pipeline_loader import load_logic
+
+    with redacted_errors(shard.id):
+        logic = load_logic(model_uri)
+        assert logic is not None  # noqa: S101 -- it has the look-up
+        look_up_rows(logic, lookup, staged, target, output_dir)
+
+
 @task(name="score shard", task_run_name="score {shard.id}", **RETRY_FILE_ACCESS)
-def score_shard(shard: Shard, staged: Path, parameters: ScoringParameters) -> ShardRecord:
+def score_shard(shard: Shard, staged: StagedShard, parameters: ScoringParameters) -> ShardRecord:
     """Score a range of rows and publish its predictions, its rejects and its record."""
     from tasks.scoring.shard_scorer import score_rows
 

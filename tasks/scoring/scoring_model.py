@@ -1,9 +1,11 @@
 """Resolve the versions that answer, and the engines that they use here."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from mlflow.entities.model_registry import ModelVersion
 
+from pyfunc.business.spec import BusinessSpec
 from pyfunc.detectors.codes import canonical
 from pyfunc.engines.engine import Engine
 from pyfunc.pipeline import InferencePipeline
@@ -11,8 +13,9 @@ from tasks.arms.types import ScoringModel
 from tasks.common.errors import ModelError, ParameterError
 from tasks.output.records import RowParameters
 from tasks.output.traffic_split import AskedSplit
+from tasks.sources.addresses import export_addresses
 from tasks.tracking.names import parse_pipeline_reference
-from tasks.tracking.pipeline_loader import load_typed_pipeline
+from tasks.tracking.pipeline_loader import load_logic, load_typed_pipeline
 from tasks.tracking.pipeline_members import rebuild_command
 from tasks.tracking.registry import find_version, resolve_pipeline
 
@@ -31,8 +34,8 @@ def resolve_scoring_model(
 
     Raises:
         ModelError: If the version cannot be used, or was built before `all_scores` came.
-        ParameterError: If there is no such version, the URI is of another form, or its detector
-            never reports a language.
+        ParameterError: If there is no such version, the URI is of another form, its detector never
+            reports a language, or a source of its look-ups has no address.
     """
     uri = resolve_pipeline(model_uri, parameter=parameter)
     pipeline = load_typed_pipeline(uri)
@@ -42,6 +45,11 @@ def resolve_scoring_model(
             f"{uri}: was built without all_scores; expected a version that {rebuild} builds now"
         )
     _check_languages(uri, pipeline, rows.language.languages)
+    logic = load_logic(uri)
+    # A version has a class of its own for it.
+    business = BusinessSpec.of(asdict(logic.spec)) if logic else None
+    if business:
+        export_addresses(lookup.source for lookup in business.lookups)
     is_composed = pipeline.is_composed
     return ScoringModel(
         uri=uri,
@@ -54,6 +62,8 @@ def resolve_scoring_model(
         is_composed=is_composed,
         engines=_engines_of(pipeline) if is_composed else {},
         logged_uri=_find(uri).source if is_composed else "",
+        business=business,
+        rules_digest=logic.digest if logic else "",
     )
 
 
@@ -97,9 +107,24 @@ def resolve_challenger(
         raise ParameterError(
             f"split: {asked.reference} and model_uri are both {control.uri}; expected two versions"
         )
-    if challenger.fingerprint == control.fingerprint:
+    is_equal = challenger.rules_digest == control.rules_digest
+    if challenger.fingerprint == control.fingerprint and is_equal:
         raise ParameterError(
             f"split: {challenger.uri} answers as {control.uri} of model_uri does, since both have "
             f"the fingerprint {control.fingerprint}; expected two that differ"
         )
+    _check_column_types(control, challenger)
     return challenger
+
+
+def _check_column_types(control: ScoringModel, challenger: ScoringModel) -> None:
+    """Refuse versions whose look-ups or rules give a column of the output two types."""
+    if control.business is None or challenger.business is None:
+        return
+    types = control.business.added_columns
+    for name, kind in challenger.business.added_columns.items():
+        if types.get(name, kind) != kind:
+            raise ParameterError(
+                f"split: the column {name} is {kind} by {challenger.uri} and {types[name]} by "
+                f"{control.uri}; expected one type"
+            )

@@ -5,14 +5,15 @@ import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import chain, zip_longest
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet
 
+from pyfunc.business.column_types import to_schema
 from pyfunc.contract import Outcome
-from tasks.arms.answering import ArmAnswers, Work
+from tasks.arms.answering import ArmAnswers, ReadableRows, Work
 from tasks.arms.assignment import assign_arms
 from tasks.arms.tally import Tally
 from tasks.common.counting import count_values
@@ -30,19 +31,20 @@ from tasks.output.tables import (
     select_review,
 )
 from tasks.output.text_files import CopyFormat, write_text
-from tasks.scoring.row_ranges import read_staged
-from tasks.scoring.types import ScoringParameters, ShardOutcome
+from tasks.scoring.types import ScoringParameters, ShardOutcome, StagedShard
+from tasks.staging.arrow_files import read_staged
+from tasks.staging.lookups import read_lookups
 from tasks.tracking.pipeline_loader import load_typed_pipeline
 
 logger = logging.getLogger(__name__)
 
 
-def score_rows(shard: Shard, staged: Path, parameters: ScoringParameters) -> ShardRecord:
+def score_rows(shard: Shard, staged: StagedShard, parameters: ScoringParameters) -> ShardRecord:
     """Answer the rows of a shard; publish what is rejected, what is predicted, and the record.
 
     Args:
         shard: The range of rows.
-        staged: Where `tasks.scoring.row_ranges.write_staged` put them.
+        staged: Where its rows and their look-ups are.
         parameters: How to score them.
 
     Raises:
@@ -55,26 +57,27 @@ def score_rows(shard: Shard, staged: Path, parameters: ScoringParameters) -> Sha
     answers = _answer(shard, staged, parameters)
     tally = Tally(parameters.models, parameters.rows, answers)
     with output_errors(parameters.output_dir):
-        parts = _parts_with_outcomes(staged, answers.outcomes)
+        parts = _parts_with_outcomes(staged.rows, answers.outcomes)
         rejected = (build_rejected(shard, rows, outcomes) for rows, outcomes in parts)
         files = {
             "rejected": _write_table(
                 map(tally.count_rejected, rejected), "rejected", shard, parameters
             )
         }
-        predictions = _predictions(shard, staged, answers, parameters)
+        predictions = _predictions(shard, staged.rows, answers, parameters)
         files["predictions"] = _write_table(
             map(tally.count_predictions, predictions), "predictions", shard, parameters
         )
         remove_derived(parameters.output_dir, shard.id)
         if tally.needs_review:
-            predictions = _predictions(shard, staged, answers, parameters)
+            predictions = _predictions(shard, staged.rows, answers, parameters)
             files["review"] = _write_review(predictions, shard, parameters)
         record = ShardRecord(
             shard=shard,
             model_uri=parameters.model.uri,
             logged_uri=parameters.model.logged_uri,
             fingerprint=parameters.model.fingerprint,
+            rules_digest=parameters.model.rules_digest,
             engine=parameters.model.engine,
             precision=parameters.model.precision,
             parameters=parameters.rows,
@@ -129,16 +132,28 @@ def copy_shards(
     return tuple(outcome.model_copy(update=copied.get(outcome.id, {})) for outcome in outcomes)
 
 
-def _answer(shard: Shard, staged: Path, parameters: ScoringParameters) -> ArmAnswers:
+def _answer(shard: Shard, staged: StagedShard, parameters: ScoringParameters) -> ArmAnswers:
     """Answer the readable rows, part by part; the texts of one part are in memory at a time."""
     pipelines = [load_typed_pipeline(model.uri) for model in parameters.models]
-    answers = ArmAnswers(works=[Work() for _ in pipelines])
+    answers = ArmAnswers([Work() for _ in pipelines], to_schema(parameters.added_columns))
+    looked_up = [read_lookups(files) for files in staged.lookups]
     with track_rows(shard.rows) as count:
-        for rows in read_staged(staged):
+        for rows in read_staged(staged.rows):
             readable = select_readable(rows)
+            first, length = len(answers.outcomes), readable.num_rows
             answers.answer(
                 pipelines,
-                extract_texts(readable, parameters.rows.text_column),
+                ReadableRows(
+                    extract_texts(readable, parameters.rows.text_column),
+                    {
+                        name: extract_texts(readable, name)
+                        for name in parameters.rows.business_columns
+                    },
+                    [
+                        {name: found.slice(first, length) for name, found in tables.items()}
+                        for tables in looked_up
+                    ],
+                ),
                 assign_arms(readable, parameters.rows),
                 use_cache=parameters.use_cache,
                 batch_tokens=parameters.batch_tokens,
@@ -176,13 +191,15 @@ def _predictions(
     shard: Shard, staged: Path, answers: ArmAnswers, parameters: ScoringParameters
 ) -> Iterator[pa.Table]:
     """Yield the predictions of a shard in parts."""
-    for rows, outcomes in _parts_with_outcomes(staged, answers.outcomes):
+    parts = _parts_with_outcomes(staged, answers.outcomes)
+    for (rows, outcomes), added in zip_longest(parts, answers.added):
         yield build_predictions(
             shard,
             select_readable(rows),
             outcomes,
             parameters.rows,
             is_composed=parameters.is_composed,
+            added=added,
         )
 
 

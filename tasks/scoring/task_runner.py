@@ -21,12 +21,13 @@ from tasks.ingestion.formats import Survey
 from tasks.output.folder import STAGING
 from tasks.output.records import Shard, ShardRecord
 from tasks.scoring.planning import check_shard_count
-from tasks.scoring.prefect_tasks import score_shard, survey_input
+from tasks.scoring.prefect_tasks import look_up, score_shard, survey_input
 from tasks.scoring.types import (
     InputFile,
     PlannedShard,
     ScoringParameters,
     ShardOutcome,
+    StagedShard,
     Surveyed,
 )
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _MOST_WORKERS = 8
+_WAITING_PER_WORKER = 4
 
 
 def default_workers() -> int:
@@ -111,6 +113,10 @@ def score_in_parallel(
     """
     # The pool of a flow is as large as its decorator says; this one is a parameter.
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=parameters.workers)
+    # What waits for databases has another, and keeps no core from what computes.
+    waiting: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(
+        max_workers=_WAITING_PER_WORKER * parameters.workers
+    )
     rows = sum(shard.shard.rows for shard in planned if shard.why)
     by_file: dict[str, list[PlannedShard]] = {surveyed.file.id: [] for surveyed in surveys}
     for shard in planned:
@@ -118,10 +124,11 @@ def score_in_parallel(
     with (
         _staging_removed(parameters.output_dir),
         runner,
+        waiting,
         show_progress("scoring", rows) as progress,
         stop_threads_on_error(),
     ):
-        scheduler = _ShardScheduler(runner, parameters, progress)
+        scheduler = _ShardScheduler(runner, waiting, parameters, progress)
         for surveyed in surveys:
             scheduler.score_file(surveyed, by_file[surveyed.file.id])
         outcomes = [*_unscored(surveys, planned), *scheduler.finish()]
@@ -132,12 +139,17 @@ class _ShardScheduler:
     """Submits shards to a pool, a few at a time, and collects their outcomes in one thread."""
 
     def __init__(
-        self, runner: ThreadPoolTaskRunner[Any], parameters: ScoringParameters, progress: Progress
+        self,
+        runner: ThreadPoolTaskRunner[Any],
+        waiting: ThreadPoolTaskRunner[Any],
+        parameters: ScoringParameters,
+        progress: Progress,
     ) -> None:
         self._runner = runner
+        self._waiting = waiting
         self._parameters = parameters
         self._progress = progress
-        self._running: dict[PrefectFuture[Any], tuple[PlannedShard, Path]] = {}
+        self._running: dict[PrefectFuture[Any], tuple[PlannedShard, StagedShard]] = {}
         # Twice what can be scored, so that no thread waits for this one, which reads and collects.
         self._limit = 2 * parameters.workers
         self._outcomes: list[ShardOutcome] = []
@@ -170,7 +182,7 @@ class _ShardScheduler:
         return self._outcomes
 
     def _submit(self, planned: PlannedShard, rows: "Iterator[pa.Table]") -> None:
-        from tasks.scoring.row_ranges import write_staged
+        from tasks.staging.arrow_files import write_staged
 
         while len(self._running) >= self._limit:
             self._collect_next()
@@ -179,16 +191,44 @@ class _ShardScheduler:
         shard, output_dir = planned.shard, self._parameters.output_dir
         path = output_dir / STAGING / f"{shard.id}.arrow"
         write_staged(rows, path, output_dir)
+        lookups, futures = self._look_up(shard, path)
+        staged = StagedShard(rows=path, lookups=lookups)
         future = self._runner.submit(
-            score_shard, {"shard": shard, "staged": path, "parameters": self._parameters}
+            score_shard,
+            {"shard": shard, "staged": staged, "parameters": self._parameters},
+            wait_for=futures,
         )
-        self._running[future] = planned, path
+        self._running[future] = planned, staged
+
+    def _look_up(
+        self, shard: Shard, staged: Path
+    ) -> tuple[tuple[dict[str, Path], ...], list[PrefectFuture[Any]]]:
+        """Submit the look-ups of a shard, all at once; return their files and futures."""
+        files: list[dict[str, Path]] = []
+        futures: list[PrefectFuture[Any]] = []
+        output_dir = self._parameters.output_dir
+        for number, model in enumerate(self._parameters.models):
+            files.append({})
+            for lookup in model.business.lookups if model.business else ():
+                target = output_dir / STAGING / f"{shard.id}.{number}-{lookup.name}.arrow"
+                files[-1][lookup.name] = target
+                arguments = {
+                    "shard": shard,
+                    "lookup": lookup.name,
+                    "model_uri": model.uri,
+                    "staged": staged,
+                    "target": target,
+                    "output_dir": output_dir,
+                }
+                futures.append(self._waiting.submit(look_up, arguments))
+        return tuple(files), futures
 
     def _collect_next(self) -> None:
         """Wait until one of the running shards ends, and keep its outcome."""
         future = next(as_completed(list(self._running)))
-        planned, path = self._running.pop(future)
-        path.unlink(missing_ok=True)
+        planned, staged = self._running.pop(future)
+        for path in staged.files:
+            path.unlink(missing_ok=True)
         result = future.result(raise_on_failure=False)
         if isinstance(result, ShardRecord):
             self._outcomes.append(

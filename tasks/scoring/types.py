@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS, MAX_BATCH_TOKENS
+from pyfunc.business.spec import ColumnType
 from tasks.arms.types import ScoringModel
 from tasks.common.parameter_types import FolderPath, FrozenModel, Probability, about, path_of
 from tasks.ingestion.formats import Survey
@@ -197,6 +198,12 @@ class ScoringParameters(FrozenModel):
         return (self.model,) if self.challenger is None else (self.model, self.challenger)
 
     @property
+    def added_columns(self) -> dict[str, ColumnType]:
+        """The columns that look-ups and rules add to predictions, with their types."""
+        found = [model.business.added_columns for model in self.models if model.business]
+        return {name: kind for columns in found for name, kind in columns.items()}
+
+    @property
     def is_composed(self) -> bool:
         """Whether rows name the member of a composed pipeline that decided."""
         return any(model.is_composed for model in self.models)
@@ -262,6 +269,24 @@ class PlannedShard(FrozenModel):
     why: str
     left: str = ""
     record: ShardRecord | None = None
+
+
+class StagedShard(FrozenModel):
+    """Where the rows of a shard are that is to be scored.
+
+    Attributes:
+        rows: Where `tasks.staging.arrow_files.write_staged` put them.
+        lookups: Where `tasks.staging.lookups.look_up_rows` put what the look-ups of each arm found,
+            by their names.
+    """
+
+    rows: Path
+    lookups: tuple[dict[str, Path], ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of its files."""
+        return (self.rows, *(path for found in self.lookups for path in found.values()))
 
 
 class ShardOutcome(FrozenModel):

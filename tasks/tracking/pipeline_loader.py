@@ -10,6 +10,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel
 
+from pyfunc.business.logic import BusinessLogic
 from pyfunc.contract import CONTRACT
 from pyfunc.errors import PipelineError
 from pyfunc.pipeline import InferencePipeline
@@ -79,6 +80,16 @@ def load_typed_pipeline(model_uri: str) -> InferencePipeline:
             f"{EARLIER_CONTRACT}, of a version that {_rebuild_command(model_uri)} builds now"
         )
     return cast("InferencePipeline", pipeline)
+
+
+def load_logic(model_uri: str) -> BusinessLogic | None:
+    """Return the look-ups and rules of the pipeline at `model_uri`, or None if it has none.
+
+    Raises:
+        ModelError: If it cannot be loaded.
+    """
+    logic: BusinessLogic | None = getattr(load_typed_pipeline(model_uri), "logic", None)
+    return logic
 
 
 def _rebuild_command(model_uri: str) -> str:

@@ -21,7 +21,7 @@ RANKS = (
     ("reports", "maintenance"),
     ("scoring", "building"),
     ("composition",),
-    ("training", "arms", "delivery"),
+    ("training", "arms", "delivery", "staging"),
     ("dataset",),
     ("download", "static_model"),
     ("output", "ingestion", "tracking", "sources"),
@@ -36,6 +36,7 @@ MOST_PARAMETERS = 6  # of a function that is neither a flow nor a command
 # The child process gets the environment of its parent, with two variables changed.
 READS_ENVIRONMENT = {
     "tasks/common/environment.py",
+    "tasks/sources/addresses.py",
     "pyfunc/business/addresses.py",
     "pyfunc/cache/settings.py",
     "tasks/building/verification.py",

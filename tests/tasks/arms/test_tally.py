@@ -45,7 +45,7 @@ def decided_by(name: str, pipeline: str = "models:/m-1") -> Outcome:
 def tally_of(outcomes: Sequence[Outcome], arms: list[int], models: Sequence[ScoringModel]) -> Tally:
     parameters = RowParameters(traffic=SPLIT if len(models) > 1 else None)
     rows = pa.table({"text": ["a"] * len(outcomes), "row": range(1, len(outcomes) + 1)})
-    answers = ArmAnswers([Work() for _ in models], [*outcomes], arms)
+    answers = ArmAnswers([Work() for _ in models], outcomes=[*outcomes], arms=arms)
     tally = Tally(models, parameters, answers)
     tally.count_predictions(build_predictions(SHARD, rows, outcomes, parameters, is_composed=True))
     return tally

@@ -9,8 +9,9 @@ from tasks.common.errors import DataError
 from tasks.ingestion.formats import Survey
 from tasks.output.records import Shard
 from tasks.scoring.planning import MAX_SHARDS, check_shard_count, split_into_shards
-from tasks.scoring.row_ranges import cut_into_shards, read_staged, write_staged
+from tasks.scoring.row_ranges import cut_into_shards
 from tasks.scoring.types import InputFile
+from tasks.staging.arrow_files import read_staged, write_staged
 
 FILE = InputFile(id="rows-12345678", path=Path("/rows.csv"), name="/rows.csv")
 

@@ -10,12 +10,13 @@ from tasks.output.records import RowParameters, Shard, ShardRecord
 from tasks.scoring.inputs import list_input_files
 from tasks.scoring.planning import plan_files
 from tasks.scoring.prefect_tasks import survey_input
-from tasks.scoring.row_ranges import read_shards, write_staged
+from tasks.scoring.row_ranges import read_shards
 from tasks.scoring.shard_scorer import score_rows
-from tasks.scoring.types import ScoringParameters, Surveyed
+from tasks.scoring.types import ScoringParameters, StagedShard, Surveyed
+from tasks.staging.arrow_files import write_staged
 
 
-def stage(path: Path, parameters: ScoringParameters) -> tuple[Shard, Path]:
+def stage(path: Path, parameters: ScoringParameters) -> tuple[Shard, StagedShard]:
     """Put the rows of a file that fits into one shard where `score` reads them."""
     (file,) = list_input_files([str(path)], parameters.output_dir)
     surveyed = Surveyed(file=file, survey=survey_input.fn(file, parameters.rows))
@@ -23,7 +24,7 @@ def stage(path: Path, parameters: ScoringParameters) -> tuple[Shard, Path]:
     staged = path.with_suffix(".arrow")
     shard, rows = next(read_shards(surveyed, planned))
     write_staged(rows, staged, parameters.output_dir)
-    return shard, staged
+    return shard, StagedShard(rows=staged)
 
 
 def score_file(path: Path, parameters: ScoringParameters) -> ShardRecord:
