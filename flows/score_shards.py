@@ -15,7 +15,7 @@ from tasks.common.task_errors import reporting_failures
 from tasks.ingestion import text_format
 from tasks.output.folder import locked_folder, resolve_output_folder
 from tasks.output.language_policy import Languages, LanguageThreshold, PolicyName
-from tasks.output.records import (
+from tasks.output.row_parameters import (
     AllScores,
     InputLabelColumn,
     InputTextColumn,

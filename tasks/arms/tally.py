@@ -12,7 +12,8 @@ from tasks.arms.deciders import name_now
 from tasks.arms.types import ScoringModel
 from tasks.common.counting import count_values, score_histogram
 from tasks.dataset.labels import KnownLabels, is_missing
-from tasks.output.records import DECIDER_COLUMN, REVIEW_COLUMN, ArmRecord, Counts, RowParameters
+from tasks.output.records import DECIDER_COLUMN, REVIEW_COLUMN, ArmRecord, Counts
+from tasks.output.row_parameters import RowParameters
 from tasks.output.tables import extract_texts
 from tasks.output.traffic_split import ARMS
 

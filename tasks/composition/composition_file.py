@@ -23,9 +23,9 @@ from pyfunc.composition.tree import (
 )
 from pyfunc.detectors.detector import UNDETERMINED
 from pyfunc.detectors.selection import DEFAULT_DETECTOR, DETECTORS, DetectorName
+from tasks.business.written_logic import BusinessLogicFile, LookupChoice
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel
-from tasks.composition.business_file import BusinessLogicFile, LookupChoice
 from tasks.composition.types import MAX_MEMBERS, MemberParameters, Tree
 from tasks.composition.written_tree import check_languages, check_operators, with_one_spelling
 from tasks.composition.yaml_file import load_yaml

@@ -17,7 +17,8 @@ from tasks.common.task_errors import (
 )
 from tasks.ingestion.formats import Survey
 from tasks.ingestion.text_format import AS_FOUND, ReadOptions
-from tasks.output.records import RESERVED_COLUMNS, RowParameters, Shard, ShardRecord
+from tasks.output.records import RESERVED_COLUMNS, Shard, ShardRecord
+from tasks.output.row_parameters import RowParameters
 from tasks.output.traffic_split import AskedSplit
 from tasks.scoring.types import (
     FoundInputs,
@@ -25,9 +26,9 @@ from tasks.scoring.types import (
     PlannedShard,
     ScoringParameters,
     ShardOutcome,
-    StagedShard,
     Surveyed,
 )
+from tasks.staging.types import StagedShard
 
 
 @step(name="identify model", **RETRY_BUSY_MLFLOW)

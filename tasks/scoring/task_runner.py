@@ -27,9 +27,9 @@ from tasks.scoring.types import (
     PlannedShard,
     ScoringParameters,
     ShardOutcome,
-    StagedShard,
     Surveyed,
 )
+from tasks.staging.types import StagedShard
 
 if TYPE_CHECKING:
     import pyarrow as pa

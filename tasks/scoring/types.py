@@ -13,7 +13,8 @@ from tasks.arms.types import ScoringModel
 from tasks.common.parameter_types import FolderPath, FrozenModel, Probability, about, path_of
 from tasks.ingestion.formats import Survey
 from tasks.ingestion.text_format import AS_FOUND, ReadOptions
-from tasks.output.records import OutputFormat, RowParameters, Shard, ShardRecord
+from tasks.output.records import OutputFormat, Shard, ShardRecord
+from tasks.output.row_parameters import RowParameters
 from tasks.output.traffic_split import SplitChoice, SplitKey
 from tasks.tracking.names import CHAMPION_URI
 
@@ -269,24 +270,6 @@ class PlannedShard(FrozenModel):
     why: str
     left: str = ""
     record: ShardRecord | None = None
-
-
-class StagedShard(FrozenModel):
-    """Where the rows of a shard are that is to be scored.
-
-    Attributes:
-        rows: Where `tasks.staging.arrow_files.write_staged` put them.
-        lookups: Where `tasks.staging.lookups.look_up_rows` put what the look-ups of each arm found,
-            by their names.
-    """
-
-    rows: Path
-    lookups: tuple[dict[str, Path], ...] = ()
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """All of its files."""
-        return (self.rows, *(path for found in self.lookups for path in found.values()))
 
 
 class ShardOutcome(FrozenModel):

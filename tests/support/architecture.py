@@ -19,9 +19,10 @@ FOLDERS = ("deployments", "flows", "tasks", "pyfunc")
 # The rooms of tasks/, highest first. A room imports lower ranks, not its neighbours in a rank.
 RANKS = (
     ("reports", "maintenance"),
+    ("lineage",),
     ("scoring", "building"),
     ("composition",),
-    ("training", "arms", "delivery", "staging"),
+    ("training", "arms", "delivery", "staging", "business"),
     ("dataset",),
     ("download", "static_model"),
     ("output", "ingestion", "tracking", "sources"),

@@ -11,10 +11,10 @@ import pytest
 
 from tasks.common.files import sha256_of
 from tasks.ingestion import parquet_reader
+from tasks.lineage.trace import trace_row
 from tasks.output.copies import write_copies
 from tasks.output.language_policy import LanguagePolicy
 from tasks.output.records import ShardRecord
-from tasks.reports.lineage import trace_row
 from tasks.scoring import row_ranges
 from tasks.scoring.types import ScoringParameters
 from tests.tasks.scoring.shard_scorer.shards import (
