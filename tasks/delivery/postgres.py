@@ -9,7 +9,6 @@ from psycopg import sql
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import URL
-from sqlalchemy.pool import NullPool
 
 from tasks.delivery import database
 from tasks.delivery.columns import Column, Kind
@@ -89,7 +88,7 @@ class PostgresDatabase(Database):
             # A role may have another default; what another delivery committed must be seen.
             isolation_level="READ COMMITTED",
             hide_parameters=True,
-            poolclass=NullPool,
+            pool_size=1,
             connect_args={
                 "connect_timeout": _CONNECT_S,
                 "tcp_user_timeout": int(1_000 * database.LOCK_S),

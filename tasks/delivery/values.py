@@ -53,7 +53,7 @@ def _plain(column: pa.Array) -> pa.Array:
 
 def _read(column: pa.Array, kind: Kind, dialect: Dialect) -> list[object]:
     if kind in ("zoned", "timestamp", "date", "time"):
-        return [*_in_unit(column, dialect).cast(pa.string()).to_pylist()]
+        return _printed(_in_unit(column, dialect), "Z" if kind == "zoned" else "")
     if kind == "json":
         return [*json_cells(column)]
     if kind == "duration":
@@ -67,15 +67,24 @@ def _read(column: pa.Array, kind: Kind, dialect: Dialect) -> list[object]:
 
 
 def _in_unit(column: pa.Array, dialect: Dialect) -> pa.Array:
-    """Return dates and times in UTC, and without what PostgreSQL would round."""
-    kind = column.type
-    if kinds.is_timestamp(kind):
-        unit = "us" if kind.unit == "ns" and dialect == "postgresql" else kind.unit
-        # An unknown time zone has no clock of its own to print.
-        return column.cast(pa.timestamp(unit, kind.tz and "UTC"), safe=False)
-    if kinds.is_time64(kind) and dialect == "postgresql":
+    """Return times without the nanoseconds that PostgreSQL would round."""
+    if dialect == "postgresql" and kinds.is_time64(column.type):
         return column.cast(pa.time64("us"), safe=False)
+    if dialect == "postgresql" and getattr(column.type, "unit", "") == "ns":
+        return column.cast(pa.timestamp("us", column.type.tz), safe=False)
     return column
+
+
+def _printed(column: pa.Array, suffix: str) -> list[object]:
+    """Return dates and times as Arrow prints them.
+
+    It does not know every time zone, and with one it prints another year after 32767, so that it
+    gets times of UTC without a zone.
+    """
+    if kinds.is_timestamp(column.type):
+        column = column.view(pa.timestamp(column.type.unit))
+    values = column.cast(pa.string()).to_pylist()
+    return [None if value is None else value + suffix for value in values]
 
 
 def _durations(column: pa.Array, dialect: Dialect) -> list[object]:
@@ -108,7 +117,7 @@ def _json_without_nul(value: object) -> object:
     return value if replaced == text else replaced
 
 
-def _printed(value: object) -> object:
+def _in_range(value: object) -> object:
     """Return a date that Arrow could print."""
     return None if str(value).startswith("<") else value
 
@@ -138,8 +147,8 @@ _STORABLE: dict[Dialect, dict[Kind, _Storable]] = {
     "sqlite": {
         "text": _text,
         "number": _no_nan,
-        "zoned": _printed,
-        "timestamp": _printed,
-        "date": _printed,
+        "zoned": _in_range,
+        "timestamp": _in_range,
+        "date": _in_range,
     },
 }

@@ -52,8 +52,8 @@ class Postgres:
     port: int = 0
     _numbers: Iterator[int] = field(default_factory=count)
 
-    def new_database(self, encoding: str = "UTF8") -> "PostgresDatabase":
-        """Return an empty database of its own."""
+    def new_database(self, encoding: str = "UTF8") -> str:
+        """Return the address of an empty database of its own."""
         name = f"stream_{next(self._numbers)}"
         with psycopg.connect(self.address_of("postgres"), autocommit=True) as connection:
             connection.execute(
@@ -61,7 +61,18 @@ class Postgres:
                     sql.Identifier(name), sql.Literal(encoding)
                 )
             )
-        return PostgresDatabase(self, name)
+        return self.address_of(name)
+
+    def new_schema(self) -> str:
+        """Return the address of an empty schema of its own, which takes less time than a database.
+
+        It is the only one of the search path.
+        """
+        name = f"stream_{next(self._numbers)}"
+        address = self.address_of("postgres")
+        with psycopg.connect(address, autocommit=True) as connection:
+            connection.execute(sql.SQL("create schema {}").format(sql.Identifier(name)))
+        return f"{address}?options=-csearch_path%3D{name}"
 
     def address_of(self, database: str, user: str = USER) -> str:
         """Return the address of a database, with the password."""
@@ -104,23 +115,6 @@ class Postgres:
             )
         if done.returncode:
             raise RuntimeError(said.read_text(errors="replace")[-2_000:])
-
-
-@dataclass(frozen=True)
-class PostgresDatabase:
-    """A database of a server, for one test."""
-
-    server: Postgres
-    name: str
-
-    @property
-    def address(self) -> str:
-        """Its address, with the password."""
-        return self.server.address_of(self.name)
-
-    def connect(self) -> psycopg.Connection:
-        """Open a connection that commits each statement."""
-        return psycopg.connect(self.address, autocommit=True)
 
 
 @contextmanager
