@@ -12,7 +12,7 @@ from tasks.common.errors import ProofError
 from tasks.delivery.opening import open_database
 from tasks.delivery.sqlite import SqliteDatabase
 from tasks.delivery.tables import Tables, find_tables, has_table
-from tasks.delivery.types import LEDGER, DeliveryTarget
+from tasks.delivery.types import DeliveryTarget
 from tasks.output.file_ids import file_id_of
 
 logger = logging.getLogger(__name__)
@@ -100,8 +100,8 @@ def prove_delivery(target: DeliveryTarget, address: SecretStr, expected: Mapping
     for shard, rows in expected.items():
         if found.get(shard, 0) != rows:
             raise ProofError(
-                f"{target}: has {found.get(shard, 0)} rows of {shard}; expected {rows}, as "
-                f"{LEDGER} has it: repeat the run, which delivers the shard again"
+                f"{target}: has {found.get(shard, 0)} rows of {shard}; expected {rows}, as its "
+                "record has it: repeat the run, which delivers the shard again"
             )
 
 
@@ -124,7 +124,7 @@ def _remove(
 def _count_rows(connection: Connection, tables: Tables, shards: Sequence[str]) -> dict[str, int]:
     shard = tables.target.c.shard
     counted = sa.select(shard, sa.func.count()).where(shard.in_(shards)).group_by(shard)
-    return dict(connection.execute(counted).tuples())
+    return dict(connection.execute(counted).tuples().all())
 
 
 def _parts(shards: Collection[str]) -> Iterator[Sequence[str]]:

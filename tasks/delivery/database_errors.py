@@ -12,6 +12,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from tasks.common.errors import DeliveryError, TransientDeliveryError
 
+_ADDRESS = "the address"  # an error before any connection
+
 _Reasons = tuple[tuple[str, str], ...]
 
 # By the start of the SQLSTATE, or of SQLite's name of an error:
@@ -34,6 +36,7 @@ _TRANSIENT: _Reasons = (
     ("25P0", "the server ended the transaction; expected it to wait"),
 )
 _LASTING: _Reasons = (
+    (_ADDRESS, "the address has an option that is unknown; expected one of libpq"),
     ("28", "access refused; expected a user that may connect"),
     ("3D", "there is no such database; expected one"),
     ("3F", "there is no such schema; expected one"),
@@ -103,7 +106,7 @@ def _code_of(cause: BaseException | None) -> str:
     if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
         said = str(cause).partition("FATAL:")[2]
         return next((found for words, found in _REFUSED if words in said), "08")
-    return ""
+    return _ADDRESS if isinstance(cause, psycopg.ProgrammingError) else ""
 
 
 def _column_of(cause: BaseException | None) -> str:

@@ -16,6 +16,8 @@ from tasks.delivery.database import Database, ExistingColumn, SqlType, sql_type
 from tasks.delivery.types import LEDGER, DeliveryTarget
 
 _CONNECT_S = 10
+# After three of them without an answer, the server frees what a lost client has locked.
+_KEEPALIVE_S = 10
 _LONGEST_NAME = 63  # bytes; it cuts longer ones
 # https://www.postgresql.org/docs/current/ddl-system-columns.html
 _SYSTEM_COLUMNS = {"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}
@@ -70,8 +72,12 @@ _FOUND = text("""
     select count(*) from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where n.nspname = :schema and c.relname in (:table, :ledger)
 """)
+# Of a transaction, so that connection poolers may share the connection.
 _LIMITS = text("""
-    select set_config('lock_timeout', :lock, true), set_config('statement_timeout', :time, true)
+    select set_config('lock_timeout', :lock, true), set_config('statement_timeout', :time, true),
+        set_config('tcp_keepalives_idle', :idle, true),
+        set_config('tcp_keepalives_interval', :idle, true),
+        set_config('tcp_keepalives_count', '3', true)
 """)
 
 
@@ -104,9 +110,9 @@ class PostgresDatabase(Database):
     def transaction(self) -> Iterator[Connection]:
         """Run a transaction that waits a bounded time."""
         with super().transaction() as connection:
-            limits = {"lock": database.LOCK_S, "time": database.STATEMENT_S}
-            milliseconds = {name: str(int(1_000 * limit)) for name, limit in limits.items()}
-            connection.execute(_LIMITS, milliseconds)
+            limits = {"lock": 1_000 * database.LOCK_S, "time": 1_000 * database.STATEMENT_S}
+            values = {name: str(int(limit)) for name, limit in limits.items()}
+            connection.execute(_LIMITS, {**values, "idle": str(_KEEPALIVE_S)})
             yield connection
 
     def find_schema(self, connection: Connection) -> str | None:

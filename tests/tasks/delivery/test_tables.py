@@ -1,4 +1,4 @@
-"""The table is made if it is missing; one that is there is checked, and left alone if it drifted."""
+"""A missing table is made; one that is there is checked, and left alone if it drifted."""
 
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def refusal(place: Place, folder: Path, rows: pa.Table = ROWS) -> str:
 
 def test_table_has_a_key_that_finds_a_shard(place: Place, tmp_path: Path) -> None:
     deliver(place, tmp_path)
-    with pytest.raises(Exception, match="(?i)unique"):
+    with pytest.raises(Exception, match=r"(?i)unique"):
         place.query("insert into predictions (shard, row) select shard, row from predictions")
 
 
