@@ -7,9 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from pyfunc.business.spec import DELIVER, decision_column
 from pyfunc.contract import Answers, Outcome
 from pyfunc.pipeline import InferencePipeline
 from tasks.arms.assignment import Assigned
+
+DELIVER_COLUMN = decision_column(DELIVER)
 
 _NOTHING = pa.table({})  # of a pipeline without look-ups and rules
 
@@ -115,7 +118,11 @@ class ArmAnswers:
         """
         texts = rows.texts
         found: dict[int, Outcome] = {}
-        added: dict[str, list[Any]] = {name: [None] * len(texts) for name in self.schema.names}
+        # A version without a rule for it delivers each row.
+        added: dict[str, list[Any]] = {
+            name: [True if name == DELIVER_COLUMN else None] * len(texts)
+            for name in self.schema.names
+        }
         for number, pipeline in enumerate(pipelines):
             places = [place for place, arm in enumerate(assigned.arms) if arm == number]
             if not places:

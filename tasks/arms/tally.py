@@ -95,7 +95,7 @@ class Tally:
             if reviews is not None:
                 tally.counted["needs_review"] += sum(reviews[place] for place in own)
             if delivers is not None:
-                tally.counted["to_deliver"] += sum(delivers[place] or False for place in own)
+                tally.counted["to_deliver"] += sum(map(delivers.__getitem__, own))
             if labels is not None:
                 tally.compare(predicted, [labels[place] for place in own])
         return table

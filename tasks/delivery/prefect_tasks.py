@@ -35,6 +35,18 @@ def deliver_shard(
         return shard_delivery.deliver_shard(record, output_dir, target, address, folder=folder)
 
 
+@task(name="find deliveries", task_run_name="find deliveries in {target}", **RETRY_DELIVERY)
+def find_deliveries(
+    records: tuple[ShardRecord, ...], target: DeliveryTarget, folder: str
+) -> tuple[Delivery, ...]:
+    """Find the shards that are delivered already."""
+    from tasks.delivery.checks import find_delivered
+    from tasks.sources.addresses import require_address
+
+    with redacted_errors(str(target)):
+        return find_delivered(records, target, require_address(target.source), folder=folder)
+
+
 @task(
     name="remove obsolete deliveries",
     task_run_name="remove obsolete deliveries from {target}",

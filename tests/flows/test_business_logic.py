@@ -1,7 +1,11 @@
 """Look-ups and rules around the model: scored, decided anew, explained."""
 
 import json
+import sqlite3
+from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -9,7 +13,7 @@ import pytest
 
 from flows.explain_prediction import explain_prediction
 from flows.score_shards import score_shards
-from tasks.common.errors import ModelError
+from tasks.common.errors import DeliveryError, ModelError
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import PIPELINE_MODEL
 from tests.support.builders import Trained
@@ -120,3 +124,51 @@ def test_a_decision_that_was_altered_is_found(version: str, tickets: Path, tmp_p
     pq.write_table(table, path)
     with pytest.raises(ModelError, match=r"decision_priority is 1 now; expected 7"):
         explain_prediction(str(output), path.stem, 1, verify=True)
+
+
+def test_predictions_are_delivered_once_and_follow_a_changed_rule(
+    version: str, tickets: Path, tmp_path: Path, crm: Path, trained: Trained
+) -> None:
+    output = tmp_path / "out"
+
+    def delivered() -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(crm)) as connection:
+            query = "select row, decision_queue from predictions order by row"
+            return connection.execute(query).fetchall()
+
+    to = {"deliver_to": "crm.predictions", "deliver_rejects_to": "crm.rejects"}
+    summary = score_shards([str(tickets)], str(output), model_uri=version, **to)
+    assert delivered() == [(1, "urgent")]
+    assert summary["delivered"]["crm.predictions"] == {
+        "rows": 1,
+        "shards": 1,
+        "shards_skipped": 0,
+        "shards_failed": 0,
+        "values_replaced": 0,
+        "failures": {},
+    }
+    assert summary["delivered"]["crm.rejects"]["rows"] == 2
+    again = score_shards([str(tickets)], str(output), model_uri=version, **to)
+    assert again["delivered"]["crm.predictions"]["shards_skipped"] == 1
+    rules = RULES.replace('"urgent"', '"first"')
+    finetuned = trained.training["finetuned_model"]
+    changed = build_with_rules(write_composition(tmp_path, finetuned, rules=rules))
+    score_shards([str(tickets)], str(output), model_uri=changed, **to)
+    assert delivered() == [(1, "first")]
+
+
+def test_what_cannot_be_delivered_is_published_and_delivered_by_the_next_run(
+    version: str, tickets: Path, tmp_path: Path, crm: Path
+) -> None:
+    output = tmp_path / "out"
+    with closing(sqlite3.connect(crm)) as connection:
+        connection.execute("create table predictions (shard text, row text)")
+    scoring = partial(score_shards, [str(tickets)], str(output), model_uri=version)
+    with pytest.raises(DeliveryError, match=r"crm\.predictions: 1 of 1 shards were not delivered"):
+        scoring(deliver_to="crm.predictions")
+    assert len(predictions(output)) == 4
+    with closing(sqlite3.connect(crm)) as connection:
+        connection.execute("drop table predictions")
+    found = scoring(deliver_to="crm.predictions")
+    assert found["shards_skipped"] == 1
+    assert found["delivered"]["crm.predictions"]["rows"] == 1

@@ -22,7 +22,7 @@ RANKS = (
     ("lineage",),
     ("scoring", "building"),
     ("composition",),
-    ("training", "arms", "delivery", "staging", "business"),
+    ("training", "arms", "delivery", "staging", "business", "inputs"),
     ("dataset",),
     ("download", "static_model"),
     ("output", "ingestion", "tracking", "sources"),

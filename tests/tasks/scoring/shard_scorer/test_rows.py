@@ -15,8 +15,8 @@ from tasks.lineage.trace import trace_row
 from tasks.output.copies import write_copies
 from tasks.output.language_policy import LanguagePolicy
 from tasks.output.records import ShardRecord
-from tasks.staging import arrow_files
 from tasks.scoring.types import ScoringParameters
+from tasks.staging import arrow_files
 from tests.tasks.scoring.shard_scorer.shards import (
     in_out,
     output,
