@@ -22,6 +22,19 @@ def check_delivery_target(target: DeliveryTarget) -> None:
         check_target(target, require_address(target.source))
 
 
+@task(name="find deliveries", task_run_name="find deliveries to {target}", **RETRY_DELIVERY)
+def find_delivered(
+    records: tuple[ShardRecord, ...], target: DeliveryTarget, folder: str = "predictions"
+) -> tuple[Delivery, ...]:
+    """Return the deliveries of shards that need none."""
+    from tasks.delivery import checks
+    from tasks.sources.addresses import require_address
+
+    with redacted_errors(str(target)):
+        address = require_address(target.source)
+        return checks.find_delivered(records, target, address, folder=folder)
+
+
 @task(name="deliver shard", task_run_name="deliver {record.shard.id} to {target}", **RETRY_DELIVERY)
 def deliver_shard(
     record: ShardRecord, output_dir: Path, target: DeliveryTarget, folder: str = "predictions"

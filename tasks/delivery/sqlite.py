@@ -62,7 +62,7 @@ class SqliteDatabase(Database):
     most_columns = 2_000
 
     def __init__(self, url: URL, target: DeliveryTarget) -> None:
-        self._path = Path(str(url.database)).expanduser().absolute()
+        self._path = Path(str(url.database)).expanduser().resolve()
 
         def connect() -> sqlite3.Connection:
             return sqlite3.connect(
@@ -123,10 +123,12 @@ class SqliteDatabase(Database):
         """
         if not self._path.parent.is_dir():
             raise self.refuse("the folder of the database is missing; expected one")
-        place = self._path if self._path.exists() else self._path.parent
-        if not os.access(place, os.W_OK):
+        is_there = self._path.exists()
+        # The journal of a transaction is a file beside it.
+        places = [self._path.parent, *([self._path] if is_there else [])]
+        if not all(os.access(place, os.W_OK) for place in places):
             raise self.refuse("the database is read-only; expected one that may be written")
-        return place == self._path
+        return is_there
 
     def check_names(self, columns: Sequence[Column]) -> None:
         """Check that names differ in more than case, which SQLite ignores."""

@@ -81,7 +81,7 @@ def test_column_without_a_name_gets_one(place: Place, tmp_path: Path) -> None:
 
 def test_names_that_would_be_one_are_refused(place: Place, tmp_path: Path) -> None:
     assert refusal(place, tmp_path, pa.table({"": [7], "unnamed": ["a"]})) == (
-        "crm.predictions: columns share the name 'unnamed'; expected different names"
+        "crm.predictions: 2 columns share the name 'unnamed'; expected different names"
     )
     both = pa.table({"Text": ["a"], "text": ["b"]})
     if place.backend == "sqlite":

@@ -169,6 +169,31 @@ def test_value_that_a_database_cannot_hold_is_replaced_and_counted(
     assert (again.skipped, again.replaced) == (True, delivery.replaced)
 
 
+def test_list_with_what_python_cannot_hold_is_null(place: Place, tmp_path: Path) -> None:
+    days = pa.array([LATE, 1], pa.int32()).view(pa.date32())
+    column = pa.ListArray.from_arrays([0, 1, 2], days)
+    record = publish(tmp_path, pa.table({"value": column}))
+    assert deliver_shard(record, tmp_path, TARGET, place.address).replaced == 1
+    (first,), (second,) = place.rows("cast(value as text)")
+    assert (first, json.loads(second)) == (None, ["1970-01-02"])
+
+
+def test_rule_leaves_values_of_every_type_as_they_are(place: Place, tmp_path: Path) -> None:
+    columns = {}
+    for number, (kind, value, *_) in enumerate(TYPES):
+        storage = pa.array([value] * 5, getattr(kind, "storage_type", kind))
+        columns[f"c{number}"] = (
+            storage.cast(kind) if isinstance(kind, pa.BaseExtensionType) else storage
+        )
+    whole = pa.table(columns | {"decision_deliver": [True, False, True, True, None]})
+    done = deliver_shard(publish(tmp_path, whole), tmp_path, TARGET, place.address)
+    assert (done.rows, done.replaced) == (3, 0)
+    (first, *others) = place.rows()
+    assert [row[:-1] for row in others] == [first[:-1]] * 2
+    assert [row[-1] for row in (first, *others)] == [1, 3, 4]
+    assert None not in first
+
+
 def test_bytes_that_are_no_text_are_replaced_and_counted(place: Place, tmp_path: Path) -> None:
     column = pa.array([b"a\xffb", b"c"]).view(pa.string())
     found, delivery = delivered(place, tmp_path, column)
