@@ -97,8 +97,6 @@ def score_shards(
     workers: scoring.Workers = OPTIONS.workers,
     report_examples: scoring.ReportExamples = OPTIONS.report_examples,
     output_format: scoring.Format = OPTIONS.output_format,
-    deliver_to: DeliverTo = OPTIONS.deliver_to,
-    deliver_rejects_to: DeliverRejectsTo = OPTIONS.deliver_rejects_to,
     attach_mib: scoring.AttachMib = OPTIONS.attach_mib,
     review_below: ReviewBelow = ROWS.review_below,
     separator: text_format.Separator = READING.separator,
@@ -107,6 +105,8 @@ def score_shards(
     all_scores: AllScores = ROWS.all_scores,
     split: SplitChoice = OPTIONS.split,
     split_key: SplitKey = OPTIONS.split_key,
+    deliver_to: DeliverTo = OPTIONS.deliver_to,
+    deliver_rejects_to: DeliverRejectsTo = OPTIONS.deliver_rejects_to,
 ) -> dict[str, Any]:
     """Score shard after shard of files and publish their predictions, each row once.
 

@@ -42,6 +42,11 @@ READS_ENVIRONMENT = {
     "pyfunc/cache/settings.py",
     "tasks/building/verification.py",
 }
+SUBMITS_TASKS = {
+    "tasks/scoring/deliveries.py",
+    "tasks/scoring/shard_scheduler.py",
+    "tasks/scoring/task_runner.py",
+}
 KEEPS_TELEMETRY_OUT = "pyfunc/engines/openvino.py"
 LOADS_SHIPPED_CODE = "pyfunc/model.py"
 
@@ -125,7 +130,7 @@ def imports_of_prefect_tasks(modules: Modules) -> list[str]:
     others = {
         path: source
         for path, source in modules.items()
-        if folder_of(path) != "flows" and path != "tasks/scoring/task_runner.py"
+        if folder_of(path) != "flows" and path not in SUBMITS_TASKS
     }
     return [
         f"{path}:{found.line} imports {found.name}"
