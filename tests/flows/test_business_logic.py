@@ -136,8 +136,14 @@ def test_predictions_are_delivered_once_and_follow_a_changed_rule(
             query = "select row, decision_queue from predictions order by row"
             return connection.execute(query).fetchall()
 
-    to = {"deliver_to": "crm.predictions", "deliver_rejects_to": "crm.rejects"}
-    summary = score_shards([str(tickets)], str(output), model_uri=version, **to)
+    scoring = partial(
+        score_shards,
+        [str(tickets)],
+        str(output),
+        deliver_to="crm.predictions",
+        deliver_rejects_to="crm.rejects",
+    )
+    summary = scoring(model_uri=version)
     assert delivered() == [(1, "urgent")]
     assert summary["delivered"]["crm.predictions"] == {
         "rows": 1,
@@ -148,12 +154,12 @@ def test_predictions_are_delivered_once_and_follow_a_changed_rule(
         "failures": {},
     }
     assert summary["delivered"]["crm.rejects"]["rows"] == 2
-    again = score_shards([str(tickets)], str(output), model_uri=version, **to)
+    again = scoring(model_uri=version)
     assert again["delivered"]["crm.predictions"]["shards_skipped"] == 1
     rules = RULES.replace('"urgent"', '"first"')
     finetuned = trained.training["finetuned_model"]
     changed = build_with_rules(write_composition(tmp_path, finetuned, rules=rules))
-    score_shards([str(tickets)], str(output), model_uri=changed, **to)
+    scoring(model_uri=changed)
     assert delivered() == [(1, "first")]
 
 
