@@ -106,8 +106,7 @@ def _check_columns(
         # A column without a value fits any type.
         if column.kind != "nothing" and existing.type not in kind.accepted:
             raise database.refuse(
-                f"the column {column.name!r} of {table} is {existing.type or 'of no type'}; "
-                f"expected {kind.name}"
+                f"the column {column.name!r} of {table} is {existing.type}; expected {kind.name}"
             )
     names = {database.folded(column.name) for column in expected}
     for name, existing in found.items():

@@ -112,3 +112,19 @@ def test_delivery_that_is_killed_again_and_again_has_every_row_once(
     assert process.returncode == 0, said
     check_whole(place)
     assert place.counts() == {shard_id(number): ROWS for number in range(1, SHARDS + 1)}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_processes_that_deliver_the_same_shards_at_once_deliver_each_once(
+    place: Place, tmp_path: Path, kills: int
+) -> None:
+    output = tmp_path / "out"
+    for version in (1, 2):
+        score(output, version, random.Random(version))
+        processes = [start(output, place) for _ in range(4)]
+        for process in processes:
+            _, said = process.communicate()
+            assert process.returncode == 0, said
+        check_whole(place)
+        assert place.counts() == {shard_id(number): ROWS for number in range(1, SHARDS + 1)}

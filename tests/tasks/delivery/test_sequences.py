@@ -118,7 +118,7 @@ def run_to_the_end(cut: Cut, place: Place, folder: Path) -> None:
     prove_delivery(TARGET, place.address, {shard: len(rows) for shard, rows in shards.items()})
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(STEPS, max_size=10), last=CUTS)
 def test_every_row_is_there_once_at_the_end(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[Step], last: Cut

@@ -135,7 +135,7 @@ def test_table_of_another_order_and_of_types_that_hold_the_same_is_taken(
 ) -> None:
     synonyms = {
         "postgresql": {"text": "varchar", "stars": "numeric"},
-        "sqlite": {"text": "varchar(20)", "stars": "integer", "score": "double"},
+        "sqlite": {"text": "varchar(20)", "stars": "integer", "score": " "},  # a column of any type
     }
     make_table(place, **synonyms[place.backend])
     deliver(place, tmp_path, ROWS.select(["seen", "text", "stars", "score"]))

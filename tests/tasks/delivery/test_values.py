@@ -47,7 +47,12 @@ TYPES: list[tuple[pa.DataType, Any, Any, Any]] = [
     (pa.date64(), date(9999, 12, 31), ..., "9999-12-31"),
     (pa.timestamp("us", "UTC"), WHEN, ..., "2026-01-02 03:04:05.678901Z"),
     (pa.timestamp("us", "America/New_York"), WHEN, ..., "2026-01-02 03:04:05.678901Z"),
-    (pa.timestamp("us", "Nowhere/Land"), 1, datetime(1970, 1, 1, 0, 0, 0, 1, UTC), ...),
+    (
+        pa.timestamp("us", "Nowhere/Land"),
+        1,
+        datetime(1970, 1, 1, 0, 0, 0, 1, UTC),
+        "1970-01-01 00:00:00.000001Z",
+    ),
     (pa.timestamp("ms"), WHEN.replace(tzinfo=None, microsecond=5_000), ..., ...),
     (pa.time64("us"), time(23, 59, 59, 999_999), ..., "23:59:59.999999"),
     (pa.time64("ns"), 86_399_999_999_999, time(23, 59, 59, 999_999), "23:59:59.999999999"),
@@ -94,21 +99,23 @@ def of_backend(place: Place, value: Any, in_postgres: Any, in_sqlite: Any) -> An
     return value
 
 
-@pytest.mark.parametrize(
-    ("kind", "value", "in_postgres", "in_sqlite"),
-    TYPES,
-    ids=[f"{number}-{row[0]}" for number, row in enumerate(TYPES)],
-)
-def test_value_is_there_as_it_was(
-    place: Place, tmp_path: Path, kind: pa.DataType, value: Any, in_postgres: Any, in_sqlite: Any
-) -> None:
-    storage = pa.array([value, None], getattr(kind, "storage_type", kind))
-    column = storage.cast(kind) if isinstance(kind, pa.BaseExtensionType) else storage
-    found, delivery = delivered(place, tmp_path, column)
-    if kind == pa.timestamp("us", "Nowhere/Land") and place.backend == "sqlite":
-        in_sqlite = "1970-01-01 00:00:00.000001Z"
-    assert found == [of_backend(place, value, in_postgres, in_sqlite), None]
-    assert delivery.replaced == 0
+def column_of(kind: pa.DataType, *values: Any) -> pa.Array:
+    storage = pa.array(values, getattr(kind, "storage_type", kind))
+    return storage.cast(kind) if isinstance(kind, pa.BaseExtensionType) else storage
+
+
+def test_values_of_every_type_are_there_as_they_were(place: Place, tmp_path: Path) -> None:
+    columns, expected = {}, {}
+    for number, (kind, value, in_postgres, in_sqlite) in enumerate(TYPES):
+        name = f"{number} {kind}"[:40]
+        columns[name] = column_of(kind, value, None)
+        expected[name] = of_backend(place, value, in_postgres, in_sqlite)
+    record = publish(tmp_path, pa.table(columns))
+    delivery = deliver_shard(record, tmp_path, TARGET, place.address)
+    assert (delivery.rows, delivery.replaced) == (2, 0)
+    first, second = place.rows()
+    assert dict(zip(columns, first, strict=False)) == expected
+    assert dict(zip(columns, second, strict=False)) == dict.fromkeys(columns)
 
 
 def test_column_of_nulls_alone_is_text(place: Place, tmp_path: Path) -> None:
@@ -181,10 +188,7 @@ def test_list_with_what_python_cannot_hold_is_null(place: Place, tmp_path: Path)
 def test_rule_leaves_values_of_every_type_as_they_are(place: Place, tmp_path: Path) -> None:
     columns = {}
     for number, (kind, value, *_) in enumerate(TYPES):
-        storage = pa.array([value] * 5, getattr(kind, "storage_type", kind))
-        columns[f"c{number}"] = (
-            storage.cast(kind) if isinstance(kind, pa.BaseExtensionType) else storage
-        )
+        columns[f"c{number}"] = column_of(kind, *[value] * 5)
     whole = pa.table(columns | {"decision_deliver": [True, False, True, True, None]})
     done = deliver_shard(publish(tmp_path, whole), tmp_path, TARGET, place.address)
     assert (done.rows, done.replaced) == (3, 0)
