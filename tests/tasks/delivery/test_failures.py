@@ -129,10 +129,11 @@ def test_lock_that_is_freed_in_time_is_no_error(place: Place, tmp_path: Path) ->
 def test_statement_that_takes_too_long_is_ended(
     postgres_place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    deliver_shard(publish(tmp_path, texts(["a"])), tmp_path, TARGET, postgres_place.address)
     monkeypatch.setattr(database, "STATEMENT_S", 0.1)
     said = refusal(postgres_place, tmp_path, TransientDeliveryError, texts([VALUE] * MANY))
     assert said.endswith("timed out or cancelled; expected statements of at most 0.1 s")
-    assert postgres_place.counts() == postgres_place.ledger() == {}
+    assert postgres_place.counts() == postgres_place.ledger() == {shard_id(): 1}
 
 
 def test_connection_that_is_dropped_in_the_middle_leaves_nothing(
