@@ -88,7 +88,7 @@ class PostgresDatabase(Database):
     types = _TYPES
     most_columns = 1_600
 
-    def __init__(self, url: URL, target: DeliveryTarget) -> None:
+    def __init__(self, url: URL, target: DeliveryTarget, place: str) -> None:
         engine = sa.create_engine(
             url,
             # A role may have another default; what another delivery committed must be seen.
@@ -107,7 +107,7 @@ class PostgresDatabase(Database):
                 "prepare_threshold": None,
             },
         )
-        super().__init__(engine, target)
+        super().__init__(engine, target, place)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

@@ -12,6 +12,7 @@ import pyarrow.parquet
 from pydantic import SecretStr
 from sqlalchemy import Connection
 
+from tasks.common.cancellation import raise_if_stopped
 from tasks.common.errors import DeliveryError
 from tasks.delivery.columns import Column, columns_of
 from tasks.delivery.database import Database
@@ -68,6 +69,7 @@ def deliver_shard(
             refuses it.
         TransientDeliveryError: If another attempt may succeed.
         ParameterError: If the address is none of a database that can be written.
+        StoppedError: If the run is cancelled.
         OSError: If the file cannot be read.
     """
     shard = record.shard.id
@@ -102,6 +104,7 @@ class _ShardRows:
     def read(self, tally: _Tally) -> Iterator[tuple[object, ...]]:
         """Yield the rows that are to be delivered, and count them."""
         for batch in self._file.iter_batches(batch_size=_ROWS_AT_ONCE):
+            raise_if_stopped()
             table = _deliverable(pa.Table.from_batches([batch]))
             values = []
             for number, column in enumerate(self.columns):

@@ -68,7 +68,7 @@ class SqliteDatabase(Database):
     types = _TYPES
     most_columns = 2_000
 
-    def __init__(self, url: URL, target: DeliveryTarget) -> None:
+    def __init__(self, url: URL, target: DeliveryTarget, place: str) -> None:
         self._path = Path(str(url.database)).expanduser().resolve()
 
         def connect() -> sqlite3.Connection:
@@ -89,7 +89,7 @@ class SqliteDatabase(Database):
             # A transaction that reads first fails where it would have to wait to write.
             connection.exec_driver_sql("begin immediate")
 
-        super().__init__(engine, target)
+        super().__init__(engine, target, place)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

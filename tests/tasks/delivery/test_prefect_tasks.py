@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,10 @@ from tasks.delivery.types import Delivery
 from tasks.output.records import ShardRecord
 from tests.support.deliveries import TARGET, Place, publish, shard_id, texts
 from tests.support.postgres import PASSWORD
+from tests.support.scoring_command import wait_until
 
 VALUE = "the-text-of-a-row-that-none-may-quote"
+LOCKED = "locked by others; expected a table that is free within 0.2 s"
 VARIABLE = source_variable(TARGET.source)
 
 
@@ -58,7 +59,7 @@ def test_tasks_deliver_through_a_lock_and_keep_the_address_to_themselves(
         with psycopg.connect(postgres_place.url) as connection:
             connection.execute("lock table predictions in share mode")
             held.set()
-            time.sleep(1)
+            wait_until(lambda: LOCKED in caplog.text, "a failure")
 
     held = threading.Event()
     thread = threading.Thread(target=hold)
@@ -71,7 +72,7 @@ def test_tasks_deliver_through_a_lock_and_keep_the_address_to_themselves(
         (shard_id(2), 1),
     ]
     assert postgres_place.counts() == {shard_id(1): 1, shard_id(2): 1}
-    assert "locked by others; expected a table that is free within 0.2 s" in caplog.text
+    assert LOCKED in caplog.text
     postgres_place.query("alter table predictions drop column text")
     with pytest.raises(DeliveryError, match="has no column 'text'; expected one of type text"):
         delivering([publish(tmp_path, texts([VALUE, VALUE]), shard_id(1))], tmp_path)

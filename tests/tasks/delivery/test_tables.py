@@ -7,7 +7,7 @@ import pytest
 
 from tasks.common.errors import DeliveryError
 from tasks.delivery.shard_delivery import deliver_shard
-from tests.support.deliveries import TARGET, Place, publish, texts
+from tests.support.deliveries import TARGET, Place, publish, shard_id, texts
 
 HOSTILE = [
     "Robert'); drop table predictions;--",
@@ -54,9 +54,10 @@ def refusal(place: Place, folder: Path, rows: pa.Table = ROWS) -> str:
     with pytest.raises(DeliveryError) as caught:
         deliver(place, folder, rows)
     message = str(caught.value)
-    assert message.startswith("crm.predictions: ")
+    start = f"crm.predictions: {shard_id()}: "
+    assert message.startswith(start)
     assert "\n" not in message
-    return message
+    return message.removeprefix(start)
 
 
 def test_table_has_a_key_that_finds_a_shard(place: Place, tmp_path: Path) -> None:
@@ -81,7 +82,7 @@ def test_column_without_a_name_gets_one(place: Place, tmp_path: Path) -> None:
 
 def test_names_that_would_be_one_are_refused(place: Place, tmp_path: Path) -> None:
     assert refusal(place, tmp_path, pa.table({"": [7], "unnamed": ["a"]})) == (
-        "crm.predictions: 2 columns share the name 'unnamed'; expected different names"
+        "2 columns share the name 'unnamed'; expected different names"
     )
     both = pa.table({"Text": ["a"], "text": ["b"]})
     if place.backend == "sqlite":
@@ -152,8 +153,7 @@ def test_missing_column_is_drift(place: Place, tmp_path: Path) -> None:
     make_table(place, stars="")
     expected = NAMED[place.backend]["stars"]
     assert refusal(place, tmp_path) == (
-        f"crm.predictions: the table predictions has no column 'stars'; expected one of type "
-        f"{expected}"
+        f"the table predictions has no column 'stars'; expected one of type {expected}"
     )
     assert place.rows() == []
 
@@ -164,7 +164,7 @@ def test_another_type_is_drift(place: Place, tmp_path: Path) -> None:
     if place.backend == "sqlite":
         found, expected = "TEXT", "REAL"
     assert refusal(place, tmp_path) == (
-        f"crm.predictions: the column 'score' of predictions is {found}; expected {expected}"
+        f"the column 'score' of predictions is {found}; expected {expected}"
     )
     assert place.rows() == []
 
@@ -172,7 +172,7 @@ def test_another_type_is_drift(place: Place, tmp_path: Path) -> None:
 def test_column_that_must_be_given_is_drift(place: Place, tmp_path: Path) -> None:
     make_table(place, "customer text not null")
     assert refusal(place, tmp_path).startswith(
-        "crm.predictions: the column 'customer' of predictions is NOT NULL without a default"
+        "the column 'customer' of predictions is NOT NULL without a default"
     )
     assert place.rows() == []
 
