@@ -12,7 +12,7 @@ from tasks.common.task_errors import describe_error
 from tasks.delivery.prefect_tasks import (
     check_delivery_target,
     deliver_shard,
-    find_deliveries,
+    find_delivered,
     prove_delivery,
     remove_obsolete_deliveries,
 )
@@ -97,17 +97,17 @@ class DeliveryScheduler:
     def deliver(self, record: ShardRecord, published: PrefectFuture[Any]) -> None:
         """Submit the deliveries of a shard that was published just now."""
         for folder in self._targets:
-            self._submit(record, folder, [published])
+            self._submit(record.shard.id, folder, [published])
 
     def deliver_earlier(self, records: Sequence[ShardRecord]) -> None:
         """Submit those of shards that are published since before, unless they are there."""
         for folder, target in self._targets.items() if records else ():
-            done = find_deliveries(tuple(records), target, folder)
+            done = find_delivered(tuple(records), target, folder)
             self._done += done
             known = {delivery.shard for delivery in done}
             for record in records:
                 if record.shard.id not in known:
-                    self._submit(record, folder, [])
+                    self._submit(record.shard.id, folder, [])
 
     def finish(self, outcomes: Iterable[ShardOutcome]) -> list[ShardOutcome]:
         """Wait for the deliveries, and return the outcomes of shards with them."""
@@ -120,18 +120,16 @@ class DeliveryScheduler:
             for outcome in outcomes
         ]
 
-    def _submit(
-        self, record: ShardRecord, folder: str, wait_for: Sequence[PrefectFuture[Any]]
-    ) -> None:
+    def _submit(self, shard: str, folder: str, wait_for: Sequence[PrefectFuture[Any]]) -> None:
         target = self._targets[folder]
         arguments = {
-            "record": record,
+            "shard": shard,
             "output_dir": self._output_dir,
             "target": target,
             "folder": folder,
         }
         future = self._pool.submit(deliver_shard, arguments, wait_for=wait_for)
-        self._running.append((record.shard.id, target, future))
+        self._running.append((shard, target, future))
 
     @staticmethod
     def _result(shard: str, target: DeliveryTarget, future: PrefectFuture[Any]) -> Delivery:

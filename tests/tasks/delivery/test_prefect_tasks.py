@@ -14,7 +14,7 @@ from pyfunc.business.addresses import source_variable
 from tasks.common.errors import DeliveryError, ParameterError
 from tasks.delivery import database, prefect_tasks
 from tasks.delivery.types import Delivery
-from tasks.output.records import ShardRecord
+from tasks.output.records import ShardRecord, write_record
 from tests.support.deliveries import TARGET, Place, publish, shard_id, texts
 from tests.support.postgres import PASSWORD
 from tests.support.scoring_command import wait_until
@@ -30,7 +30,8 @@ def delivering(records: list[ShardRecord], output: Path) -> tuple[Delivery, ...]
     prefect_tasks.check_delivery_target(TARGET)
     prefect_tasks.remove_obsolete_deliveries(TARGET, ("reviews-0123456789abcdef",), ())
     for record in records:
-        prefect_tasks.deliver_shard(record, output, TARGET)
+        write_record(output, record)
+        prefect_tasks.deliver_shard(record.shard.id, output, TARGET)
     prefect_tasks.prove_delivery(TARGET, {record.shard.id: 1 for record in records})
     return prefect_tasks.find_delivered(tuple(records), TARGET)
 
