@@ -9,7 +9,7 @@ from prefect import task
 
 from tasks.common.errors import DeliveryError
 from tasks.common.task_errors import RETRY_DELIVERY, redacted_errors, step
-from tasks.delivery.types import DeliveryTarget
+from tasks.delivery.types import Delivery, DeliveryTarget
 from tasks.output.records import ShardRecord, read_record
 
 
@@ -39,6 +39,33 @@ def check_delivery_target(target: DeliveryTarget) -> None:
 
     with redacted_errors(str(target)):
         check_target(target, require_address(target.source))
+
+
+@task(name="find deliveries", task_run_name="find deliveries to {target}", **RETRY_DELIVERY)
+def find_delivered(
+    records: tuple[ShardRecord, ...], target: DeliveryTarget, folder: str = "predictions"
+) -> tuple[Delivery, ...]:
+    """Return the deliveries of shards that need none."""
+    from tasks.delivery import checks
+    from tasks.sources.addresses import require_address
+
+    with redacted_errors(str(target)):
+        address = require_address(target.source)
+        return checks.find_delivered(records, target, address, folder=folder)
+
+
+@task(name="deliver shard", task_run_name="deliver {shard} to {target}", **RETRY_DELIVERY)
+def deliver_shard(
+    shard: str, output_dir: Path, target: DeliveryTarget, folder: str = "predictions"
+) -> Delivery:
+    """Deliver the rows of a published shard in one transaction, unless they are there."""
+    from tasks.delivery import shard_delivery
+    from tasks.sources.addresses import require_address
+
+    with redacted_errors(shard):
+        address = require_address(target.source)
+        record = _read_published(output_dir, shard)
+        return shard_delivery.deliver_shard(record, output_dir, target, address, folder=folder)
 
 
 @task(
