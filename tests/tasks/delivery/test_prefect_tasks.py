@@ -87,7 +87,7 @@ def test_tasks_deliver_through_a_lock_and_keep_the_address_to_themselves(
 def test_check_runs_without_a_flow(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     check: Any = prefect_tasks.check_delivery_target
     monkeypatch.delenv(VARIABLE, raising=False)
-    with pytest.raises(ParameterError, match=f"{VARIABLE}: not set; expected an address"):
+    with pytest.raises(ParameterError, match=f"{VARIABLE}: not set, and there is no Prefect block"):
         check(TARGET)
     monkeypatch.setenv(VARIABLE, place.url)
     check(TARGET)
