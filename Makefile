@@ -17,7 +17,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export MILLSTREAM_HOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up status down check-config docs test test-fast faults scale data-sets \
+.PHONY: help setup demo example up status down check-config docs test test-fast faults scale data-sets \
 	operation-test readme-test soak browser-test bench detectors lint format mlflow-ui prefect-ui \
 	pins clean
 
@@ -39,6 +39,23 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo docs: export MILLSTREAM_PROJECT := /dev/null
 demo: $(INSTALLED) ## Fine-tune, register, build, promote and score on the packaged reviews
 	$(BIN)/python -m flows.end_to_end
+
+# In a state folder of its own, so that no champion of yours is replaced.
+EXAMPLE := $(MILLSTREAM_HOME)/example
+TICKETS := docs/examples/tickets
+example: export MILLSTREAM_PROJECT := /dev/null
+example: export MILLSTREAM_SOURCE_CRM = sqlite:///$(EXAMPLE)/crm.db
+example: export MILLSTREAM_HOME := $(EXAMPLE)
+example: $(INSTALLED) ## Score support tickets with look-ups and rules, deliver them, and change a rule
+	mkdir -p $(EXAMPLE)
+	$(BIN)/python $(TICKETS)/make_customers.py $(EXAMPLE)/crm.db
+	$(BIN)/python -m flows.train_classifier --base-model static --sample-size 0
+	$(BIN)/python -m flows.build_inference_pipeline --composition $(TICKETS)/tickets.yaml --promotion always
+	$(BIN)/python -m flows.score_shards --inputs $(TICKETS)/inbox --output-dir $(EXAMPLE)/scored --deliver-to crm.decisions
+	$(BIN)/python $(TICKETS)/show_queues.py $(EXAMPLE)/crm.db
+	$(BIN)/python -m flows.build_inference_pipeline --composition $(TICKETS)/changed.yaml --promotion always
+	$(BIN)/python -m flows.score_shards --inputs $(TICKETS)/inbox --output-dir $(EXAMPLE)/scored --deliver-to crm.decisions
+	$(BIN)/python $(TICKETS)/show_queues.py $(EXAMPLE)/crm.db
 
 test: $(INSTALLED) ## Run every test
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
