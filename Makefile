@@ -66,7 +66,7 @@ test-fast: $(INSTALLED) ## Run the tests that take no more than a few seconds ea
 # Takes less than 30 minutes on two cores. Fewer KILLS leave out damaged input, output and state.
 KILLS ?= 30
 faults: export MILLSTREAM_FAULT_KILLS := $(KILLS)
-faults: $(INSTALLED) ## Kill scoring at 30 random moments, training and commands, and inject other faults
+faults: $(INSTALLED) ## Kill scoring and deliveries at random moments, training and commands, and inject other faults
 	$(BIN)/python -m pytest tests/system/faults --timeout 1800
 
 scale: $(INSTALLED) ## Score 25,000 reviews twice, and compare the memory of 200,000 and 2,000,000 rows

@@ -1,11 +1,13 @@
 """Around deliveries: a check before any work, what is done already or obsolete, and the proof."""
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+import pyarrow as pa
 from pydantic import SecretStr
 
 from tasks.common.errors import ProofError
+from tasks.delivery.columns import unite_columns
 from tasks.delivery.ledger import (
     count_rows,
     delivery_digest,
@@ -16,7 +18,7 @@ from tasks.delivery.ledger import (
 )
 from tasks.delivery.opening import open_database
 from tasks.delivery.sqlite import SqliteDatabase
-from tasks.delivery.tables import find_tables, has_table
+from tasks.delivery.tables import find_tables, has_table, prepare_tables
 from tasks.delivery.types import Delivery, DeliveryTarget
 from tasks.output.file_ids import file_id_of
 from tasks.output.records import ShardRecord
@@ -40,6 +42,33 @@ def check_target(target: DeliveryTarget, address: SecretStr) -> None:
             database.check_writable(connection, tables.schema)
             for table in (tables.target, tables.ledger):
                 has_table(database, connection, table)
+
+
+def prepare_target(
+    target: DeliveryTarget, address: SecretStr, schemas: Iterable[pa.Schema]
+) -> None:
+    """Make the table with the columns of all files, or check it, before the first shard.
+
+    Without it, the first shard that is delivered decides which columns a new table has, and a file
+    with more of them is refused.
+
+    Args:
+        target: The table.
+        address: Where its database is.
+        schemas: Of the tables that will be delivered, one of each file.
+
+    Raises:
+        DeliveryError: If the files do not agree, or the table has other columns.
+        TransientDeliveryError: If another attempt may succeed.
+        ParameterError: If the address is none of a database that can be written.
+    """
+    with open_database(target, address) as database:
+        try:
+            columns = unite_columns(schemas)
+        except ValueError as error:
+            raise database.refuse(f"{error}; expected one type in all files") from None
+        if columns:
+            prepare_tables(database, columns)
 
 
 def remove_obsolete(

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from tasks.common.errors import DeliveryError
+from tasks.delivery.checks import prepare_target
 from tasks.delivery.shard_delivery import deliver_shard
 from tests.support.deliveries import TARGET, Place, publish, shard_id, texts
 
@@ -228,3 +229,27 @@ def test_texts_of_any_content_fit_the_drifted_table_of_an_earlier_run(
     wider = texts(["a"]).append_column("label", pa.array(["x"]))
     assert "has no column 'label'" in refusal(place, tmp_path, wider)
     assert place.rows("text") == [("a",)]
+
+
+def test_columns_of_several_files_are_prepared_before_the_first_shard(
+    place: Place, tmp_path: Path
+) -> None:
+    rows = [
+        pa.table({"text": ["a"], "label": pa.nulls(1)}),
+        pa.table({"text": ["b"], "stars": [5]}),
+        pa.table({"label": ["x"], "text": ["c"]}),
+    ]
+    key = pa.schema([("shard", pa.string()), ("row", pa.int64())])
+    schemas = [pa.unify_schemas([table.schema, key]) for table in rows]
+    prepare_target(TARGET, place.address, schemas)
+    for number, table in enumerate(rows, start=1):
+        record = publish(tmp_path, table, shard_id(number))
+        deliver_shard(record, tmp_path, TARGET, place.address)
+    assert place.rows("text, label, stars") == [("a", None, None), ("b", None, 5), ("c", "x", None)]
+    prepare_target(TARGET, place.address, schemas)
+    prepare_target(TARGET, place.address, [])
+    with pytest.raises(DeliveryError) as caught:
+        prepare_target(TARGET, place.address, [*schemas, pa.schema([("stars", pa.string())])])
+    assert str(caught.value) == (
+        "crm.predictions: column 'stars' is integer and text; expected one type in all files"
+    )

@@ -10,6 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tasks.delivery.shard_delivery import deliver_shard
 from tasks.delivery.types import Delivery
@@ -212,3 +214,39 @@ def test_years_of_five_digits_are_kept(place: Place, tmp_path: Path, year: int) 
     # Python has no such date.
     ((found,),) = place.rows("cast(v as text)")
     assert found.startswith((f"{year}-", f"{year - 1}-"))
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+ANY_ROW = st.tuples(
+    st.text(),
+    st.floats(allow_nan=False),
+    st.integers(-(2**63), 2**63 - 1),
+    st.binary(),
+    st.lists(st.text() | st.none()),
+)
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=NAMES.map(lambda name: name[:15]), rows=st.lists(ANY_ROW, min_size=1, max_size=20))
+def test_any_value_in_any_column_is_there_as_it_was(
+    place: Place, tmp_path: Path, name: str, rows: list[tuple[Any, ...]]
+) -> None:
+    place.query("drop table if exists predictions")
+    kinds = [pa.string(), pa.float64(), pa.int64(), pa.binary(), pa.list_(pa.string())]
+    names = [f"{name}{suffix}" for suffix in "01234"]
+    columns = [pa.array([row[number] for row in rows], kind) for number, kind in enumerate(kinds)]
+    record = publish(tmp_path, pa.table(columns, names=names))
+    done = deliver_shard(record, tmp_path, TARGET, place.address)
+    in_postgres = place.backend == "postgresql"
+    with_nul = ["\0" in text for text, *_, parts in rows]
+    with_nul += ["\0" in "".join(filter(None, parts)) for *_, parts in rows]
+    assert done.replaced == (sum(with_nul) if in_postgres else 0)
+
+    def stored(text: str | None) -> str | None:
+        return text and (text.replace("\0", "\ufffd") if in_postgres else text)
+
+    expected = [
+        (stored(t), f, i, b, [stored(part) for part in parts]) for t, f, i, b, parts in rows
+    ]
+    found = [(*row[:4], row[4] if in_postgres else json.loads(row[4])) for row in place.rows()]
+    assert found == expected
