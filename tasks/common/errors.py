@@ -12,6 +12,8 @@
     ├── OutputError
     ├── ProofError
     ├── TrackingError
+    ├── DeliveryError
+    │   └── TransientDeliveryError
     └── StoppedError
 
 The first line of a class says what its exit code means; docs/reference.md has all of them.
@@ -105,6 +107,16 @@ class TrackingError(MillstreamError):
     """All is published, but MLflow has no record of the run."""
 
     exit_code = 10
+
+
+class DeliveryError(MillstreamError):
+    """All is published, but a database has not all of it, as its table has other columns."""
+
+    exit_code = 11
+
+
+class TransientDeliveryError(DeliveryError):
+    """A delivery that may succeed when it is repeated, as after a lock or a lost connection."""
 
 
 class StoppedError(MillstreamError):

@@ -17,7 +17,12 @@ from prefect.states import Failed
 from prefect.tasks import exponential_backoff
 
 from pyfunc.errors import ArtifactError
-from tasks.common.errors import MillstreamError, TransientDownloadError, UnexpectedError
+from tasks.common.errors import (
+    MillstreamError,
+    TransientDeliveryError,
+    TransientDownloadError,
+    UnexpectedError,
+)
 from tasks.common.settings import REPOSITORY
 from tasks.common.text import escape_markdown
 
@@ -67,7 +72,7 @@ def is_retryable(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> boo
     error = state.data
     if not isinstance(error, TransientDownloadError):
         lasting = isinstance(error, MillstreamError | ArtifactError)
-        return isinstance(error, UnexpectedError) or not lasting
+        return isinstance(error, UnexpectedError | TransientDeliveryError) or not lasting
     if error.retry_after_s > MAX_RETRY_AFTER_S:
         return False
     time.sleep(error.retry_after_s)
@@ -93,6 +98,8 @@ RETRY_LONG_WORK = _retry_policy(2, 5.0)
 RETRY_MLFLOW = _retry_policy(3, 5.0)
 # Longer than MLflow waits for a locked SQLite file, 20 s.
 RETRY_BUSY_MLFLOW = _retry_policy(4, [5.0, 20.0, 20.0, 20.0])
+# Long enough for a database server to start again.
+RETRY_DELIVERY = _retry_policy(4, [1.0, 5.0, 20.0, 60.0])
 # After 1, 2, 4, 8 and 16 s, each times 0.6 to 1.5.
 RETRY_DOWNLOAD = _retry_policy(5, exponential_backoff(1), jitter=0.5)
 

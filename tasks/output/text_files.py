@@ -60,6 +60,11 @@ def _write_csv_semicolon(tables: Iterable[pa.Table], schema: pa.Schema, path: Pa
                 writer.write_table(_with_decimal_commas(_with_cells(table)))
 
 
+def json_cells(column: pa.Array | pa.ChunkedArray) -> list[str | None]:
+    """Return the values of a column as JSON, each in a text; null is None."""
+    return [_json_cell(value) for value in _nested_values(column)]
+
+
 def _with_decimal_commas(table: pa.Table) -> pa.Table:
     """Return cells whose numbers with a fraction are texts with a comma."""
     columns = [
@@ -88,7 +93,7 @@ def _cells(column: pa.ChunkedArray) -> pa.ChunkedArray:
     kind = _value_type(column)
     if _is_number(kind) or _is_printed(kind):
         return column.cast(kind)
-    values = _texts(column) if _is_text(kind) else map(_json_cell, _nested_values(column))
+    values = _texts(column) if _is_text(kind) else json_cells(column)
     return pa.chunked_array([pa.array(values, pa.large_string())])
 
 
@@ -101,7 +106,7 @@ def _json_values(column: pa.ChunkedArray) -> list[object]:
     return _nested_values(column)
 
 
-def _nested_values(column: pa.ChunkedArray) -> list[object]:
+def _nested_values(column: pa.Array | pa.ChunkedArray) -> list[object]:
     values = python_values(column)
     if not (kinds.is_map(column.type) and _is_text(column.type.key_type)):
         return values

@@ -269,6 +269,8 @@ CODES = {
     "OutputError": 8,
     "ProofError": 9,
     "TrackingError": 10,
+    "DeliveryError": 11,
+    "TransientDeliveryError": 11,
     "StoppedError": 143,
 }
 

@@ -40,6 +40,7 @@ from tests.support.builders import (
 )
 from tests.support.built_once import BuiltHome, built_once, home_built_once
 from tests.support.operation import Operation, in_operation
+from tests.support.postgres import Postgres, running_postgres
 from tests.support.references import TEXTS
 from tests.support.scoring_command import state_folder
 from tests.support.tiny_models import LABELS, save_tiny_base, save_tiny_classifier
@@ -93,6 +94,13 @@ def _no_run_is_left() -> Iterator[None]:
     left = mlflow.active_run()
     mlflow.end_run()
     assert left is None
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL for all tests of a process; each makes a database of its own."""
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

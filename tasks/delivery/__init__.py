@@ -1,0 +1,1 @@
+"""Deliver published shards into a table of a database, every row exactly once."""
