@@ -45,6 +45,8 @@ _WRITTEN_BY_STR = ("datetime", "decimal", "ipaddress", "uuid")
 
 def is_null(value: object) -> bool:
     """Return whether a value is missing: None, NaN, NaT or pandas' NA."""
+    if isinstance(value, str | int):
+        return False
     if isinstance(value, Decimal):
         return value.is_nan()
     if isinstance(value, float):
@@ -54,11 +56,11 @@ def is_null(value: object) -> bool:
 
 def to_python(value: Any) -> Any:
     """Return a scalar of numpy as Python has it, and any other value as it is."""
+    if not isinstance(value, np.generic):
+        return value
     if isinstance(value, np.datetime64):
         return pd.Timestamp(value)
-    if isinstance(value, np.timedelta64):
-        return pd.Timedelta(value)
-    return value.item() if isinstance(value, np.generic) else value
+    return pd.Timedelta(value) if isinstance(value, np.timedelta64) else value.item()
 
 
 def to_pandas(column: pa.Array | pa.ChunkedArray) -> pd.Series:
@@ -74,7 +76,7 @@ def convert(value: Any, kind: ColumnType) -> Any:
         ValueError: If the value is none of that type; the message does not quote it.
     """
     value = to_python(value)
-    if is_null(value):
+    if value is None or is_null(value):
         return None
     try:
         return _CONVERTERS[kind](value)
@@ -99,6 +101,8 @@ def _to_string(value: Any) -> str:
 
 def _to_integer(value: Any) -> int:
     if isinstance(value, str) and not _WHOLE_NUMBER.match(value):
+        raise ValueError
+    if isinstance(value, Decimal) and value.adjusted() > _DIGITS_OF_KEYS:  # `int` takes hours
         raise ValueError
     number = int(value)
     if (isinstance(value, float | Decimal) and number != value) or number not in _INT64:
@@ -219,11 +223,9 @@ def to_key(value: Any, kind: KeyType) -> Any:
 
 def _without_fraction(value: float | Decimal) -> Any:
     """Return a number as a whole one if it is; None if it is too large to tell which."""
-    if not math.isfinite(value):
-        return value
     if isinstance(value, float):
-        if abs(value) > _EXACT:
+        if math.isfinite(value) and abs(value) > _EXACT:
             return None
-    elif value.adjusted() > _DIGITS_OF_KEYS:
+    elif value.adjusted() > _DIGITS_OF_KEYS:  # `int` takes hours
         return None
-    return int(value) if value == int(value) else value
+    return int(value) if math.isfinite(value) and value == int(value) else value

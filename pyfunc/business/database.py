@@ -32,6 +32,7 @@ from .spec import KeyType
 Rows = Sequence[Sequence[Any]]
 
 KEYS = re.compile(r"(?<![:\w\\]):keys\b")
+_IN_KEYS = re.compile(r"(?<!\bnot\s)\bin\s+:keys\b", re.IGNORECASE)
 
 # A server must answer within it, or is taken as gone: libpq takes no less than 2.
 _CONNECT_SECONDS = 2
@@ -94,7 +95,7 @@ class Database:
             SourceError: If the server hangs.
         """
         with self._connection() as connection:
-            found = connection.execute(_with_keys(query), {"keys": list(keys)})
+            found = connection.execute(self._with_keys(query, keys), {"keys": list(keys)})
             return list(found.keys()), found.fetchall()
 
     def describe(self, query: str) -> list[tuple[str, KeyType]]:
@@ -107,7 +108,7 @@ class Database:
         with self._connection() as connection:
             if self._engine.dialect.name == "sqlite":
                 return _describe_in_sqlite(connection, query)
-            found = connection.execute(_with_keys(query), {"keys": [None]})
+            found = connection.execute(self._with_keys(query, [None]), {"keys": [None]})
             columns = found.cursor.description if found.cursor else ()
             kinds: list[tuple[str, Any]] = [(name, code) for name, code, *_ in columns]
             return [(name, _OF_POSTGRES.get(code, "string")) for name, code in kinds]
@@ -115,6 +116,12 @@ class Database:
     def close(self) -> None:
         """Close its connections."""
         self._engine.dispose()
+
+    def _with_keys(self, query: str, keys: Sequence[Any]) -> TextClause:
+        if self._engine.dialect.name == "postgresql" and isinstance(keys[0], int):
+            # One parameter, in half the time; texts would not be compared as the column is.
+            return text(_IN_KEYS.sub("= any(:keys)", query))
+        return text(query).bindparams(bindparam("keys", expanding=True))
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
@@ -240,10 +247,6 @@ def _hang_up(raw: Any, timeout_ms: int) -> Iterator[None]:
     finally:
         timer.cancel()
         wire.close()
-
-
-def _with_keys(query: str) -> TextClause:
-    return text(query).bindparams(bindparam("keys", expanding=True))
 
 
 def _describe_in_sqlite(connection: Connection, query: str) -> list[tuple[str, KeyType]]:
