@@ -14,8 +14,10 @@ from tests.support.postgres import PASSWORD, USER
 
 CUSTOMERS = (
     "create table customer (id integer primary key, tier text, credit numeric(9, 2), vip boolean)",
-    "insert into customer values (1, 'gold', 2.5, true), (2, 'basic', 0, false), "
-    "(3, null, null, null)",
+    (
+        "insert into customer values (1, 'gold', 2.5, true), (2, 'basic', 0, false), "
+        "(3, null, null, null)"
+    ),
 )
 QUERY = "select id, tier from customer where id in :keys"
 
