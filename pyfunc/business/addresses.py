@@ -43,8 +43,14 @@ def find_address(name: str, model_config: Mapping[str, Any] | None = None) -> st
 
     Returns:
         An empty string if there is none.
+
+    Raises:
+        SettingError: If `sources` is no mapping.
     """
     sources = (model_config or {}).get("sources") or {}
+    if not isinstance(sources, Mapping):
+        kind = type(sources).__name__
+        raise SettingError(f"model_config: sources: a {kind}; expected addresses by name")
     return str(sources.get(name) or os.environ.get(source_variable(name)) or "")
 
 

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy.exc import DBAPIError
 
 from ..errors import SettingError, SourceError
 from .addresses import EXPECTED, parse_address, source_variable
 from .column_types import ARROW_TYPES, convert, is_null, to_key
-from .database import Database
-from .source_errors import EXPECTED_FAILURES, describe_source_error, is_of_a_value, is_of_no_row
+from .database import Database, Rows
+from .source_errors import describe_source_error, is_of_a_value, is_of_no_row
 from .spec import LOOKED_UP_AT, LookupSpec
 from .table_file import TableFile
 
@@ -23,9 +22,6 @@ logger = logging.getLogger("pyfunc.business")
 
 # A query has as many keys at most; PostgreSQL takes 65,535 and SQLite 32,766.
 WINDOW_ROWS = 2_048
-
-# Besides its timeout, for a connection.
-_GRACE_SECONDS = 3.0
 
 # Of the table of a look-up, after its own columns.
 PROBLEM, FAILED = "problem", "failed"
@@ -79,17 +75,6 @@ class Lookup:
         windows = [keys[start : start + WINDOW_ROWS] for start in range(0, len(keys), WINDOW_ROWS)]
         return pa.concat_tables([self.schema().empty_table(), *map(self._run_window, windows)])
 
-    def longest_seconds(self, rows: int) -> float:
-        """Return after how long `run` of so many rows counts as hanging."""
-        windows = -(-rows // WINDOW_ROWS)
-        return windows * 2 * (self.spec.timeout_ms / 1_000 + _GRACE_SECONDS)
-
-    def unanswered(self, keys: Sequence[object]) -> pa.Table:
-        """Return the table of rows whose look-up hangs."""
-        reason = "no answer in time"
-        found = self._failed([to_key(value, self.spec.key_type) for value in keys], reason)
-        return self._table(keys, found, datetime.now(UTC))
-
     def close(self) -> None:
         """Close its connections."""
         if self._database is not None:
@@ -97,12 +82,14 @@ class Lookup:
 
     def _run_window(self, rows: Sequence[object]) -> pa.Table:
         moment = datetime.now(UTC)
-        keys = (to_key(value, self.spec.key_type) for value in rows)
-        distinct = sorted({key for key in keys if key is not None})
-        return self._table(rows, self._find(distinct) if distinct else _Found({}, {}), moment)
-
-    def _table(self, rows: Sequence[object], found: _Found, moment: datetime) -> pa.Table:
         keys = [to_key(value, self.spec.key_type) for value in rows]
+        distinct = sorted({key for key in keys if key is not None})
+        found = self._find(distinct) if distinct else _Found({}, {})
+        return self._table(rows, keys, found, moment)
+
+    def _table(
+        self, rows: Sequence[object], keys: Sequence[Any], found: _Found, moment: datetime
+    ) -> pa.Table:
         nothing = (None,) * len(self.spec.columns)
         values = [found.values.get(key, nothing) for key in keys]
         columns = [list(column) for column in zip(*values, strict=True)]
@@ -126,8 +113,8 @@ class Lookup:
     def _find(self, keys: Sequence[Any]) -> _Found:
         """Query for keys; if one of them makes the query fail, each half, down to single keys."""
         try:
-            return self._query(keys)
-        except (*EXPECTED_FAILURES, SettingError, SourceError) as error:
+            return self._read(*self._fetch(keys))
+        except Exception as error:  # noqa: BLE001 -- it fails its rows, never the call
             if len(keys) == 1 and is_of_no_row(error):
                 return _Found({}, {})
             if len(keys) == 1 or not is_of_a_value(error):
@@ -136,14 +123,19 @@ class Lookup:
         first, second = self._find(keys[:middle]), self._find(keys[middle:])
         return _Found({**first.values, **second.values}, {**first.problems, **second.problems})
 
-    def _query(self, keys: Sequence[Any]) -> _Found:
+    def _fetch(self, keys: Sequence[Any]) -> tuple[list[str], Rows]:
+        database = self._open()
         try:
-            rows = self._open().fetch(self.spec.query, keys)
-        except DBAPIError as error:
+            return database.fetch(self.spec.query, keys)
+        except Exception as error:
             if is_of_a_value(error):
                 raise
-            logger.debug("%s: tried again after a %s", self.spec.name, type(error.orig).__name__)
-            rows = self._open().fetch(self.spec.query, keys)
+            logger.debug("%s: tried again: %s", self.spec.name, self._describe(error))
+        return database.fetch(self.spec.query, keys)
+
+    def _read(self, names: Sequence[str], rows: Rows) -> _Found:
+        if list(names[1:]) != list(self.spec.columns):  # as of `select *` of a changed table
+            raise SourceError("the query has other columns than at the build")
         values: dict[Any, tuple[Any, ...]] = {}
         problems: dict[Any, str] = {}
         for key, *columns in rows:
@@ -156,6 +148,9 @@ class Lookup:
                 values[known] = tuple(map(convert, columns, self.spec.columns.values()))
             except ValueError as error:
                 problems[known] = str(error)
+        # A row that has no key is that of none, and not of the rows without one.
+        values.pop(None, None)
+        problems.pop(None, None)
         return _Found(values, problems)
 
     def _open(self) -> Database:

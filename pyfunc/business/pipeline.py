@@ -3,6 +3,7 @@
 Predictions are cached, and nothing else: a changed rule decides anew what the cache answers.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,4 +180,6 @@ def open_business_pipeline(
 
 
 def _json_value(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):  # JSON has none
+        return None
     return value.isoformat() if hasattr(value, "isoformat") else value

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..bisection import Failure, bisect_failures
 from ..errors import ArtifactError
-from .column_types import convert, is_null
+from .column_types import convert, is_null, to_python
 from .spec import ColumnType
 
 FUNCTIONS = ("before", "text", "after", "deliver")
@@ -44,6 +44,7 @@ class Rules:
     def __init__(self, module: ModuleType, file: str, decisions: Mapping[str, ColumnType]) -> None:
         self._functions = {name: getattr(module, name, None) for name in FUNCTIONS}
         self._file = file
+        self._path = module.__file__
         self._decisions = decisions
 
     def has(self, name: str) -> bool:
@@ -61,7 +62,7 @@ class Rules:
     def decisions(self, frame: pd.DataFrame) -> list[Decisions | Failure]:
         """Return the decision columns of rows, as `after` has them."""
 
-        def read(found: object, rows: pd.DataFrame) -> list[Decisions]:
+        def read(found: object, rows: pd.Index) -> list[Decisions]:
             return _read_decisions(found, rows, self._decisions)
 
         return self._call("after", frame, read)
@@ -74,13 +75,14 @@ class Rules:
         self,
         name: str,
         frame: pd.DataFrame,
-        read: Callable[[object, pd.DataFrame], list[Any]],
+        read: Callable[[object, pd.Index], list[Any]],
     ) -> list[Any]:
         function: Any = self._functions[name]
 
         def work(places: Sequence[int]) -> list[Any]:
             rows = frame.iloc[places[0] : places[-1] + 1].reset_index(drop=True)
-            return read(function(rows), rows)
+            # Not `rows.index`: the author may sort or drop rows in place.
+            return read(function(rows), pd.RangeIndex(len(places)))
 
         def describe(error: BaseException) -> str:
             return f"{self._place(error)}: {name} {_describe(error)}"
@@ -89,12 +91,10 @@ class Rules:
 
     def _place(self, error: BaseException) -> str:
         """Return the line of the author's file that raised, which a message may name."""
-        function = next(filter(None, self._functions.values()))
-        path = function.__code__.co_filename
         lines = [
             frame.lineno
             for frame in traceback.extract_tb(error.__traceback__)
-            if frame.filename == path
+            if frame.filename == self._path
         ]
         return f"{self._file}:{lines[-1]}" if lines else self._file
 
@@ -121,32 +121,47 @@ def load_rules(path: Path, digest: str) -> ModuleType:
             if spec is None or spec.loader is None:
                 raise ArtifactError(f"{path}: expected a Python file")
             module = importlib.util.module_from_spec(spec)
+            sys.modules[name] = module  # before: a dataclass looks its module up
             try:
                 spec.loader.exec_module(module)
-            except Exception as error:
-                raise ArtifactError(f"{path}: cannot be imported ({error!r})") from error
-            sys.modules[name] = module
+            except (Exception, SystemExit) as error:
+                del sys.modules[name]
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                raise ArtifactError(f"{path}: cannot be imported ({reason})") from error
         return sys.modules[name]
 
 
-def _read_values(found: object, rows: pd.DataFrame) -> list[object]:
+def _read_values(found: object, rows: pd.Index) -> list[object]:
     if not isinstance(found, pd.Series):
         raise RuleError(f"returned a {type(found).__name__}; expected a Series")
     if len(found) != len(rows):
         raise RuleError(f"returned {len(found)} values for {len(rows)} rows; expected one a row")
-    if not found.index.equals(rows.index):
-        raise RuleError("returned values in another order; expected the index of the rows")
-    return [None if is_null(value) else value for value in found.tolist()]
+    if not found.index.equals(rows):
+        found = _in_order(found, rows)
+    return [None if is_null(value) else value for value in map(to_python, found.tolist())]
 
 
-def _read_reasons(found: object, rows: pd.DataFrame) -> list[str]:
+def _in_order(found: pd.Series, rows: pd.Index) -> pd.Series:
+    """Return values that the author sorted in the order of the rows."""
+    if not (found.index.is_unique and found.index.isin(rows).all()):
+        raise RuleError("returned values with another index; expected that of the rows")
+    return found.reindex(rows)
+
+
+def _read_reasons(found: object, rows: pd.Index) -> list[str]:
     values = _read_values(found, rows)
     if kinds := {type(value).__name__ for value in values if not isinstance(value, str | None)}:
         raise RuleError(f"returned a {sorted(kinds)[0]}; expected a reason or an empty text")
-    return [" ".join(str(value or "").split())[:_MOST_CHARACTERS] for value in values]
+    return [_one_line(str(value or "")) for value in values]
 
 
-def _read_truths(found: object, rows: pd.DataFrame) -> list[bool]:
+def _one_line(reason: str) -> str:
+    # A reason may quote a text with half a character, which no file can hold.
+    whole = reason.encode(errors="replace").decode()
+    return " ".join(whole.replace("\0", " ").split())[:_MOST_CHARACTERS]
+
+
+def _read_truths(found: object, rows: pd.Index) -> list[bool]:
     try:
         return [bool(convert(value, "boolean")) for value in _read_values(found, rows)]
     except ValueError as error:
@@ -154,7 +169,7 @@ def _read_truths(found: object, rows: pd.DataFrame) -> list[bool]:
 
 
 def _read_decisions(
-    found: object, rows: pd.DataFrame, types: Mapping[str, ColumnType]
+    found: object, rows: pd.Index, types: Mapping[str, ColumnType]
 ) -> list[Decisions]:
     if not isinstance(found, pd.DataFrame):
         raise RuleError(f"returned a {type(found).__name__}; expected a DataFrame")
@@ -167,4 +182,6 @@ def _read_decisions(
             columns.append([convert(value, kind) for value in _read_values(found[name], rows)])
         except (ValueError, RuleError) as error:
             raise RuleError(f"{name}: {error}") from error
+    if not columns:
+        return [()] * len(rows)
     return list(zip(*columns, strict=True))

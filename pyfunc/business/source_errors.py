@@ -5,7 +5,8 @@ The messages of drivers quote all three: `invalid input syntax for type integer:
 
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
 _TIMED_OUT = {"57014", "SQLITE_INTERRUPT"}
 _LOCKED = {"55P03", "SQLITE_BUSY", "SQLITE_LOCKED"}
@@ -14,6 +15,9 @@ _UNREACHABLE = ("08", "57P", "53300", "SQLITE_CANTOPEN")
 # Out of range, or no number, date or UUID, or not in the encoding of the database.
 _VALUES_OF_NO_ROW = {"22003", "22007", "22008", "22021", "22P02", "22P05"}
 _NOT_ALLOWED = ("28", "42501")
+# psycopg's errors of a connection have none.
+_WITHOUT_CODE = ("OperationalError", "ConnectionTimeout")
+_READ_ONLY = {"25006", "SQLITE_READONLY"}
 
 
 def describe_source_error(error: BaseException, timeout_ms: int) -> str:
@@ -24,40 +28,50 @@ def describe_source_error(error: BaseException, timeout_ms: int) -> str:
         timeout_ms: The time that it had.
     """
     cause: Any = error.orig if isinstance(error, DBAPIError) else error
-    code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None) or ""
+    code = _code(error)
     if code in _TIMED_OUT:
         return f"timed out after {timeout_ms} ms"
     if code in _LOCKED:
         return f"locked for {timeout_ms} ms"
+    if code in _READ_ONLY:
+        return "the query writes; expected one that reads"
     if code.startswith(_NOT_ALLOWED):
         return f"access refused ({type(cause).__name__})"
-    if code.startswith(_UNREACHABLE) or (not code and is_disconnect(error)):
+    if isinstance(error, NoFreeConnection):
+        return "no free connection"
+    if is_disconnect(error):
         return "no connection"
     return f"the query failed ({type(cause).__name__}{f' {code}' if code else ''})"
 
 
 def is_disconnect(error: BaseException) -> bool:
-    """Return whether the connection was lost, or could not be made."""
+    """Return whether the connection was lost, or could not be made; its message has the address."""
+    if code := _code(error):
+        return code.startswith(_UNREACHABLE)
     if isinstance(error, DBAPIError):
-        return error.connection_invalidated or type(error.orig).__name__ in (
-            "OperationalError",
-            "ConnectionTimeout",
-        )
-    return isinstance(error, OSError | TimeoutError)
+        return error.connection_invalidated or type(error.orig).__name__ in _WITHOUT_CODE
+    return isinstance(error, OSError)
 
 
 def is_of_a_value(error: BaseException) -> bool:
-    """Return whether a query failed because of one of its values, as a text among numbers."""
-    return _sqlstate(error).startswith("22")
+    """Return whether a query failed because of a value: a key, or one of the row that it has.
+
+    psycopg gives its own errors no code, as for a date after the year 9999, and raises those of
+    others as they are, as for JSON of too many levels.
+    """
+    if code := _code(error):
+        return code.startswith("22")
+    name = type(getattr(error, "orig", None)).__name__
+    return name == "DataError" or isinstance(error, ValueError | RecursionError)
 
 
 def is_of_no_row(error: BaseException) -> bool:
     """Return whether a query failed because no row can have its value."""
-    return _sqlstate(error) in _VALUES_OF_NO_ROW
+    return _code(error) in _VALUES_OF_NO_ROW
 
 
-def _sqlstate(error: BaseException) -> str:
-    return getattr(getattr(error, "orig", None), "sqlstate", None) or ""
-
-
-EXPECTED_FAILURES = (SQLAlchemyError, OSError)
+def _code(error: BaseException) -> str:
+    """Return the SQLSTATE of an error of PostgreSQL, or the name of one of SQLite."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    found = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)
+    return found or ""

@@ -17,6 +17,9 @@ RULES_FILE = "rules.py"
 ColumnType = Literal["string", "integer", "number", "boolean", "timestamp", "date"]
 COLUMN_TYPES: tuple[ColumnType, ...] = get_args(ColumnType)
 
+# Of a key: PostgreSQL writes a UUID in one way, and rows write it in several.
+KeyType = Literal[ColumnType, "uuid"]
+
 OnMissing = Literal["null", "reject"]
 
 # What says whether a row is to be delivered; `after` has no such decision.
@@ -24,6 +27,16 @@ DELIVER = "deliver"
 
 # When the look-ups of a row began.
 LOOKED_UP_AT = "looked_up_at"
+
+# What rules call the parts of a prediction, as an output does.
+PREDICTION_NAMES = (
+    "prediction_label",
+    "prediction_score",
+    "language_detected",
+    "language_reliable",
+    "truncated",
+    "prediction_decided_by",
+)
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
@@ -49,7 +62,7 @@ class LookupSpec:
     source: str
     key: str
     query: str
-    key_type: ColumnType
+    key_type: KeyType
     columns: Mapping[str, ColumnType]
     missing: OnMissing = "null"
     on_error: OnMissing = "null"
@@ -146,6 +159,11 @@ class BusinessSpec:
         return self
 
 
+def is_name(name: object) -> bool:
+    """Return whether a look-up, a source or a decision may be called so."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
 def decision_column(name: str) -> str:
     """Return what the output calls a decision."""
     return f"decision_{name}"
@@ -167,9 +185,10 @@ def digest_business(artifact: Path) -> str:
 def _lookup(values: Mapping[str, Any]) -> LookupSpec:
     lookup = LookupSpec(**values)
     for part in ("name", "source"):
-        if not _NAME.fullmatch(getattr(lookup, part)):
+        if not is_name(getattr(lookup, part)):
             raise ValueError(f"{part}: {getattr(lookup, part)!r}")
-    _check_column("key_type", lookup.key_type)
+    if lookup.key_type not in get_args(KeyType):
+        raise ValueError(f"{lookup.name}.key_type: {lookup.key_type!r}")
     for name, kind in lookup.columns.items():
         _check_column(f"{lookup.name}.{name}", kind)
     for part in ("missing", "on_error"):

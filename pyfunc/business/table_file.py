@@ -13,8 +13,9 @@ from sqlalchemy import Engine
 from sqlalchemy.pool import StaticPool
 
 from ..errors import SourceError
+from .column_types import convert
 from .database import Database, Rows, open_sqlite
-from .spec import ColumnType
+from .spec import KeyType
 
 _INSERTED_ROWS = 10_000
 
@@ -44,8 +45,8 @@ class TableFile(Database):
         self._version: tuple[int, int] | None = None
         self._engine: Engine = _empty()
 
-    def fetch(self, query: str, keys: Sequence[Any]) -> Rows:
-        """Return the rows of a query with `:keys`.
+    def fetch(self, query: str, keys: Sequence[Any]) -> tuple[list[str], Rows]:
+        """Return the names of the columns of a query with `:keys`, and its rows.
 
         Raises:
             SQLAlchemyError: If it fails or takes too long.
@@ -55,7 +56,7 @@ class TableFile(Database):
             self._read_if_changed()
             return super().fetch(query, keys)
 
-    def describe(self, query: str) -> list[tuple[str, ColumnType]]:
+    def describe(self, query: str) -> list[tuple[str, KeyType]]:
         """Return the columns of a query; errors are those of `fetch`."""
         with self._lock:
             self._read_if_changed()
@@ -70,9 +71,9 @@ class TableFile(Database):
                 self.close()
                 self._engine = _load(table, self._path.stem)
                 self._version = version
-        except (OSError, pa.ArrowException, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 -- whatever is in it
             reason = type(error).__name__
-            raise SourceError(f"the file cannot be read ({reason})") from error
+            raise SourceError(f"the file cannot be read ({reason})") from None
 
 
 def _read(path: Path) -> pa.Table:
@@ -88,7 +89,8 @@ def _read(path: Path) -> pa.Table:
         null_values=[""],
         quoted_strings_can_be_null=True,
     )
-    table = pyarrow.csv.read_csv(path, convert_options=options)
+    parsing = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    table = pyarrow.csv.read_csv(path, parse_options=parsing, convert_options=options)
     return pa.table({name: _narrowed(table[name]) for name in table.column_names})
 
 
@@ -135,7 +137,9 @@ def _load(table: pa.Table, name: str) -> Engine:
 
 def _values(column: pa.Array) -> list[Any]:
     kind = column.type
-    if pa.types.is_temporal(kind) or pa.types.is_decimal(kind) or pa.types.is_nested(kind):
+    if pa.types.is_nested(kind):
+        return [convert(value, "string") for value in column.to_pylist()]
+    if pa.types.is_temporal(kind) or pa.types.is_decimal(kind):
         return [None if value is None else str(value) for value in column.to_pylist()]
     values: list[Any] = column.to_pylist()
     return values

@@ -1,5 +1,6 @@
 """Check look-ups against their sources, and rules against an example, before anything is built."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from pyfunc.business.lookup import open_source
 from pyfunc.business.source_errors import describe_source_error, is_disconnect
-from pyfunc.business.spec import BusinessSpec, ColumnType, LookupSpec
+from pyfunc.business.spec import BusinessSpec, KeyType, LookupSpec
 from pyfunc.errors import SourceError
 from tasks.business.rules_probe import probe_rules, read_rules
 from tasks.business.types import BusinessPlan
@@ -15,6 +16,8 @@ from tasks.business.written_logic import BusinessLogicFile, LookupChoice
 from tasks.common.errors import ParameterError
 from tasks.common.files import sha256_of
 from tasks.sources.addresses import require_address
+
+_COLUMN = re.compile(r"[^\W\d]\w*")  # the view that tells SQLite's types says `tier:1` of a second
 
 # A server that a build asks for the columns of a query may be slower than one that a row asks.
 _TIMEOUT_MS = 10_000
@@ -42,6 +45,7 @@ def plan_business(
     lookups = tuple(
         _plan_lookup(choice, f"{path}: lookups.{choice.name}") for choice in file.lookups
     )
+    _check_output_columns(lookups, path)
     spec = BusinessSpec(lookups, file.columns)
     if not file.rules:
         return BusinessPlan(spec=spec)
@@ -52,17 +56,31 @@ def plan_business(
     return BusinessPlan(spec=spec, rules_path=rules_path, rules_sha256=digest)
 
 
+def _check_output_columns(lookups: Sequence[LookupSpec], path: Path) -> None:
+    """Refuse the column `b_c` of a look-up `a` beside the column `c` of a look-up `a_b`."""
+    names = [one.output_column(name) for one in lookups for name in one.columns]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ParameterError(
+            f"{path}: lookups: two columns are {repeated[0]} in the output; expected other names"
+        )
+
+
 def _plan_lookup(choice: LookupChoice, place: str) -> LookupSpec:
     try:
         address = require_address(choice.source).get_secret_value()
     except ParameterError as error:
         raise ParameterError(f"{place}.source: {error}") from error
     columns = _describe_query(choice, address, place)
-    (_, key_type), *others = columns
-    names = [name for name, _ in others]
+    (_, key_type), *rest = columns
+    names, found = [name for name, _ in rest], dict(rest)
     if unknown := sorted(set(choice.columns) - set(names)):
         raise ParameterError(f"{place}.columns: {unknown}; expected columns of the query: {names}")
-    if repeated := sorted({name for name in names if names.count(name) > 1 or not name}):
+    if others := [name for name in names if not _COLUMN.fullmatch(name)]:
+        raise ParameterError(
+            f"{place}.query: the column {others[0]!r}; expected names of letters, digits and _, "
+            "each once, as in: count(*) as orders"
+        )
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ParameterError(f"{place}.query: the columns {repeated} twice; expected each once")
     return LookupSpec(
         name=choice.name,
@@ -70,14 +88,15 @@ def _plan_lookup(choice: LookupChoice, place: str) -> LookupSpec:
         key=choice.key,
         query=choice.query,
         key_type=key_type,
-        columns=dict(others) | choice.columns,
+        columns={name: "string" if kind == "uuid" else kind for name, kind in found.items()}
+        | choice.columns,
         missing=choice.missing,
         on_error=choice.when_failed,
         timeout_ms=choice.timeout_ms,
     )
 
 
-def _describe_query(choice: LookupChoice, address: str, place: str) -> list[tuple[str, ColumnType]]:
+def _describe_query(choice: LookupChoice, address: str, place: str) -> list[tuple[str, KeyType]]:
     database = open_source(choice.source, address, _TIMEOUT_MS)
     try:
         return database.describe(choice.query)
@@ -85,14 +104,14 @@ def _describe_query(choice: LookupChoice, address: str, place: str) -> list[tupl
         reason = describe_source_error(error, _TIMEOUT_MS)
         raise ParameterError(f"{place}.query: {choice.source}: {reason}{_message(error)}") from None
     except SourceError as error:
-        raise ParameterError(f"{place}.source: {choice.source}: {error}") from error
+        raise ParameterError(f"{place}.source: {choice.source}: {error}") from None
     finally:
         database.close()
 
 
 def _message(error: SQLAlchemyError) -> str:
     """Return what a database says of a query that has no keys yet, unless of its address."""
-    if not isinstance(error, DBAPIError) or is_disconnect(error):
+    if is_disconnect(error):
         return ""
-    lines = str(error.orig).splitlines()
+    lines = str(error.orig if isinstance(error, DBAPIError) else error).splitlines()
     return f": {lines[0]}" if lines else ""

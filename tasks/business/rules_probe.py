@@ -16,7 +16,7 @@ from pyfunc.bisection import Failure
 from pyfunc.business.column_types import ARROW_TYPES, to_pandas, type_of
 from pyfunc.business.frames import build_frame, with_predictions
 from pyfunc.business.rules import FUNCTIONS, Rules, load_rules
-from pyfunc.business.spec import DELIVER, BusinessSpec, ColumnType, decision_column
+from pyfunc.business.spec import DELIVER, BusinessSpec, ColumnType, decision_column, is_name
 from pyfunc.contract import Answer, Language, Prediction, Provenance
 from pyfunc.errors import ArtifactError
 from tasks.common.errors import ParameterError
@@ -35,20 +35,14 @@ def read_rules(path: Path) -> str:
     Raises:
         ParameterError: If the file is missing, too large, no Python, or has none of the functions.
     """
+    code = _read_file(path)
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ParameterError(
-                f"{path}: larger than {_MAX_BYTES} bytes; expected rules in Python"
-            )
-        code = path.read_text(encoding="utf-8")
         parsed = ast.parse(code, str(path))
-    except OSError as error:
-        reason = error.strerror or error
-        raise ParameterError(f"rules: {path}: {reason}; expected a Python file") from error
     except SyntaxError as error:
-        raise ParameterError(f"{path}:{error.lineno}: {error.msg}; expected Python") from error
-    except ValueError as error:
-        raise ParameterError(f"{path}: {error}; expected Python in UTF-8") from error
+        raise ParameterError(f"{path}:{error.lineno or 1}: {error.msg}; expected Python") from error
+    except (ValueError, RecursionError, MemoryError) as error:
+        reason = str(error) or "too many levels"
+        raise ParameterError(f"{path}: {reason}; expected Python") from error
     functions = [node for node in parsed.body if isinstance(node, ast.FunctionDef)]
     rules = [node for node in functions if node.name in FUNCTIONS]
     if not rules:
@@ -60,6 +54,22 @@ def read_rules(path: Path) -> str:
                 f"{path}:{node.lineno}: {node.name} has {given} arguments; expected one, the rows"
             )
     return code
+
+
+def _read_file(path: Path) -> str:
+    try:
+        if not (path.is_file() or path.is_dir()) and path.exists():  # a pipe would be waited for
+            raise ParameterError(f"{path}: no regular file; expected rules in Python")
+        if path.stat().st_size > _MAX_BYTES:
+            raise ParameterError(
+                f"{path}: larger than {_MAX_BYTES} bytes; expected rules in Python"
+            )
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        reason = error.strerror or error
+        raise ParameterError(f"rules: {path}: {reason}; expected a Python file") from error
+    except ValueError as error:
+        raise ParameterError(f"{path}: {error}; expected Python in UTF-8") from error
 
 
 def probe_rules(
@@ -89,6 +99,13 @@ def probe_rules(
         module = load_rules(path, digest)
     except ArtifactError as error:
         raise ParameterError(str(error)) from error
+    for name in FUNCTIONS:
+        rule = getattr(module, name, None)
+        if rule is not None and not callable(rule):
+            kind = type(rule).__name__
+            raise ParameterError(
+                f"{path}: {name} is a {kind}; expected a function, or another name"
+            )
     frame = _example_frame(spec, len(labels) * len(_SCORES))
     answered = with_predictions(frame, _example_answers(labels))
     types = _decision_types(module, path, answered, declared)
@@ -148,7 +165,12 @@ def _decision_types(
             f"{path}: after {what} for examples whose look-ups are null; expected a DataFrame, or "
             "decisions in the composition file"
         )
-    names = [str(name) for name in found.columns]
+    names = list(found.columns)
+    if others := [name for name in names if not is_name(name)]:
+        raise ParameterError(
+            f"{path}: after returns the columns {others}; expected names of a letter, then "
+            "letters, digits or _, in lower case"
+        )
     if unknown := sorted(set(declared) - set(names)):
         raise ParameterError(f"decisions: {unknown}; expected columns that after returns: {names}")
     if DELIVER in names or len(set(names)) < len(names):
@@ -162,17 +184,28 @@ def _check_columns(function: Callable[[pd.DataFrame], Any], frame: pd.DataFrame,
     """Return what a rule returns, or None if it raises; not of a column that is not there."""
     try:
         return function(frame.copy())
-    except KeyError as error:
+    except SystemExit as error:
+        raise ParameterError(
+            f"{path}: {function.__name__} ends the program; expected a value a row"
+        ) from error
+    except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [found.lineno for found in frames if found.filename == str(path)]
-        if not frames or frames[-1].filename == str(path):
-            return None  # a dictionary of the author's
+        is_own = frames[-1].filename == str(path)  # as of a dictionary of the author's
+        if is_own or not lines or (missing := _missing_column(error)) is None:
+            return None
         raise ParameterError(
-            f"{path}:{lines[-1] if lines else 1}: the column {error.args[0]!r} is not there; "
-            f"expected one of {list(frame.columns)}"
+            f"{path}:{lines[-1]}: the column {missing!r} is not there; expected one of "
+            f"{list(frame.columns)}"
         ) from error
-    except Exception:  # noqa: BLE001 -- the author's; `_check_results` says which
-        return None
+
+
+def _missing_column(error: Any) -> object:
+    """Return what a frame was asked for that it does not have: `rows["tier"]`, `rows.tier`."""
+    if isinstance(error, KeyError):
+        return error.args[0] if error.args else None
+    of_frame = isinstance(error, AttributeError) and isinstance(error.obj, pd.DataFrame)
+    return error.name if of_frame else None
 
 
 def _check_results(found: Sequence[Any], path: Path) -> None:

@@ -6,14 +6,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from pyfunc.business.spec import DELIVER, ColumnType, OnMissing
+from pyfunc.business.spec import DELIVER, PREDICTION_NAMES, ColumnType, OnMissing
 from tasks.common.parameter_types import FrozenModel
 
 MAX_LOOKUPS = 16
 
+# What the frame of a rule has anyway.
+_OF_ANSWERS = ("text", *PREDICTION_NAMES)
+
 MAX_TIMEOUT_MS = 60_000
 
 _BARE_KEYS = re.compile(r"\bin\s+:keys\b", re.IGNORECASE)
+_PARAMETER = re.compile(r"(?<![:\w\\]):(?!keys\b)(\w+)(?!:)")  # as SQLAlchemy finds them
 _IN_PARENTHESES = re.compile(r"\(\s*:keys\s*\)")
 _SELECT = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
 
@@ -58,6 +62,10 @@ class LookupChoice(FrozenModel):
             raise ValueError("query: no SELECT; expected select key, column from table ...")
         if _IN_PARENTHESES.search(query):
             raise ValueError("query: (:keys); expected :keys without parentheses")
+        if other := _PARAMETER.search(query):
+            raise ValueError(
+                f"query: {other[0]}; expected no parameter but :keys, and \\: for a colon"
+            )
         if not _BARE_KEYS.search(query):
             raise ValueError("query: no keys; expected a condition such as id in :keys")
         return query
@@ -90,12 +98,12 @@ class BusinessLogicFile(FrozenModel):
         return bool(self.lookups or self.rules)
 
     @model_validator(mode="after")
-    def _check_names(self) -> Self:
+    def _check_logic(self) -> Self:  # another name than those of the file's other checks
         _refuse_repeated("lookups", [lookup.name for lookup in self.lookups])
         _refuse_repeated("columns", self.columns)
         for place, name in self._input_columns():
-            if name == "text":
-                raise ValueError(f"{place}: 'text'; expected another column, rules have that one")
+            if name in _OF_ANSWERS:
+                raise ValueError(f"{place}: {name!r}; expected another column, rules have that one")
             if "." in name and any(name.startswith(f"{one.name}.") for one in self.lookups):
                 raise ValueError(f"{place}: {name!r}; expected a name without that of a look-up")
         if DELIVER in self.decisions:
