@@ -7,15 +7,11 @@ from contextlib import closing
 
 def main(path: str) -> None:
     """Write the table `customer`; every fourth is gold, every tenth opted out."""
-    rows = [
-        (number, "gold" if number % 4 == 0 else "basic", number % 10 == 0)
-        for number in range(1, 41)
-    ]
+    rows = [(n, "basic" if n % 4 else "gold", n % 10 == 0) for n in range(1, 41)]
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("drop table if exists customer")
-        connection.execute(
-            "create table customer (id integer primary key, tier text, opted_out boolean)"
-        )
+        columns = "id integer primary key, tier text, opted_out boolean"
+        connection.execute(f"create table customer ({columns})")
         connection.executemany("insert into customer values (?, ?, ?)", rows)
 
 
