@@ -17,7 +17,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export MILLSTREAM_HOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up status down check-config docs test test-fast faults scale data-sets \
+.PHONY: help setup demo example up status down check-config docs test test-fast faults scale data-sets \
 	operation-test readme-test soak browser-test bench detectors lint format mlflow-ui prefect-ui \
 	pins clean
 
@@ -40,6 +40,23 @@ demo docs: export MILLSTREAM_PROJECT := /dev/null
 demo: $(INSTALLED) ## Fine-tune, register, build, promote and score on the packaged reviews
 	$(BIN)/python -m flows.end_to_end
 
+# In a state folder of its own, so that no champion of yours is replaced.
+EXAMPLE := $(MILLSTREAM_HOME)/example
+TICKETS := docs/examples/tickets
+example: export MILLSTREAM_PROJECT := /dev/null
+example: export MILLSTREAM_SOURCE_CRM = sqlite:///$(EXAMPLE)/crm.db
+example: export MILLSTREAM_HOME := $(EXAMPLE)
+example: $(INSTALLED) ## Score support tickets with look-ups and rules, deliver them, and change a rule
+	mkdir -p $(EXAMPLE)
+	$(BIN)/python $(TICKETS)/make_customers.py $(EXAMPLE)/crm.db
+	$(BIN)/python -m flows.train_classifier --base-model static --sample-size 0
+	$(BIN)/python -m flows.build_inference_pipeline --composition $(TICKETS)/tickets.yaml --promotion always
+	$(BIN)/python -m flows.score_shards --inputs $(TICKETS)/inbox --output-dir $(EXAMPLE)/scored --deliver-to crm.decisions
+	$(BIN)/python $(TICKETS)/show_queues.py $(EXAMPLE)/crm.db
+	$(BIN)/python -m flows.build_inference_pipeline --composition $(TICKETS)/changed.yaml --promotion always
+	$(BIN)/python -m flows.score_shards --inputs $(TICKETS)/inbox --output-dir $(EXAMPLE)/scored --deliver-to crm.decisions
+	$(BIN)/python $(TICKETS)/show_queues.py $(EXAMPLE)/crm.db
+
 test: $(INSTALLED) ## Run every test
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
@@ -49,7 +66,7 @@ test-fast: $(INSTALLED) ## Run the tests that take no more than a few seconds ea
 # Takes less than 30 minutes on two cores. Fewer KILLS leave out damaged input, output and state.
 KILLS ?= 30
 faults: export MILLSTREAM_FAULT_KILLS := $(KILLS)
-faults: $(INSTALLED) ## Kill scoring at 30 random moments, training and commands, and inject other faults
+faults: $(INSTALLED) ## Kill scoring and deliveries at random moments, training and commands, and inject other faults
 	$(BIN)/python -m pytest tests/system/faults --timeout 1800
 
 scale: $(INSTALLED) ## Score 25,000 reviews twice, and compare the memory of 200,000 and 2,000,000 rows

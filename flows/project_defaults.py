@@ -9,7 +9,7 @@ from tasks.common.errors import ParameterError
 from tasks.dataset.types import LabelledData
 from tasks.ingestion.text_format import ReadOptions
 from tasks.output.language_policy import LanguagePolicy
-from tasks.output.records import RowParameters
+from tasks.output.row_parameters import RowParameters
 from tasks.project.project import get_project, place_of
 from tasks.training.types import FineTuneParameters
 

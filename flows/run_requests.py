@@ -24,6 +24,9 @@ from tasks.composition.types import (
     PrecisionChoice,
 )
 from tasks.dataset.types import DataFiles
+from tasks.delivery.types import DeliverRejectsTo, DeliverTo, check_targets
+from tasks.inputs.input_files import check_inputs
+from tasks.inputs.types import Inputs, InputSource
 from tasks.output.language_policy import LanguagePolicy, Languages, LanguageThreshold, PolicyName
 from tasks.output.traffic_split import (
     AskedSplit,
@@ -32,8 +35,7 @@ from tasks.output.traffic_split import (
     TrafficSplit,
     parse_split,
 )
-from tasks.scoring.inputs import check_inputs
-from tasks.scoring.types import OPTIONS, Inputs, InputSource, ModelUri, OnlyFailed, Resume
+from tasks.scoring.types import OPTIONS, ModelUri, OnlyFailed, Resume
 from tasks.tracking.names import parse_pipeline_reference
 from tasks.training.types import FinetunedRunId
 
@@ -94,10 +96,13 @@ class ScoringRequest(FrozenModel):
     language_threshold: LanguageThreshold = LANGUAGE.threshold
     resume: Resume = OPTIONS.resume
     only_failed: OnlyFailed = OPTIONS.only_failed
+    deliver_to: DeliverTo = OPTIONS.deliver_to
+    deliver_rejects_to: DeliverRejectsTo = OPTIONS.deliver_rejects_to
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         check_inputs(self.inputs)
+        check_targets(self.deliver_to, self.deliver_rejects_to)
         parse_pipeline_reference(self.model_uri)
         if self.only_failed and not self.resume:
             raise ParameterError(

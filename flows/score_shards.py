@@ -12,10 +12,13 @@ from flows.project_defaults import INPUTS, OUTPUT, READING, with_project
 from flows.run_requests import LANGUAGE, ScoringRequest
 from tasks.common.errors import OutputInUseError
 from tasks.common.task_errors import reporting_failures
+from tasks.delivery.types import DeliverRejectsTo, DeliverTo
 from tasks.ingestion import text_format
+from tasks.inputs.input_files import temporary_downloads
+from tasks.inputs.types import Inputs
 from tasks.output.folder import locked_folder, resolve_output_folder
 from tasks.output.language_policy import Languages, LanguageThreshold, PolicyName
-from tasks.output.records import (
+from tasks.output.row_parameters import (
     AllScores,
     InputLabelColumn,
     InputTextColumn,
@@ -25,8 +28,8 @@ from tasks.output.records import (
 from tasks.output.traffic_split import SplitChoice, SplitKey
 from tasks.reports.prefect_tasks import link_scoring_report, log_to_mlflow, logged_run
 from tasks.reports.types import ReportOptions
+from tasks.scoring import deliveries
 from tasks.scoring import types as scoring
-from tasks.scoring.inputs import temporary_downloads
 from tasks.scoring.planning import remove_obsolete_shards
 from tasks.scoring.prefect_tasks import (
     copy_tables,
@@ -41,6 +44,7 @@ from tasks.scoring.prefect_tasks import (
 from tasks.scoring.success import (
     cancelled_state,
     raise_if_failed,
+    raise_if_undelivered,
     raise_if_unrecorded,
     raise_if_would_fail,
 )
@@ -71,7 +75,7 @@ OPTIONS, ROWS = scoring.OPTIONS, with_project(RowParameters)
 @flow(name="score-shards")
 @described
 def score_shards(
-    inputs: scoring.Inputs = INPUTS,
+    inputs: Inputs = INPUTS,
     output_dir: scoring.OutputFolder = OUTPUT,
     model_uri: scoring.ModelUri = OPTIONS.model_uri,
     text_column: InputTextColumn = ROWS.text_column,
@@ -101,6 +105,8 @@ def score_shards(
     all_scores: AllScores = ROWS.all_scores,
     split: SplitChoice = OPTIONS.split,
     split_key: SplitKey = OPTIONS.split_key,
+    deliver_to: DeliverTo = OPTIONS.deliver_to,
+    deliver_rejects_to: DeliverRejectsTo = OPTIONS.deliver_rejects_to,
 ) -> dict[str, Any]:
     """Score shard after shard of files and publish their predictions, each row once.
 
@@ -146,6 +152,8 @@ def score_shards(
                     "flow_run_id": flow_run.id or "",
                 },
             )
+            if not dry_run:
+                deliveries.check_targets(parameters)
             surveys = survey_in_parallel(found.files, parameters)
             planned = plan_shards(surveys, parameters)
             if dry_run:
@@ -172,7 +180,9 @@ def score_shards(
     link_scoring_report(
         summary, logged_run(logged), parameters, outcomes, report_examples, return_state=True
     )
+    deliveries.complete_deliveries(planned, outcomes, parameters)
     raise_if_failed(summary, limits)
+    raise_if_undelivered(summary)
     raise_if_unrecorded(logged)
     return summary
 

@@ -20,6 +20,7 @@ from prefect.client.schemas.objects import WorkerStatus
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.workers.process import ProcessWorker
+from prefect_sqlalchemy import SqlAlchemyConnector
 
 from deployments.check_config import PREFECT_FILE
 from deployments.prefect_file.placeholders import read_yaml
@@ -55,6 +56,8 @@ def register_deployments(api: str, settings: Settings, prefect_file: Path = PREF
     with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
         if uses_external_server(settings):
             _check_other_workers(client, api, settings)
+        # Forms then offer it for the address of a database.
+        SqlAlchemyConnector.register_type_and_schema()
         _create_pool(client, settings.concurrent_runs)
         _run_prefect_deploy(api, prefect_file, settings)
         _remove_obsolete(client, prefect_file)

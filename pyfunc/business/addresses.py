@@ -16,12 +16,11 @@ from ..errors import SettingError
 
 FILE_SUFFIXES = (".csv", ".parquet")
 
+# Whatever driver an address names, as one for another library, this is the one that is there.
 _DRIVERS = {
     "postgresql": "postgresql+psycopg",
     "postgres": "postgresql+psycopg",
-    "postgresql+psycopg": "postgresql+psycopg",
     "sqlite": "sqlite",
-    "sqlite+pysqlite": "sqlite",
 }
 
 EXPECTED = (
@@ -68,7 +67,7 @@ def parse_address(name: str, address: str) -> URL | Path:
         if path.suffix.lower() not in FILE_SUFFIXES:
             raise SettingError(f"{variable}: neither a database nor a file; {EXPECTED}")
         return path
-    driver = _DRIVERS.get(scheme.lower())
+    driver = _DRIVERS.get(scheme.lower().partition("+")[0])
     if driver is None:
         raise SettingError(f"{variable}: the scheme is not supported; {EXPECTED}")
     try:

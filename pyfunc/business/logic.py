@@ -12,9 +12,9 @@ from .addresses import find_address
 from .column_types import to_schema
 from .fan_out import PendingLookups
 from .frames import Columns
-from .lookup import PROBLEM, Lookup
+from .lookup import FAILED, PROBLEM, Lookup
 from .rules import Rules, load_rules
-from .spec import RULES_FILE, BusinessSpec, decision_column, digest_business
+from .spec import LOOKED_UP_AT, RULES_FILE, BusinessSpec, decision_column, digest_business
 
 
 class BusinessLogic:
@@ -65,6 +65,18 @@ class BusinessLogic:
     def look_up(self, name: str, keys: Sequence[object]) -> pa.Table:
         """Look up the keys of rows; see `Lookup.run`."""
         return self._lookups[name].run(keys)
+
+    def stored_lookups(self, stored: pa.Table) -> dict[str, pa.Table]:
+        """Return the look-ups of rows whose added columns were stored, as `look_up` has them."""
+        tables = {}
+        for lookup in self.spec.lookups:
+            schema = self._lookups[lookup.name].schema()
+            columns = {name: stored[lookup.output_column(name)] for name in lookup.columns}
+            columns[LOOKED_UP_AT] = stored[LOOKED_UP_AT]
+            columns[PROBLEM] = pa.nulls(stored.num_rows, pa.string())
+            columns[FAILED] = pa.repeat(pa.scalar(False), stored.num_rows)
+            tables[lookup.name] = pa.table([columns[name] for name in schema.names], schema=schema)
+        return tables
 
     def start_lookups(self, columns: Columns) -> PendingLookups:
         """Start all look-ups at the same time."""

@@ -11,8 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ..contract import Answers, Outcome, to_json
-from ..inference import Progress, Rule
+from ..contract import Answer, Answers, Outcome, to_json
 from ..pipeline import InferencePipeline
 from .decided_rows import DecidedRows
 from .frames import Columns
@@ -31,6 +30,21 @@ class BusinessAnswers(Answers):
 
     columns: pa.Table
     lookup_failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What the rules say again of rows that were scored.
+
+    Attributes:
+        outcomes: An outcome a row; a refusal if the rules refuse it now.
+        columns: What they add, with the columns of `BusinessLogic.schema`.
+        texts: What the model reads of each row.
+    """
+
+    outcomes: list[Outcome]
+    columns: pa.Table
+    texts: list[object]
 
 
 class BusinessPipeline:
@@ -59,10 +73,10 @@ class BusinessPipeline:
         batch_tokens: int,
         all_scores: bool = False,
     ) -> list[str]:
-        """Return one JSON document a row; the arguments are those of `answer`."""
-        answers = self.answer(
+        """Return one JSON document a row; the arguments are those of `answer_rows`."""
+        answers = self.answer_rows(
             texts,
-            columns=columns,
+            columns or {},
             use_cache=use_cache,
             batch_tokens=batch_tokens,
             all_scores=all_scores,
@@ -70,17 +84,16 @@ class BusinessPipeline:
         rows = zip(answers.outcomes, answers.columns.to_pylist(), strict=True)
         return [to_json(self._document(outcome, row)) for outcome, row in rows]
 
-    def answer(
+    def answer(self, texts: Sequence[object], **options: Any) -> BusinessAnswers:
+        """Answer or refuse each row without other columns; see `answer_rows`."""
+        return self.answer_rows(texts, {}, **options)
+
+    def answer_rows(
         self,
         texts: Sequence[object],
-        *,
-        columns: Columns | None = None,
+        columns: Columns,
         looked_up: Mapping[str, pa.Table] | None = None,
-        use_cache: bool,
-        batch_tokens: int,
-        all_scores: bool = False,
-        refuse: Rule | None = None,
-        progress: Progress | None = None,
+        **options: Any,
     ) -> BusinessAnswers:
         """Answer or refuse each row, in the order given; no row makes another fail.
 
@@ -89,30 +102,19 @@ class BusinessPipeline:
             columns: Other input columns; one that is not there has nulls.
             looked_up: What `BusinessLogic.look_up` found for each look-up; without it, all look-ups
                 run now, beside the model where no rule before it needs them.
-            use_cache: As `InferencePipeline.answer` has it, as are the others.
-            batch_tokens: Likewise.
-            all_scores: Likewise.
-            refuse: Likewise.
-            progress: Likewise.
+            **options: Those of `InferencePipeline.answer`.
 
         Raises:
             PredictParameterError: If `batch_tokens` is out of bounds.
             Exception: If the model raises on every text, or `progress` raises.
         """
-        rows = DecidedRows(self.logic, texts, columns or {}, self.inner.provenance)
+        rows = DecidedRows(self.logic, texts, columns, self.inner.provenance)
         rows.look_up(looked_up)
         if self.logic.has_rule("before", "text"):
             rows.join_lookups()
             rows.apply_rules_before()
         places = rows.accepted()
-        answers = self.inner.answer(
-            [rows.texts[place] for place in places],
-            use_cache=use_cache,
-            batch_tokens=batch_tokens,
-            all_scores=all_scores,
-            refuse=refuse,
-            progress=progress,
-        )
+        answers = self.inner.answer([rows.texts[place] for place in places], **options)
         rows.join_lookups()
         outcomes = rows.decide(dict(zip(places, answers.outcomes, strict=True)))
         return BusinessAnswers(
@@ -124,6 +126,29 @@ class BusinessPipeline:
             columns=rows.added_columns(),
             lookup_failures=rows.count_failed_lookups(),
         )
+
+    def replay(
+        self,
+        texts: Sequence[object],
+        *,
+        columns: Columns,
+        stored: pa.Table,
+        answers: Sequence[Answer],
+    ) -> Replay:
+        """Apply the rules again to rows that were scored, with what was looked up then.
+
+        Args:
+            texts: A text a row.
+            columns: Other input columns.
+            stored: What look-ups and rules had added, with the columns of `BusinessLogic.schema`.
+            answers: The answer of each row then.
+        """
+        rows = DecidedRows(self.logic, texts, columns, self.inner.provenance)
+        rows.look_up(self.logic.stored_lookups(stored))
+        rows.join_lookups()
+        rows.apply_rules_before()
+        answered = {place: Outcome.of(answers[place], "cached") for place in rows.accepted()}
+        return Replay(rows.decide(answered), rows.added_columns(), rows.texts)
 
     def count_stored(self, texts: Iterable[str], *, all_scores: bool = False) -> int:
         """Return how many of the texts the prediction cache answers."""

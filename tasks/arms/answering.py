@@ -3,14 +3,18 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 
-from pyfunc.business.pipeline import BusinessAnswers
+from pyfunc.business.spec import DELIVER, decision_column
 from pyfunc.contract import Answers, Outcome
 from pyfunc.pipeline import InferencePipeline
 from tasks.arms.assignment import Assigned
+
+DELIVER_COLUMN = decision_column(DELIVER)
+
+_NOTHING = pa.table({})  # of a pipeline without look-ups and rules
 
 
 @dataclass
@@ -57,15 +61,19 @@ class ReadableRows:
     columns: Mapping[str, Sequence[object]] = field(default_factory=dict)
     looked_up: Sequence[Mapping[str, pa.Table]] = ()
 
-    def options_for(self, arm: int, pipeline: Any, places: Sequence[int]) -> dict[str, Any]:
-        """Return what a pipeline with look-ups or rules takes besides the texts of some rows."""
-        if getattr(pipeline, "logic", None) is None:
-            return {}
+    def answer(
+        self, arm: int, pipeline: InferencePipeline, places: Sequence[int], options: dict[str, Any]
+    ) -> Answers:
+        """Answer rows of an arm; look-ups and rules get the other columns too."""
+        texts = [self.texts[place] for place in places]
+        business: Any = pipeline
+        if getattr(business, "logic", None) is None:
+            return pipeline.answer(texts, **options)
         rows = pa.array(places, pa.int64())
-        return {
-            "columns": {name: [values[p] for p in places] for name, values in self.columns.items()},
-            "looked_up": {name: found.take(rows) for name, found in self.looked_up[arm].items()},
-        }
+        columns = {name: [values[p] for p in places] for name, values in self.columns.items()}
+        looked_up = {name: found.take(rows) for name, found in self.looked_up[arm].items()}
+        answers: Answers = business.answer_rows(texts, columns, looked_up, **options)
+        return answers
 
 
 @dataclass
@@ -110,18 +118,20 @@ class ArmAnswers:
         """
         texts = rows.texts
         found: dict[int, Outcome] = {}
-        added: dict[str, list[Any]] = {name: [None] * len(texts) for name in self.schema.names}
+        # A version without a rule for it delivers each row.
+        added: dict[str, list[Any]] = {
+            name: [True if name == DELIVER_COLUMN else None] * len(texts)
+            for name in self.schema.names
+        }
         for number, pipeline in enumerate(pipelines):
             places = [place for place, arm in enumerate(assigned.arms) if arm == number]
             if not places:
                 continue
             started = time.monotonic()
-            business = rows.options_for(number, pipeline, places)
-            answers = pipeline.answer([texts[place] for place in places], **business, **options)
+            answers = rows.answer(number, pipeline, places, options)
             self.works[number].add(answers, time.monotonic() - started)
             found |= zip(places, answers.outcomes, strict=True)
-            if business:
-                _scatter(cast(BusinessAnswers, answers).columns, places, added)
+            _scatter(getattr(answers, "columns", _NOTHING), places, added)
         self.outcomes += [found[place] for place in range(len(texts))]
         if self.schema.names:
             self.added.append(pa.table(added, schema=self.schema))

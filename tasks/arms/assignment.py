@@ -5,7 +5,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from tasks.dataset.labels import label_key, label_text
-from tasks.output.records import RowParameters
+from tasks.output.row_parameters import RowParameters
 from tasks.output.tables import extract_texts
 
 

@@ -12,7 +12,8 @@ from tasks.arms.deciders import name_now
 from tasks.arms.types import ScoringModel
 from tasks.common.counting import count_values, score_histogram
 from tasks.dataset.labels import KnownLabels, is_missing
-from tasks.output.records import DECIDER_COLUMN, REVIEW_COLUMN, ArmRecord, Counts, RowParameters
+from tasks.output.records import DECIDER_COLUMN, REVIEW_COLUMN, ArmRecord, Counts
+from tasks.output.row_parameters import RowParameters
 from tasks.output.tables import extract_texts
 from tasks.output.traffic_split import ARMS
 
@@ -94,7 +95,7 @@ class Tally:
             if reviews is not None:
                 tally.counted["needs_review"] += sum(reviews[place] for place in own)
             if delivers is not None:
-                tally.counted["to_deliver"] += sum(delivers[place] or False for place in own)
+                tally.counted["to_deliver"] += sum(map(delivers.__getitem__, own))
             if labels is not None:
                 tally.compare(predicted, [labels[place] for place in own])
         return table

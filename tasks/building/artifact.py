@@ -13,12 +13,13 @@ from pyfunc.spec import PipelineSpec
 from tasks.building.detector_files import copy_detector_files
 from tasks.building.members import BuiltMember, DownloadedMember, add_members
 from tasks.building.types import BuiltPipeline, LoggedMember
+from tasks.business.rules_probe import read_rules
+from tasks.business.types import BusinessPlan
 from tasks.common.errors import ParameterError
 from tasks.common.files import sha256_of
 from tasks.composition.gate_rows import load_gate_rows
 from tasks.composition.quality_gate import CompositionGate
-from tasks.composition.rules_probe import read_rules
-from tasks.composition.types import BusinessPlan, PipelinePlan
+from tasks.composition.types import PipelinePlan
 
 
 def build_artifact(

@@ -23,9 +23,8 @@ from pyfunc.composition.tree import (
 )
 from pyfunc.detectors.detector import UNDETERMINED
 from pyfunc.detectors.selection import DEFAULT_DETECTOR, DETECTORS, DetectorName
+from tasks.business.written_logic import BusinessLogicFile, LookupChoice
 from tasks.common.errors import ParameterError
-from tasks.common.parameter_types import FrozenModel
-from tasks.composition.business_file import BusinessLogicFile, LookupChoice
 from tasks.composition.types import MAX_MEMBERS, MemberParameters, Tree
 from tasks.composition.written_tree import check_languages, check_operators, with_one_spelling
 from tasks.composition.yaml_file import load_yaml
@@ -151,7 +150,6 @@ _EXPECTED = {
     "too_long": f"expected 1 to {MAX_MEMBERS} of them",
 }
 
-
 # Likewise, of one place.
 _EXPECTED_AT = {
     ("members", "string_type"): "expected a number, an alias or a URI of a version",
@@ -160,10 +158,14 @@ _EXPECTED_AT = {
 }
 
 
-def _record_at(place: str) -> type[FrozenModel]:
+def _keys_at(place: str) -> list[str]:
+    """Return the keys that there may be at a place, those of every composition first."""
     if place.startswith("members."):
-        return MemberChoice
-    return LookupChoice if place.startswith("lookups.") else CompositionFile
+        return list(MemberChoice.model_fields)
+    if place.startswith("lookups."):
+        return list(LookupChoice.model_fields)
+    own = CompositionFile.model_fields.keys() - BusinessLogicFile.model_fields.keys()
+    return sorted(CompositionFile.model_fields, key=lambda name: name not in own)
 
 
 def _describe(error: ValidationError) -> str:
@@ -172,7 +174,7 @@ def _describe(error: ValidationError) -> str:
     parts = (repr(str(part))[1:-1] for part in found["loc"] if part != "[key]")  # in one line
     place = ".".join(parts)
     message = found["msg"].removeprefix("Value error, ")
-    keys = list(_record_at(place).model_fields)
+    keys = _keys_at(place)
     if found["type"] == "value_error":
         # Those of a tree begin with their own place.
         return f"{place}: {message}" if place.startswith(("members", "lookups")) else message

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from pyfunc.composition.tree import deciders_of, has_open_thresholds
 from pyfunc.tokens import read_config
+from tasks.business.planning import plan_business
 from tasks.common.errors import ParameterError
-from tasks.composition.business_plan import plan_business
 from tasks.composition.composition_file import check_labels, read_composition
 from tasks.composition.gate_rows import load_gate_rows
 from tasks.composition.types import (

@@ -1,15 +1,14 @@
 """Types of what a pipeline is made of: flow parameters, and the plan of a pipeline."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import PlainSerializer, PlainValidator, model_validator
 
-from pyfunc.business.spec import BusinessSpec
 from pyfunc.composition.tree import Average, Cascade, Node, Route, Vote
 from pyfunc.composition.tree_json import parse_tree, to_json
 from pyfunc.detectors.selection import DEFAULT_DETECTOR, DetectorName
 from pyfunc.spec import PipelineKind
+from tasks.business.types import BusinessPlan
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel, about, path_of
 from tasks.tracking.names import SINGLE_MEMBER, RegisteredModel
@@ -151,20 +150,6 @@ class PlannedMember(MemberParameters):
     """
 
     finetuned: RegisteredModel
-
-
-class BusinessPlan(FrozenModel):
-    """The look-ups and rules of a pipeline that is to be built.
-
-    Attributes:
-        spec: What they are.
-        rules_path: The file with the rules; none without rules.
-        rules_sha256: Its digest as it was checked.
-    """
-
-    spec: BusinessSpec
-    rules_path: Path | None = None
-    rules_sha256: str = ""
 
 
 class PipelinePlan(FrozenModel):

@@ -1,23 +1,29 @@
-"""Around a delivery: a check before any work, the removal of obsolete shards, and the proof."""
+"""Around deliveries: a check before any work, what is done already or obsolete, and the proof."""
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-import sqlalchemy as sa
+import pyarrow as pa
 from pydantic import SecretStr
-from sqlalchemy import Connection
 
 from tasks.common.errors import ProofError
+from tasks.delivery.columns import unite_columns
+from tasks.delivery.ledger import (
+    count_rows,
+    delivery_digest,
+    read_complete,
+    read_shards,
+    remove_lines,
+    remove_rows,
+)
 from tasks.delivery.opening import open_database
 from tasks.delivery.sqlite import SqliteDatabase
-from tasks.delivery.tables import Tables, find_tables, has_table
-from tasks.delivery.types import DeliveryTarget
+from tasks.delivery.tables import find_tables, has_table, prepare_tables
+from tasks.delivery.types import Delivery, DeliveryTarget
 from tasks.output.file_ids import file_id_of
+from tasks.output.records import ShardRecord
 
 logger = logging.getLogger(__name__)
-
-_SHARDS_AT_ONCE = 500  # in a statement
 
 
 def check_target(target: DeliveryTarget, address: SecretStr) -> None:
@@ -36,6 +42,33 @@ def check_target(target: DeliveryTarget, address: SecretStr) -> None:
             database.check_writable(connection, tables.schema)
             for table in (tables.target, tables.ledger):
                 has_table(database, connection, table)
+
+
+def prepare_target(
+    target: DeliveryTarget, address: SecretStr, schemas: Iterable[pa.Schema]
+) -> None:
+    """Make the table with the columns of all files, or check it, before the first shard.
+
+    Without it, the first shard that is delivered decides which columns a new table has, and a file
+    with more of them is refused.
+
+    Args:
+        target: The table.
+        address: Where its database is.
+        schemas: Of the tables that will be delivered, one of each file.
+
+    Raises:
+        DeliveryError: If the files do not agree, or the table has other columns.
+        TransientDeliveryError: If another attempt may succeed.
+        ParameterError: If the address is none of a database that can be written.
+    """
+    with open_database(target, address) as database:
+        try:
+            columns = unite_columns(schemas)
+        except ValueError as error:
+            raise database.refuse(f"{error}; expected one type in all files") from None
+        if columns:
+            prepare_tables(database, columns)
 
 
 def remove_obsolete(
@@ -63,16 +96,52 @@ def remove_obsolete(
         tables = find_tables(database, connection)
         if not has_table(database, connection, tables.ledger):
             return 0
-        left = has_table(database, connection, tables.target)
-        delivered = _delivered_shards(connection, tables)
+        delivered = read_shards(connection, tables)
         obsolete = sorted(
             shard for shard in delivered if shard not in keep and file_id_of(shard) in files
         )
-        for shards in _parts(obsolete):
-            _remove(connection, tables, shards, from_target=left)
+        if has_table(database, connection, tables.target):
+            remove_rows(connection, tables, obsolete)
+        remove_lines(connection, tables, obsolete)
     if obsolete:
         logger.info("removed %d shards from %s that the input no longer has", len(obsolete), target)
     return len(obsolete)
+
+
+def find_delivered(
+    records: Sequence[ShardRecord],
+    target: DeliveryTarget,
+    address: SecretStr,
+    *,
+    folder: str = "predictions",
+) -> tuple[Delivery, ...]:
+    """Return the deliveries of shards that need none: all at once, without a look at their files.
+
+    Args:
+        records: The records of published shards.
+        target: The table.
+        address: Where its database is.
+        folder: Which rows: `predictions` or `rejected`.
+
+    Raises:
+        DeliveryError: If the tables cannot be read.
+        TransientDeliveryError: If another attempt may succeed.
+        ParameterError: If the address is none of a database that can be written.
+    """
+    digests = {record.shard.id: delivery_digest(record, folder) for record in records}
+    with open_database(target, address) as database, database.transaction() as connection:
+        tables = find_tables(database, connection)
+        both = (tables.target, tables.ledger)
+        if not all(has_table(database, connection, table) for table in both):
+            return ()
+        complete = read_complete(connection, tables, digests.keys())
+    return tuple(
+        Delivery(
+            shard=shard, target=str(target), rows=line.rows, skipped=True, replaced=line.replaced
+        )
+        for shard, line in complete.items()
+        if line.digest == digests[shard]
+    )
 
 
 def prove_delivery(target: DeliveryTarget, address: SecretStr, expected: Mapping[str, int]) -> None:
@@ -95,39 +164,10 @@ def prove_delivery(target: DeliveryTarget, address: SecretStr, expected: Mapping
     with open_database(target, address) as database, database.transaction() as connection:
         tables = find_tables(database, connection)
         if has_table(database, connection, tables.target):
-            for shards in _parts(expected):
-                found |= _count_rows(connection, tables, shards)
+            found = count_rows(connection, tables, expected.keys())
     for shard, rows in expected.items():
         if found.get(shard, 0) != rows:
             raise ProofError(
                 f"{target}: has {found.get(shard, 0)} rows of {shard}; expected {rows}, as its "
                 "record has it: repeat the run, which delivers the shard again"
             )
-
-
-def _delivered_shards(connection: Connection, tables: Tables) -> Sequence[str]:
-    ledger = tables.ledger
-    found = sa.select(ledger.c.shard).where(ledger.c.target == tables.target.name)
-    return connection.execute(found).scalars().all()
-
-
-def _remove(
-    connection: Connection, tables: Tables, shards: Sequence[str], *, from_target: bool
-) -> None:
-    target, ledger = tables.target, tables.ledger
-    if from_target:
-        connection.execute(sa.delete(target).where(target.c.shard.in_(shards)))
-    lines = sa.and_(ledger.c.target == target.name, ledger.c.shard.in_(shards))
-    connection.execute(sa.delete(ledger).where(lines))
-
-
-def _count_rows(connection: Connection, tables: Tables, shards: Sequence[str]) -> dict[str, int]:
-    shard = tables.target.c.shard
-    counted = sa.select(shard, sa.func.count()).where(shard.in_(shards)).group_by(shard)
-    return dict(connection.execute(counted).tuples().all())
-
-
-def _parts(shards: Collection[str]) -> Iterator[Sequence[str]]:
-    left = iter(shards)
-    while part := [*islice(left, _SHARDS_AT_ONCE)]:
-        yield part

@@ -1,6 +1,8 @@
 """Columns of a delivery: which kind of SQL column holds an Arrow column."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import pyarrow as pa
@@ -62,6 +64,22 @@ class Column:
 def columns_of(schema: pa.Schema) -> tuple[Column, ...]:
     """Return the SQL columns of a table, in its order."""
     return tuple(Column(field.name or UNNAMED, kind_of(field.type)) for field in schema)
+
+
+def unite_columns(schemas: Iterable[pa.Schema]) -> tuple[Column, ...]:
+    """Return the SQL columns that hold the rows of several tables, in the order of the first.
+
+    Raises:
+        ValueError: If a column has values of two kinds, naming it and both.
+    """
+    united: dict[str, Column] = {}
+    for column in chain.from_iterable(map(columns_of, schemas)):
+        other = united.setdefault(column.name, column)
+        if other.kind == "nothing":
+            united[column.name] = column
+        elif column.kind not in ("nothing", other.kind):
+            raise ValueError(f"column {column.name!r} is {other.kind} and {column.kind}")
+    return tuple(united.values())
 
 
 def kind_of(arrow: pa.DataType) -> Kind:

@@ -67,9 +67,10 @@ class Database(ABC):
     types: Mapping[Kind, SqlType]
     most_columns: int
 
-    def __init__(self, engine: Engine, target: DeliveryTarget) -> None:
+    def __init__(self, engine: Engine, target: DeliveryTarget, place: str) -> None:
         self.engine = engine
         self.target = target
+        self._place = place
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -130,5 +131,5 @@ class Database(ABC):
         return name
 
     def refuse(self, what: str) -> DeliveryError:
-        """Return an error that names the target."""
-        return DeliveryError(f"{self.target}: {what}")
+        """Return an error that names the target, and the shard that is delivered."""
+        return DeliveryError(f"{self._place}: {what}")

@@ -57,13 +57,14 @@ _LASTING: _Reasons = (
 
 # Of libpq, which has no SQLSTATE of a connection that failed; English unless the server is not.
 _REFUSED = (
+    ("too many c", "53300"),  # clients, or connections of a role or database
+    ("remaining connection slots", "53300"),
+    ("permission denied", "42501"),
     ("authentication failed", "28"),
     ("no password supplied", "28"),
     ("no pg_hba.conf entry", "28"),
     ('role "', "28"),
     ('database "', "3D"),
-    ("too many clients", "53300"),
-    ("remaining connection slots", "53300"),
 )
 
 
@@ -89,8 +90,7 @@ def delivery_errors(place: str, lock_s: float, statement_s: float) -> Iterator[N
         if reason := _reason(_TRANSIENT, code):
             raise TransientDeliveryError(f"{place}: {reason.format(**words)}") from None
         if reason := _reason(_LASTING, code):
-            column = f" (column {name!r})" if (name := _column_of(cause)) else ""
-            raise DeliveryError(f"{place}: {reason}{column}") from None
+            raise DeliveryError(f"{place}: {reason}{_named_in(cause)}") from None
         named = " ".join(filter(None, (type(cause).__name__, code)))
         raise DeliveryError(f"{place}: the delivery failed ({named}); expected no error") from None
 
@@ -109,6 +109,10 @@ def _code_of(cause: BaseException | None) -> str:
     return _ADDRESS if isinstance(cause, psycopg.ProgrammingError) else ""
 
 
-def _column_of(cause: BaseException | None) -> str:
-    """Return the column that the server names; it is no value."""
-    return (cause.diag.column_name or "") if isinstance(cause, psycopg.Error) else ""
+def _named_in(cause: BaseException | None) -> str:
+    """Return the column and the constraint that the server names; neither is a value."""
+    if not isinstance(cause, psycopg.Error):
+        return ""
+    names = {"column": cause.diag.column_name, "constraint": cause.diag.constraint_name}
+    found = ", ".join(f"{what} {name!r}" for what, name in names.items() if name)
+    return f" ({found})" if found else ""

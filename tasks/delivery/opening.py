@@ -35,14 +35,14 @@ def open_database(
     """
     place = f"{target}: {shard}" if shard else str(target)
     with delivery_errors(place, database.LOCK_S, database.STATEMENT_S):
-        found = _database_at(target, address)
+        found = _database_at(target, address, place)
         try:
             yield found
         finally:
             found.engine.dispose()
 
 
-def _database_at(target: DeliveryTarget, address: SecretStr) -> Database:
+def _database_at(target: DeliveryTarget, address: SecretStr, place: str) -> Database:
     variable = source_variable(target.source)
     try:
         url = parse_address(target.source, address.get_secret_value())
@@ -53,10 +53,10 @@ def _database_at(target: DeliveryTarget, address: SecretStr) -> Database:
             f"{variable}: names a file with rows, which {target} cannot go to; expected a database"
         )
     if url.get_backend_name() == "postgresql":
-        return PostgresDatabase(url, target)
+        return PostgresDatabase(url, target, place)
     if target.schema_name:
         raise ParameterError(
             f"{target}: {variable} is a database of SQLite, which has no schemas; expected "
             f"{target.source}.{target.table}"
         )
-    return SqliteDatabase(url, target)
+    return SqliteDatabase(url, target, place)

@@ -16,7 +16,7 @@ from tasks.delivery.database import Database, ExistingColumn, SqlType, sql_type
 from tasks.delivery.types import LEDGER, DeliveryTarget
 
 _CONNECT_S = 10
-# After three of them without an answer, the server frees what a lost client has locked.
+# After a few without an answer, the server frees what a lost client has locked, and a client ends.
 _KEEPALIVE_S = 10
 _LONGEST_NAME = 63  # bytes; it cuts longer ones
 # https://www.postgresql.org/docs/current/ddl-system-columns.html
@@ -88,7 +88,7 @@ class PostgresDatabase(Database):
     types = _TYPES
     most_columns = 1_600
 
-    def __init__(self, url: URL, target: DeliveryTarget) -> None:
+    def __init__(self, url: URL, target: DeliveryTarget, place: str) -> None:
         engine = sa.create_engine(
             url,
             # A role may have another default; what another delivery committed must be seen.
@@ -97,14 +97,17 @@ class PostgresDatabase(Database):
             pool_size=1,
             connect_args={
                 "connect_timeout": _CONNECT_S,
-                "tcp_user_timeout": int(1_000 * database.LOCK_S),
+                # A server that waits for a lock reads nothing meanwhile.
+                "tcp_user_timeout": int(2_000 * database.LOCK_S),
+                "keepalives_idle": _KEEPALIVE_S,
+                "keepalives_interval": _KEEPALIVE_S,
                 "application_name": "millstream",
                 "client_encoding": "utf8",
                 # Connection poolers such as PgBouncer do not keep them.
                 "prepare_threshold": None,
             },
         )
-        super().__init__(engine, target)
+        super().__init__(engine, target, place)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

@@ -7,9 +7,28 @@ from pathlib import Path
 
 from prefect import task
 
+from tasks.common.errors import DeliveryError
 from tasks.common.task_errors import RETRY_DELIVERY, redacted_errors, step
 from tasks.delivery.types import Delivery, DeliveryTarget
-from tasks.output.records import ShardRecord
+from tasks.output.records import ShardRecord, read_record
+
+
+def _read_published(output_dir: Path, shard: str) -> ShardRecord:
+    """Return the record of a published shard.
+
+    A task takes the name alone: Prefect would draw an edge from every task whose record has an
+    equal part.
+
+    Raises:
+        DeliveryError: If there is none, or it is damaged.
+    """
+    try:
+        record = read_record(output_dir, shard)
+    except ValueError as error:
+        raise DeliveryError(str(error)) from error
+    if record is None:
+        raise DeliveryError(f"{shard}: is not published in {output_dir}; expected its record")
+    return record
 
 
 @step(name="check delivery target", **RETRY_DELIVERY)
@@ -22,16 +41,30 @@ def check_delivery_target(target: DeliveryTarget) -> None:
         check_target(target, require_address(target.source))
 
 
-@task(name="deliver shard", task_run_name="deliver {record.shard.id} to {target}", **RETRY_DELIVERY)
+@task(name="find deliveries", task_run_name="find deliveries to {target}", **RETRY_DELIVERY)
+def find_delivered(
+    records: tuple[ShardRecord, ...], target: DeliveryTarget, folder: str = "predictions"
+) -> tuple[Delivery, ...]:
+    """Return the deliveries of shards that need none."""
+    from tasks.delivery import checks
+    from tasks.sources.addresses import require_address
+
+    with redacted_errors(str(target)):
+        address = require_address(target.source)
+        return checks.find_delivered(records, target, address, folder=folder)
+
+
+@task(name="deliver shard", task_run_name="deliver {shard} to {target}", **RETRY_DELIVERY)
 def deliver_shard(
-    record: ShardRecord, output_dir: Path, target: DeliveryTarget, folder: str = "predictions"
+    shard: str, output_dir: Path, target: DeliveryTarget, folder: str = "predictions"
 ) -> Delivery:
     """Deliver the rows of a published shard in one transaction, unless they are there."""
     from tasks.delivery import shard_delivery
     from tasks.sources.addresses import require_address
 
-    with redacted_errors(record.shard.id):
+    with redacted_errors(shard):
         address = require_address(target.source)
+        record = _read_published(output_dir, shard)
         return shard_delivery.deliver_shard(record, output_dir, target, address, folder=folder)
 
 

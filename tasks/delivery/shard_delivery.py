@@ -9,15 +9,23 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet
-import sqlalchemy as sa
 from pydantic import SecretStr
 from sqlalchemy import Connection
 
+from tasks.common.cancellation import raise_if_stopped
 from tasks.common.errors import DeliveryError
 from tasks.delivery.columns import Column, columns_of
 from tasks.delivery.database import Database
+from tasks.delivery.ledger import (
+    Line,
+    delivery_digest,
+    read_complete,
+    remove_lines,
+    remove_rows,
+    write_line,
+)
 from tasks.delivery.opening import open_database
-from tasks.delivery.tables import Tables, find_tables, prepare_tables
+from tasks.delivery.tables import find_tables, prepare_tables
 from tasks.delivery.types import Delivery, DeliveryTarget
 from tasks.delivery.values import Dialect, sql_values
 from tasks.output.records import ShardRecord, table_path
@@ -27,9 +35,6 @@ logger = logging.getLogger(__name__)
 
 # Of a rule: which rows are delivered; all are if there is no such column of booleans.
 DELIVER_COLUMN = "decision_deliver"
-
-# What is stored for the same file; raised, it lets every shard be delivered again.
-_REVISION = 1
 
 _ROWS_AT_ONCE = 1_000  # in memory
 
@@ -64,6 +69,7 @@ def deliver_shard(
             refuses it.
         TransientDeliveryError: If another attempt may succeed.
         ParameterError: If the address is none of a database that can be written.
+        StoppedError: If the run is cancelled.
         OSError: If the file cannot be read.
     """
     shard = record.shard.id
@@ -71,7 +77,8 @@ def deliver_shard(
         table_path(output_dir, folder, shard).open("rb") as file,
         open_database(target, address, shard) as database,
     ):
-        digest = _check_digest(file, record, folder)
+        _check_unaltered(file, record, folder)
+        digest = delivery_digest(record, folder)
         rows = _ShardRows(file, database.dialect)
         prepare_tables(database, rows.columns)
         with database.transaction() as connection:
@@ -97,6 +104,7 @@ class _ShardRows:
     def read(self, tally: _Tally) -> Iterator[tuple[object, ...]]:
         """Yield the rows that are to be delivered, and count them."""
         for batch in self._file.iter_batches(batch_size=_ROWS_AT_ONCE):
+            raise_if_stopped()
             table = _deliverable(pa.Table.from_batches([batch]))
             values = []
             for number, column in enumerate(self.columns):
@@ -111,50 +119,21 @@ class _ShardRows:
 def _deliver(
     database: Database, connection: Connection, shard: str, digest: str, rows: _ShardRows
 ) -> Delivery:
-    tables = find_tables(database, connection)
-    target, ledger = tables.target, tables.ledger
+    tables, target = find_tables(database, connection), str(database.target)
     # A delivery of a killed process may still be going on in the server.
-    database.lock(connection, f"shard {tables.schema} {target.name} {shard}")
-    of_shard = sa.and_(ledger.c.target == target.name, ledger.c.shard == shard)
-    if done := _find_delivery(database, connection, tables, shard, digest):
-        return done
-    connection.execute(sa.delete(target).where(target.c.shard == shard))
+    database.lock(connection, f"shard {tables.schema} {tables.target.name} {shard}")
+    line = read_complete(connection, tables, [shard]).get(shard)
+    if line is not None and line.digest == digest:
+        return Delivery(
+            shard=shard, target=target, rows=line.rows, skipped=True, replaced=line.replaced
+        )
+    remove_rows(connection, tables, [shard])
+    remove_lines(connection, tables, [shard])
     tally = _Tally()
     names = [column.name for column in rows.columns]
     database.insert(connection, tables.schema, names, rows.read(tally))
-    connection.execute(sa.delete(ledger).where(of_shard))
-    line = {
-        "target": target.name,
-        "shard": shard,
-        "digest": digest,
-        "rows": tally.rows,
-        "replaced": tally.replaced,
-        "delivered_at": sa.func.current_timestamp(),
-    }
-    connection.execute(sa.insert(ledger).values(line))
-    return Delivery(
-        shard=shard, target=str(database.target), rows=tally.rows, replaced=tally.replaced
-    )
-
-
-def _find_delivery(
-    database: Database, connection: Connection, tables: Tables, shard: str, digest: str
-) -> Delivery | None:
-    """Return the earlier delivery of the same rows, if they are all there still."""
-    target, ledger = tables.target, tables.ledger
-    line = connection.execute(
-        sa.select(ledger.c.digest, ledger.c["rows"], ledger.c.replaced).where(
-            ledger.c.target == target.name, ledger.c.shard == shard
-        )
-    ).one_or_none()
-    if line is None or line.digest != digest:
-        return None
-    counted = sa.select(sa.func.count()).select_from(target).where(target.c.shard == shard)
-    if connection.execute(counted).scalar() != line[1]:
-        return None
-    return Delivery(
-        shard=shard, target=str(database.target), rows=line[1], skipped=True, replaced=line[2]
-    )
+    write_line(connection, tables, shard, Line(digest, tally.rows, tally.replaced))
+    return Delivery(shard=shard, target=target, rows=tally.rows, replaced=tally.replaced)
 
 
 def _deliverable(rows: pa.Table) -> pa.Table:
@@ -166,8 +145,7 @@ def _deliverable(rows: pa.Table) -> pa.Table:
     return take_rows(rows, [place for place, mark in enumerate(marks.to_pylist()) if mark])
 
 
-def _check_digest(file: BufferedReader, record: ShardRecord, folder: str) -> str:
-    """Return the digest of what is delivered; the file is that of the record."""
+def _check_unaltered(file: BufferedReader, record: ShardRecord, folder: str) -> None:
     found = hashlib.file_digest(file, "sha256").hexdigest()
     file.seek(0)
     if found != record.files.get(folder):
@@ -175,4 +153,3 @@ def _check_digest(file: BufferedReader, record: ShardRecord, folder: str) -> str
             f"{record.shard.id}: its {folder} file was altered (SHA-256 {found[:12]}…); expected "
             "the one that its record has: score the shard again"
         )
-    return hashlib.sha256(f"{_REVISION} {folder} {found}".encode()).hexdigest()

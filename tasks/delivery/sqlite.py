@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import NullPool
+from sqlalchemy.types import TypeEngine
 
 from tasks.delivery import database
 from tasks.delivery.columns import Column, Kind
@@ -21,25 +22,31 @@ from tasks.delivery.types import DeliveryTarget
 
 _TEXTS = ("VARCHAR", "CHARACTER VARYING", "CHAR", "NVARCHAR", "CLOB", "JSON")
 
+
+def _type(made: TypeEngine[Any], name: str, *others: str) -> SqlType:
+    """Return a type; a column that is declared without one holds any value."""
+    return sql_type(made, name, "", *others)
+
+
 # Names that `pyfunc.business.database` reads as the types of a look-up.
 _TYPES: dict[Kind, SqlType] = {
-    "text": sql_type(sa.Text(), "TEXT", *_TEXTS),
-    "nothing": sql_type(sa.Text(), "TEXT"),
-    "integer": sql_type(sa.BigInteger(), "BIGINT", "INTEGER", "INT"),
+    "text": _type(sa.Text(), "TEXT", *_TEXTS),
+    "nothing": _type(sa.Text(), "TEXT"),
+    "integer": _type(sa.BigInteger(), "BIGINT", "INTEGER", "INT"),
     # More than its integers hold.
-    "unsigned": sql_type(sa.Text(), "TEXT", *_TEXTS),
-    "number": sql_type(sa.REAL(), "REAL", "DOUBLE", "DOUBLE PRECISION", "FLOAT"),
-    "boolean": sql_type(sa.Boolean(), "BOOLEAN", "BOOL", "INTEGER"),
-    "zoned": sql_type(sa.TIMESTAMP(), "TIMESTAMP", "DATETIME", "TEXT"),
-    "timestamp": sql_type(sa.TIMESTAMP(), "TIMESTAMP", "DATETIME", "TEXT"),
-    "date": sql_type(sa.Date(), "DATE", "TEXT"),
-    "time": sql_type(sa.Time(), "TIME", "TEXT"),
-    "duration": sql_type(sa.REAL(), "REAL", "DOUBLE", "DOUBLE PRECISION", "FLOAT"),
-    "decimal": sql_type(sa.Numeric(), "NUMERIC", "DECIMAL", "TEXT"),
+    "unsigned": _type(sa.Text(), "TEXT", *_TEXTS),
+    "number": _type(sa.REAL(), "REAL", "DOUBLE", "DOUBLE PRECISION", "FLOAT"),
+    "boolean": _type(sa.Boolean(), "BOOLEAN", "BOOL", "INTEGER"),
+    "zoned": _type(sa.TIMESTAMP(), "TIMESTAMP", "DATETIME", "TEXT"),
+    "timestamp": _type(sa.TIMESTAMP(), "TIMESTAMP", "DATETIME", "TEXT"),
+    "date": _type(sa.Date(), "DATE", "TEXT"),
+    "time": _type(sa.Time(), "TIME", "TEXT"),
+    "duration": _type(sa.REAL(), "REAL", "DOUBLE", "DOUBLE PRECISION", "FLOAT"),
+    "decimal": _type(sa.Numeric(), "NUMERIC", "DECIMAL", "TEXT"),
     # More digits than its numbers hold.
-    "long decimal": sql_type(sa.Text(), "TEXT", *_TEXTS),
-    "binary": sql_type(sa.BLOB(), "BLOB"),
-    "json": sql_type(sa.Text(), "TEXT", *_TEXTS),
+    "long decimal": _type(sa.Text(), "TEXT", *_TEXTS),
+    "binary": _type(sa.BLOB(), "BLOB"),
+    "json": _type(sa.Text(), "TEXT", *_TEXTS),
 }
 
 _KIND = text("select type from sqlite_master where name = :table collate nocase")
@@ -61,8 +68,8 @@ class SqliteDatabase(Database):
     types = _TYPES
     most_columns = 2_000
 
-    def __init__(self, url: URL, target: DeliveryTarget) -> None:
-        self._path = Path(str(url.database)).expanduser().absolute()
+    def __init__(self, url: URL, target: DeliveryTarget, place: str) -> None:
+        self._path = Path(str(url.database)).expanduser().resolve()
 
         def connect() -> sqlite3.Connection:
             return sqlite3.connect(
@@ -82,7 +89,7 @@ class SqliteDatabase(Database):
             # A transaction that reads first fails where it would have to wait to write.
             connection.exec_driver_sql("begin immediate")
 
-        super().__init__(engine, target)
+        super().__init__(engine, target, place)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -123,10 +130,12 @@ class SqliteDatabase(Database):
         """
         if not self._path.parent.is_dir():
             raise self.refuse("the folder of the database is missing; expected one")
-        place = self._path if self._path.exists() else self._path.parent
-        if not os.access(place, os.W_OK):
+        is_there = self._path.exists()
+        # The journal of a transaction is a file beside it.
+        places = [self._path.parent, *([self._path] if is_there else [])]
+        if not all(os.access(place, os.W_OK) for place in places):
             raise self.refuse("the database is read-only; expected one that may be written")
-        return place == self._path
+        return is_there
 
     def check_names(self, columns: Sequence[Column]) -> None:
         """Check that names differ in more than case, which SQLite ignores."""

@@ -1,5 +1,6 @@
 """The tables of a delivery: the target and the ledger, made if missing, else checked."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +66,7 @@ def prepare_tables(database: Database, columns: Sequence[Column]) -> None:
     Raises:
         DeliveryError: If a table has other columns, or cannot have these.
     """
+    _check_possible(database, columns)
     with database.transaction() as connection:
         tables = find_tables(database, connection)
         if not _check(database, connection, tables, columns):
@@ -104,8 +106,7 @@ def _check_columns(
         # A column without a value fits any type.
         if column.kind != "nothing" and existing.type not in kind.accepted:
             raise database.refuse(
-                f"the column {column.name!r} of {table} is {existing.type or 'of no type'}; "
-                f"expected {kind.name}"
+                f"the column {column.name!r} of {table} is {existing.type}; expected {kind.name}"
             )
     names = {database.folded(column.name) for column in expected}
     for name, existing in found.items():
@@ -122,7 +123,6 @@ def _make(
     if not has_table(database, connection, tables.ledger):
         _create(database, connection, tables.ledger, _LEDGER_COLUMNS, _LEDGER_KEY)
     if not has_table(database, connection, tables.target):
-        _check_possible(database, columns)
         _create(database, connection, tables.target, columns, _KEY)
         # The rows of an earlier table went with it.
         ledger = tables.ledger
@@ -135,9 +135,9 @@ def _check_possible(database: Database, columns: Sequence[Column]) -> None:
             f"{len(columns)} columns are to be delivered; expected at most {database.most_columns}"
         )
     names = [column.name for column in columns]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise database.refuse(f"columns share the name {twice[0]!r}; expected different names")
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise database.refuse(f"{count} columns share the name {name!r}; expected different names")
     if hidden := next((name for name in names if "\0" in name), None):
         raise database.refuse(f"column {hidden!r} has a NUL character; expected a name without")
     database.check_names(columns)

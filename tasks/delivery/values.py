@@ -109,10 +109,15 @@ def _text_without_nul(value: object) -> object:
     return text.replace("\0", _REPLACEMENT) if "\0" in text else _text(value)
 
 
+def _json(value: object) -> object:
+    """Return a list or an object, but no text, which is the type of what Python cannot hold."""
+    return None if str(value).startswith('"') else value
+
+
 def _json_without_nul(value: object) -> object:
     text = str(value)
     if r"\u0000" not in text:
-        return value
+        return _json(value)
     replaced = _NUL_IN_JSON.sub(rf"\1{_REPLACEMENT}", text)
     return value if replaced == text else replaced
 
@@ -146,6 +151,7 @@ _STORABLE: dict[Dialect, dict[Kind, _Storable]] = {
     },
     "sqlite": {
         "text": _text,
+        "json": _json,
         "number": _no_nan,
         "zoned": _in_range,
         "timestamp": _in_range,

@@ -3,14 +3,8 @@
 from pathlib import Path
 
 from tasks.common.files import sha256_of
-from tasks.output.records import (
-    FOLDERS,
-    RowParameters,
-    Shard,
-    ShardRecord,
-    read_record,
-    table_path,
-)
+from tasks.output.records import FOLDERS, Shard, ShardRecord, read_record, table_path
+from tasks.output.row_parameters import RowParameters
 
 RANGE_CHANGED = "the row range changed"
 

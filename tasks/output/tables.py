@@ -16,9 +16,9 @@ from tasks.output.records import (
     REVIEW_COLUMN,
     REVIEWED_COLUMN,
     SCORES_COLUMN,
-    RowParameters,
     Shard,
 )
+from tasks.output.row_parameters import RowParameters
 
 _SCORES = pa.map_(pa.string(), pa.float64())
 _MEMBERS = pa.list_(

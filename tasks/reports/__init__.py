@@ -1,1 +1,1 @@
-"""HTML reports, Markdown summaries, tables, and the lineage of a row."""
+"""HTML reports, Markdown summaries and tables."""

@@ -131,11 +131,11 @@ def missing_files(missing: dict[str, str], state: State[Any]) -> dict[str, Any]:
     persist_result=False,  # it holds the text of a row
 )
 def explain_row(output_dir: str, shard: str, row: int, *, verify: bool) -> dict[str, Any]:
-    """Print and return the lineage of a row; see `tasks.reports.lineage.trace_row`."""
-    from tasks.reports import lineage
+    """Print and return the lineage of a row; see `tasks.lineage.trace.trace_row`."""
+    from tasks.lineage.trace import trace_row
 
     folder = resolved_path("output_dir", output_dir, "a folder on this machine")
-    return lineage.trace_row(folder, shard, row, verify=verify)
+    return trace_row(folder, shard, row, verify=verify)
 
 
 def _link_report(key: str, url: str, run_id: str) -> None:

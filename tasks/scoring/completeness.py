@@ -9,8 +9,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 
 from tasks.common.errors import ProofError
+from tasks.inputs.types import Surveyed
 from tasks.output.records import FOLDERS, ShardRecord, table_path
-from tasks.scoring.types import ScoringParameters, ShardOutcome, Surveyed
+from tasks.scoring.types import ScoringParameters, ShardOutcome
 
 
 def check_completeness(

@@ -16,12 +16,13 @@ from tasks.arms.assignment import assign_arms
 from tasks.common.console import print_table
 from tasks.common.errors import DataError
 from tasks.common.task_errors import describe_error
+from tasks.inputs.row_ranges import read_shards
+from tasks.inputs.types import InputFile, Surveyed
 from tasks.output.records import read_records
 from tasks.output.tables import extract_texts, select_readable
 from tasks.output.traffic_split import ARMS
-from tasks.scoring.row_ranges import read_shards
 from tasks.scoring.summary import row_warnings, seconds_a_call
-from tasks.scoring.types import InputFile, PlannedShard, ScoringParameters, Surveyed
+from tasks.scoring.types import PlannedShard, ScoringParameters
 from tasks.tracking.pipeline_loader import load_typed_pipeline
 
 # Records of the same pipeline that an estimate is made from, the latest ones.

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tasks.common.errors import DataError
 from tasks.ingestion.formats import Survey
+from tasks.inputs.input_files import is_gone, list_input_files, settled_files
+from tasks.inputs.types import FoundInputs, InputFile, Surveyed
 from tasks.output.derived_files import remove_derived
 from tasks.output.file_ids import file_id_of, shards_of_files
 from tasks.output.folder import STAGING, output_errors
@@ -21,9 +23,8 @@ from tasks.output.records import (
     table_path,
 )
 from tasks.output.rescoring import RANGE_CHANGED, rescore_reason
-from tasks.scoring.inputs import is_gone, list_input_files, settled_files
 from tasks.scoring.previous_failures import EarlierRuns, read_earlier_runs
-from tasks.scoring.types import FoundInputs, InputFile, PlannedShard, ScoringParameters, Surveyed
+from tasks.scoring.types import PlannedShard, ScoringParameters
 
 logger = logging.getLogger(__name__)
 

@@ -17,17 +17,12 @@ from tasks.common.task_errors import (
 )
 from tasks.ingestion.formats import Survey
 from tasks.ingestion.text_format import AS_FOUND, ReadOptions
-from tasks.output.records import RESERVED_COLUMNS, RowParameters, Shard, ShardRecord
+from tasks.inputs.types import FoundInputs, InputFile, Surveyed
+from tasks.output.records import RESERVED_COLUMNS, Shard, ShardRecord
+from tasks.output.row_parameters import RowParameters
 from tasks.output.traffic_split import AskedSplit
-from tasks.scoring.types import (
-    FoundInputs,
-    InputFile,
-    PlannedShard,
-    ScoringParameters,
-    ShardOutcome,
-    StagedShard,
-    Surveyed,
-)
+from tasks.scoring.types import PlannedShard, ScoringParameters, ShardOutcome
+from tasks.staging.types import StagedShard
 
 
 @step(name="identify model", **RETRY_BUSY_MLFLOW)
@@ -65,7 +60,7 @@ def survey_input(file: InputFile, rows: RowParameters, reading: ReadOptions = AS
     A URL is downloaded before.
     """
     from tasks.ingestion.table_reader import survey
-    from tasks.scoring.inputs import download_input, named_by_source
+    from tasks.inputs.input_files import download_input, named_by_source
 
     download_input(file)
     key_column = rows.traffic.key_column if rows.traffic else ""

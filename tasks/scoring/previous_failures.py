@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.common.errors import ParameterError
 from tasks.common.files import read_plain_file
+from tasks.inputs.input_files import is_gone
 from tasks.output.records import Shard, ShardRecord
-from tasks.scoring.inputs import is_gone
 from tasks.scoring.types import ShardOutcome
 
 logger = logging.getLogger(__name__)

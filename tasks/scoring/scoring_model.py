@@ -11,7 +11,7 @@ from pyfunc.engines.engine import Engine
 from pyfunc.pipeline import InferencePipeline
 from tasks.arms.types import ScoringModel
 from tasks.common.errors import ModelError, ParameterError
-from tasks.output.records import RowParameters
+from tasks.output.row_parameters import RowParameters
 from tasks.output.traffic_split import AskedSplit
 from tasks.sources.addresses import export_addresses
 from tasks.tracking.names import parse_pipeline_reference

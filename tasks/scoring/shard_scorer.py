@@ -31,9 +31,10 @@ from tasks.output.tables import (
     select_review,
 )
 from tasks.output.text_files import CopyFormat, write_text
-from tasks.scoring.types import ScoringParameters, ShardOutcome, StagedShard
+from tasks.scoring.types import ScoringParameters, ShardOutcome
 from tasks.staging.arrow_files import read_staged
 from tasks.staging.lookups import read_lookups
+from tasks.staging.types import StagedShard
 from tasks.tracking.pipeline_loader import load_typed_pipeline
 
 logger = logging.getLogger(__name__)

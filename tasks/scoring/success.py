@@ -6,7 +6,7 @@ from typing import Any, cast
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled
 
-from tasks.common.errors import OutputInUseError, ShardsFailedError, TrackingError
+from tasks.common.errors import DeliveryError, OutputInUseError, ShardsFailedError, TrackingError
 from tasks.scoring.types import FailureLimits
 
 _REMEDY = (
@@ -47,6 +47,21 @@ def failure_of(summary: Mapping[str, Any], limits: FailureLimits) -> str:
             f"expected at most {limits.max_rejected_fraction:.2%}"
         )
     return ""
+
+
+def raise_if_undelivered(summary: Mapping[str, Any]) -> None:
+    """Fail the run if a shard could not be delivered; what was published stays.
+
+    Raises:
+        DeliveryError: If so.
+    """
+    for target, found in summary.get("delivered", {}).items():
+        if failures := found["failures"]:
+            shard, error = next(iter(failures.items()))
+            raise DeliveryError(
+                f"{target}: {len(failures)} of {summary['shards_done']} shards were not delivered; "
+                f"the first, {shard}: {error}; repeat the run, which delivers what is missing"
+            )
 
 
 def raise_if_would_fail(report: dict[str, Any], limits: FailureLimits) -> None:

@@ -11,10 +11,11 @@ from tasks.arms.summary import arm_lines, summarise_arms
 from tasks.common.console import print_table
 from tasks.common.counting import count_values, sum_counts
 from tasks.common.files import published_file
+from tasks.inputs.types import FoundInputs, Surveyed
 from tasks.output.folder import output_errors
 from tasks.output.records import ShardRecord
 from tasks.scoring.previous_failures import remaining_failures
-from tasks.scoring.types import FoundInputs, ScoringParameters, ShardOutcome, Surveyed
+from tasks.scoring.types import ScoringParameters, ShardOutcome
 
 _SHOWN = 10
 
@@ -138,6 +139,11 @@ def summarise_outcomes(
         "seconds": round(seconds, 3),
         "rows_per_second": round(_sum(own, "rows_in") / seconds, 1) if seconds else 0.0,
     }
+    if parameters.model.rules_digest:
+        summary["rules_digest"] = parameters.model.rules_digest
+    if failed_lookups := _sum(done, "lookup_failures"):
+        summary["rows_with_failed_lookups"] = failed_lookups
+    summary |= _deliveries(parameters, outcomes)
     split = parameters.rows.traffic
     if parameters.is_composed and split is None:
         summary["decided_by"] = count_deciders(done, parameters.model)
@@ -150,6 +156,22 @@ def summarise_outcomes(
     if split is not None:
         summary |= summarise_arms(parameters.models, split, done, own)
     return summary
+
+
+def _deliveries(parameters: ScoringParameters, outcomes: Sequence[ShardOutcome]) -> dict[str, Any]:
+    """Return what was delivered to each table; nothing if there is none."""
+    fields: dict[str, Any] = {}
+    for target in map(str, parameters.targets.values()):
+        found = [d for o in outcomes for d in o.deliveries if d.target == target]
+        fields[target] = {
+            "rows": sum(delivery.rows for delivery in found),
+            "shards": sum(not delivery.error for delivery in found),
+            "shards_skipped": sum(delivery.skipped for delivery in found),
+            "shards_failed": sum(bool(delivery.error) for delivery in found),
+            "values_replaced": sum(delivery.replaced for delivery in found),
+            "failures": {d.shard: d.error for d in found if d.error},
+        }
+    return {"delivered": fields} if fields else {}
 
 
 def _shorten_lists(summary: dict[str, Any]) -> dict[str, Any]:

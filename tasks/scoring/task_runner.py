@@ -9,30 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 from prefect import unmapped
 from prefect.context import FlowRunContext
-from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from pyfunc.cpu_quota import usable_cores
 from tasks.common.cancellation import stop_threads_on_error
-from tasks.common.errors import DataError, OutputError
-from tasks.common.progress import Progress, show_progress
+from tasks.common.errors import DataError
+from tasks.common.progress import show_progress
 from tasks.common.task_errors import describe_error
 from tasks.ingestion.formats import Survey
+from tasks.inputs.types import InputFile, Surveyed
 from tasks.output.folder import STAGING
-from tasks.output.records import Shard, ShardRecord
+from tasks.scoring.deliveries import DeliveryScheduler
 from tasks.scoring.planning import check_shard_count
-from tasks.scoring.prefect_tasks import look_up, score_shard, survey_input
-from tasks.scoring.types import (
-    InputFile,
-    PlannedShard,
-    ScoringParameters,
-    ShardOutcome,
-    StagedShard,
-    Surveyed,
-)
+from tasks.scoring.prefect_tasks import survey_input
+from tasks.scoring.shard_scheduler import ShardScheduler, of_shard
+from tasks.scoring.types import PlannedShard, ScoringParameters, ShardOutcome
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 _MOST_WORKERS = 8
 _WAITING_PER_WORKER = 4
@@ -128,117 +122,14 @@ def score_in_parallel(
         show_progress("scoring", rows) as progress,
         stop_threads_on_error(),
     ):
-        scheduler = _ShardScheduler(runner, waiting, parameters, progress)
+        deliveries = DeliveryScheduler(waiting, parameters)
+        scheduler = ShardScheduler(runner, waiting, parameters, progress, deliveries.deliver)
         for surveyed in surveys:
             scheduler.score_file(surveyed, by_file[surveyed.file.id])
-        outcomes = [*_unscored(surveys, planned), *scheduler.finish()]
+        unscored = list(_unscored(surveys, planned))
+        deliveries.deliver_earlier([o.record for o in unscored if o.record and o.skipped])
+        outcomes = deliveries.finish([*unscored, *scheduler.finish()])
     return tuple(sorted(outcomes, key=lambda outcome: outcome.id))
-
-
-class _ShardScheduler:
-    """Submits shards to a pool, a few at a time, and collects their outcomes in one thread."""
-
-    def __init__(
-        self,
-        runner: ThreadPoolTaskRunner[Any],
-        waiting: ThreadPoolTaskRunner[Any],
-        parameters: ScoringParameters,
-        progress: Progress,
-    ) -> None:
-        self._runner = runner
-        self._waiting = waiting
-        self._parameters = parameters
-        self._progress = progress
-        self._running: dict[PrefectFuture[Any], tuple[PlannedShard, StagedShard]] = {}
-        # Twice what can be scored, so that no thread waits for this one, which reads and collects.
-        self._limit = 2 * parameters.workers
-        self._outcomes: list[ShardOutcome] = []
-        self._output_error: OutputError | None = None
-
-    def score_file(self, surveyed: Surveyed, planned: Sequence[PlannedShard]) -> None:
-        """Submit the shards of a file that are not done; return when the last is submitted."""
-        from tasks.scoring.row_ranges import read_shards
-
-        waiting = {p.shard.id: p for p in planned if p.why}
-        if not waiting:
-            return
-        try:
-            for shard, rows in read_shards(surveyed, [p.shard for p in planned], set(waiting)):
-                self._submit(waiting[shard.id], rows)
-                del waiting[shard.id]
-        except (DataError, OSError) as error:
-            self._outcomes += [_failed(p.shard, error) for p in waiting.values()]
-
-    def finish(self) -> list[ShardOutcome]:
-        """Wait for the shards that are still scored, and return the outcomes of all submitted.
-
-        Raises:
-            OutputError: If the output folder could not be written.
-        """
-        while self._running:
-            self._collect_next()
-        if self._output_error is not None:
-            raise self._output_error
-        return self._outcomes
-
-    def _submit(self, planned: PlannedShard, rows: "Iterator[pa.Table]") -> None:
-        from tasks.staging.arrow_files import write_staged
-
-        while len(self._running) >= self._limit:
-            self._collect_next()
-        if self._output_error is not None:
-            raise self._output_error
-        shard, output_dir = planned.shard, self._parameters.output_dir
-        path = output_dir / STAGING / f"{shard.id}.arrow"
-        write_staged(rows, path, output_dir)
-        lookups, futures = self._look_up(shard, path)
-        staged = StagedShard(rows=path, lookups=lookups)
-        future = self._runner.submit(
-            score_shard,
-            {"shard": shard, "staged": staged, "parameters": self._parameters},
-            wait_for=futures,
-        )
-        self._running[future] = planned, staged
-
-    def _look_up(
-        self, shard: Shard, staged: Path
-    ) -> tuple[tuple[dict[str, Path], ...], list[PrefectFuture[Any]]]:
-        """Submit the look-ups of a shard, all at once; return their files and futures."""
-        files: list[dict[str, Path]] = []
-        futures: list[PrefectFuture[Any]] = []
-        output_dir = self._parameters.output_dir
-        for number, model in enumerate(self._parameters.models):
-            files.append({})
-            for lookup in model.business.lookups if model.business else ():
-                target = output_dir / STAGING / f"{shard.id}.{number}-{lookup.name}.arrow"
-                files[-1][lookup.name] = target
-                arguments = {
-                    "shard": shard,
-                    "lookup": lookup.name,
-                    "model_uri": model.uri,
-                    "staged": staged,
-                    "target": target,
-                    "output_dir": output_dir,
-                }
-                futures.append(self._waiting.submit(look_up, arguments))
-        return tuple(files), futures
-
-    def _collect_next(self) -> None:
-        """Wait until one of the running shards ends, and keep its outcome."""
-        future = next(as_completed(list(self._running)))
-        planned, staged = self._running.pop(future)
-        for path in staged.files:
-            path.unlink(missing_ok=True)
-        result = future.result(raise_on_failure=False)
-        if isinstance(result, ShardRecord):
-            self._outcomes.append(
-                ShardOutcome(**_of_shard(planned.shard), why=planned.why, record=result)
-            )
-            return
-        self._progress.advance(planned.shard.rows)
-        if isinstance(result, OutputError):
-            self._output_error = result
-        self._outcomes.append(_failed(planned.shard, result))
 
 
 @contextmanager
@@ -265,16 +156,8 @@ def _unscored(
     for shard in planned:
         if not shard.why:
             yield ShardOutcome(
-                **_of_shard(shard.shard),
+                **of_shard(shard.shard),
                 record=shard.record,
                 skipped=not shard.left,
                 left=shard.left,
             )
-
-
-def _failed(shard: Shard, error: object) -> ShardOutcome:
-    return ShardOutcome(**_of_shard(shard), error=describe_error(error), rows_failed=shard.rows)
-
-
-def _of_shard(shard: Shard) -> dict[str, Any]:
-    return {"id": shard.id, "file_id": shard.file_id, "source": shard.source}

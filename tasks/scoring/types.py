@@ -1,31 +1,22 @@
 """Types of a scoring run: flow parameters, and the records that pass between its tasks."""
 
 import operator
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS, MAX_BATCH_TOKENS
 from pyfunc.business.spec import ColumnType
 from tasks.arms.types import ScoringModel
 from tasks.common.parameter_types import FolderPath, FrozenModel, Probability, about, path_of
-from tasks.ingestion.formats import Survey
+from tasks.delivery.types import DeliverRejectsTo, DeliverTo, Delivery, DeliveryTarget
 from tasks.ingestion.text_format import AS_FOUND, ReadOptions
-from tasks.output.records import OutputFormat, RowParameters, Shard, ShardRecord
+from tasks.output.records import OutputFormat, Shard, ShardRecord
+from tasks.output.row_parameters import RowParameters
 from tasks.output.traffic_split import SplitChoice, SplitKey
 from tasks.tracking.names import CHAMPION_URI
 
-INPUTS_EXPECTED = "a file, folder or pattern on this machine, or an http(s) URL"
-InputSource = Annotated[str, path_of("inputs", INPUTS_EXPECTED)]
-Inputs = Annotated[
-    Sequence[InputSource],
-    about(
-        "Files, folders, glob patterns or http(s) URLs of CSV, TSV, JSON or Parquet files, "
-        "plain or with .gz or .zst."
-    ),
-]
 OutputFolder = Annotated[
     FolderPath,
     path_of("output_dir", "a folder on this machine"),
@@ -133,6 +124,8 @@ class ScoringOptions(FrozenModel):
     batch_tokens: BatchTokens = DEFAULT_BATCH_TOKENS
     workers: Workers = 0
     output_format: Format = "parquet"
+    deliver_to: DeliverTo = ""
+    deliver_rejects_to: DeliverRejectsTo = ""
     report_examples: ReportExamples = 3
     attach_mib: AttachMib = 64
 
@@ -190,7 +183,27 @@ class ScoringParameters(FrozenModel):
     resume: Resume = OPTIONS.resume
     only_failed: OnlyFailed = OPTIONS.only_failed
     output_format: Format = OPTIONS.output_format
+    deliver_to: DeliverTo = Field(default="", exclude_if=operator.not_)
+    deliver_rejects_to: DeliverRejectsTo = Field(default="", exclude_if=operator.not_)
     flow_run_id: str = ""
+
+    @property
+    def targets(self) -> dict[str, DeliveryTarget]:
+        """The tables that get the rows of the output's folders."""
+        given = {
+            "predictions": ("deliver_to", self.deliver_to),
+            "rejected": ("deliver_rejects_to", self.deliver_rejects_to),
+        }
+        return {
+            folder: DeliveryTarget.parse(name, text)
+            for folder, (name, text) in given.items()
+            if text
+        }
+
+    @property
+    def has_delivery_rule(self) -> bool:
+        """Whether a rule says which rows are to be delivered."""
+        return any(model.business and model.business.delivers for model in self.models)
 
     @property
     def models(self) -> tuple[ScoringModel, ...]:
@@ -209,52 +222,6 @@ class ScoringParameters(FrozenModel):
         return any(model.is_composed for model in self.models)
 
 
-class InputFile(FrozenModel):
-    """A file to score.
-
-    Attributes:
-        id: Made from its name and place, so that it is stable and unique.
-        path: Where it is on this machine, or will be once it is downloaded.
-        name: What is shown of it: its path, or its URL without secrets.
-        url: Where it is downloaded from, if it is.
-        error: Why it cannot be opened by its name, or an empty string.
-    """
-
-    id: str
-    path: Path
-    name: str
-    url: SecretStr | None = None
-    error: str = ""
-
-
-class FoundInputs(FrozenModel):
-    """What there is to score.
-
-    Attributes:
-        files: The files, sorted by place, and after them the URLs.
-        settling: Names of files that changed a moment ago and are left for the next run.
-        removed: Names of files that are in the output and are gone since.
-    """
-
-    files: tuple[InputFile, ...]
-    settling: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
-
-
-class Surveyed(FrozenModel):
-    """A file after its survey.
-
-    Attributes:
-        file: The file.
-        survey: Digest, rows and columns; none if it failed.
-        error: Why it cannot be read at all, or an empty string.
-    """
-
-    file: InputFile
-    survey: Survey | None = None
-    error: str = ""
-
-
 class PlannedShard(FrozenModel):
     """A shard and what is to be done with it.
 
@@ -271,24 +238,6 @@ class PlannedShard(FrozenModel):
     record: ShardRecord | None = None
 
 
-class StagedShard(FrozenModel):
-    """Where the rows of a shard are that is to be scored.
-
-    Attributes:
-        rows: Where `tasks.staging.arrow_files.write_staged` put them.
-        lookups: Where `tasks.staging.lookups.look_up_rows` put what the look-ups of each arm found,
-            by their names.
-    """
-
-    rows: Path
-    lookups: tuple[dict[str, Path], ...] = ()
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """All of its files."""
-        return (self.rows, *(path for found in self.lookups for path in found.values()))
-
-
 class ShardOutcome(FrozenModel):
     """What became of a shard, or of a file that cannot be read.
 
@@ -303,6 +252,7 @@ class ShardOutcome(FrozenModel):
         left: Why it was left out although it is not done.
         error: Why it failed.
         rows_failed: Rows that it has and that are not published because it failed.
+        deliveries: What became of its deliveries.
     """
 
     id: str
@@ -315,3 +265,9 @@ class ShardOutcome(FrozenModel):
     left: str = ""
     error: str = ""
     rows_failed: int = 0
+    deliveries: tuple[Delivery, ...] = Field(default=(), exclude_if=operator.not_)
+
+    def is_undelivered(self, target: DeliveryTarget) -> bool:
+        """Return whether its delivery to a table failed."""
+        found = (delivery for delivery in self.deliveries if delivery.target == str(target))
+        return any(delivery.error for delivery in found)

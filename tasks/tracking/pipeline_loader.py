@@ -103,7 +103,15 @@ def _rebuild_command(model_uri: str) -> str:
 def predict_documents(
     model: PyFuncModel, texts: list[Any], *, use_cache: bool, batch_tokens: int
 ) -> list[dict[str, Any]]:
-    """Return the model's JSON documents for `texts`, parsed, in their order."""
+    """Return the model's JSON documents for `texts`, parsed, in their order.
+
+    Look-ups and rules are left out, which may refuse a text without its other columns.
+    """
+    typed: Any = model
+    python_model = typed.unwrap_python_model()
+    if inner := getattr(getattr(python_model, "pipeline", None), "inner", None):
+        found = inner.predict(texts, use_cache=use_cache, batch_tokens=batch_tokens)
+        return [json.loads(document) for document in found]
     rows: Any = model.predict(
         pd.DataFrame({"text": pd.Series(texts, dtype=object)}),
         params={"use_cache": use_cache, "batch_tokens": batch_tokens},

@@ -18,7 +18,7 @@ from tasks.common.errors import ParameterError
 from tasks.composition.types import PipelineParameters
 from tasks.dataset.types import LabelledData
 from tasks.maintenance.types import Limits
-from tasks.output.records import RowParameters
+from tasks.output.row_parameters import RowParameters
 from tasks.scoring.types import ScoringOptions, ScoringParameters
 from tasks.training.types import FineTuneParameters
 from tests.support.every_flow import FLOWS

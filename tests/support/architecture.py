@@ -19,9 +19,10 @@ FOLDERS = ("deployments", "flows", "tasks", "pyfunc")
 # The rooms of tasks/, highest first. A room imports lower ranks, not its neighbours in a rank.
 RANKS = (
     ("reports", "maintenance"),
+    ("lineage",),
     ("scoring", "building"),
     ("composition",),
-    ("training", "arms", "delivery", "staging"),
+    ("training", "arms", "delivery", "staging", "business", "inputs"),
     ("dataset",),
     ("download", "static_model"),
     ("output", "ingestion", "tracking", "sources"),
@@ -40,6 +41,11 @@ READS_ENVIRONMENT = {
     "pyfunc/business/addresses.py",
     "pyfunc/cache/settings.py",
     "tasks/building/verification.py",
+}
+SUBMITS_TASKS = {
+    "tasks/scoring/deliveries.py",
+    "tasks/scoring/shard_scheduler.py",
+    "tasks/scoring/task_runner.py",
 }
 KEEPS_TELEMETRY_OUT = "pyfunc/engines/openvino.py"
 LOADS_SHIPPED_CODE = "pyfunc/model.py"
@@ -124,7 +130,7 @@ def imports_of_prefect_tasks(modules: Modules) -> list[str]:
     others = {
         path: source
         for path, source in modules.items()
-        if folder_of(path) != "flows" and path != "tasks/scoring/task_runner.py"
+        if folder_of(path) != "flows" and path not in SUBMITS_TASKS
     }
     return [
         f"{path}:{found.line} imports {found.name}"

@@ -15,7 +15,8 @@ from pydantic import SecretStr
 
 from tasks.common.files import sha256_of
 from tasks.delivery.types import DeliveryTarget
-from tasks.output.records import Counts, RowParameters, Shard, ShardRecord, table_path
+from tasks.output.records import Counts, Shard, ShardRecord, table_path
+from tasks.output.row_parameters import RowParameters
 
 Backend = Literal["postgresql", "sqlite"]
 

@@ -4,6 +4,7 @@ It refuses to run as root: then it runs as the user `postgres`, whom Debian's pa
 """
 
 import os
+import pwd
 import shutil
 import socket
 import subprocess
@@ -123,6 +124,8 @@ def running_postgres() -> Iterator[Postgres]:
     programs = _programs()
     if programs is None:
         pytest.skip("PostgreSQL is not installed; Debian's package is postgresql")
+    if os.geteuid() == 0 and _USER_OF_ROOT not in {user.pw_name for user in pwd.getpwall()}:
+        pytest.skip(f"PostgreSQL refuses root, and there is no user {_USER_OF_ROOT}")
     folder = Path(tempfile.mkdtemp(prefix="millstream-postgres-"))
     server = Postgres(folder, programs)
     try:

@@ -20,10 +20,11 @@ from flows.score_shards import score_shards
 from tasks.arms.types import ScoringModel
 from tasks.common.errors import OutputInUseError, ProofError, ShardsFailedError
 from tasks.common.text import escape_markdown
+from tasks.inputs.input_files import list_input_files
+from tasks.inputs.types import InputFile, Surveyed
 from tasks.output.folder import locked_folder
-from tasks.scoring.inputs import list_input_files
 from tasks.scoring.task_runner import survey_in_parallel
-from tasks.scoring.types import InputFile, ScoringParameters, Surveyed
+from tasks.scoring.types import ScoringParameters
 from tasks.tracking.mlflow_client import connect, ensure_experiment, has_artifact
 from tasks.tracking.names import SCORING_EXPERIMENT
 from tests.flows.score_shards.log_lines import on_log

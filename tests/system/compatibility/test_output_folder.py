@@ -17,6 +17,7 @@ import pytest
 
 from flows.score_shards import score_shards
 from tasks.common.settings import get_settings
+from tasks.inputs.types import InputFile, Surveyed
 from tasks.maintenance.version_references import read_references
 from tasks.output.file_ids import FileIds
 from tasks.output.records import read_records, write_record
@@ -24,7 +25,7 @@ from tasks.scoring.completeness import check_completeness
 from tasks.scoring.planning import plan_files
 from tasks.scoring.prefect_tasks import survey_input
 from tasks.scoring.previous_failures import read_earlier_runs
-from tasks.scoring.types import InputFile, ScoringParameters, ShardOutcome, Surveyed
+from tasks.scoring.types import ScoringParameters, ShardOutcome
 from tasks.tracking.mlflow_client import connect
 from tests.support.builders import Trained, use_home
 

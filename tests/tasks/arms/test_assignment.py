@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.arms.assignment import assign_arms, key_of
-from tasks.output.records import RowParameters
+from tasks.output.row_parameters import RowParameters
 from tasks.output.traffic_split import TrafficSplit
 
 # Lone surrogates stand for bytes that are not UTF-8.

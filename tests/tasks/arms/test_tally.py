@@ -8,7 +8,8 @@ from pyfunc.contract import Answer, Language, MemberAnswer, Outcome, Prediction,
 from tasks.arms.answering import ArmAnswers, Work
 from tasks.arms.tally import Tally
 from tasks.arms.types import ScoringModel
-from tasks.output.records import RowParameters, Shard
+from tasks.output.records import Shard
+from tasks.output.row_parameters import RowParameters
 from tasks.output.tables import build_predictions
 from tasks.output.traffic_split import TrafficSplit
 

@@ -11,7 +11,14 @@ from prefect.flow_engine import run_flow
 from prefect.logging import get_logger
 
 from pyfunc.errors import ArtifactError
-from tasks.common.errors import DataError, MillstreamError, ModelError, UnexpectedError
+from tasks.common.errors import (
+    DataError,
+    DeliveryError,
+    MillstreamError,
+    ModelError,
+    TransientDeliveryError,
+    UnexpectedError,
+)
 from tasks.common.task_errors import (
     describe_error,
     is_retryable,
@@ -40,10 +47,11 @@ def test_our_own_errors_and_the_systems_stay_as_they_are(tmp_path: Path) -> None
 
 
 def test_what_is_not_expected_is_tried_again() -> None:
-    errors = (UnexpectedError, ValueError, DataError, ModelError, ArtifactError)
-    states: Any = [SimpleNamespace(data=error("words")) for error in errors]
+    again = (UnexpectedError, ValueError, TransientDeliveryError)
+    lasting = (DataError, ModelError, ArtifactError, DeliveryError)
+    states: Any = [SimpleNamespace(data=error("words")) for error in (*again, *lasting)]
     run: Any = None
-    assert [is_retryable(run, run, state) for state in states] == [True, True, False, False, False]
+    assert [is_retryable(run, run, state) for state in states] == [True] * 3 + [False] * 4
 
 
 @pytest.mark.parametrize(

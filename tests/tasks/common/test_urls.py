@@ -22,10 +22,10 @@ from tasks.common.urls import has_password, local_path, redact_url, url_file_nam
 from tasks.dataset.prefect_tasks import read_split
 from tasks.dataset.sources import fetch_tables
 from tasks.dataset.types import resolve_data_files
+from tasks.inputs.input_files import check_inputs, list_input_files
 from tasks.maintenance.types import resolve_output_dirs
 from tasks.output.folder import resolve_output_folder
 from tasks.reports.prefect_tasks import explain_row
-from tasks.scoring.inputs import check_inputs, list_input_files
 from tasks.training.base_models import base_model_folder
 from tasks.training.types import FineTuneParameters
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tasks.common.errors import ProofError
-from tasks.delivery.checks import prove_delivery, remove_obsolete
+from tasks.delivery.checks import find_delivered, prove_delivery, remove_obsolete
 from tasks.delivery.shard_delivery import deliver_shard
 from tasks.delivery.types import DeliveryTarget
 from tests.support.deliveries import TARGET, Place, publish, shard_id, texts
@@ -77,3 +77,22 @@ def test_proof_names_the_first_shard_with_other_rows(place: Place, tmp_path: Pat
 def test_proof_of_a_table_that_is_gone_fails(place: Place) -> None:
     with pytest.raises(ProofError, match=r"has 0 rows of .*-00001; expected 1"):
         prove_delivery(TARGET, place.address, {shard_id(1): 1})
+
+
+def test_shards_that_need_no_delivery_are_found_at_once(place: Place, tmp_path: Path) -> None:
+    records = [publish(tmp_path, texts(["a"] * n), shard_id(n)) for n in (1, 2, 3)]
+
+    def found() -> list[str]:
+        deliveries = find_delivered(records, TARGET, place.address)
+        assert all(delivery.skipped for delivery in deliveries)
+        assert all(delivery.rows == int(delivery.shard[-5:]) for delivery in deliveries)
+        return sorted(delivery.shard for delivery in deliveries)
+
+    assert found() == []
+    for record in records[:2]:
+        deliver_shard(record, tmp_path, TARGET, place.address)
+    assert found() == [shard_id(1), shard_id(2)]
+    assert find_delivered(records, TARGET, place.address, folder="rejected") == ()
+    place.query(f"delete from predictions where shard = '{shard_id(1)}'")
+    records[1] = publish(tmp_path, texts(["b"] * 2), shard_id(2))
+    assert found() == []

@@ -8,7 +8,8 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from contextvars import copy_context
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,10 +18,12 @@ import pyarrow as pa
 import pytest
 from pydantic import SecretStr
 
+from tasks.common.cancellation import stop_threads_on_error
 from tasks.common.errors import (
     DeliveryError,
     MillstreamError,
     ParameterError,
+    StoppedError,
     TransientDeliveryError,
 )
 from tasks.delivery import database
@@ -126,10 +129,11 @@ def test_lock_that_is_freed_in_time_is_no_error(place: Place, tmp_path: Path) ->
 def test_statement_that_takes_too_long_is_ended(
     postgres_place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    deliver_shard(publish(tmp_path, texts(["a"])), tmp_path, TARGET, postgres_place.address)
     monkeypatch.setattr(database, "STATEMENT_S", 0.1)
     said = refusal(postgres_place, tmp_path, TransientDeliveryError, texts([VALUE] * MANY))
     assert said.endswith("timed out or cancelled; expected statements of at most 0.1 s")
-    assert postgres_place.counts() == postgres_place.ledger() == {}
+    assert postgres_place.counts() == postgres_place.ledger() == {shard_id(): 1}
 
 
 def test_connection_that_is_dropped_in_the_middle_leaves_nothing(
@@ -252,6 +256,29 @@ def test_right_that_is_missing_is_named_before_any_work(
         postgres_place.query("alter role reader reset default_transaction_read_only")
 
 
+def test_connection_that_the_server_refuses_is_named(postgres: Postgres) -> None:
+    owner = Place("postgresql", postgres.new_database())
+    owner.query(f"create role guest login password '{PASSWORD}'")
+    guest = changed(owner.url, netloc=f"guest:{PASSWORD}@127.0.0.1:{postgres.port}")
+
+    def refused() -> DeliveryError:
+        with pytest.raises(DeliveryError) as caught:
+            check_target(TARGET, guest.address)
+        line_of(caught.value)
+        return caught.value
+
+    owner.query("alter role guest connection limit 0")
+    assert "the server has no connection left; expected one" in str(refused())
+    assert isinstance(refused(), TransientDeliveryError)
+    owner.query("alter role guest connection limit -1")
+    owner.query(f"revoke connect on database {urlsplit(owner.url).path[1:]} from public")
+    assert "permission denied; expected a user that may write" in str(refused())
+    owner.query("alter role guest nologin")
+    assert "access refused; expected a user that may connect" in str(refused())
+    assert not isinstance(refused(), TransientDeliveryError)
+    owner.query("drop role guest")
+
+
 def test_check_makes_nothing(place: Place, tmp_path: Path) -> None:
     check_target(TARGET, place.address)
     if place.backend == "sqlite":
@@ -320,6 +347,17 @@ def test_file_that_may_not_be_written_is_refused_before_any_work(tmp_path: Path)
     assert said.stdout == (
         "crm.predictions: the database is read-only; expected one that may be written"
     ), said.stderr
+
+
+def test_cancelled_run_delivers_nothing_more(place: Place, tmp_path: Path) -> None:
+    deliver_shard(publish(tmp_path, texts(["a"])), tmp_path, TARGET, place.address)
+    with suppress(KeyboardInterrupt), stop_threads_on_error():
+        of_run = copy_context()
+        raise KeyboardInterrupt
+    record = publish(tmp_path, texts(["b"]))
+    with pytest.raises(StoppedError):
+        of_run.run(deliver_shard, record, tmp_path, TARGET, place.address)
+    assert place.rows("text") == [("a",)]
 
 
 def test_failure_that_is_not_of_the_database_is_taken_back(place: Place, tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import pyarrow as pa
 import pytest
 
 from tasks.common.errors import DeliveryError
+from tasks.delivery.checks import prepare_target
 from tasks.delivery.shard_delivery import deliver_shard
-from tests.support.deliveries import TARGET, Place, publish, texts
+from tests.support.deliveries import TARGET, Place, publish, shard_id, texts
 
 HOSTILE = [
     "Robert'); drop table predictions;--",
@@ -54,9 +55,10 @@ def refusal(place: Place, folder: Path, rows: pa.Table = ROWS) -> str:
     with pytest.raises(DeliveryError) as caught:
         deliver(place, folder, rows)
     message = str(caught.value)
-    assert message.startswith("crm.predictions: ")
+    start = f"crm.predictions: {shard_id()}: "
+    assert message.startswith(start)
     assert "\n" not in message
-    return message
+    return message.removeprefix(start)
 
 
 def test_table_has_a_key_that_finds_a_shard(place: Place, tmp_path: Path) -> None:
@@ -81,7 +83,7 @@ def test_column_without_a_name_gets_one(place: Place, tmp_path: Path) -> None:
 
 def test_names_that_would_be_one_are_refused(place: Place, tmp_path: Path) -> None:
     assert refusal(place, tmp_path, pa.table({"": [7], "unnamed": ["a"]})) == (
-        "crm.predictions: columns share the name 'unnamed'; expected different names"
+        "2 columns share the name 'unnamed'; expected different names"
     )
     both = pa.table({"Text": ["a"], "text": ["b"]})
     if place.backend == "sqlite":
@@ -135,7 +137,7 @@ def test_table_of_another_order_and_of_types_that_hold_the_same_is_taken(
 ) -> None:
     synonyms = {
         "postgresql": {"text": "varchar", "stars": "numeric"},
-        "sqlite": {"text": "varchar(20)", "stars": "integer", "score": "double"},
+        "sqlite": {"text": "varchar(20)", "stars": "integer", "score": " "},  # a column of any type
     }
     make_table(place, **synonyms[place.backend])
     deliver(place, tmp_path, ROWS.select(["seen", "text", "stars", "score"]))
@@ -152,8 +154,7 @@ def test_missing_column_is_drift(place: Place, tmp_path: Path) -> None:
     make_table(place, stars="")
     expected = NAMED[place.backend]["stars"]
     assert refusal(place, tmp_path) == (
-        f"crm.predictions: the table predictions has no column 'stars'; expected one of type "
-        f"{expected}"
+        f"the table predictions has no column 'stars'; expected one of type {expected}"
     )
     assert place.rows() == []
 
@@ -164,7 +165,7 @@ def test_another_type_is_drift(place: Place, tmp_path: Path) -> None:
     if place.backend == "sqlite":
         found, expected = "TEXT", "REAL"
     assert refusal(place, tmp_path) == (
-        f"crm.predictions: the column 'score' of predictions is {found}; expected {expected}"
+        f"the column 'score' of predictions is {found}; expected {expected}"
     )
     assert place.rows() == []
 
@@ -172,7 +173,7 @@ def test_another_type_is_drift(place: Place, tmp_path: Path) -> None:
 def test_column_that_must_be_given_is_drift(place: Place, tmp_path: Path) -> None:
     make_table(place, "customer text not null")
     assert refusal(place, tmp_path).startswith(
-        "crm.predictions: the column 'customer' of predictions is NOT NULL without a default"
+        "the column 'customer' of predictions is NOT NULL without a default"
     )
     assert place.rows() == []
 
@@ -228,3 +229,27 @@ def test_texts_of_any_content_fit_the_drifted_table_of_an_earlier_run(
     wider = texts(["a"]).append_column("label", pa.array(["x"]))
     assert "has no column 'label'" in refusal(place, tmp_path, wider)
     assert place.rows("text") == [("a",)]
+
+
+def test_columns_of_several_files_are_prepared_before_the_first_shard(
+    place: Place, tmp_path: Path
+) -> None:
+    rows = [
+        pa.table({"text": ["a"], "label": pa.nulls(1)}),
+        pa.table({"text": ["b"], "stars": [5]}),
+        pa.table({"label": ["x"], "text": ["c"]}),
+    ]
+    key = pa.schema([("shard", pa.string()), ("row", pa.int64())])
+    schemas = [pa.unify_schemas([table.schema, key]) for table in rows]
+    prepare_target(TARGET, place.address, schemas)
+    for number, table in enumerate(rows, start=1):
+        record = publish(tmp_path, table, shard_id(number))
+        deliver_shard(record, tmp_path, TARGET, place.address)
+    assert place.rows("text, label, stars") == [("a", None, None), ("b", None, 5), ("c", "x", None)]
+    prepare_target(TARGET, place.address, schemas)
+    prepare_target(TARGET, place.address, [])
+    with pytest.raises(DeliveryError) as caught:
+        prepare_target(TARGET, place.address, [*schemas, pa.schema([("stars", pa.string())])])
+    assert str(caught.value) == (
+        "crm.predictions: column 'stars' is integer and text; expected one type in all files"
+    )

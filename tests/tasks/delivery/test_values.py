@@ -10,6 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tasks.delivery.shard_delivery import deliver_shard
 from tasks.delivery.types import Delivery
@@ -47,7 +49,12 @@ TYPES: list[tuple[pa.DataType, Any, Any, Any]] = [
     (pa.date64(), date(9999, 12, 31), ..., "9999-12-31"),
     (pa.timestamp("us", "UTC"), WHEN, ..., "2026-01-02 03:04:05.678901Z"),
     (pa.timestamp("us", "America/New_York"), WHEN, ..., "2026-01-02 03:04:05.678901Z"),
-    (pa.timestamp("us", "Nowhere/Land"), 1, datetime(1970, 1, 1, 0, 0, 0, 1, UTC), ...),
+    (
+        pa.timestamp("us", "Nowhere/Land"),
+        1,
+        datetime(1970, 1, 1, 0, 0, 0, 1, UTC),
+        "1970-01-01 00:00:00.000001Z",
+    ),
     (pa.timestamp("ms"), WHEN.replace(tzinfo=None, microsecond=5_000), ..., ...),
     (pa.time64("us"), time(23, 59, 59, 999_999), ..., "23:59:59.999999"),
     (pa.time64("ns"), 86_399_999_999_999, time(23, 59, 59, 999_999), "23:59:59.999999999"),
@@ -94,21 +101,23 @@ def of_backend(place: Place, value: Any, in_postgres: Any, in_sqlite: Any) -> An
     return value
 
 
-@pytest.mark.parametrize(
-    ("kind", "value", "in_postgres", "in_sqlite"),
-    TYPES,
-    ids=[f"{number}-{row[0]}" for number, row in enumerate(TYPES)],
-)
-def test_value_is_there_as_it_was(
-    place: Place, tmp_path: Path, kind: pa.DataType, value: Any, in_postgres: Any, in_sqlite: Any
-) -> None:
-    storage = pa.array([value, None], getattr(kind, "storage_type", kind))
-    column = storage.cast(kind) if isinstance(kind, pa.BaseExtensionType) else storage
-    found, delivery = delivered(place, tmp_path, column)
-    if kind == pa.timestamp("us", "Nowhere/Land") and place.backend == "sqlite":
-        in_sqlite = "1970-01-01 00:00:00.000001Z"
-    assert found == [of_backend(place, value, in_postgres, in_sqlite), None]
-    assert delivery.replaced == 0
+def column_of(kind: pa.DataType, *values: Any) -> pa.Array:
+    storage = pa.array(values, getattr(kind, "storage_type", kind))
+    return storage.cast(kind) if isinstance(kind, pa.BaseExtensionType) else storage
+
+
+def test_values_of_every_type_are_there_as_they_were(place: Place, tmp_path: Path) -> None:
+    columns, expected = {}, {}
+    for number, (kind, value, in_postgres, in_sqlite) in enumerate(TYPES):
+        name = f"{number} {kind}"[:40]
+        columns[name] = column_of(kind, value, None)
+        expected[name] = of_backend(place, value, in_postgres, in_sqlite)
+    record = publish(tmp_path, pa.table(columns))
+    delivery = deliver_shard(record, tmp_path, TARGET, place.address)
+    assert (delivery.rows, delivery.replaced) == (2, 0)
+    first, second = place.rows()
+    assert dict(zip(columns, first, strict=False)) == expected
+    assert dict(zip(columns, second, strict=False)) == dict.fromkeys(columns)
 
 
 def test_column_of_nulls_alone_is_text(place: Place, tmp_path: Path) -> None:
@@ -127,18 +136,18 @@ def test_no_rows_make_the_table_all_the_same(place: Place, tmp_path: Path) -> No
 LATE = 2**31 - 1  # days; no calendar of Arrow's
 
 # Type, value as Arrow stores it, what each database has, and where it is counted as replaced.
-REPLACED: list[tuple[pa.DataType, Any, Any, Any, set[str]]] = [
-    (pa.string(), "a\0b", "a\ufffdb", "a\0b", {"postgresql"}),
-    (pa.list_(pa.string()), ["a\0b", "\\u0000"], ["a\ufffdb", "\\u0000"], None, {"postgresql"}),
-    (pa.float64(), math.nan, math.nan, None, {"sqlite"}),
-    (pa.date32(), LATE, None, None, {"postgresql", "sqlite"}),
-    (pa.date32(), -800_000, None, "-0221-09-04", {"postgresql"}),
-    (pa.timestamp("us"), 2**62, None, None, {"postgresql", "sqlite"}),
-    (pa.timestamp("ms", "UTC"), -(2**62), None, None, {"postgresql", "sqlite"}),
+REPLACED: list[tuple[pa.DataType, Any, Any, Any, tuple[str, ...]]] = [
+    (pa.string(), "a\0b", "a\ufffdb", "a\0b", ("postgresql",)),
+    (pa.list_(pa.string()), ["a\0b", "\\u0000"], ["a\ufffdb", "\\u0000"], None, ("postgresql",)),
+    (pa.float64(), math.nan, math.nan, None, ("sqlite",)),
+    (pa.date32(), LATE, None, None, ("postgresql", "sqlite")),
+    (pa.date32(), -800_000, None, "-0221-09-04", ("postgresql",)),
+    (pa.timestamp("us"), 2**62, None, None, ("postgresql", "sqlite")),
+    (pa.timestamp("ms", "UTC"), -(2**62), None, None, ("postgresql", "sqlite")),
     # Of the year 70000, which Arrow prints as 4464 where there is a zone.
-    (pa.timestamp("s", "UTC"), 2_146_821_840_000, None, None, {"postgresql", "sqlite"}),
-    (pa.timestamp("ms"), -62_167_219_200_001, None, "-0001-12-31 23:59:59.999", {"postgresql"}),
-    (pa.duration("s"), 2**62, None, float(2**62), {"postgresql"}),
+    (pa.timestamp("s", "UTC"), 2_146_821_840_000, None, None, ("postgresql", "sqlite")),
+    (pa.timestamp("ms"), -62_167_219_200_001, None, "-0001-12-31 23:59:59.999", ("postgresql",)),
+    (pa.duration("s"), 2**62, None, float(2**62), ("postgresql",)),
 ]
 
 
@@ -150,7 +159,7 @@ def test_value_that_a_database_cannot_hold_is_replaced_and_counted(
     value: Any,
     in_postgres: Any,
     in_sqlite: Any,
-    where: set[str],
+    where: tuple[str, ...],
 ) -> None:
     if isinstance(value, int):
         bits = pa.int32() if kind == pa.date32() else pa.int64()
@@ -169,6 +178,28 @@ def test_value_that_a_database_cannot_hold_is_replaced_and_counted(
     assert (again.skipped, again.replaced) == (True, delivery.replaced)
 
 
+def test_list_with_what_python_cannot_hold_is_null(place: Place, tmp_path: Path) -> None:
+    days = pa.array([LATE, 1], pa.int32()).view(pa.date32())
+    column = pa.ListArray.from_arrays([0, 1, 2], days)
+    record = publish(tmp_path, pa.table({"value": column}))
+    assert deliver_shard(record, tmp_path, TARGET, place.address).replaced == 1
+    (first,), (second,) = place.rows("cast(value as text)")
+    assert (first, json.loads(second)) == (None, ["1970-01-02"])
+
+
+def test_rule_leaves_values_of_every_type_as_they_are(place: Place, tmp_path: Path) -> None:
+    columns = {}
+    for number, (kind, value, *_) in enumerate(TYPES):
+        columns[f"c{number}"] = column_of(kind, *[value] * 5)
+    whole = pa.table(columns | {"decision_deliver": [True, False, True, True, None]})
+    done = deliver_shard(publish(tmp_path, whole), tmp_path, TARGET, place.address)
+    assert (done.rows, done.replaced) == (3, 0)
+    (first, *others) = place.rows()
+    assert [row[:-1] for row in others] == [first[:-1]] * 2
+    assert [row[-1] for row in (first, *others)] == [1, 3, 4]
+    assert None not in first
+
+
 def test_bytes_that_are_no_text_are_replaced_and_counted(place: Place, tmp_path: Path) -> None:
     column = pa.array([b"a\xffb", b"c"]).view(pa.string())
     found, delivery = delivered(place, tmp_path, column)
@@ -183,3 +214,39 @@ def test_years_of_five_digits_are_kept(place: Place, tmp_path: Path, year: int) 
     # Python has no such date.
     ((found,),) = place.rows("cast(v as text)")
     assert found.startswith((f"{year}-", f"{year - 1}-"))
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+ANY_ROW = st.tuples(
+    st.text(),
+    st.floats(allow_nan=False),
+    st.integers(-(2**63), 2**63 - 1),
+    st.binary(),
+    st.lists(st.text() | st.none()),
+)
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=NAMES.map(lambda name: name[:15]), rows=st.lists(ANY_ROW, min_size=1, max_size=20))
+def test_any_value_in_any_column_is_there_as_it_was(
+    place: Place, tmp_path: Path, name: str, rows: list[tuple[Any, ...]]
+) -> None:
+    place.query("drop table if exists predictions")
+    kinds = [pa.string(), pa.float64(), pa.int64(), pa.binary(), pa.list_(pa.string())]
+    names = [f"{name}{suffix}" for suffix in "01234"]
+    columns = [pa.array([row[number] for row in rows], kind) for number, kind in enumerate(kinds)]
+    record = publish(tmp_path, pa.table(columns, names=names))
+    done = deliver_shard(record, tmp_path, TARGET, place.address)
+    in_postgres = place.backend == "postgresql"
+    with_nul = ["\0" in text for text, *_, parts in rows]
+    with_nul += ["\0" in "".join(filter(None, parts)) for *_, parts in rows]
+    assert done.replaced == (sum(with_nul) if in_postgres else 0)
+
+    def stored(text: str | None) -> str | None:
+        return text and (text.replace("\0", "\ufffd") if in_postgres else text)
+
+    expected = [
+        (stored(t), f, i, b, [stored(part) for part in parts]) for t, f, i, b, parts in rows
+    ]
+    found = [(*row[:4], row[4] if in_postgres else json.loads(row[4])) for row in place.rows()]
+    assert found == expected

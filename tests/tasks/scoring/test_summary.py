@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.arms.types import ScoringModel
-from tasks.output.records import Counts, RowParameters, Shard, ShardRecord
+from tasks.output.records import Counts, Shard, ShardRecord
+from tasks.output.row_parameters import RowParameters
 from tasks.scoring.summary import STEADY_CALLS, seconds_a_call, summarise_outcomes
 from tasks.scoring.types import ScoringParameters, ShardOutcome
 

@@ -6,14 +6,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.output.records import RowParameters, Shard, ShardRecord
-from tasks.scoring.inputs import list_input_files
+from tasks.inputs.input_files import list_input_files
+from tasks.inputs.row_ranges import read_shards
+from tasks.inputs.types import Surveyed
+from tasks.output.records import Shard, ShardRecord
+from tasks.output.row_parameters import RowParameters
 from tasks.scoring.planning import plan_files
 from tasks.scoring.prefect_tasks import survey_input
-from tasks.scoring.row_ranges import read_shards
 from tasks.scoring.shard_scorer import score_rows
-from tasks.scoring.types import ScoringParameters, StagedShard, Surveyed
+from tasks.scoring.types import ScoringParameters
 from tasks.staging.arrow_files import write_staged
+from tasks.staging.types import StagedShard
 
 
 def stage(path: Path, parameters: ScoringParameters) -> tuple[Shard, StagedShard]:

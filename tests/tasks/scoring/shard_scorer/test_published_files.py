@@ -15,8 +15,8 @@ import pytest
 
 from tasks.common.errors import OutputError
 from tasks.common.files import sha256_of
+from tasks.inputs.input_files import list_input_files
 from tasks.output.records import PREDICTION_COLUMNS, REJECTED_COLUMNS, read_record
-from tasks.scoring.inputs import list_input_files
 from tasks.scoring.scoring_model import resolve_scoring_model
 from tasks.scoring.shard_scorer import copy_shards, score_rows
 from tasks.scoring.types import ScoringParameters, ShardOutcome

@@ -11,12 +11,12 @@ import pytest
 
 from tasks.common.files import sha256_of
 from tasks.ingestion import parquet_reader
+from tasks.lineage.trace import trace_row
 from tasks.output.copies import write_copies
 from tasks.output.language_policy import LanguagePolicy
 from tasks.output.records import ShardRecord
-from tasks.reports.lineage import trace_row
-from tasks.scoring import row_ranges
 from tasks.scoring.types import ScoringParameters
+from tasks.staging import arrow_files
 from tests.tasks.scoring.shard_scorer.shards import (
     in_out,
     output,
@@ -71,7 +71,7 @@ def test_long_texts_are_scored_in_parts_and_published_in_order(
     whole = score_table(table, parameters)
     tables = [output(folder, parameters) for folder in ("predictions", "rejected")]
     monkeypatch.setattr(parquet_reader, "_BATCH_BYTES", 1_000)
-    monkeypatch.setattr(row_ranges, "_PART_BYTES", 2_000)
+    monkeypatch.setattr(arrow_files, "_PART_BYTES", 2_000)
     parts = score_table(table, parameters)
     assert [output(folder, parameters) for folder in ("predictions", "rejected")] == tables
     assert parts.counts == whole.counts

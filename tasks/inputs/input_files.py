@@ -29,9 +29,9 @@ from tasks.common.urls import (
 from tasks.download.http_download import download_file
 from tasks.ingestion.formats import EXPECTED, format_of, stem_of, unknown_kind
 from tasks.ingestion.text_format import is_one_object
+from tasks.inputs.types import INPUTS_EXPECTED, InputFile
 from tasks.output.file_ids import FileIds
 from tasks.output.records import SUFFIXES
-from tasks.scoring.types import INPUTS_EXPECTED, InputFile
 
 logger = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from tasks.common.errors import DataError
 from tasks.ingestion.formats import Survey
+from tasks.inputs.row_ranges import cut_into_shards
+from tasks.inputs.types import InputFile
 from tasks.output.records import Shard
 from tasks.scoring.planning import MAX_SHARDS, check_shard_count, split_into_shards
-from tasks.scoring.row_ranges import cut_into_shards
-from tasks.scoring.types import InputFile
 from tasks.staging.arrow_files import read_staged, write_staged
 
 FILE = InputFile(id="rows-12345678", path=Path("/rows.csv"), name="/rows.csv")

@@ -9,7 +9,7 @@ import pytest
 
 from tasks.common.errors import DataError, ParameterError
 from tasks.ingestion.table_reader import survey
-from tasks.scoring.inputs import (
+from tasks.inputs.input_files import (
     download_input,
     is_gone,
     list_input_files,

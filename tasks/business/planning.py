@@ -10,11 +10,11 @@ from pyfunc.business.lookup import open_source
 from pyfunc.business.source_errors import describe_source_error, is_disconnect
 from pyfunc.business.spec import BusinessSpec, KeyType, LookupSpec
 from pyfunc.errors import SourceError
+from tasks.business.rules_probe import probe_rules, read_rules
+from tasks.business.types import BusinessPlan
+from tasks.business.written_logic import BusinessLogicFile, LookupChoice
 from tasks.common.errors import ParameterError
 from tasks.common.files import sha256_of
-from tasks.composition.business_file import BusinessLogicFile, LookupChoice
-from tasks.composition.rules_probe import probe_rules, read_rules
-from tasks.composition.types import BusinessPlan
 from tasks.sources.addresses import require_address
 
 _COLUMN = re.compile(r"[^\W\d]\w*")  # the view that tells SQLite's types says `tier:1` of a second

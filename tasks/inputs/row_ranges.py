@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from tasks.common.errors import DataError
 from tasks.ingestion.table_reader import empty_block, read_blocks
+from tasks.inputs.types import Surveyed
 from tasks.output.records import Shard
-from tasks.scoring.types import Surveyed
 
 
 def read_shards(

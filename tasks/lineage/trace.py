@@ -1,6 +1,6 @@
 """Lineage of an output row: its prediction, model versions, code commits, training and data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,14 @@ from mlflow.entities.model_registry import ModelVersion
 from prefect.runtime import deployment
 
 from tasks.arms.assignment import assign_arms
-from tasks.building.build_records import read_member_labels, read_record_of
-from tasks.building.types import tolerance
+from tasks.building.build_records import read_member_labels
 from tasks.common.console import print_table
-from tasks.common.errors import DataError, ModelError, ParameterError
+from tasks.common.errors import DataError, ParameterError
 from tasks.common.text import columns_called
 from tasks.composition.decision_path import describe_path
 from tasks.composition.known_answers import Decided
+from tasks.lineage.business import business_fields, replay_rules
+from tasks.lineage.verification import pipeline_version, verify_prediction
 from tasks.output.records import (
     DECIDER_COLUMN,
     FOLDERS,
@@ -29,14 +30,13 @@ from tasks.output.records import (
     read_record,
     table_path,
 )
+from tasks.output.row_parameters import RowParameters
 from tasks.output.tables import extract_texts
 from tasks.output.traffic_split import ARMS
-from tasks.reports.formatting import format_count_of
 from tasks.tracking.mlflow_client import connect
-from tasks.tracking.names import PIPELINE_MODEL, RegisteredModel, version_uri
-from tasks.tracking.pipeline_loader import load_pipeline, load_typed_pipeline, predict_documents
+from tasks.tracking.names import RegisteredModel, version_uri
 from tasks.tracking.pipeline_members import tree_of
-from tasks.tracking.registry import find_registered_version, get_version
+from tasks.tracking.registry import get_version
 
 _ROW_CONTENT = ("text", "raw")
 
@@ -47,7 +47,8 @@ def trace_row(output_dir: Path, shard_id: str, row: int, *, verify: bool) -> dic
     Of a composed pipeline, `path` has the way of the row through its tree, and `members` what each
     member that saw the text predicted, with its training, data and code.
 
-    In a deployment, whose output is logged, the row's text and bytes are not printed.
+    In a deployment, whose output is logged, the row's text and bytes, its keys and what was looked
+    up are not printed.
 
     Args:
         output_dir: Folder of an output.
@@ -76,24 +77,32 @@ def trace_row(output_dir: Path, shard_id: str, row: int, *, verify: bool) -> dic
         chain |= _scoring_fields(record, values)
     else:
         chain |= {name: values[name] for name in PREDICTION_COLUMNS}
+        business = (*record.parameters.business_columns, *record.parameters.added_columns)
+        chain |= {name: values[name] for name in business}
         if SCORES_COLUMN in values:
             chain[SCORES_COLUMN] = dict(values[SCORES_COLUMN])
         chain |= _scoring_fields(record, values) | _model_lineage(values)
         if verify:
-            chain |= _verify_row(chain)
+            chain |= _verify(chain, record.parameters)
     shown = _with_rows_of_members(chain)
-    print_table("One row", _without_content(shown) if deployment.id else shown)
+    quoted = {*_ROW_CONTENT, *record.parameters.business_columns}
+    quoted |= {name for name in record.parameters.added_columns if name.startswith("lookup_")}
+    logged = {name: value for name, value in shown.items() if name not in quoted}
+    print_table("One row", logged if deployment.id else shown)
     return chain
+
+
+def _verify(chain: Mapping[str, Any], parameters: RowParameters) -> dict[str, str]:
+    text, report = chain["text"], dict[str, str]()
+    if chain.get("rules_digest"):
+        text, report = replay_rules(chain, parameters, text)
+    return verify_prediction(chain, text) | report
 
 
 def _with_rows_of_members(chain: Mapping[str, Any]) -> dict[str, Any]:
     """Give each member a row of its own, in place of a cell with all of them."""
     rows = {f"member {member['name']}": member for member in chain.get("members", ())}
     return {name: value for name, value in chain.items() if name != "members"} | rows
-
-
-def _without_content(chain: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in chain.items() if name not in _ROW_CONTENT}
 
 
 def _load_record(output_dir: Path, shard_id: str) -> ShardRecord:
@@ -118,6 +127,8 @@ def _load_row(output_dir: Path, record: ShardRecord, row: int) -> tuple[str, dic
         if place >= 0:
             found = table.slice(place, 1)
             values = _contract_fields(found, record.parameters.text_column)
+            if folder == "predictions":
+                values |= business_fields(found, record.parameters)
             return folder, values | _arm_field(found, record)
     last = record.shard.first_row + record.shard.rows - 1
     raise ParameterError(
@@ -159,6 +170,7 @@ def _scoring_fields(record: ShardRecord, values: Mapping[str, Any]) -> dict[str,
         asked = {
             "asked_version": version.model_uri,
             "pipeline_fingerprint": version.fingerprint,
+            **({"rules_digest": version.rules_digest} if version.rules_digest else {}),
             "engine": version.engine,
             "precision": version.precision,
         }
@@ -173,7 +185,7 @@ def _scoring_fields(record: ShardRecord, values: Mapping[str, Any]) -> dict[str,
 
 def _model_lineage(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the pipeline version of a prediction, and the training and data of its members."""
-    pipeline = _pipeline_version(values["inference_pipeline_model_uri"])
+    pipeline = pipeline_version(values["inference_pipeline_model_uri"])
     lineage = {
         "computed_by_version": version_uri(pipeline.name, pipeline.version),
         "pipeline_code_commit": pipeline.tags.get("git_commit"),
@@ -184,13 +196,6 @@ def _model_lineage(values: Mapping[str, Any]) -> dict[str, Any]:
         lineage["path"] = _describe_path(pipeline, values)
         lineage["members"] = [member | _training_lineage(member["uri"]) for member in members]
     return lineage
-
-
-def _pipeline_version(logged: str) -> ModelVersion:
-    pipeline = find_registered_version(PIPELINE_MODEL, logged)
-    if pipeline is None:
-        raise ModelError(f"{logged}: no version of {PIPELINE_MODEL} is that model any more")
-    return pipeline
 
 
 def _describe_path(pipeline: ModelVersion, values: Mapping[str, Any]) -> str:
@@ -218,62 +223,3 @@ def _training_lineage(finetuned_model_uri: str) -> dict[str, Any]:
         "data_source": training.data.params.get("source"),
         "data_digest": training.data.tags.get("data_digest"),
     }
-
-
-def _verify_row(chain: Mapping[str, Any]) -> dict[str, Any]:
-    version = chain["inference_pipeline_model_uri"]
-    (answer,) = predict_documents(
-        load_pipeline(version), [chain["text"]], use_cache=False, batch_tokens=1
-    )
-    response = answer["response"] or {"prediction_label": None, "prediction_score": 0.0}
-    now = _predictions(response, answer["model_metadata"].get("members", ()))
-    before = _predictions(chain, chain.get("members", ()))
-    allowed = _allowed_differences(chain, version)
-    place = f"{chain['shard']} row {chain['row']}: {version}"
-    differences = []
-    for name, (expected, expected_score) in before.items():
-        label, score = now.get(name, (None, 0.0))
-        differences.append(abs(score - expected_score))
-        # Not `difference > …`, which a NaN would pass.
-        if label != expected or not differences[-1] <= allowed[name]:
-            raise ModelError(
-                f"{place}{name and f', member {name},'} answers {label} {score:.6f} now; "
-                f"expected {expected} {expected_score:.6f} within {allowed[name]}"
-            )
-    if list(now) != list(before):
-        raise ModelError(
-            f"{place}: the members {list(now)[1:]} see the text now; expected {list(before)[1:]}"
-        )
-    if (decider := answer["model_metadata"].get("decided_by")) != chain.get(DECIDER_COLUMN):
-        raise ModelError(f"{place}: {decider} decides now; expected {chain[DECIDER_COLUMN]}")
-    members = f" and {format_count_of(len(before) - 1, 'member')}" if len(before) > 1 else ""
-    return {"verified": f"same label{members}, scores within {max(differences):.1e}"}
-
-
-def _predictions(
-    answer: Mapping[str, Any], members: Sequence[Mapping[str, Any]]
-) -> dict[str, tuple[str, float]]:
-    """Return label and score of an answer, named "", and of each member."""
-    found = {member["name"]: (member["label"], member["score"]) for member in members}
-    return {"": (answer["prediction_label"], answer["prediction_score"])} | found
-
-
-def _allowed_differences(chain: Mapping[str, Any], version: str) -> dict[str, float]:
-    """Return how far the score of the answer, named "", and those of its members may be off.
-
-    The row may have been scored with another engine on another machine.
-    """
-    registered = _pipeline_version(version)
-    if "members" not in chain:
-        temperature = float(registered.tags.get("temperature", 1.0))
-        precisions = (chain["precision"], load_typed_pipeline(version).variant.precision)
-        return {"": max(tolerance(precision, temperature) for precision in precisions)}
-    allowed = {
-        name: max(
-            tolerance(gate.precision, member.temperature)
-            for gate in member.gates
-            if not gate.reason
-        )
-        for name, member in read_record_of(registered).members.items()
-    }
-    return {"": max(allowed.values())} | allowed

@@ -16,8 +16,8 @@ from flows.explain_prediction import explain_prediction
 from flows.score_shards import score_shards
 from tasks.common.errors import DataError, ModelError, ParameterError
 from tasks.common.files import sha256_of
+from tasks.lineage.trace import trace_row
 from tasks.output.records import read_records
-from tasks.reports.lineage import trace_row
 from tasks.reports.prefect_tasks import explain_row
 from tasks.tracking.mlflow_client import connect, ensure_experiment
 from tasks.tracking.names import SCORING_EXPERIMENT

@@ -1,0 +1,1 @@
+"""Look-ups and rules of a composition file: read, and checked against their sources."""

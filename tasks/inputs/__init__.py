@@ -1,0 +1,1 @@
+"""Input files to score: listed, downloaded, and cut into ranges of rows."""

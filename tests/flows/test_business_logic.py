@@ -1,0 +1,180 @@
+"""Look-ups and rules around the model: scored, decided anew, explained."""
+
+import json
+import sqlite3
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from flows.explain_prediction import explain_prediction
+from flows.score_shards import score_shards
+from tasks.common.errors import DeliveryError, ModelError
+from tasks.tracking.mlflow_client import connect
+from tasks.tracking.names import PIPELINE_MODEL
+from tests.support.builders import Trained
+from tests.support.business import RULES, build_with_rules, write_composition, write_customers
+
+ROWS = (
+    ("an awful film", "1"),
+    ("a great film", "2"),
+    ("an awful film", "3"),
+    ("an awful thing", "99"),
+    ("an awful film", ""),
+    ("", "1"),
+)
+
+
+@pytest.fixture
+def crm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = write_customers(tmp_path / "crm.db")
+    monkeypatch.setenv("MILLSTREAM_SOURCE_CRM", f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def tickets(tmp_path: Path) -> Path:
+    path = tmp_path / "in" / "tickets.csv"
+    path.parent.mkdir()
+    pd.DataFrame(ROWS, columns=["text", "customer_id"]).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture
+def version(trained: Trained, tmp_path: Path, crm: Path) -> str:
+    return build_with_rules(write_composition(tmp_path, trained.training["finetuned_model"]))
+
+
+def predictions(output: Path) -> pd.DataFrame:
+    (path,) = (output / "predictions").glob("*.parquet")
+    table: pd.DataFrame = pq.read_table(path).to_pandas().set_index("row")
+    return table
+
+
+def test_rows_are_looked_up_refused_scored_and_decided(
+    version: str, tickets: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    summary = score_shards([str(tickets)], str(output), model_uri=version)
+    assert (summary["scored"], summary["rejected"]) == (4, 2)
+    assert summary["rejected_because"] == {"rules: opted out": 1, "validate: empty": 1}
+    found = predictions(output)
+    assert list(found.columns[-6:]) == [
+        "lookup_customer_tier",
+        "lookup_customer_opted_out",
+        "decision_queue",
+        "decision_priority",
+        "decision_deliver",
+        "looked_up_at",
+    ]
+    tiers = found["lookup_customer_tier"].fillna("none").to_dict()
+    assert tiers == {1: "gold", 2: "basic", 4: "none", 5: "none"}
+    assert found["decision_deliver"].to_dict() == {1: True, 2: False, 4: False, 5: False}
+    assert found["looked_up_at"].notna().all()
+    record = json.loads(next((output / "records").glob("*.json")).read_text())
+    registered = connect().get_model_version(PIPELINE_MODEL, version.rpartition("/")[2])
+    assert record["rules_digest"] == registered.tags["rules_digest"] != ""
+    assert record["counts"]["to_deliver"] == 1
+
+
+def test_a_changed_rule_decides_anew_without_the_model(
+    version: str, tickets: Path, tmp_path: Path, trained: Trained
+) -> None:
+    output = tmp_path / "out"
+    score_shards([str(tickets)], str(output), model_uri=version)
+    again = score_shards([str(tickets)], str(output), model_uri=version)
+    assert again["shards_skipped"] == 1
+    rules = RULES.replace('"urgent"', '"first"')
+    changed = build_with_rules(
+        write_composition(tmp_path, trained.training["finetuned_model"], rules=rules)
+    )
+    decided = score_shards([str(tickets)], str(output), model_uri=changed)
+    assert decided["scored_because"] == {"the rules changed": 1}
+    assert decided["model_calls"] == 0
+    assert predictions(output)["decision_queue"][1] == "first"
+
+
+def test_a_row_is_explained_and_decided_again(
+    version: str, tickets: Path, tmp_path: Path, crm: Path
+) -> None:
+    output = tmp_path / "out"
+    score_shards([str(tickets)], str(output), model_uri=version)
+    write_customers(crm, [(1, "basic", True)])  # what was looked up then counts
+    (shard,) = (path.stem for path in (output / "records").glob("*.json"))
+    chain = explain_prediction(str(output), shard, 1, verify=True)
+    assert chain["customer_id"] == 1
+    assert (chain["lookup_customer_tier"], chain["decision_queue"]) == ("gold", "urgent")
+    assert chain["decision_verified"] == "same decisions, from what was looked up then"
+
+
+@pytest.mark.usefixtures("version")
+def test_a_decision_that_was_altered_is_found(version: str, tickets: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    score_shards([str(tickets)], str(output), model_uri=version)
+    (path,) = (output / "predictions").glob("*.parquet")
+    table = pq.read_table(path)
+    altered = table["decision_priority"].to_pylist()
+    altered[0] = 7
+    place = table.column_names.index("decision_priority")
+    table = table.set_column(place, "decision_priority", [altered])
+    pq.write_table(table, path)
+    with pytest.raises(ModelError, match=r"decision_priority is 1 now; expected 7"):
+        explain_prediction(str(output), path.stem, 1, verify=True)
+
+
+def test_predictions_are_delivered_once_and_follow_a_changed_rule(
+    version: str, tickets: Path, tmp_path: Path, crm: Path, trained: Trained
+) -> None:
+    output = tmp_path / "out"
+
+    def delivered() -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(crm)) as connection:
+            query = "select row, decision_queue from predictions order by row"
+            return connection.execute(query).fetchall()
+
+    scoring = partial(
+        score_shards,
+        [str(tickets)],
+        str(output),
+        deliver_to="crm.predictions",
+        deliver_rejects_to="crm.rejects",
+    )
+    summary = scoring(model_uri=version)
+    assert delivered() == [(1, "urgent")]
+    assert summary["delivered"]["crm.predictions"] == {
+        "rows": 1,
+        "shards": 1,
+        "shards_skipped": 0,
+        "shards_failed": 0,
+        "values_replaced": 0,
+        "failures": {},
+    }
+    assert summary["delivered"]["crm.rejects"]["rows"] == 2
+    again = scoring(model_uri=version)
+    assert again["delivered"]["crm.predictions"]["shards_skipped"] == 1
+    rules = RULES.replace('"urgent"', '"first"')
+    finetuned = trained.training["finetuned_model"]
+    changed = build_with_rules(write_composition(tmp_path, finetuned, rules=rules))
+    scoring(model_uri=changed)
+    assert delivered() == [(1, "first")]
+
+
+def test_what_cannot_be_delivered_is_published_and_delivered_by_the_next_run(
+    version: str, tickets: Path, tmp_path: Path, crm: Path
+) -> None:
+    output = tmp_path / "out"
+    with closing(sqlite3.connect(crm)) as connection:
+        connection.execute("create table predictions (shard text, row text)")
+    scoring = partial(score_shards, [str(tickets)], str(output), model_uri=version)
+    with pytest.raises(DeliveryError, match=r"crm\.predictions: 1 of 1 shards were not delivered"):
+        scoring(deliver_to="crm.predictions")
+    assert len(predictions(output)) == 4
+    with closing(sqlite3.connect(crm)) as connection:
+        connection.execute("drop table predictions")
+    found = scoring(deliver_to="crm.predictions")
+    assert found["shards_skipped"] == 1
+    assert found["delivered"]["crm.predictions"]["rows"] == 1
