@@ -35,7 +35,7 @@ _WHOLE_NUMBER = re.compile(r"\s*[+-]?[0-9]+\s*\Z")  # `int` takes 1_0 and digits
 
 _INT64 = range(-(2**63), 2**63)
 
-# A larger fraction may stand for several whole numbers.
+# A fraction as large may stand for several whole numbers.
 _EXACT = 2**53
 _DIGITS_OF_KEYS = 40
 
@@ -224,7 +224,7 @@ def to_key(value: Any, kind: KeyType) -> Any:
 def _without_fraction(value: float | Decimal) -> Any:
     """Return a number as a whole one if it is; None if it is too large to tell which."""
     if isinstance(value, float):
-        if math.isfinite(value) and abs(value) > _EXACT:
+        if math.isfinite(value) and abs(value) >= _EXACT:
             return None
     elif value.adjusted() > _DIGITS_OF_KEYS:  # `int` takes hours
         return None

@@ -18,6 +18,7 @@ MAX_TIMEOUT_MS = 60_000
 
 _BARE_KEYS = re.compile(r"\bin\s+:keys\b", re.IGNORECASE)
 _PARAMETER = re.compile(r"(?<![:\w\\]):(?!keys\b)(\w+)(?!:)")  # as SQLAlchemy finds them
+_NEGATED = re.compile(r"\bnot\s+in\s+:keys\b", re.IGNORECASE)
 _IN_PARENTHESES = re.compile(r"\(\s*:keys\s*\)")
 _SELECT = re.compile(r"\s*(select|with)\b", re.IGNORECASE)
 
@@ -59,15 +60,15 @@ class LookupChoice(FrozenModel):
     def _check_query(cls, query: str) -> str:
         query = query.strip().removesuffix(";").rstrip()
         if not _SELECT.match(query):
-            raise ValueError("query: no SELECT; expected select key, column from table ...")
+            raise ValueError("no SELECT; expected select key, column from table ...")
         if _IN_PARENTHESES.search(query):
-            raise ValueError("query: (:keys); expected :keys without parentheses")
+            raise ValueError("(:keys); expected :keys without parentheses")
         if other := _PARAMETER.search(query):
-            raise ValueError(
-                f"query: {other[0]}; expected no parameter but :keys, and \\: for a colon"
-            )
+            raise ValueError(f"{other[0]}; expected no parameter but :keys, and \\: for a colon")
+        if _NEGATED.search(query):
+            raise ValueError("not in :keys; expected id in :keys, the rows of the keys")
         if not _BARE_KEYS.search(query):
-            raise ValueError("query: no keys; expected a condition such as id in :keys")
+            raise ValueError("no keys; expected a condition such as id in :keys")
         return query
 
     @property

@@ -115,7 +115,8 @@ def read_composition(path: Path) -> CompositionFile:
     try:
         found = CompositionFile.model_validate(content)
     except ValidationError as error:
-        raise ParameterError(f"{path}: {_describe(error)}") from error
+        # Not `from error`: that quotes whatever is there, which may be the address of a source.
+        raise ParameterError(f"{path}: {_describe(error)}") from None
     return found.model_copy(update={"answer": with_one_spelling(found.answer)})
 
 
@@ -138,13 +139,22 @@ def check_labels(
         raise ParameterError(f"{file}: {error}") from error
 
 
+_EXPECTED_NAME = "expected a lower-case letter, then such letters, digits or _, 63 in all"
+
 # Of pydantic's errors, those that name a class or a regular expression.
 _EXPECTED = {
     "model_type": "expected the keys {keys}",
     "string_pattern_mismatch": "expected a letter, then letters, digits, _ or -, 63 in all",
-    "string_type": "expected a number, an alias or a URI of a version",
+    "string_type": "expected a text",
     "too_short": f"expected 1 to {MAX_MEMBERS} of them",
     "too_long": f"expected 1 to {MAX_MEMBERS} of them",
+}
+
+# Likewise, of one place.
+_EXPECTED_AT = {
+    ("members", "string_type"): "expected a number, an alias or a URI of a version",
+    ("lookups", "string_pattern_mismatch"): _EXPECTED_NAME,
+    ("decisions", "string_pattern_mismatch"): _EXPECTED_NAME,
 }
 
 
@@ -173,8 +183,15 @@ def _describe(error: ValidationError) -> str:
     elif found["type"] == "missing":
         message = "missing; expected a value"
     else:
-        expected = _EXPECTED.get(found["type"], message[0].lower() + message[1:])
-        shown = f"{found['input']!r}"
-        cut = shown if len(shown) <= _LONGEST_VALUE else f"{shown[:_LONGEST_VALUE]}…"
-        message = f"{cut}; {expected.format(keys=keys)}"
+        at = place.partition(".")[0], found["type"]
+        expected = _EXPECTED_AT.get(at) or _EXPECTED.get(at[1], message[0].lower() + message[1:])
+        message = f"{_shown(found['input'])}; {expected.format(keys=keys)}"
     return f"{place}: {message}" if place else message
+
+
+def _shown(value: Any) -> str:
+    """Return a value as an error quotes it; the address of a source may have a password in it."""
+    shown = repr(value)
+    if "://" in shown:
+        return "an address"
+    return shown if len(shown) <= _LONGEST_VALUE else f"{shown[:_LONGEST_VALUE]}…"
