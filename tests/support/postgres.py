@@ -6,11 +6,13 @@ It refuses to run as root: then it runs as the user `postgres`, whom Debian's pa
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -24,7 +26,8 @@ USER = "stream_owner"
 PASSWORD = "the-password-that-none-may-quote"
 
 _USER_OF_ROOT = "postgres"
-_PROGRAMS = ("initdb", "pg_ctl")
+_PROGRAMS = ("initdb", "postgres")
+_PATIENCE_S = 60
 _SETTINGS = {
     "fsync": "off",
     "synchronous_commit": "off",
@@ -51,6 +54,7 @@ class Postgres:
     folder: Path
     programs: Path
     port: int = 0
+    _process: subprocess.Popen[bytes] | None = None
     _numbers: Iterator[int] = field(default_factory=count)
 
     def new_database(self, encoding: str = "UTF8") -> str:
@@ -81,41 +85,49 @@ class Postgres:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        settings = " ".join(f"-c {name}='{value}'" for name, value in _SETTINGS.items())
-        self._run(
-            "pg_ctl", "-w", "-l", self._data / "log", "-o", f"-p {self.port} {settings}", "start"
-        )
+        settings = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
+        self._process = self._begin("postgres", f"-p{self.port}", *settings)
+        deadline = time.monotonic() + _PATIENCE_S
+        while self._process.poll() is None and time.monotonic() < deadline:
+            with suppress(psycopg.OperationalError):
+                psycopg.connect(self.address_of("postgres")).close()
+                return
+            time.sleep(0.02)
+        raise RuntimeError(self._said())
 
-    def stop(self, how: str = "immediate") -> None:
-        """Stop it: at once, or `fast`, which ends the transactions."""
-        self._run("pg_ctl", "-w", "-m", how, "stop")
+    def stop(self) -> None:
+        """Stop it at once, with all connections and transactions."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait(_PATIENCE_S)
 
     def initialise(self) -> None:
         """Make its data."""
         password = self.folder / "password"
         password.write_text(PASSWORD)
         options = "--no-sync --no-instructions --no-locale --encoding=UTF8 --auth=scram-sha-256"
-        self._run("initdb", *options.split(), f"--username={USER}", f"--pwfile={password}")
+        begun = self._begin("initdb", *options.split(), f"-U{USER}", f"--pwfile={password}")
+        if begun.wait(_PATIENCE_S):
+            raise RuntimeError(self._said())
 
-    @property
-    def _data(self) -> Path:
-        return self.folder / "data"
-
-    def _run(self, program: str, *arguments: object) -> None:
-        command = [*_as_owner(), str(self.programs / program), "-D", str(self._data)]
-        said = self.folder / "said"  # a server that it starts would keep a pipe open
-        with said.open("ab") as output:
-            done = subprocess.run(
-                [*command, *map(str, arguments)],
+    def _begin(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        command = [*_as_owner(), str(self.programs / program), f"-D{self.folder / 'data'}"]
+        with self._log.open("ab") as output:
+            return subprocess.Popen(
+                [*command, *arguments],
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
-                timeout=60,
             )
-        if done.returncode:
-            raise RuntimeError(said.read_text(errors="replace")[-2_000:])
+
+    def _said(self) -> str:
+        return self._log.read_text(errors="replace")[-2_000:]
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / "log"
 
 
 @contextmanager
@@ -165,7 +177,7 @@ def _programs() -> Path | None:
 
 
 def _as_owner() -> list[str]:
-    if os.geteuid() != 0:
-        return []
+    """Return the start of a command that ends with this process, also if it is killed."""
     become = f"--reuid={_USER_OF_ROOT} --regid={_USER_OF_ROOT} --init-groups"
-    return ["setpriv", *become.split(), "--"]
+    as_root = become.split() if os.geteuid() == 0 else []
+    return ["setpriv", *as_root, "--pdeathsig=QUIT", "--"]
