@@ -18,7 +18,7 @@ export MILLSTREAM_HOME
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo example up status down check-config docs test test-fast faults scale data-sets \
-	operation-test readme-test soak browser-test bench detectors lint format mlflow-ui prefect-ui \
+	operation-test readme-test soak browser-test bench business-bench detectors lint format mlflow-ui prefect-ui \
 	pins clean
 
 help: ## Show this list
@@ -94,6 +94,9 @@ browser-test: $(INSTALLED) ## Test both user interfaces and attacks in a browser
 # All its state is under var/bench.
 bench: $(INSTALLED) ## Benchmark against transformers, MLflow and torch; about 40 minutes on two cores
 	$(BIN)/python -m benchmarks
+
+business-bench: $(INSTALLED) ## Time look-ups in PostgreSQL and rules, beside a model without them
+	$(BIN)/python -m benchmarks.business_logic
 
 detectors: $(INSTALLED) ## Print accuracy and speed of the language detectors, on translated manual pages
 	$(BIN)/python -m benchmarks.detectors

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from benchmarks.timing import timed
 _START_TIMEOUT_S = 180
 _REQUEST_TIMEOUT_S = 60
 
-Ask = Callable[[str], Any]
+Ask = Callable[..., Any]
 
 
 def measure(
@@ -99,6 +100,8 @@ def _round(
 def served(model_uri: str, folder: Path) -> Iterator[Ask]:
     """Serve a model on loopback for the block, and yield a function that sends a request.
 
+    It takes a text, and other columns by their names.
+
     Args:
         model_uri: The model.
         folder: Folder of the server's state and log.
@@ -119,7 +122,7 @@ def served(model_uri: str, folder: Path) -> Iterator[Ask]:
             base_url=f"http://127.0.0.1:{port}", timeout=_REQUEST_TIMEOUT_S, trust_env=False
         ) as client:
             _wait(client, server, folder / "log")
-            yield lambda text: _ask(client, text)
+            yield partial(_ask, client)
     finally:
         # MLflow starts uvicorn through a shell, in the same process group.
         os.killpg(server.pid, signal.SIGKILL)
@@ -163,8 +166,9 @@ def _wait(client: httpx.Client, server: subprocess.Popen[bytes], log: Path) -> N
     raise RuntimeError(f"the server does not answer; its log is {log}")
 
 
-def _ask(client: httpx.Client, text: str) -> None:
-    body = {"dataframe_split": {"columns": ["text"], "data": [[text]]}}
+def _ask(client: httpx.Client, text: str, **others: object) -> None:
+    columns = {"text": text} | others
+    body = {"dataframe_split": {"columns": [*columns], "data": [[*columns.values()]]}}
     client.post("/invocations", json=body).raise_for_status()
 
 
