@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 from ..bisection import Failure
 from ..contract import Answer, Outcome, Provenance, Refusal
 from .column_types import to_pandas
-from .fan_out import PendingLookups
 from .frames import Columns, build_frame, with_predictions
 from .logic import (
     BusinessLogic,
+    PendingLookups,
     refused_by_lookups,
 )
 from .lookup import FAILED

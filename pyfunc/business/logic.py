@@ -1,6 +1,8 @@
-"""The business logic of a pipeline: its look-ups and its rules, opened."""
+"""The business logic of a pipeline: its look-ups, all at the same time, and its rules."""
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
@@ -10,11 +12,31 @@ import pyarrow as pa
 from ..spec import business_folder
 from .addresses import find_address
 from .column_types import to_schema
-from .fan_out import PendingLookups
 from .frames import Columns
 from .lookup import FAILED, PROBLEM, Lookup
 from .rules import Rules, load_rules
 from .spec import LOOKED_UP_AT, RULES_FILE, BusinessSpec, decision_column, digest_business
+
+
+class PendingLookups:
+    """Look-ups that run.
+
+    Args:
+        lookups: They, by name.
+        columns: The input columns with their keys.
+    """
+
+    def __init__(
+        self, lookups: Mapping[str, Lookup], columns: Mapping[str, Sequence[object]]
+    ) -> None:
+        self._futures = {
+            name: _start(partial(lookup.run, columns[lookup.spec.key]))
+            for name, lookup in lookups.items()
+        }
+
+    def join(self) -> dict[str, pa.Table]:
+        """Wait for all."""
+        return {name: future.result() for name, future in self._futures.items()}
 
 
 class BusinessLogic:
@@ -90,3 +112,17 @@ def refused_by_lookups(looked_up: Mapping[str, pa.Table], rows: int) -> list[str
         for row, problem in enumerate(table[PROBLEM].to_pylist()):
             reasons[row] = reasons[row] or problem
     return reasons
+
+
+def _start(work: Callable[[], pa.Table]) -> Future[pa.Table]:
+    future: Future[pa.Table] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 -- the caller's thread raises it
+            future.set_exception(error)
+
+    # A daemon, and no pool: a query that hangs must not keep the process from its end.
+    threading.Thread(target=run, name="millstream-lookup", daemon=True).start()
+    return future

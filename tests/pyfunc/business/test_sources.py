@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import event
 
 from pyfunc.business.database import Database
-from pyfunc.business.fan_out import PendingLookups
+from pyfunc.business.logic import PendingLookups
 from pyfunc.business.lookup import Lookup, open_source
 from tests.pyfunc.business.sources import QUERY, SECRETS, Source, found
 from tests.support.postgres import PASSWORD, Postgres
@@ -265,13 +265,14 @@ def test_a_server_that_is_gone_fails_its_rows_until_it_is_back(
 ) -> None:
     lookup = alone.look_up(on_error="reject")
     assert found(lookup, [1]) == [("gold",)]
-    postgres.stop("fast")
+    alone.execute("checkpoint")  # it is killed, and its settings are not for that
+    postgres.stop()
     try:
         assert refused(lookup, [1, 2]) == "no connection"
     finally:
         postgres.start()
     assert found(lookup, [1, 2]) == [("gold",), ("basic",)]
-    postgres.stop("fast")
+    postgres.stop()
     postgres.start()
     assert found(lookup, [1, 2]) == [("gold",), ("basic",)]  # at the second try
 
@@ -354,7 +355,7 @@ def test_a_key_of_another_type_is_no_error_of_the_call(alone: Source) -> None:
     assert refused(lookup, [1, 2]) == "the query failed (UndefinedFunction 42883)"
 
 
-VALUES = {
+VALUES: dict[str, list[tuple[str, str, str | None]]] = {
     "sqlite": [
         ("timestamp", "1700000000", "a int is no timestamp"),
         ("integer", "'large'", "a str is no integer"),
