@@ -64,6 +64,7 @@ def build_inference_pipeline(
         "detector": logged.detector,
         "not_used": logged.unused(building.reasons_by_variant),
         **({"composition": logged.check.model_dump()} if logged.check else {}),
+        **logged.logic,
         "fingerprint": logged.fingerprint,
         "reused": registered.reused,
         "answers_now": decision.describe_answering(registered),

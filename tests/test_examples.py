@@ -6,7 +6,9 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -82,3 +84,28 @@ def test_no_state_and_no_secret_folder_goes_into_the_image() -> None:
     left_out = (EXAMPLES / "Containerfile.dockerignore").read_text(encoding="utf-8").split()
     folders = {name.strip("/") for name in ignored if name.startswith("/") and name.endswith("/")}
     assert folders <= set(left_out)
+
+
+def test_the_rules_of_the_example_and_those_that_docs_show_pass_its_tests(tmp_path: Path) -> None:
+    tickets = EXAMPLES / "tickets"
+    page = (REPOSITORY / "docs" / "business_logic.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```py\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    test = "test_ticket_rules.py"
+    shutil.copy(tickets / test, tmp_path)
+    (tmp_path / "ticket_rules.py").write_text(shown)
+    for folder, chosen in ((tickets, []), (tmp_path, ["-k", "opted_out"])):
+        command = [sys.executable, "-m", "pytest", "-q", "--import-mode", "prepend"]
+        done = subprocess.run(
+            [*command, "-p", "no:cacheprovider", str(folder / test), *chosen],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout
+
+
+def test_the_changed_rule_of_the_example_is_another_one() -> None:
+    files = [EXAMPLES / "tickets" / name for name in ("ticket_rules.py", "changed_rules.py")]
+    texts = [file.read_text() for file in files]
+    pairs = zip(*(text.splitlines() for text in texts), strict=True)
+    assert sum(before != after for before, after in pairs) == 3

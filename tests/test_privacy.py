@@ -8,18 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
 
 from flows.score_shards import score_shards
-from tasks.common.errors import DataError, ShardsFailedError
+from tasks.common.errors import DataError, DeliveryError, ShardsFailedError
 from tests.support.builders import Trained, train_tiny
+from tests.support.business import build_with_rules, write_composition
+from tests.support.postgres import PASSWORD, Postgres
 from tests.support.scoring_command import wait_until
 
 # Another than in other tests, whose reports lie in the same state folder and quote rows.
 SECRET = "the-text-of-a-row-that-none-may-quote"
+
+SECRETS = (SECRET, PASSWORD)
 
 pytestmark = pytest.mark.usefixtures("prefect_with_events")
 
@@ -43,7 +48,7 @@ def written(
         wait_until(lambda: b"prefect.task-run." in content_of(database), "the event of a task")
         files = {path for place in places for path in place.rglob("*") if path.is_file()}
         return [
-            *(name for name, words in said.items() if SECRET in words),
+            *(name for name, words in said.items() if any(text in words for text in SECRETS)),
             *(str(path) for path in files if is_searched(path) and holds_secret(path)),
         ]
 
@@ -59,7 +64,8 @@ def is_searched(path: Path) -> bool:
 
 
 def holds_secret(path: Path) -> bool:
-    return SECRET.encode() in path.read_bytes()
+    content = path.read_bytes()
+    return any(text.encode() in content for text in SECRETS)
 
 
 def test_scoring_writes_texts_nowhere_but_in_its_tables(
@@ -103,6 +109,90 @@ def test_scoring_writes_texts_nowhere_but_in_its_tables(
     attached = [*trained.home.glob("mlartifacts/score-shards/**/predictions/good*.jsonl")]
     assert len(attached) == 1
     assert holds_secret(attached[0])
+    assert written(trained.home, output) == []
+
+
+LOOKUPS_BY_TEXT = """
+lookups:
+  - name: customer
+    source: crm
+    key: customer_id
+    query: select name, tier from customer where name in :keys
+  - name: account
+    source: crm
+    key: account
+    query: select id::text, balance from account where id in :keys
+    missing: reject
+rules: ticket_rules.py
+"""
+
+# Quotes rows in the messages of its errors, and names its module's variables as they are.
+QUOTING_RULES = """
+import pandas as pd
+
+
+def before(rows):
+    for key in rows["customer_id"].dropna():
+        if "second" in key:
+            raise ValueError(key)
+    return pd.Series("", index=rows.index)
+
+
+def after(rows):
+    return pd.DataFrame({"tier": rows["customer.tier"]})
+"""
+
+
+def test_look_ups_rules_and_deliveries_name_no_address_and_no_key(
+    trained: Trained,
+    tmp_path: Path,
+    postgres: Postgres,
+    monkeypatch: pytest.MonkeyPatch,
+    written: Callable[..., list[str]],
+) -> None:
+    address = postgres.new_schema()
+    monkeypatch.setenv("MILLSTREAM_SOURCE_CRM", address)
+    with psycopg.connect(address, autocommit=True) as database:
+        database.execute("create table customer (name text primary key, tier text)")
+        database.execute("create table account (id integer primary key, balance integer)")
+        database.execute("insert into customer values (%s, 'gold')", [SECRET])
+        database.execute("insert into account values (1, 7)")
+    finetuned = trained.training["finetuned_model"]
+    composition = write_composition(
+        tmp_path, finetuned, lookups=LOOKUPS_BY_TEXT, rules=QUOTING_RULES
+    )
+    version = build_with_rules(composition)
+    table = tmp_path / "tickets.csv"
+    keys = [(SECRET, "1"), (f"{SECRET} second", "1"), (SECRET, SECRET), (f"{SECRET}'; --", "2")]
+    rows = [("an awful film", *key) for key in keys]
+    pd.DataFrame(rows, columns=["text", "customer_id", "account"]).to_csv(table, index=False)
+    output = tmp_path / "out"
+    scoring = partial(
+        score_shards,
+        [str(table)],
+        str(output),
+        model_uri=version,
+        deliver_to="crm.predictions",
+        report_examples=0,
+        attach_mib=0,
+    )
+    summary = scoring()
+    assert (summary["scored"], summary["rejected"]) == (1, 3)
+    assert set(summary["rejected_because"]) == {
+        "rules: ticket_rules.py:8: before raised ValueError",
+        "lookup: account: no row of this account",
+    }
+    assert written(trained.home, output) == []
+    with psycopg.connect(address, autocommit=True) as database:
+        database.execute("alter table account drop column balance")
+        database.execute("alter table predictions drop column text")
+    with pytest.raises(DeliveryError) as caught:
+        scoring(resume=False)
+    assert PASSWORD not in str(caught.value)
+    monkeypatch.setenv("MILLSTREAM_SOURCE_CRM", address.replace(PASSWORD, f"{SECRET}"))
+    with pytest.raises(DeliveryError, match=r"crm\.predictions") as caught:
+        scoring(resume=False)
+    assert SECRET not in str(caught.value)
     assert written(trained.home, output) == []
 
 

@@ -63,7 +63,7 @@ def _check_make(words: list[str]) -> None:
 
 def _check_module(words: list[str]) -> None:
     assert words[:2] == [".venv/bin/python", "-m"]
-    package, *_, name = words[2].split(".")
+    package, name = words[2].split(".")[0], words[2].split(".")[-1]
     module = importlib.import_module(words[2])
     if package == "flows" and words[3:] != ["--help"]:
         parse(getattr(module, name), words[3:])

@@ -129,6 +129,18 @@ class BuiltPipeline(FrozenModel):
         members = self.members.items()
         return {"engines": {name: f"{m.engine} {m.precision}" for name, m in members}}
 
+    @property
+    def logic(self) -> dict[str, Any]:
+        """Its look-ups and rules, for a report; nothing without."""
+        if self.business is None:
+            return {}
+        return {
+            "lookups": {lookup.name: lookup.source for lookup in self.business.lookups},
+            "rules": self.business.rules_file,
+            "decisions": list(self.business.decisions),
+            "rules_digest": self.rules_digest,
+        }
+
     def unused(self, reasons: Callable[[Sequence[Gate]], dict[str, str]]) -> dict[str, str]:
         """Return why engines and precisions do not answer, as `reasons` names those of a member."""
         if self.single is not None:

@@ -2,6 +2,7 @@
 
 import json
 
+from pyfunc.business.spec import BusinessSpec
 from pyfunc.composition.tree_json import to_json
 from tasks.building.types import Gate, LoggedMember, LoggedPipeline
 from tasks.common.text import markdown_table
@@ -35,6 +36,8 @@ def pipeline_description(registered: RegisteredModel, logged: LoggedPipeline) ->
         kind = f"{_COMPOSED}\n\n```json\n{json.dumps(to_json(logged.answer), indent=2)}\n```"
         parts = (f"### {name}\n\n{_describe_member(m)}" for name, m in logged.members.items())
         members = "\n\n".join([_describe_check(logged.check), *parts])
+    if logged.business is not None:
+        members += f"\n\n{_describe_logic(logged.business, logged.rules_digest)}"
     if logged.kind == "full":
         kind += f"\n\nThe language of a text is detected by {logged.detector}."
     return f"{kind}\n\n{members}\n\n{_usage(registered, logged)}"
@@ -58,6 +61,29 @@ def _describe_check(check: CompositionCheck | None) -> str:
 It gives the label of its last member to {check.agreement:.1%} of them.
 
 {table}"""
+
+
+def _describe_logic(business: BusinessSpec, digest: str) -> str:
+    rows = [
+        (
+            shown(lookup.name),
+            shown(lookup.source),
+            shown(lookup.key),
+            shown(", ".join(lookup.columns)),
+        )
+        for lookup in business.lookups
+    ]
+    lookups = markdown_table(("look-up", "source", "key", "columns"), rows) if rows else ""
+    facts = [
+        ("rules", shown(business.rules_file or "none")),
+        ("decisions", shown(", ".join(business.decisions) or "none")),
+        ("digest of look-ups and rules", digest),
+    ]
+    return f"""**Business logic** around the model:
+
+{lookups}
+
+{facts_table(facts)}"""
 
 
 def _describe_member(member: LoggedMember) -> str:

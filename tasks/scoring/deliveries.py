@@ -7,7 +7,7 @@ from typing import Any
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from tasks.common.errors import TransientDeliveryError
+from tasks.common.errors import DeliveryError, TransientDeliveryError
 from tasks.common.task_errors import describe_error
 from tasks.delivery.prefect_tasks import (
     check_delivery_target,
@@ -17,7 +17,9 @@ from tasks.delivery.prefect_tasks import (
     remove_obsolete_deliveries,
 )
 from tasks.delivery.types import Delivery, DeliveryTarget
+from tasks.inputs.types import Surveyed
 from tasks.output.records import ShardRecord
+from tasks.scoring.prefect_tasks import prepare_delivery
 from tasks.scoring.types import PlannedShard, ScoringParameters, ShardOutcome
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,19 @@ def check_targets(parameters: ScoringParameters) -> None:
             check_delivery_target(target)
         except TransientDeliveryError as error:
             # Scoring needs no database: the next run delivers what this one cannot.
+            logger.warning("%s; scoring goes on", error)
+
+
+def prepare_targets(surveys: tuple[Surveyed, ...], parameters: ScoringParameters) -> None:
+    """Make each table with the columns of all files, before the first shard is delivered.
+
+    A table with other columns, or files that do not agree, are logged alone: the run scores what it
+    can, and fails when it delivers.
+    """
+    for folder, target in parameters.targets.items():
+        try:
+            prepare_delivery(target, folder, surveys, parameters)
+        except DeliveryError as error:
             logger.warning("%s; scoring goes on", error)
 
 

@@ -9,12 +9,14 @@ from prefect import task
 from tasks.arms.types import ScoringModel
 from tasks.common.task_errors import (
     RETRY_BUSY_MLFLOW,
+    RETRY_DELIVERY,
     RETRY_FILE_ACCESS,
     RETRY_LONG_WORK,
     RETRY_ONCE,
     redacted_errors,
     step,
 )
+from tasks.delivery.types import DeliveryTarget
 from tasks.ingestion.formats import Survey
 from tasks.ingestion.text_format import AS_FOUND, ReadOptions
 from tasks.inputs.types import FoundInputs, InputFile, Surveyed
@@ -102,6 +104,23 @@ def score_shard(shard: Shard, staged: StagedShard, parameters: ScoringParameters
 
     with redacted_errors(shard.id):
         return score_rows(shard, staged, parameters)
+
+
+@task(name="prepare delivery", task_run_name="prepare delivery to {target}", **RETRY_DELIVERY)
+def prepare_delivery(
+    target: DeliveryTarget,
+    folder: str,
+    surveys: tuple[Surveyed, ...],
+    parameters: ScoringParameters,
+) -> None:
+    """Make the table with the columns of all files, or check it."""
+    from tasks.delivery.checks import prepare_target
+    from tasks.scoring.shard_scorer import table_schemas
+    from tasks.sources.addresses import require_address
+
+    with redacted_errors(str(target)):
+        schemas = table_schemas(folder, surveys, parameters)
+        prepare_target(target, require_address(target.source), schemas)
 
 
 @task(name="copy tables", **RETRY_FILE_ACCESS)

@@ -19,6 +19,8 @@ from tasks.arms.tally import Tally
 from tasks.common.counting import count_values
 from tasks.common.files import published_file, sha256_of
 from tasks.common.progress import track_rows
+from tasks.ingestion.table_reader import empty_block
+from tasks.inputs.types import Surveyed
 from tasks.output.copies import write_copies
 from tasks.output.derived_files import remove_derived
 from tasks.output.folder import output_errors
@@ -38,6 +40,8 @@ from tasks.staging.types import StagedShard
 from tasks.tracking.pipeline_loader import load_typed_pipeline
 
 logger = logging.getLogger(__name__)
+
+_NO_SHARD = Shard(id="", file_id="", source="", sha256="", first_row=1, rows=0)
 
 
 def score_rows(shard: Shard, staged: StagedShard, parameters: ScoringParameters) -> ShardRecord:
@@ -131,6 +135,36 @@ def copy_shards(
     made = sum(bool(changes["copied"]) for changes in copied.values())
     logger.info("copied the tables of %d shards as %s", made, text_format)
     return tuple(outcome.model_copy(update=copied.get(outcome.id, {})) for outcome in outcomes)
+
+
+def table_schemas(
+    folder: str, surveys: Sequence[Surveyed], parameters: ScoringParameters
+) -> list[pa.Schema]:
+    """Return the columns that the tables of each readable file will have.
+
+    Args:
+        folder: Which tables: `predictions` or `rejected`.
+        surveys: The files.
+        parameters: How they are scored.
+    """
+    added = to_schema(parameters.added_columns).empty_table()
+    schemas = []
+    for surveyed in surveys:
+        if surveyed.survey is not None:
+            rows = empty_block(surveyed.survey)
+            if folder == "rejected":
+                table = build_rejected(_NO_SHARD, rows, [])
+            else:
+                table = build_predictions(
+                    _NO_SHARD,
+                    select_readable(rows),
+                    [],
+                    parameters.rows,
+                    is_composed=parameters.is_composed,
+                    added=added,
+                )
+            schemas.append(table.schema)
+    return schemas
 
 
 def _answer(shard: Shard, staged: StagedShard, parameters: ScoringParameters) -> ArmAnswers:

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from flows.build_inference_pipeline import build_inference_pipeline
 from flows.explain_prediction import explain_prediction
 from flows.score_shards import score_shards
 from tasks.common.errors import DeliveryError, ModelError
@@ -178,3 +179,18 @@ def test_what_cannot_be_delivered_is_published_and_delivered_by_the_next_run(
     found = scoring(deliver_to="crm.predictions")
     assert found["shards_skipped"] == 1
     assert found["delivered"]["crm.predictions"]["rows"] == 1
+
+
+def test_the_report_and_the_version_describe_look_ups_and_rules(
+    trained: Trained, tmp_path: Path, crm: Path
+) -> None:
+    composition = write_composition(tmp_path, trained.training["finetuned_model"])
+    report = build_inference_pipeline(composition=str(composition))
+    assert report["lookups"] == {"customer": "crm"}
+    assert (report["rules"], report["decisions"]) == ("ticket_rules.py", ["queue", "priority"])
+    number = report["inference_pipeline_model"].rpartition("/")[2]
+    version = connect().get_model_version(PIPELINE_MODEL, number)
+    assert version.tags["rules_digest"] == report["rules_digest"]
+    description = str(version.description)
+    assert "| customer | crm | customer_id | tier, opted_out |" in description
+    assert str(crm) not in description
