@@ -163,7 +163,7 @@ class DecidedRows:
         for place, values in zip(places, found, strict=True):
             if isinstance(values, Failure):
                 self._refuse(place, "rules", values)
-                values = [None] * len(names)  # noqa: PLW2901
+                continue
             for name, value in zip(names, values, strict=True):
                 self._decisions[name][place] = value
 
@@ -174,3 +174,5 @@ class DecidedRows:
     def _refuse(self, place: int, step: str, reason: str | Failure) -> None:
         words = reason.error if isinstance(reason, Failure) else reason
         self._refusals[place] = Refusal(step, words, self._provenance)
+        for values in self._decisions.values():
+            values[place] = None

@@ -15,10 +15,12 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import event
+from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
 from pyfunc.business.database import Database
 from pyfunc.business.logic import PendingLookups
 from pyfunc.business.lookup import Lookup, open_source
+from pyfunc.business.source_errors import describe_source_error
 from tests.pyfunc.business.sources import QUERY, SECRETS, Source, found
 from tests.support.postgres import PASSWORD, Postgres
 
@@ -504,3 +506,8 @@ def test_a_file_of_sqlite_that_comes_later(tmp_path: Path, sqlite_source: Source
     assert refused(lookup, [1]) == "no connection"
     path.write_bytes((tmp_path / "crm.db").read_bytes())
     assert found(lookup, [1]) == [("gold",)]
+
+
+def test_more_calls_than_connections_are_said() -> None:
+    error = NoFreeConnection("QueuePool limit of size 5 overflow 16 reached")
+    assert describe_source_error(error, 100) == "no free connection"
