@@ -1,6 +1,7 @@
 """Connections to databases: pooled, read-only, quiet, and none that waits too long."""
 
 import logging
+import math
 import os
 import socket
 import sqlite3
@@ -150,22 +151,57 @@ def _hang_up(raw: Any, timeout_ms: int) -> Iterator[None]:
         SourceError: In place of what the connection raises then.
     """
     wire = socket.socket(fileno=os.dup(raw.fileno()))
-    gone = threading.Event()
-
-    def shut() -> None:
-        gone.set()
-        with suppress(OSError):  # closed meanwhile
-            wire.shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(timeout_ms / 1_000 + _GRACE_SECONDS, shut)
-    timer.daemon = True
-    timer.start()
+    _watchdog.watch(wire, time.monotonic() + timeout_ms / 1_000 + _GRACE_SECONDS)
     try:
         yield
     except Exception:
-        if gone.is_set():
+        if _watchdog.forget(wire):
             raise SourceError(f"no answer within {timeout_ms} ms") from None
         raise
     finally:
-        timer.cancel()
+        _watchdog.forget(wire)
         wire.close()
+
+
+class _Watchdog:
+    """Shuts sockets down that are not forgotten in time.
+
+    One thread for all: a timer for each query would double the time of a short one.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._ends: dict[socket.socket, float] = {}
+        self._wakes_at = math.inf
+        self._thread = threading.Thread()
+
+    def watch(self, wire: socket.socket, end: float) -> None:
+        with self._changed:
+            self._ends[wire] = end
+            if not self._thread.is_alive():  # at first, and after a fork
+                self._thread = threading.Thread(
+                    target=self._run, name="millstream-watchdog", daemon=True
+                )
+                self._thread.start()
+            elif end < self._wakes_at:
+                self._changed.notify()
+
+    def forget(self, wire: socket.socket) -> bool:
+        """Return whether a socket was shut down."""
+        with self._changed:
+            return self._ends.pop(wire, None) is None
+
+    def _run(self) -> None:
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                for wire in [wire for wire, end in self._ends.items() if end <= now]:
+                    del self._ends[wire]
+                    with suppress(OSError):  # the server was faster
+                        wire.shutdown(socket.SHUT_RDWR)
+                self._wakes_at = min(self._ends.values(), default=math.inf)
+                patience = self._wakes_at - now
+                self._changed.wait(patience if patience < threading.TIMEOUT_MAX else None)
+
+
+_watchdog = _Watchdog()

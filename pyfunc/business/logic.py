@@ -24,19 +24,27 @@ class PendingLookups:
     Args:
         lookups: They, by name.
         columns: The input columns with their keys.
+        beside: Whether the caller does something else meanwhile; else its thread looks up as well.
     """
 
     def __init__(
-        self, lookups: Mapping[str, Lookup], columns: Mapping[str, Sequence[object]]
+        self,
+        lookups: Mapping[str, Lookup],
+        columns: Mapping[str, Sequence[object]],
+        *,
+        beside: bool = True,
     ) -> None:
-        self._futures = {
-            name: _start(partial(lookup.run, columns[lookup.spec.key]))
-            for name, lookup in lookups.items()
+        works = {
+            name: partial(lookup.run, columns[lookup.spec.key]) for name, lookup in lookups.items()
         }
+        own = [] if beside else list(works)[:1]
+        self._own = {name: works.pop(name) for name in own}
+        self._futures = {name: _start(work) for name, work in works.items()}
 
     def join(self) -> dict[str, pa.Table]:
         """Wait for all."""
-        return {name: future.result() for name, future in self._futures.items()}
+        own = {name: work() for name, work in self._own.items()}
+        return own | {name: future.result() for name, future in self._futures.items()}
 
 
 class BusinessLogic:
@@ -101,8 +109,9 @@ class BusinessLogic:
         return tables
 
     def start_lookups(self, columns: Columns) -> PendingLookups:
-        """Start all look-ups at the same time."""
-        return PendingLookups(self._lookups, columns)
+        """Start all look-ups at the same time, beside the model unless a rule before it waits."""
+        beside = not self.has_rule("before", "text")
+        return PendingLookups(self._lookups, columns, beside=beside)
 
 
 def refused_by_lookups(looked_up: Mapping[str, pa.Table], rows: int) -> list[str | None]:

@@ -290,9 +290,10 @@ def stopped(*processes: int) -> Iterator[None]:
             os.kill(process, signal.SIGCONT)
 
 
-def test_a_server_process_that_hangs_is_left_for_another(alone: Source) -> None:
+def test_server_processes_that_hang_are_left_for_others(alone: Source) -> None:
     lookup = alone.look_up(on_error="reject", timeout_ms=100)
-    assert found(lookup, [1]) == [("gold",)]
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: found(lookup, [1]), range(8)))
     with stopped(*backends(alone)):
         started = time.monotonic()
         assert found(lookup, [1, 2]) == [("gold",), ("basic",)]
@@ -411,14 +412,17 @@ def test_values_of_postgres_have_a_type_of_few(
     ]
 
 
-def test_all_look_ups_run_at_the_same_time(postgres_source: Source) -> None:
+@pytest.mark.parametrize("beside", [True, False])
+def test_all_look_ups_run_at_the_same_time(postgres_source: Source, beside: bool) -> None:
     slow = "select id, tier from customer, pg_sleep(0.3) where id in :keys"
     first, second = postgres_source.look_up(), postgres_source.look_up()
     for lookup in (first, second):
         found(lookup, [1])
         object.__setattr__(lookup.spec, "query", slow)
     started = time.monotonic()
-    tables = PendingLookups({"a": first, "b": second}, {"customer_id": [1, 2]}).join()
+    both = {"a": first, "b": second}
+    tables = PendingLookups(both, {"customer_id": [1, 2]}, beside=beside).join()
+    assert list(tables) == list(both)
     assert time.monotonic() - started < 0.5
     assert [table["tier"].to_pylist() for table in tables.values()] == [["gold", "basic"]] * 2
 
