@@ -66,6 +66,7 @@ def _open_postgres(url: URL, timeout_ms: int) -> Engine:
         isolation_level="AUTOCOMMIT",  # else each query takes three round trips
         max_overflow=_CONNECTIONS,
         pool_timeout=seconds,
+        json_deserializer=_as_written,
         connect_args={
             "connect_timeout": seconds,
             "tcp_user_timeout": 1_000 * seconds,
@@ -87,6 +88,11 @@ def _open_postgres(url: URL, timeout_ms: int) -> Engine:
             )
 
     return engine
+
+
+def _as_written(document: bytes | str) -> str:
+    # A rule gets JSON as a text, and one of too many levels cannot be parsed.
+    return document if isinstance(document, str) else document.decode()
 
 
 def _open_sqlite_file(url: URL) -> Engine:
