@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 from ..bisection import Failure
 from ..contract import Answer, Outcome, Provenance, Refusal
 from .column_types import to_pandas
-from .fan_out import PendingLookups
 from .frames import Columns, build_frame, with_predictions
 from .logic import (
     BusinessLogic,
+    PendingLookups,
     refused_by_lookups,
 )
 from .lookup import FAILED
@@ -163,7 +163,7 @@ class DecidedRows:
         for place, values in zip(places, found, strict=True):
             if isinstance(values, Failure):
                 self._refuse(place, "rules", values)
-                values = [None] * len(names)  # noqa: PLW2901
+                continue
             for name, value in zip(names, values, strict=True):
                 self._decisions[name][place] = value
 
@@ -174,3 +174,5 @@ class DecidedRows:
     def _refuse(self, place: int, step: str, reason: str | Failure) -> None:
         words = reason.error if isinstance(reason, Failure) else reason
         self._refusals[place] = Refusal(step, words, self._provenance)
+        for values in self._decisions.values():
+            values[place] = None

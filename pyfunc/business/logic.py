@@ -1,6 +1,8 @@
-"""The business logic of a pipeline: its look-ups and its rules, opened."""
+"""The business logic of a pipeline: its look-ups, all at the same time, and its rules."""
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
@@ -10,11 +12,39 @@ import pyarrow as pa
 from ..spec import business_folder
 from .addresses import find_address
 from .column_types import to_schema
-from .fan_out import PendingLookups
 from .frames import Columns
 from .lookup import FAILED, PROBLEM, Lookup
 from .rules import Rules, load_rules
 from .spec import LOOKED_UP_AT, RULES_FILE, BusinessSpec, decision_column, digest_business
+
+
+class PendingLookups:
+    """Look-ups that run.
+
+    Args:
+        lookups: They, by name.
+        columns: The input columns with their keys.
+        beside: Whether the caller does something else meanwhile; else its thread looks up as well.
+    """
+
+    def __init__(
+        self,
+        lookups: Mapping[str, Lookup],
+        columns: Mapping[str, Sequence[object]],
+        *,
+        beside: bool = True,
+    ) -> None:
+        works = {
+            name: partial(lookup.run, columns[lookup.spec.key]) for name, lookup in lookups.items()
+        }
+        own = [] if beside else list(works)[:1]
+        self._own = {name: works.pop(name) for name in own}
+        self._futures = {name: _start(work) for name, work in works.items()}
+
+    def join(self) -> dict[str, pa.Table]:
+        """Wait for all."""
+        own = {name: work() for name, work in self._own.items()}
+        return own | {name: future.result() for name, future in self._futures.items()}
 
 
 class BusinessLogic:
@@ -79,8 +109,9 @@ class BusinessLogic:
         return tables
 
     def start_lookups(self, columns: Columns) -> PendingLookups:
-        """Start all look-ups at the same time."""
-        return PendingLookups(self._lookups, columns)
+        """Start all look-ups at the same time, beside the model unless a rule before it waits."""
+        beside = not self.has_rule("before", "text")
+        return PendingLookups(self._lookups, columns, beside=beside)
 
 
 def refused_by_lookups(looked_up: Mapping[str, pa.Table], rows: int) -> list[str | None]:
@@ -90,3 +121,17 @@ def refused_by_lookups(looked_up: Mapping[str, pa.Table], rows: int) -> list[str
         for row, problem in enumerate(table[PROBLEM].to_pylist()):
             reasons[row] = reasons[row] or problem
     return reasons
+
+
+def _start(work: Callable[[], pa.Table]) -> Future[pa.Table]:
+    future: Future[pa.Table] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 -- the caller's thread raises it
+            future.set_exception(error)
+
+    # A daemon, and no pool: a query that hangs must not keep the process from its end.
+    threading.Thread(target=run, name="millstream-lookup", daemon=True).start()
+    return future

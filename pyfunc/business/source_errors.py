@@ -65,6 +65,11 @@ def is_of_a_value(error: BaseException) -> bool:
     return name == "DataError" or isinstance(error, ValueError | RecursionError)
 
 
+def is_of_the_query(error: BaseException) -> bool:
+    """Return whether PostgreSQL takes a query for wrong, whatever its values are."""
+    return _code(error).startswith("42")
+
+
 def is_of_no_row(error: BaseException) -> bool:
     """Return whether a query failed because no row can have its value."""
     return _code(error) in _VALUES_OF_NO_ROW

@@ -14,7 +14,8 @@ from sqlalchemy.pool import StaticPool
 
 from ..errors import SourceError
 from .column_types import convert
-from .database import Database, Rows, open_sqlite
+from .connections import open_sqlite
+from .database import Database, Rows
 from .spec import KeyType
 
 _INSERTED_ROWS = 10_000

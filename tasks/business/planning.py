@@ -2,12 +2,16 @@
 
 import re
 from collections.abc import Sequence
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from pyfunc.business.database import Database
 from pyfunc.business.lookup import open_source
-from pyfunc.business.source_errors import describe_source_error, is_disconnect
+from pyfunc.business.source_errors import describe_source_error, is_disconnect, is_of_the_query
 from pyfunc.business.spec import BusinessSpec, KeyType, LookupSpec
 from pyfunc.errors import SourceError
 from tasks.business.rules_probe import probe_rules, read_rules
@@ -21,6 +25,16 @@ _COLUMN = re.compile(r"[^\W\d]\w*")  # the view that tells SQLite's types says `
 
 # A server that a build asks for the columns of a query may be slower than one that a row asks.
 _TIMEOUT_MS = 10_000
+
+_EXAMPLES: dict[KeyType, Any] = {
+    "string": "",
+    "integer": 0,
+    "number": 0.5,
+    "boolean": True,
+    "timestamp": datetime(2000, 1, 1, tzinfo=UTC),
+    "date": date(2000, 1, 1),
+    "uuid": str(UUID(int=0)),
+}
 
 
 def plan_business(
@@ -99,7 +113,9 @@ def _plan_lookup(choice: LookupChoice, place: str) -> LookupSpec:
 def _describe_query(choice: LookupChoice, address: str, place: str) -> list[tuple[str, KeyType]]:
     database = open_source(choice.source, address, _TIMEOUT_MS)
     try:
-        return database.describe(choice.query)
+        columns = database.describe(choice.query)
+        _try_key(database, choice.query, columns[0][1])
+        return columns
     except SQLAlchemyError as error:
         reason = describe_source_error(error, _TIMEOUT_MS)
         raise ParameterError(f"{place}.query: {choice.source}: {reason}{_message(error)}") from None
@@ -107,6 +123,20 @@ def _describe_query(choice: LookupChoice, address: str, place: str) -> list[tupl
         raise ParameterError(f"{place}.source: {choice.source}: {error}") from None
     finally:
         database.close()
+
+
+def _try_key(database: Database, query: str, kind: KeyType) -> None:
+    """Find what a null cannot show: a first column of another type than what keys are compared to.
+
+    Raises:
+        SQLAlchemyError: If the database has no such comparison.
+        SourceError: If it hangs.
+    """
+    try:
+        database.fetch(query, [_EXAMPLES[kind]])
+    except SQLAlchemyError as error:
+        if is_of_the_query(error):  # not of this example, nor of how long it takes
+            raise
 
 
 def _message(error: SQLAlchemyError) -> str:

@@ -10,7 +10,7 @@ from uuid import UUID
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pyfunc.business.column_types import is_null, to_key
@@ -245,6 +245,27 @@ def table_source(tmp_path_factory: pytest.TempPathFactory) -> Source:
     source = Source("sqlite", f"sqlite:///{tmp_path_factory.mktemp('keys')}/crm.db")
     source.execute("create table t (id integer primary key, tier text)")
     return source
+
+
+ANY_TEXT = st.text(st.characters(exclude_categories=[]), max_size=6)  # half characters too
+STORED = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(stored=st.sets(STORED, max_size=5), others=st.lists(ANY_TEXT, max_size=5))
+def test_texts_of_any_characters_find_their_own_rows(
+    source: Source, stored: set[str], others: list[str]
+) -> None:
+    table = {text.strip(): f"of {number}" for number, text in enumerate(stored)}
+    source.execute("drop table if exists t", "create table t (id text, hit text)")
+    for text, hit in table.items():
+        written = text.replace("'", "''")
+        source.execute(f"insert into t values ('{written}', '{hit}')")
+    lookup = source.look_up("select id, hit from t where id in :keys")
+    keys = [*stored, *others, *(f" {text} " for text in stored)]
+    table.pop("", None)
+    assert found(lookup, keys) == [(table.get(key.strip()),) for key in keys]
+    lookup.close()
 
 
 @given(st.dictionaries(st.integers(-3, 5), st.text("abc", max_size=3)), st.lists(ANY_KEY))

@@ -201,6 +201,24 @@ def test_a_row_at_fault_is_refused_alone_by_each_rule(opened: Open) -> None:
         assert int(reason.split(":")[1]) < line
 
 
+def test_a_row_that_a_later_rule_refuses_has_no_decision(opened: Open) -> None:
+    rules = """
+    import pandas as pd
+
+    def after(rows):
+        return pd.DataFrame({"queue": rows["text"]})
+
+    def deliver(rows):
+        return rows["text"].map({"yes": True, "no": False, "bad": "neither"})
+    """
+    answers = opened(rules, decisions={"queue": "string"}).answer(
+        ["yes", "bad", "no"], use_cache=False, batch_tokens=DEFAULT_BATCH_TOKENS
+    )
+    assert [one.answer is None for one in answers.outcomes] == [False, True, False]
+    found = answers.columns.select(["decision_queue", "decision_deliver"]).to_pylist()
+    assert [tuple(row.values()) for row in found] == [("yes", True), (None, None), ("no", False)]
+
+
 def test_a_text_that_a_rule_makes_no_text_is_refused(opened: Open) -> None:
     rules = 'def text(rows):\n    return rows["note"]\n'
     documents = ask(opened(rules, decisions={}), ["a film"], [1])

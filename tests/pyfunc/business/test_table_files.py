@@ -45,7 +45,7 @@ def test_a_field_of_csv_may_have_lines_and_quotes(tmp_path: Path) -> None:
     assert found(source.look_up(QUERY), [1, 2, 3]) == [("a\nb",), ('c"d',), ("e,f",)]
 
 
-PARQUET = {
+PARQUET: dict[str, tuple[pa.Array, list[Any]]] = {
     "uint64": (pa.array([1, 2**63 - 1], pa.uint64()), [1, 2**63 - 1]),
     "decimal": (pa.array([Decimal("1.50"), None], pa.decimal128(9, 2)), [1.5, None]),
     "timestamp": (

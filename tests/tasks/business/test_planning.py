@@ -121,6 +121,32 @@ def test_a_query_at_fault_is_refused_with_what_the_database_says(
         assert place.query("select count(*) from customer") == [(0,)]
 
 
+def test_a_first_column_that_is_not_what_keys_are_compared_to(
+    postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Place("postgresql", postgres.new_schema())
+    place.query(TABLE)
+    monkeypatch.setenv("MILLSTREAM_SOURCE_CRM", place.url)
+    message = fault(tmp_path, "", "select id, tier from customer where tier in :keys")
+    assert "lookups.customer.query: crm: the query failed (UndefinedFunction 42883): " in message
+    query = "select tier, id from customer where id in :keys"  # of which no text is one
+    assert spec_of(tmp_path, "", query).lookups[0].key_type == "string"
+
+
+@pytest.mark.parametrize(
+    "kind", ["integer", "text", "numeric", "real", "uuid", "date", "timestamp"]
+)
+def test_a_key_of_each_type_is_tried(
+    postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    place = Place("postgresql", postgres.new_schema())
+    place.query(f"create table t (id {kind}, tier text)")
+    monkeypatch.setenv("MILLSTREAM_SOURCE_CRM", place.url)
+    (lookup,) = spec_of(tmp_path, "", "select id, tier from t where id in :keys").lookups
+    kinds = {"text": "string", "numeric": "number", "real": "number"}
+    assert lookup.key_type == kinds.get(kind, kind)
+
+
 def test_columns_that_the_query_does_not_have(place: Place, tmp_path: Path) -> None:
     message = fault(tmp_path, "", QUERY, lookup={"columns": {"rank": "string"}})
     assert message.endswith(

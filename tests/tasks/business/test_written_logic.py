@@ -10,7 +10,7 @@ from tasks.composition.composition_file import read_composition
 
 PASSWORD = "the-password-that-none-may-quote"
 
-LOOKUP = {
+LOOKUP: dict[str, object] = {
     "name": "customer",
     "source": "crm",
     "key": "customer_id",
