@@ -114,6 +114,11 @@ def _variable_rows() -> Iterator[tuple[str, ...]]:
         yield f"`{field.validation_alias}`", shown, what
     limit = f"`{DEFAULT_SIZE_LIMIT}`"
     yield "`MILLSTREAM_CACHE_SIZE_LIMIT`", limit, "Bytes of the prediction cache on disk."
+    yield (
+        "`MILLSTREAM_SOURCE_<NAME>`",
+        "",
+        "Address of a source of look-ups and deliveries; see [sources](business_logic.md#sources).",
+    )
     yield "`PREFECT_HOME`", "`var/prefect`", "Prefect's own database and settings."
 
 
