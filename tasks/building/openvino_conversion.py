@@ -8,6 +8,7 @@ predictions stay the same, with a seventh less computation in a model of six lay
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -65,7 +66,7 @@ def convert_to_openvino(classifier: Path, folder: Path) -> None:
         converted = openvino.convert_model(model, example_input=example)
     logger.debug("converted; %d inputs cut to the first token", keep_first_token(converted))
     folder.mkdir(parents=True, exist_ok=True)
-    openvino.save_model(converted, model_path(folder, "f32"), compress_to_fp16=False)
+    _save(converted, model_path(folder, "f32"))
 
 
 def quantise_to_int8(
@@ -96,7 +97,21 @@ def quantise_to_int8(
             model_type=nncf.ModelType.TRANSFORMER,
             ignored_scope=nncf.IgnoredScope(names=unquantised),
         )
-    openvino.save_model(quantised, model_path(folder, "int8"), compress_to_fp16=False)
+    _save(quantised, model_path(folder, "int8"))
+
+
+def _save(model: Any, path: Path) -> None:
+    """Write a model to the same bytes in every process.
+
+    OpenVINO counts the operations of a process to name them, and a fingerprint is of these bytes:
+    a build of equal weights would answer nothing from the cache.
+    """
+    model.set_friendly_name("classifier")
+    for number, node in enumerate(model.get_ordered_ops()):
+        kind = node.get_type_name()
+        if re.fullmatch(rf"{kind}_\d+", node.get_friendly_name()):
+            node.set_friendly_name(f"{kind}_{number}")
+    openvino.save_model(model, path, compress_to_fp16=False)
 
 
 def _products_of_activations(model: Any) -> list[str]:

@@ -29,6 +29,14 @@ ROWS = (
     ("", "1"),
 )
 
+OTHER_RULES = """
+import pandas as pd
+
+
+def after(rows):
+    return pd.DataFrame({"by": "other"}, rows.index)
+"""
+
 
 @pytest.fixture
 def crm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -194,3 +202,62 @@ def test_the_report_and_the_version_describe_look_ups_and_rules(
     description = str(version.description)
     assert "| customer | crm | customer_id | tier, opted_out |" in description
     assert str(crm) not in description
+
+
+def test_rows_whose_look_up_failed_are_looked_up_again_by_the_next_run(
+    version: str, tickets: Path, tmp_path: Path, crm: Path
+) -> None:
+    output, away = tmp_path / "out", tmp_path / "away.db"
+    scoring = partial(score_shards, [str(tickets)], str(output), model_uri=version)
+    crm.rename(away)
+    summary = scoring()
+    assert summary["rows_with_failed_lookups"] == 5  # a row without a key has none
+    assert predictions(output)["lookup_customer_tier"].isna().all()
+    away.rename(crm)
+    again = scoring()
+    assert again["scored_because"] == {"look-ups failed": 1}
+    assert again["model_calls"] == 0
+    assert "rows_with_failed_lookups" not in again
+    assert predictions(output)["lookup_customer_tier"][1] == "gold"
+
+
+def test_two_versions_with_other_rules_share_rows_and_each_decides_its_own(
+    version: str, tickets: Path, tmp_path: Path, trained: Trained
+) -> None:
+    output, finetuned = tmp_path / "out", trained.training["finetuned_model"]
+    other = build_with_rules(
+        write_composition(
+            tmp_path, finetuned, lookups="rules: ticket_rules.py\n", rules=OTHER_RULES
+        )
+    )
+    summary = score_shards(
+        [str(tickets)],
+        str(output),
+        model_uri=version,
+        split=f"{other.rpartition('/')[2]}=0.5",
+        split_key="customer_id",
+        deliver_to="crm.split",
+    )
+    found = predictions(output)
+    by_other = found["decision_by"].eq("other")
+    assert 0 < by_other.sum() < len(found)
+    assert found.loc[by_other, ["decision_priority", "lookup_customer_tier"]].isna().all(axis=None)
+    assert found.loc[~by_other, "decision_priority"].notna().all()
+    assert found.loc[by_other, "decision_deliver"].all()  # it has no rule for it
+    assert summary["delivered"]["crm.split"]["rows"] == found["decision_deliver"].sum()
+    record = json.loads(next((output / "records").glob("*.json")).read_text())
+    digests = {arm["rules_digest"] for arm in record["arms"].values()}
+    assert len(digests) == 2
+
+
+def test_a_file_without_the_key_fails_alone_and_by_name(
+    version: str, tickets: Path, tmp_path: Path
+) -> None:
+    other = tickets.with_name("other.csv")
+    other.write_text("text\nan awful film\n")
+    summary = score_shards(
+        [str(tickets.parent)], str(tmp_path / "out"), model_uri=version, max_failed_shards=1
+    )
+    (error,) = summary["failures"].values()
+    assert error.startswith(f"{other}: no column 'customer_id' among its 1; expected")
+    assert summary["scored"] == 4

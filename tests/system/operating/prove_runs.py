@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections import Counter
 from pathlib import Path
@@ -9,10 +10,16 @@ from typing import Any
 
 import pytest
 import yaml
+from prefect.blocks.system import Secret
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from deployments.check_config import PREFECT_FILE
 from deployments.prefect_file.placeholders import read_yaml
 from deployments.server.registration import register_deployments
+from tasks.common.settings import get_settings
+from tasks.tracking.mlflow_client import connect
+from tests.support.builders import use_home
+from tests.support.business import build_with_rules, write_composition, write_customers
 from tests.support.operation import Operation, rows_in, settings_of, slow_scoring, until
 
 pytestmark = pytest.mark.timeout(900)
@@ -142,3 +149,53 @@ def test_what_the_prefect_file_no_longer_has_is_removed_and_what_others_made_sta
     assert triggers().isdisjoint({"old trigger"})
     removed = "removed the deployment old of flows/score_shards.py:score_shards, which prefect.yaml"
     assert removed in capsys.readouterr().err
+
+
+def test_a_run_looks_up_by_the_address_of_a_block_and_shows_its_graph(
+    operation: Operation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crm = f"sqlite:///{write_customers(tmp_path / 'crm.db')}"
+    with temporary_settings({PREFECT_API_URL: operation.api}):
+        secret: Any = Secret(value=crm)  # the block that the services have no variable for
+        secret.save("millstream-source-crm")
+    with monkeypatch.context() as building:
+        building.setenv("MILLSTREAM_SOURCE_CRM", crm)
+        use_home(operation.home, building)
+        connect()
+        version = build_with_rules(write_composition(tmp_path, "1"))
+    get_settings.cache_clear()
+    inputs = tmp_path / "in" / "tickets.csv"
+    inputs.parent.mkdir()
+    inputs.write_text("text,customer_id\n" + "an awful film,1\n" * 6)
+    parameters = {
+        "inputs": [str(inputs)],
+        "output_dir": str(tmp_path / "out"),
+        "model_uri": version,
+        "shard_rows": 3,
+        "deliver_to": "crm.predictions",
+    }
+    run = operation.complete("score-shards/score-files", parameters)
+    assert crm not in operation.log_of(run)
+
+    def graph() -> dict[str, set[str]]:
+        nodes = dict(operation.get(f"/flow_runs/{run}/graph-v2")["nodes"])
+        names = {key: re.sub(r"tickets-\w+-0000", "", node["label"]) for key, node in nodes.items()}
+        return {
+            names[key]: {names[parent["id"]] for parent in node["parents"]}
+            for key, node in nodes.items()
+        }
+
+    until(lambda: "prove delivery to crm.predictions" in graph(), "the graph has the last task")
+    found = graph()
+    (inputs_task,) = (name for name in found if name.startswith("find inputs"))
+    (survey,) = (name for name in found if name.startswith("survey"))
+    assert inputs_task in found[survey]
+    for shard in ("1", "2"):
+        other = "2" if shard == "1" else "1"
+        assert survey in found[f"look up customer {shard}"]
+        assert f"look up customer {shard}" in found[f"score {shard}"]
+        assert f"look up customer {other}" not in found[f"score {shard}"]
+        assert f"score {shard}" in found[f"deliver {shard} to crm.predictions"]
+        assert f"score {other}" not in found[f"deliver {shard} to crm.predictions"]
+        proof = found["prove delivery to crm.predictions"]
+        assert f"deliver {shard} to crm.predictions" in proof

@@ -89,3 +89,14 @@ def test_conversion_logs_nothing_that_is_no_matter_of_the_user(
 
 def test_the_last_layer_of_a_converted_model_is_cut(tiny_ir: Path) -> None:
     assert node_types(model_path(tiny_ir, "f32"))["Slice"] >= 2
+
+
+def test_a_conversion_gives_the_same_bytes_again_in_one_process(
+    tiny_classifier: Path, tiny_ir: Path, tmp_path: Path
+) -> None:
+    # A fingerprint is of these bytes: equal weights share what the cache has.
+    for folder in (tmp_path / "first", tmp_path / "second"):
+        convert_to_openvino(tiny_classifier, folder)
+    for name in ("f32.xml", "f32.bin"):
+        first, second = (tmp_path / folder / name for folder in ("first", "second"))
+        assert first.read_bytes() == second.read_bytes() == (tiny_ir / name).read_bytes()
