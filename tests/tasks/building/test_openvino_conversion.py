@@ -96,7 +96,7 @@ def test_a_conversion_gives_the_same_bytes_again_in_one_process(
 ) -> None:
     # A fingerprint is of these bytes: equal weights share what the cache has.
     for folder in (tmp_path / "first", tmp_path / "second"):
-        convert_to_openvino(tiny_classifier, folder)
+        openvino_conversion.convert_to_openvino(tiny_classifier, folder)
     for name in ("f32.xml", "f32.bin"):
         first, second = (tmp_path / folder / name for folder in ("first", "second"))
         assert first.read_bytes() == second.read_bytes() == (tiny_ir / name).read_bytes()
