@@ -52,6 +52,7 @@ class Lookup:
         self.spec = spec
         self._find_address = find_address
         self._database: Database | None = None
+        self._address = ""
         self._lock = threading.Lock()
         self._has_warned = False
 
@@ -76,9 +77,10 @@ class Lookup:
         return pa.concat_tables([self.schema().empty_table(), *map(self._run_window, windows)])
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close its connections that are not in use."""
         if self._database is not None:
             self._database.close()
+            self._database = None
 
     def _run_window(self, rows: Sequence[object]) -> pa.Table:
         moment = datetime.now(UTC)
@@ -154,11 +156,13 @@ class Lookup:
         return _Found(values, problems)
 
     def _open(self) -> Database:
+        source = self.spec.source
+        address = self._find_address(source)
         with self._lock:
-            if self._database is None:
-                source = self.spec.source
-                address = self._find_address(source)
+            if self._database is None or address != self._address:
+                self.close()
                 self._database = open_source(source, address, self.spec.timeout_ms)
+                self._address = address
             return self._database
 
     def _describe(self, error: Exception) -> str:
