@@ -1,7 +1,7 @@
 """The rows of one call on their way through look-ups, rules, prediction and rules."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Any
 
 import pandas as pd
@@ -49,7 +49,7 @@ class DecidedRows:
         self._columns = {name: columns.get(name, nothing) for name in logic.spec.input_columns}
         self._pending: PendingLookups | None = None
         self._looked_up: Mapping[str, pa.Table] = {}
-        self._frame: pd.DataFrame | None = None
+        self._joined = False
         self._refusals: dict[int, Refusal] = {}
         self._decisions: dict[str, list[Any]] = {}
 
@@ -62,12 +62,11 @@ class DecidedRows:
 
     def join_lookups(self) -> None:
         """Wait for the look-ups, and refuse the rows that they refuse."""
-        if self._frame is not None:
+        if self._joined:
             return
+        self._joined = True
         if self._pending is not None:
             self._looked_up = self._pending.join()
-        spec = self._logic.spec
-        self._frame = build_frame(spec, self.texts, self._columns, self._looked_up)
         for place, reason in enumerate(refused_by_lookups(self._looked_up, len(self.texts))):
             if reason is not None:
                 self._refuse(place, "lookup", reason)
@@ -132,6 +131,10 @@ class DecidedRows:
         marks = [table[FAILED] for table in self._looked_up.values()]
         return int(pc.sum(reduce(pc.or_, marks)).as_py() or 0) if marks else 0
 
+    @cached_property
+    def _frame(self) -> pd.DataFrame:
+        return build_frame(self._logic.spec, self.texts, self._columns, self._looked_up)
+
     @property
     def _rules(self) -> Rules:
         assert self._logic.rules is not None  # noqa: S101 -- the caller asked for a rule
@@ -141,13 +144,15 @@ class DecidedRows:
         schema = self._logic.schema
         names = list(self._logic.decision_columns.values())
         self._decisions = {name: [None] * len(self.texts) for name in names}
+        if not self._logic.has_rule("after", "deliver"):
+            return
         places = list(answers)
         frame = with_predictions(self._rows(places), list(answers.values()))
         if self._logic.has_rule("after"):
             found = self._rules.decisions(frame)
             self._store(places, names, found)
             kept = [row for row, place in enumerate(places) if place not in self._refusals]
-            places, frame = [places[row] for row in kept], frame.iloc[kept].reset_index(drop=True)
+            places, frame = [places[row] for row in kept], _select(frame, kept)
         if self._logic.has_rule("deliver"):
             decided = {
                 name: to_pandas(pa.array([values[p] for p in places], schema.field(name).type))
@@ -168,11 +173,15 @@ class DecidedRows:
                 self._decisions[name][place] = value
 
     def _rows(self, places: Sequence[int]) -> pd.DataFrame:
-        assert self._frame is not None  # noqa: S101 -- the look-ups are joined before
-        return self._frame.iloc[list(places)].reset_index(drop=True)
+        return _select(self._frame, places)
 
     def _refuse(self, place: int, step: str, reason: str | Failure) -> None:
         words = reason.error if isinstance(reason, Failure) else reason
         self._refusals[place] = Refusal(step, words, self._provenance)
         for values in self._decisions.values():
             values[place] = None
+
+
+def _select(frame: pd.DataFrame, rows: Sequence[int]) -> pd.DataFrame:
+    """Return some rows of a frame, counted anew; all of them are the frame itself."""
+    return frame if len(rows) == len(frame) else frame.iloc[list(rows)].reset_index(drop=True)

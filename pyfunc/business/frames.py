@@ -54,4 +54,5 @@ def with_predictions(frame: pd.DataFrame, answers: Sequence[Answer]) -> pd.DataF
     }
     if any(answer.decided_by for answer in answers):
         predictions["prediction_decided_by"] = [a.decided_by for a in answers]
-    return frame.reset_index(drop=True).assign(**predictions)
+    # Not `assign`, which takes three times as long for one row.
+    return pd.concat([frame, pd.DataFrame(predictions, index=frame.index)], axis=1)

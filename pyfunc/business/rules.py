@@ -80,7 +80,10 @@ class Rules:
         function: Any = self._functions[name]
 
         def work(places: Sequence[int]) -> list[Any]:
-            rows = frame.iloc[places[0] : places[-1] + 1].reset_index(drop=True)
+            if len(places) == len(frame):
+                rows = frame.copy(deep=False)  # pandas copies what the author changes
+            else:
+                rows = frame.iloc[places[0] : places[-1] + 1].reset_index(drop=True)
             # Not `rows.index`: the author may sort or drop rows in place.
             return read(function(rows), pd.RangeIndex(len(places)))
 
