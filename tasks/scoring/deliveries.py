@@ -78,13 +78,18 @@ def complete_deliveries(
     files -= {shard.shard.file_id for shard in planned if shard.left}
     for folder, target in parameters.targets.items():
         remove_obsolete_deliveries(target, tuple(sorted(files)), keep)
+        delivered = tuple(
+            delivery
+            for outcome in outcomes
+            for delivery in outcome.deliveries
+            if delivery.target == str(target) and not delivery.error
+        )
         expected = {
             outcome.id: rows_to_deliver(outcome.record, folder, parameters)
             for outcome in outcomes
-            if outcome.record is not None and not outcome.left
-            if not outcome.is_undelivered(target)
+            if outcome.record is not None
         }
-        prove_delivery(target, expected)
+        prove_delivery(target, delivered, expected)
 
 
 def rows_to_deliver(record: ShardRecord, folder: str, parameters: ScoringParameters) -> int:

@@ -266,8 +266,3 @@ class ShardOutcome(FrozenModel):
     error: str = ""
     rows_failed: int = 0
     deliveries: tuple[Delivery, ...] = Field(default=(), exclude_if=operator.not_)
-
-    def is_undelivered(self, target: DeliveryTarget) -> bool:
-        """Return whether its delivery to a table failed."""
-        found = (delivery for delivery in self.deliveries if delivery.target == str(target))
-        return any(delivery.error for delivery in found)

@@ -29,10 +29,12 @@ def delivering(records: list[ShardRecord], output: Path) -> tuple[Delivery, ...]
     """Deliver as scoring does, and prove it."""
     prefect_tasks.check_delivery_target(TARGET)
     prefect_tasks.remove_obsolete_deliveries(TARGET, ("reviews-0123456789abcdef",), ())
+    delivered = []
     for record in records:
         write_record(output, record)
-        prefect_tasks.deliver_shard(record.shard.id, output, TARGET)
-    prefect_tasks.prove_delivery(TARGET, {record.shard.id: 1 for record in records})
+        delivered.append(prefect_tasks.deliver_shard(record.shard.id, output, TARGET))
+    expected = {record.shard.id: 1 for record in records}
+    prefect_tasks.prove_delivery(TARGET, tuple(delivered), expected)
     return prefect_tasks.find_delivered(tuple(records), TARGET)
 
 
