@@ -16,8 +16,8 @@ from tasks.output.records import ShardRecord, read_record
 def _read_published(output_dir: Path, shard: str) -> ShardRecord:
     """Return the record of a published shard.
 
-    A task takes the name alone: Prefect would draw an edge from every task whose record has an
-    equal part.
+    A task takes the name alone, and no folder: Prefect would draw an edge from every task whose
+    record has the same object, were it a text.
 
     Raises:
         DeliveryError: If there is none, or it is damaged.
@@ -56,7 +56,7 @@ def find_delivered(
 
 @task(name="deliver shard", task_run_name="deliver {shard} to {target}", **RETRY_DELIVERY)
 def deliver_shard(
-    shard: str, output_dir: Path, target: DeliveryTarget, folder: str = "predictions"
+    shard: str, output_dir: Path, target: DeliveryTarget, *, rejects: bool = False
 ) -> Delivery:
     """Deliver the rows of a published shard in one transaction, unless they are there."""
     from tasks.delivery import shard_delivery
@@ -65,6 +65,7 @@ def deliver_shard(
     with redacted_errors(shard):
         address = require_address(target.source)
         record = _read_published(output_dir, shard)
+        folder = "rejected" if rejects else "predictions"
         return shard_delivery.deliver_shard(record, output_dir, target, address, folder=folder)
 
 

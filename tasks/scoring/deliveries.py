@@ -146,7 +146,7 @@ class DeliveryScheduler:
             "shard": shard,
             "output_dir": self._output_dir,
             "target": target,
-            "folder": folder,
+            "rejects": folder == "rejected",
         }
         future = self._pool.submit(deliver_shard, arguments, wait_for=wait_for)
         self._running.append((shard, target, future))
