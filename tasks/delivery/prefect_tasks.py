@@ -8,7 +8,7 @@ from pathlib import Path
 from prefect import task
 
 from tasks.common.errors import DeliveryError
-from tasks.common.task_errors import RETRY_DELIVERY, redacted_errors, step
+from tasks.common.task_errors import RETRY_DELIVERY, redacted_delivery_errors, step
 from tasks.delivery.types import Delivery, DeliveryTarget
 from tasks.output.records import ShardRecord, read_record
 
@@ -37,7 +37,7 @@ def check_delivery_target(target: DeliveryTarget) -> None:
     from tasks.delivery.checks import check_target
     from tasks.sources.addresses import require_address
 
-    with redacted_errors(str(target)):
+    with redacted_delivery_errors(str(target), str(target)):
         check_target(target, require_address(target.source))
 
 
@@ -49,7 +49,7 @@ def find_delivered(
     from tasks.delivery import checks
     from tasks.sources.addresses import require_address
 
-    with redacted_errors(str(target)):
+    with redacted_delivery_errors(str(target), str(target)):
         address = require_address(target.source)
         return checks.find_delivered(records, target, address, folder=folder)
 
@@ -62,7 +62,7 @@ def deliver_shard(
     from tasks.delivery import shard_delivery
     from tasks.sources.addresses import require_address
 
-    with redacted_errors(shard):
+    with redacted_delivery_errors(str(target), shard):
         address = require_address(target.source)
         record = _read_published(output_dir, shard)
         return shard_delivery.deliver_shard(record, output_dir, target, address, folder=folder)
@@ -80,7 +80,7 @@ def remove_obsolete_deliveries(
     from tasks.delivery.checks import remove_obsolete
     from tasks.sources.addresses import require_address
 
-    with redacted_errors(str(target)):
+    with redacted_delivery_errors(str(target), str(target)):
         return remove_obsolete(target, require_address(target.source), set(files), set(keep))
 
 
@@ -90,5 +90,5 @@ def prove_delivery(target: DeliveryTarget, expected: dict[str, int]) -> None:
     from tasks.delivery import checks
     from tasks.sources.addresses import require_address
 
-    with redacted_errors(str(target)):
+    with redacted_delivery_errors(str(target), str(target)):
         checks.prove_delivery(target, require_address(target.source), expected)
