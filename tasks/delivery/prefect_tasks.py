@@ -58,14 +58,20 @@ def find_delivered(
 def deliver_shard(
     shard: str, output_dir: Path, target: DeliveryTarget, folder: str = "predictions"
 ) -> Delivery:
-    """Deliver the rows of a published shard in one transaction, unless they are there."""
+    """Deliver the rows of a published shard in one transaction, unless they are there.
+
+    The table is made before, with the columns of all files: the first shard that comes along may
+    be that of the one file whose columns are wrong.
+    """
     from tasks.delivery import shard_delivery
     from tasks.sources.addresses import require_address
 
     with redacted_delivery_errors(str(target), shard):
         address = require_address(target.source)
         record = _read_published(output_dir, shard)
-        return shard_delivery.deliver_shard(record, output_dir, target, address, folder=folder)
+        return shard_delivery.deliver_shard(
+            record, output_dir, target, address, folder=folder, makes_table=False
+        )
 
 
 @task(
