@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from sqlalchemy import Engine, QueuePool, create_engine, event
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DisconnectionError
 
 from ..errors import SourceError
 
@@ -96,9 +97,34 @@ def _as_written(document: bytes | str) -> str:
 
 
 def _open_sqlite_file(url: URL) -> Engine:
-    uri = f"file:{quote(str(Path(str(url.database)).expanduser()))}?mode=ro"
+    path = Path(str(url.database)).expanduser()
     # SQLAlchemy's own choice for it closes connections that threads use.
-    return open_sqlite(uri, poolclass=QueuePool, max_overflow=_CONNECTIONS, pool_timeout=1)
+    engine = open_sqlite(
+        f"file:{quote(str(path))}?mode=ro",
+        poolclass=QueuePool,
+        max_overflow=_CONNECTIONS,
+        pool_timeout=1,
+    )
+
+    @event.listens_for(engine, "connect")
+    def _remember_file(_connection: object, record: Any) -> None:
+        record.info["file"] = _identity_of(path)
+
+    @event.listens_for(engine, "checkout")
+    def _leave_replaced_file(_connection: object, record: Any, _proxy: object) -> None:
+        # An export that is moved to its place leaves the earlier file to who has it open.
+        if record.info["file"] != _identity_of(path):
+            raise DisconnectionError
+
+    return engine
+
+
+def _identity_of(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def open_sqlite(uri: str, **options: Any) -> Engine:

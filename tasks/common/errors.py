@@ -116,7 +116,13 @@ class DeliveryError(MillstreamError):
 
 
 class TransientDeliveryError(DeliveryError):
-    """A delivery that may succeed when it is repeated, as after a lock or a lost connection."""
+    """A delivery that may succeed when it is repeated, as after a lock or a lost connection.
+
+    Attributes:
+        is_retried: Whether a task tries again at once; the next run does so in any case.
+    """
+
+    is_retried = True
 
 
 class StoppedError(MillstreamError):

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypedDict, TypeVar, cast
+from uuid import UUID
 
 from prefect import Flow, Task
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State, TaskRun
-from prefect.context import FlowRunContext
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.states import Failed
 from prefect.tasks import exponential_backoff
 
@@ -70,9 +71,11 @@ def is_retryable(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> boo
     delay.
     """
     error = state.data
+    if isinstance(error, TransientDeliveryError):
+        return error.is_retried
     if not isinstance(error, TransientDownloadError):
         lasting = isinstance(error, MillstreamError | ArtifactError)
-        return isinstance(error, UnexpectedError | TransientDeliveryError) or not lasting
+        return isinstance(error, UnexpectedError) or not lasting
     if error.retry_after_s > MAX_RETRY_AFTER_S:
         return False
     time.sleep(error.retry_after_s)
@@ -99,7 +102,8 @@ RETRY_MLFLOW = _retry_policy(3, 5.0)
 # Longer than MLflow waits for a locked SQLite file, 20 s.
 RETRY_BUSY_MLFLOW = _retry_policy(4, [5.0, 20.0, 20.0, 20.0])
 # Long enough for a database server to start again.
-RETRY_DELIVERY = _retry_policy(4, [1.0, 5.0, 20.0, 60.0])
+_DELIVERY_DELAYS_S = [1.0, 5.0, 20.0, 60.0]
+RETRY_DELIVERY = _retry_policy(len(_DELIVERY_DELAYS_S), _DELIVERY_DELAYS_S)
 # After 1, 2, 4, 8 and 16 s, each times 0.6 to 1.5.
 RETRY_DOWNLOAD = _retry_policy(5, exponential_backoff(1), jitter=0.5)
 
@@ -149,6 +153,36 @@ def redacted_errors(name: str) -> Iterator[None]:
             raise
         plain = UnexpectedError(f"{name}: {class_and_line(error)}; expected no error")
         raise plain.with_traceback(error.__traceback__) from None
+
+
+# Of each flow run and table: since when no task reached it.
+_away_since: dict[tuple[UUID | None, str], float] = {}
+
+
+@contextmanager
+def redacted_delivery_errors(target: str, name: str) -> Iterator[None]:
+    """Redact errors as `redacted_errors`, and retry no more if a table was away for long enough.
+
+    Each task of a run would wait for a database that is away as long as the first one did, and
+    keep a thread from look-ups meanwhile.
+
+    Args:
+        target: The table, which the block reaches unless it raises.
+        name: What an error names.
+
+    Raises:
+        UnexpectedError: If another package raises.
+    """
+    context = TaskRunContext.get()
+    key = (context.task_run.flow_run_id if context else None, target)
+    try:
+        with redacted_errors(name):
+            yield
+    except TransientDeliveryError as error:
+        since = _away_since.setdefault(key, time.monotonic())
+        error.is_retried = time.monotonic() - since < sum(_DELIVERY_DELAYS_S)
+        raise
+    _away_since.pop(key, None)
 
 
 def reporting_failures(flow: Flow[Parameters, Result]) -> Flow[Parameters, Result]:

@@ -49,8 +49,8 @@ def prepare_target(
 ) -> None:
     """Make the table with the columns of all files, or check it, before the first shard.
 
-    Without it, the first shard that is delivered decides which columns a new table has, and a file
-    with more of them is refused.
+    No table is made where files do not agree: one of a single shard would refuse the others, also
+    once the file is mended.
 
     Args:
         target: The table.

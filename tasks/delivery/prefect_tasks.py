@@ -8,7 +8,7 @@ from pathlib import Path
 from prefect import task
 
 from tasks.common.errors import DeliveryError
-from tasks.common.task_errors import RETRY_DELIVERY, redacted_errors, step
+from tasks.common.task_errors import RETRY_DELIVERY, redacted_delivery_errors, step
 from tasks.delivery.types import Delivery, DeliveryTarget
 from tasks.output.records import ShardRecord, read_record
 
@@ -37,7 +37,7 @@ def check_delivery_target(target: DeliveryTarget) -> None:
     from tasks.delivery.checks import check_target
     from tasks.sources.addresses import require_address
 
-    with redacted_errors(str(target)):
+    with redacted_delivery_errors(str(target), str(target)):
         check_target(target, require_address(target.source))
 
 
@@ -49,7 +49,7 @@ def find_delivered(
     from tasks.delivery import checks
     from tasks.sources.addresses import require_address
 
-    with redacted_errors(str(target)):
+    with redacted_delivery_errors(str(target), str(target)):
         address = require_address(target.source)
         return checks.find_delivered(records, target, address, folder=folder)
 
@@ -58,15 +58,21 @@ def find_delivered(
 def deliver_shard(
     shard: str, output_dir: Path, target: DeliveryTarget, *, rejects: bool = False
 ) -> Delivery:
-    """Deliver the rows of a published shard in one transaction, unless they are there."""
+    """Deliver the rows of a published shard in one transaction, unless they are there.
+
+    The table is made before, with the columns of all files: the first shard that comes along may
+    be that of the one file whose columns are wrong.
+    """
     from tasks.delivery import shard_delivery
     from tasks.sources.addresses import require_address
 
-    with redacted_errors(shard):
+    with redacted_delivery_errors(str(target), shard):
         address = require_address(target.source)
         record = _read_published(output_dir, shard)
         folder = "rejected" if rejects else "predictions"
-        return shard_delivery.deliver_shard(record, output_dir, target, address, folder=folder)
+        return shard_delivery.deliver_shard(
+            record, output_dir, target, address, folder=folder, makes_table=False
+        )
 
 
 @task(
@@ -81,7 +87,7 @@ def remove_obsolete_deliveries(
     from tasks.delivery.checks import remove_obsolete
     from tasks.sources.addresses import require_address
 
-    with redacted_errors(str(target)):
+    with redacted_delivery_errors(str(target), str(target)):
         return remove_obsolete(target, require_address(target.source), set(files), set(keep))
 
 
@@ -93,6 +99,6 @@ def prove_delivery(
     from tasks.delivery import checks
     from tasks.sources.addresses import require_address
 
-    with redacted_errors(str(target)):
+    with redacted_delivery_errors(str(target), str(target)):
         rows = {delivery.shard: expected[delivery.shard] for delivery in delivered}
         checks.prove_delivery(target, require_address(target.source), rows)

@@ -52,6 +52,7 @@ def deliver_shard(
     address: SecretStr,
     *,
     folder: str = "predictions",
+    makes_table: bool = True,
 ) -> Delivery:
     """Deliver the rows of a published shard, unless the ledger says that they are there.
 
@@ -60,9 +61,10 @@ def deliver_shard(
     Args:
         record: The record of the shard.
         output_dir: The output folder.
-        target: The table, which is made if it is missing.
+        target: The table.
         address: Where its database is.
         folder: Which rows: `predictions` or `rejected`.
+        makes_table: Whether the table is made if it is missing, with the columns of this shard.
 
     Raises:
         DeliveryError: If the file is not the one that was published, or the table or database
@@ -80,7 +82,7 @@ def deliver_shard(
         _check_unaltered(file, record, folder)
         digest = delivery_digest(record, folder)
         rows = _ShardRows(file, database.dialect)
-        prepare_tables(database, rows.columns)
+        prepare_tables(database, rows.columns, makes_target=makes_table)
         with database.transaction() as connection:
             delivery = _deliver(database, connection, shard, digest, rows)
     if not delivery.skipped:

@@ -56,15 +56,19 @@ def has_table(database: Database, connection: Connection, table: sa.TableClause)
     return bool(database.find_columns(connection, table.schema, table.name))
 
 
-def prepare_tables(database: Database, columns: Sequence[Column]) -> None:
+def prepare_tables(
+    database: Database, columns: Sequence[Column], *, makes_target: bool = True
+) -> None:
     """Make the tables of a delivery that are missing, and check the others.
 
     Args:
         database: Where.
         columns: Those of the target.
+        makes_target: Whether the target is made too.
 
     Raises:
-        DeliveryError: If a table has other columns, or cannot have these.
+        DeliveryError: If a table has other columns, or cannot have these, or the target is missing
+            and not to be made.
     """
     _check_possible(database, columns)
     with database.transaction() as connection:
@@ -73,6 +77,11 @@ def prepare_tables(database: Database, columns: Sequence[Column]) -> None:
             # Who waited here finds them made.
             database.lock(connection, f"tables {tables.schema}")
             if not _check(database, connection, tables, columns):
+                if not makes_target and not has_table(database, connection, tables.target):
+                    raise database.refuse(
+                        f"there is no table {tables.target.name}; expected the one that a run "
+                        "makes before its first delivery, if the columns of all files agree"
+                    )
                 _make(database, connection, tables, columns)
 
 

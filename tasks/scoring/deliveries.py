@@ -156,4 +156,6 @@ class DeliveryScheduler:
         result = future.result(raise_on_failure=False)
         if isinstance(result, Delivery):
             return result
-        return Delivery(shard=shard, target=str(target), error=describe_error(result))
+        # What shows it names both.
+        error = describe_error(result).removeprefix(f"{target}: {shard}: ")
+        return Delivery(shard=shard, target=str(target), error=error)

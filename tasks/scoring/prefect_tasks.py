@@ -13,6 +13,7 @@ from tasks.common.task_errors import (
     RETRY_FILE_ACCESS,
     RETRY_LONG_WORK,
     RETRY_ONCE,
+    redacted_delivery_errors,
     redacted_errors,
     step,
 )
@@ -118,7 +119,7 @@ def prepare_delivery(
     from tasks.scoring.shard_scorer import table_schemas
     from tasks.sources.addresses import require_address
 
-    with redacted_errors(str(target)):
+    with redacted_delivery_errors(str(target), str(target)):
         schemas = table_schemas(folder, surveys, parameters)
         prepare_target(target, require_address(target.source), schemas)
 

@@ -60,7 +60,8 @@ def raise_if_undelivered(summary: Mapping[str, Any]) -> None:
             shard, error = next(iter(failures.items()))
             raise DeliveryError(
                 f"{target}: {len(failures)} of {summary['shards_done']} shards were not delivered; "
-                f"the first, {shard}: {error}; repeat the run, which delivers what is missing"
+                f"the first, {shard}: {error}; mend that, if it does not pass by itself, "
+                "and repeat the run, which delivers what is missing"
             )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
 from pyfunc.business.database import Database
@@ -511,6 +512,28 @@ def test_a_file_of_sqlite_that_comes_later(tmp_path: Path, sqlite_source: Source
     assert refused(lookup, [1]) == "no connection"
     path.write_bytes((tmp_path / "crm.db").read_bytes())
     assert found(lookup, [1]) == [("gold",)]
+
+
+def test_a_file_of_sqlite_that_takes_the_place_of_another_is_read(tmp_path: Path) -> None:
+    path, export = tmp_path / "crm.db", tmp_path / "export.db"
+
+    def write(tier: str) -> None:
+        with closing(sqlite3.connect(export)) as connection, connection:
+            connection.execute("create table customer (id integer, tier text)")
+            connection.execute("insert into customer values (1, ?)", (tier,))
+        export.replace(path)
+
+    write("basic")
+    database = open_source("crm", f"sqlite:///{path}", 1_000)
+    query = "select id, tier from customer where id in :keys"
+    assert database.fetch(query, [1])[1] == [(1, "basic")]
+    write("gold")
+    assert database.fetch(query, [1])[1] == [(1, "gold")]
+    path.unlink()
+    with pytest.raises(OperationalError):
+        database.fetch(query, [1])
+    write("silver")
+    assert database.fetch(query, [1])[1] == [(1, "silver")]
 
 
 def test_more_calls_than_connections_are_said() -> None:

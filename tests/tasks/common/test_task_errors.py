@@ -11,6 +11,7 @@ from prefect.flow_engine import run_flow
 from prefect.logging import get_logger
 
 from pyfunc.errors import ArtifactError
+from tasks.common import task_errors
 from tasks.common.errors import (
     DataError,
     DeliveryError,
@@ -22,6 +23,7 @@ from tasks.common.errors import (
 from tasks.common.task_errors import (
     describe_error,
     is_retryable,
+    redacted_delivery_errors,
     redacted_errors,
     reporting_failures,
 )
@@ -52,6 +54,29 @@ def test_what_is_not_expected_is_tried_again() -> None:
     states: Any = [SimpleNamespace(data=error("words")) for error in (*again, *lasting)]
     run: Any = None
     assert [is_retryable(run, run, state) for state in states] == [True] * 3 + [False] * 4
+
+
+def test_a_table_that_stays_away_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(task_errors, "time", SimpleNamespace(monotonic=lambda: now))
+
+    def is_retried(target: str) -> bool:
+        error = TransientDeliveryError("away")
+        with pytest.raises(TransientDeliveryError), redacted_delivery_errors(target, "a shard"):
+            raise error
+        state: Any = SimpleNamespace(data=error)
+        unused: Any = None
+        return is_retryable(unused, unused, state)
+
+    assert is_retried("crm.predictions")
+    now = 85.0
+    assert is_retried("crm.predictions")
+    now = 86.0
+    assert not is_retried("crm.predictions")
+    assert is_retried("crm.rejects")
+    with redacted_delivery_errors("crm.predictions", "a shard"):
+        pass
+    assert is_retried("crm.predictions")
 
 
 @pytest.mark.parametrize(

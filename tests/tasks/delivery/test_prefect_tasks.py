@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pyarrow as pa
 import pytest
 from prefect import flow
 from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
+from pydantic import SecretStr
 
 from pyfunc.business.addresses import source_variable
 from tasks.common.errors import DeliveryError, ParameterError
 from tasks.delivery import database, prefect_tasks
+from tasks.delivery.checks import prepare_target
 from tasks.delivery.types import Delivery
 from tasks.output.records import ShardRecord, write_record
 from tests.support.deliveries import TARGET, Place, publish, shard_id, texts
@@ -24,10 +27,14 @@ LOCKED = "locked by others; expected a table that is free within 0.2 s"
 VARIABLE = source_variable(TARGET.source)
 
 
+SCHEMA = pa.schema([("text", pa.string()), ("shard", pa.string()), ("row", pa.int64())])
+
+
 @flow(name="delivering")
 def delivering(records: list[ShardRecord], output: Path) -> tuple[Delivery, ...]:
     """Deliver as scoring does, and prove it."""
     prefect_tasks.check_delivery_target(TARGET)
+    prepare_target(TARGET, SecretStr(os.environ[VARIABLE]), [SCHEMA])
     prefect_tasks.remove_obsolete_deliveries(TARGET, ("reviews-0123456789abcdef",), ())
     delivered = []
     for record in records:

@@ -253,3 +253,23 @@ def test_columns_of_several_files_are_prepared_before_the_first_shard(
     assert str(caught.value) == (
         "crm.predictions: column 'stars' is integer and text; expected one type in all files"
     )
+
+
+def test_no_table_is_made_of_one_shard_where_files_do_not_agree(
+    place: Place, tmp_path: Path
+) -> None:
+    tables = {1: pa.table({"stars": [5]}), 2: pa.table({"stars": ["five"]})}
+    records = [publish(tmp_path, table, shard_id(number)) for number, table in tables.items()]
+    with pytest.raises(DeliveryError, match="expected one type in all files"):
+        prepare_target(TARGET, place.address, [table.schema for table in tables.values()])
+    for record in records:
+        with pytest.raises(DeliveryError) as caught:
+            deliver_shard(record, tmp_path, TARGET, place.address, makes_table=False)
+        assert str(caught.value) == (
+            f"crm.predictions: {record.shard.id}: there is no table predictions; expected the one "
+            "that a run makes before its first delivery, if the columns of all files agree"
+        )
+    key = pa.schema([("shard", pa.string()), ("row", pa.int64())])
+    prepare_target(TARGET, place.address, [pa.unify_schemas([tables[1].schema, key])])
+    deliver_shard(records[0], tmp_path, TARGET, place.address, makes_table=False)
+    assert place.rows("stars") == [(5,)]
