@@ -153,6 +153,8 @@ class Lookup:
         # A row that has no key is that of none, and not of the rows without one.
         values.pop(None, None)
         problems.pop(None, None)
+        if problems:
+            self._warn_once(next(iter(problems.values())))
         return _Found(values, problems)
 
     def _open(self) -> Database:
@@ -172,10 +174,13 @@ class Lookup:
 
     def _failed(self, keys: Sequence[Any], reason: str) -> _Found:
         reason = f"{self.spec.source}: {reason}"
+        self._warn_once(reason)
+        return _Found({}, dict.fromkeys(keys, reason))
+
+    def _warn_once(self, reason: str) -> None:
         if not self._has_warned:
             self._has_warned = True
             logger.warning("look-up %s failed: %s", self.spec.name, reason)
-        return _Found({}, dict.fromkeys(keys, reason))
 
 
 def open_source(name: str, address: str, timeout_ms: int) -> Database:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -180,7 +180,17 @@ def _shorten_lists(summary: dict[str, Any]) -> dict[str, Any]:
     more = len(failures) - _SHOWN
     shown = dict(failures[:_SHOWN]) | ({"more": more} if more > 0 else {})
     names = ("files_settling", "files_removed", "row_warnings")
-    return summary | {name: _first_names(summary[name]) for name in names} | {"failures": shown}
+    short = {name: _first_names(summary[name]) for name in names} | {"failures": shown}
+    if delivered := summary.get("delivered"):
+        short["delivered"] = {table: _shorten_failures(found) for table, found in delivered.items()}
+    return summary | short
+
+
+def _shorten_failures(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was delivered to a table, with the first failure alone and no zeros."""
+    shown = {name: value for name, value in found.items() if value or name == "rows"}
+    failures = shown.pop("failures", {})
+    return shown | ({"first_failure": next(iter(failures.values()))} if failures else {})
 
 
 def row_warnings(surveys: Iterable[Surveyed]) -> list[str]:

@@ -173,7 +173,11 @@ def test_predictions_are_delivered_once_and_follow_a_changed_rule(
 
 
 def test_what_cannot_be_delivered_is_published_and_delivered_by_the_next_run(
-    version: str, tickets: Path, tmp_path: Path, crm: Path
+    version: str,
+    tickets: Path,
+    tmp_path: Path,
+    crm: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     output = tmp_path / "out"
     with closing(sqlite3.connect(crm)) as connection:
@@ -182,6 +186,9 @@ def test_what_cannot_be_delivered_is_published_and_delivered_by_the_next_run(
     expected = r"^crm\.predictions: 1 of 1 shards were not delivered; the first, \S+: the "
     with pytest.raises(DeliveryError, match=expected):
         scoring(deliver_to="crm.predictions")
+    shown = capsys.readouterr().out
+    assert "shards_failed: 1, first_failure: " in shown
+    assert "values_replaced" not in shown
     assert len(predictions(output)) == 4
     with closing(sqlite3.connect(crm)) as connection:
         connection.execute("drop table predictions")

@@ -99,7 +99,9 @@ def test_a_missing_row_is_refused_where_that_is_declared(source: Source) -> None
     assert found(lookup, [1, 99, None]) == [("gold",), NOT_THERE, "customer: no customer_id"]
 
 
-def test_several_rows_of_a_key_are_a_failure_of_its_own(source: Source) -> None:
+def test_several_rows_of_a_key_are_a_failure_of_its_own(
+    source: Source, caplog: pytest.LogCaptureFixture
+) -> None:
     source.execute("create table t (id integer, tier text)")
     source.execute("insert into t values (1, 'a'), (2, 'b'), (1, 'c'), (1, 'd')")
     lookup = source.look_up("select id, tier from t where id in :keys", on_error="reject")
@@ -107,6 +109,10 @@ def test_several_rows_of_a_key_are_a_failure_of_its_own(source: Source) -> None:
         ("customer: several rows; expected one", "failed"),
         ("b",),
         (None,),
+    ]
+    assert found(lookup, [1]) == [("customer: several rows; expected one", "failed")]
+    assert [record.getMessage() for record in caplog.records] == [
+        "look-up customer failed: several rows; expected one"
     ]
 
 
