@@ -169,6 +169,10 @@ def decision_column(name: str) -> str:
     return f"decision_{name}"
 
 
+# Of an output, where a rule says which rows are to be delivered.
+DELIVER_COLUMN = decision_column(DELIVER)
+
+
 def digest_business(artifact: Path) -> str:
     """Return the SHA-256 of the look-ups and rules of an artifact; empty if it has none."""
     folder = business_folder(artifact)

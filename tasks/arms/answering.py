@@ -7,12 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from pyfunc.business.spec import DELIVER, decision_column
+from pyfunc.business.spec import DELIVER_COLUMN
 from pyfunc.contract import Answers, Outcome
 from pyfunc.pipeline import InferencePipeline
 from tasks.arms.assignment import Assigned
-
-DELIVER_COLUMN = decision_column(DELIVER)
 
 _NOTHING = pa.table({})  # of a pipeline without look-ups and rules
 

@@ -6,7 +6,7 @@ from itertools import islice
 
 import pyarrow as pa
 
-from pyfunc.business.spec import DELIVER, decision_column
+from pyfunc.business.spec import DELIVER_COLUMN
 from tasks.arms.answering import ArmAnswers, Work
 from tasks.arms.deciders import name_now
 from tasks.arms.types import ScoringModel
@@ -16,8 +16,6 @@ from tasks.output.records import DECIDER_COLUMN, REVIEW_COLUMN, ArmRecord, Count
 from tasks.output.row_parameters import RowParameters
 from tasks.output.tables import extract_texts
 from tasks.output.traffic_split import ARMS
-
-_DELIVER = decision_column(DELIVER)
 
 
 class _ArmTally:
@@ -83,7 +81,9 @@ class Tally:
         is_composed = DECIDER_COLUMN in table.column_names
         deciders = _read_deciders(table) if is_composed else None
         reviews = table[REVIEW_COLUMN].to_pylist() if self._rows.review_below else None
-        delivers = table[_DELIVER].to_pylist() if _DELIVER in table.column_names else None
+        delivers = (
+            table[DELIVER_COLUMN].to_pylist() if DELIVER_COLUMN in table.column_names else None
+        )
         column = self._rows.label_column
         labels = None if column is None else extract_texts(table, column)
         for number, tally in enumerate(self._tallies):

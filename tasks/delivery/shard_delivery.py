@@ -12,6 +12,7 @@ import pyarrow.parquet
 from pydantic import SecretStr
 from sqlalchemy import Connection
 
+from pyfunc.business.spec import DELIVER_COLUMN
 from tasks.common.cancellation import raise_if_stopped
 from tasks.common.errors import DeliveryError
 from tasks.delivery.columns import Column, columns_of
@@ -32,9 +33,6 @@ from tasks.output.records import ShardRecord, table_path
 from tasks.output.tables import take_rows
 
 logger = logging.getLogger(__name__)
-
-# Of a rule: which rows are delivered; all are if there is no such column of booleans.
-DELIVER_COLUMN = "decision_deliver"
 
 _ROWS_AT_ONCE = 1_000  # in memory
 
