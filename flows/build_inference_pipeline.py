@@ -10,9 +10,7 @@ from flows.run_requests import LATEST, BuildRequest, FinetunedModel
 from tasks.building import types as building
 from tasks.building.prefect_tasks import (
     check_pipeline,
-    choose_champion,
     log_pipeline,
-    make_champion,
     plan_composition,
     plan_pipeline,
     register_pipeline,
@@ -20,6 +18,8 @@ from tasks.building.prefect_tasks import (
 from tasks.common.console import print_table
 from tasks.common.task_errors import reporting_failures
 from tasks.composition import types as plans
+from tasks.promotion.prefect_tasks import choose_champion
+from tasks.promotion.types import Promotion
 
 PIPELINE = plans.PipelineParameters()
 
@@ -34,7 +34,7 @@ def build_inference_pipeline(
     max_tokens: plans.PipelineTokenLimit = PIPELINE.max_tokens,
     engine: plans.EngineChoice = PIPELINE.engine,
     precision: plans.PrecisionChoice = PIPELINE.precision,
-    promotion: building.Promotion = "if_no_worse",
+    promotion: Promotion = "if_better",
     composition: plans.CompositionPath = "",
     detector: plans.DetectorChoice = PIPELINE.detector,
 ) -> dict[str, Any]:
@@ -53,8 +53,7 @@ def build_inference_pipeline(
     logged = log_pipeline(plan)
     check_pipeline(logged)
     registered = register_pipeline(logged)
-    decide = make_champion if promotion == "always" else choose_champion
-    decision = decide(registered)
+    decision = choose_champion(registered, promotion)
     report = {
         **logged.sources,
         "inference_pipeline_model": registered.uri,

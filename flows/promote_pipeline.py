@@ -5,10 +5,10 @@ from typing import Annotated, Any
 from prefect import flow
 
 from flows.parameters import described
-from tasks.building.prefect_tasks import promote_version
 from tasks.common.console import print_table
 from tasks.common.parameter_types import about
 from tasks.common.task_errors import reporting_failures
+from tasks.promotion.prefect_tasks import promote_version
 
 Version = Annotated[
     str, about("A number, an alias, a URI, or previous for the champion before the present one.")

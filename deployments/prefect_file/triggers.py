@@ -14,7 +14,7 @@ from prefect.types._datetime import now
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from deployments.prefect_file.schema import JobVariables, validation_problems
-from tasks.building.types import PROMOTED, champion_resource
+from tasks.promotion.types import PROMOTED, champion_resource
 from tasks.tracking.names import PIPELINE_MODEL
 
 _TYPES: TypeAdapter[Any] = TypeAdapter(DeploymentTriggerTypes)

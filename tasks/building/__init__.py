@@ -1,1 +1,1 @@
-"""Wrap a fine-tuned model as an inference pipeline: gates, verification, promotion."""
+"""Wrap a fine-tuned model as an inference pipeline: gates, verification."""

@@ -1,9 +1,9 @@
-"""Prefect tasks that build, verify, register and promote the inference pipeline."""
+"""Prefect tasks that build, verify and register the inference pipeline."""
 
 from prefect import task
 
-from tasks.building.types import LoggedPipeline, PromotionDecision
-from tasks.common.task_errors import RETRY_LONG_WORK, RETRY_MLFLOW, RETRY_ONCE, step
+from tasks.building.types import LoggedPipeline
+from tasks.common.task_errors import RETRY_LONG_WORK, RETRY_MLFLOW, RETRY_ONCE
 from tasks.composition.types import PipelineParameters, PipelinePlan
 from tasks.tracking.names import PIPELINE_MODEL, RegisteredModel
 
@@ -57,29 +57,3 @@ def register_pipeline(logged: LoggedPipeline) -> RegisteredModel:
     )
     write_description(found, lambda: pipeline_description(found, logged))
     return found
-
-
-@task(name="choose champion", **RETRY_ONCE)
-def choose_champion(registered: RegisteredModel) -> PromotionDecision:
-    """Compare a new version with the champion and give it its alias."""
-    from tasks.building.promotion import decide_promotion
-
-    return decide_promotion(registered)
-
-
-@task(name="make champion", **RETRY_MLFLOW)
-def make_champion(registered: RegisteredModel) -> PromotionDecision:
-    """Make a new version champion without a comparison."""
-    from tasks.building.promotion import promote_by_hand
-
-    reason = "promoted as it was built, without a comparison"
-    promote_by_hand(registered.uri, reason)
-    return PromotionDecision(alias="champion", reason=reason)
-
-
-@step(name="promote pipeline", **RETRY_MLFLOW)
-def promote_version(reference: str, reason: str) -> RegisteredModel:
-    """Make a version champion; the reference `previous` restores the champion before."""
-    from tasks.building.promotion import promote_by_hand
-
-    return promote_by_hand(reference, reason)

@@ -1,7 +1,7 @@
-"""Types of a pipeline: flow parameters, gates, logged model, promotion decision and event."""
+"""Types of a pipeline: gates, logged model."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from pydantic import model_validator
 
@@ -9,21 +9,13 @@ from pyfunc.business.spec import BusinessSpec
 from pyfunc.composition.tree import deciders_of
 from pyfunc.detectors.selection import DEFAULT_DETECTOR, DetectorName
 from pyfunc.spec import EngineName, PipelineKind, Precision
-from tasks.common.parameter_types import FrozenModel, about
+from tasks.common.parameter_types import FrozenModel
 from tasks.composition.types import CompositionCheck, Tree
-from tasks.tracking.names import CHAMPION, SINGLE_MEMBER, RegisteredModel, version_uri
+from tasks.tracking.names import SINGLE_MEMBER
 
 # Absolute difference of softmax scores: those of a text depend on the others in its batch, and in
 # int8 on rounding, which its quality gate limits further.
 _TOLERANCE = {"f32": 1e-5, "bf16": 1e-2, "int8": 0.3}
-
-Promotion = Annotated[
-    Literal["if_no_worse", "always"],
-    about(
-        "When the version becomes champion: if its accuracy is no lower than the champion's, on "
-        "test rows that neither was trained on, or always."
-    ),
-]
 
 
 class Gate(FrozenModel):
@@ -186,39 +178,3 @@ class LoggedPipeline(BuiltPipeline):
 def tolerance(precision: Precision, temperature: float) -> float:
     """Return how far a score may be off; a low temperature enlarges each difference of logits."""
     return _TOLERANCE[precision] * max(1.0, 1 / temperature)
-
-
-class PromotionDecision(FrozenModel):
-    """Where a version stands after the comparison with the champion.
-
-    Attributes:
-        alias: `champion`, `challenger`, or `None` for a plain pipeline.
-        reason: The metrics behind it, in one line.
-    """
-
-    alias: Literal["champion", "challenger"] | None
-    reason: str
-
-    def describe_answering(self, registered: RegisteredModel) -> str:
-        """Return whether scoring uses the version now and, if not, the command for it."""
-        if self.alias == CHAMPION:
-            return f"yes, as {registered.name}@{CHAMPION}"
-        if self.alias is None:
-            return f"no: {self.reason}"
-        return f"no; python -m flows.promote_pipeline --version {registered.version}"
-
-
-PROMOTED = "millstream.pipeline.promoted"
-
-
-def champion_resource(name: str, version: int, reason: str) -> dict[str, str]:
-    """Return what the event says: the model, and in `millstream.model-uri` the version's URI.
-
-    That URI cannot come to mean another version.
-    """
-    return {
-        "prefect.resource.id": f"millstream.model.{name}",
-        "prefect.resource.name": name,
-        "millstream.model-uri": version_uri(name, version),
-        "millstream.reason": reason,
-    }

@@ -9,10 +9,10 @@ from mlflow.exceptions import MlflowException
 
 from pyfunc.cache.contents import Entries, drop_entries, entries_by_fingerprint
 from pyfunc.errors import PipelineError
-from tasks.building import promotion
 from tasks.common.console import print_table
 from tasks.common.errors import DataError, ModelError, ParameterError
 from tasks.common.settings import get_settings
+from tasks.promotion.aliases import previous_champion
 from tasks.tracking import registry
 from tasks.tracking.mlflow_client import is_transient
 from tasks.tracking.names import PIPELINE_MODEL, version_uri
@@ -61,7 +61,7 @@ def _versions_to_keep(keep: Sequence[str]) -> list[ModelVersion]:
         registry.find_version(PIPELINE_MODEL, reference, parameter="keep") for reference in keep
     ]
     with suppress(ModelError, ParameterError):  # there may be no previous champion
-        versions.append(promotion.previous_champion(PIPELINE_MODEL))
+        versions.append(previous_champion(PIPELINE_MODEL))
     return versions
 
 

@@ -8,7 +8,7 @@ _CONFIDENCE = 0.95
 
 
 class Difference(NamedTuple):
-    """A difference of two accuracies, from -1 to 1, and the bounds of its 95 % interval."""
+    """A difference of two accuracies, from -1 to 1, and the bounds of its interval."""
 
     value: float
     low: float
@@ -30,7 +30,7 @@ def difference_of_accuracies(right: Sequence[int], rows: Sequence[int]) -> Diffe
     if not all(rows):
         return None
     first, second = (found / total for found, total in zip(right, rows, strict=True))
-    (low_1, high_1), (low_2, high_2) = map(_wilson, right, rows)
+    (low_1, high_1), (low_2, high_2) = map(wilson_interval, right, rows)
     value = second - first
     return Difference(
         value,
@@ -39,8 +39,9 @@ def difference_of_accuracies(right: Sequence[int], rows: Sequence[int]) -> Diffe
     )
 
 
-def _wilson(right: int, rows: int) -> tuple[float, float]:
+def wilson_interval(right: int, rows: int, confidence: float = _CONFIDENCE) -> tuple[float, float]:
+    """Return the bounds of Wilson's score interval of an accuracy."""
     from scipy.stats import binomtest
 
-    found = binomtest(right, rows).proportion_ci(_CONFIDENCE, method="wilson")
+    found = binomtest(right, rows).proportion_ci(confidence, method="wilson")
     return float(found.low), float(found.high)

@@ -36,7 +36,7 @@ class CheckRows:
 
 
 def log_rows(split: Split, train_rows: pd.DataFrame, unlabelled: Sequence[str] = ()) -> None:
-    """Log the test part, gate rows, and digests of the trained texts to the active run.
+    """Log the test part, gate rows, and digests of trained and validated texts to the active run.
 
     Args:
         split: The labelled rows.
@@ -50,14 +50,13 @@ def log_rows(split: Split, train_rows: pd.DataFrame, unlabelled: Sequence[str] =
     # A random sample: files are often sorted by label.
     others = sample_rows(others, max(1, UNSEEN_ROWS - len(parts["test"])), seed=0)
     unseen = pd.concat([parts["test"], others], ignore_index=True)
-    texts = pd.Series([*train_rows["text"], *unlabelled], dtype=str)
-    trained = pd.DataFrame({_DIGESTS: texts.map(digest_text).unique()})
     mlflow.log_artifact(str(split.part("test")), _FOLDER)
     with TemporaryDirectory(prefix="millstream-") as name:
         for stem, rows in (
             ("unseen", unseen.head(UNSEEN_ROWS)),
             ("calibration", sample_rows(train_rows, CALIBRATION_ROWS, seed=0)),
-            ("trained", trained),
+            ("trained", _digests([*train_rows["text"], *unlabelled])),
+            ("validated", _digests(parts["validation"]["text"])),
         ):
             path = Path(name) / f"{stem}.parquet"
             rows.to_parquet(path, index=False)
@@ -85,6 +84,23 @@ def select_unseen_by_all(rows: pd.DataFrame, run_ids: Iterable[str]) -> pd.DataF
     return rows
 
 
+def select_unused_by_all(rows: pd.DataFrame, run_ids: Iterable[str]) -> pd.DataFrame:
+    """Return those of `rows` that none of the training runs trained or validated on.
+
+    Older runs logged no digests of the texts that they validated on. Of these runs, the test part
+    alone counts as unused.
+    """
+    runs = list(dict.fromkeys(run_ids))
+    rows = select_unseen_by_all(rows, runs)
+    for run_id in runs:
+        digests = rows["text"].map(digest_text)
+        if _has_table(run_id, "validated"):
+            rows = rows[~digests.isin(_load_table(run_id, "validated")[_DIGESTS])]
+        else:
+            rows = rows[digests.isin(load_test_rows(run_id)["text"].map(digest_text))]
+    return rows
+
+
 def load_check_rows(run_id: str) -> CheckRows:
     """Return the rows for the quality gates; older runs logged the test part alone."""
     if not _has_table(run_id, "unseen"):
@@ -108,6 +124,10 @@ def select_unseen(rows: pd.DataFrame, run_id: str) -> pd.DataFrame:
     if (train := _train_part(run_id)) is not None:
         unseen |= ~digests.isin(train["text"].map(digest_text))
     return rows[unseen]
+
+
+def _digests(texts: Iterable[str]) -> pd.DataFrame:
+    return pd.DataFrame({_DIGESTS: pd.Series(list(texts), dtype=str).map(digest_text).unique()})
 
 
 def _unseen_digests(run_id: str) -> set[str]:

@@ -26,6 +26,7 @@ from tasks.composition.types import (
     PipelinePlan,
     PlannedMember,
 )
+from tasks.promotion.types import Rule
 from tasks.tracking import registry
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import FINETUNED_MODEL, PIPELINE_MODEL, RegisteredModel
@@ -91,18 +92,21 @@ def train_unevaluated(base_model: Path | str, data: Path, **parameters: Any) -> 
 
 
 @flow(name="build-unverified")
-def build_unverified(finetuned_model: str, **parameters: Any) -> dict[str, Any]:
+def build_unverified(
+    finetuned_model: str, rule: Rule = "if_better", **parameters: Any
+) -> dict[str, Any]:
     """Build as the flow does, but without the check in a new process and without a conversion.
 
     Both take longer than all the rest.
     """
     from tasks.building import prefect_tasks as building
+    from tasks.promotion import prefect_tasks as promotion
 
     exact = {"engine": _exact_engine(finetuned_model), "precision": "f32"}
     wanted = PipelineParameters.model_validate(exact | parameters)
     logged = building.log_pipeline(building.plan_pipeline(finetuned_model, wanted))
     registered = building.register_pipeline(logged)
-    decision = building.choose_champion(registered)
+    decision = promotion.choose_champion(registered, rule)
     return {
         "inference_pipeline_model": registered.uri,
         "reused": registered.reused,

@@ -25,8 +25,9 @@ from prefect.testing.utilities import prefect_test_harness
 
 from flows.server.temporary import without_heartbeats
 from pyfunc.tokens import Encoder
-from tasks.building import openvino_conversion, promotion
+from tasks.building import openvino_conversion
 from tasks.common.settings import get_settings
+from tasks.promotion.aliases import promote_by_hand
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import PIPELINE_MODEL
 from tests.support.builders import (
@@ -256,7 +257,7 @@ def _composed_once(
         connect()
         lengths = {"kind": 8, "quick": 4, "film": 32}
         uri = build_composed(COMPOSITION, {name: (finetuned, lengths[name]) for name in lengths})
-        promotion.promote_by_hand(uri, "composed")
+        promote_by_hand(uri, "composed")
         return {"uri": uri}
 
     home = tmp_path_factory.mktemp("composed") / "var"

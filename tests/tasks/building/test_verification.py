@@ -8,9 +8,9 @@ from typing import Any
 import mlflow
 import pytest
 from mlflow.pyfunc.utils import pyfunc
+from tasks.building.promotion import _accuracy
 
 from tasks.building import packaging, verification_script
-from tasks.building.promotion import _accuracy
 from tasks.building.types import LoggedPipeline, tolerance
 from tasks.building.verification import _member_gaps, verify_pipeline
 from tasks.common.errors import ModelError

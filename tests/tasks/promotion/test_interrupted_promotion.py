@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from tasks.building.promotion import decide_promotion, promote_by_hand
 
 from tasks.building import promotion
 from tasks.building.prefect_tasks import plan_pipeline
-from tasks.building.promotion import decide_promotion, promote_by_hand
 from tasks.common.errors import ParameterError
 from tasks.composition.types import PipelineParameters
 from tasks.maintenance.cache_pruning import prune_cache_entries

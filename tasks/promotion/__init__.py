@@ -1,0 +1,1 @@
+"""Compare a version of the pipeline with the champion, and decide which of them answers."""

@@ -1,0 +1,23 @@
+"""Prefect tasks that promote versions of the inference pipeline."""
+
+from prefect import task
+
+from tasks.common.task_errors import RETRY_MLFLOW, RETRY_ONCE, step
+from tasks.promotion.types import PromotionDecision, Rule
+from tasks.tracking.names import RegisteredModel
+
+
+@task(name="choose champion", **RETRY_ONCE)
+def choose_champion(registered: RegisteredModel, rule: Rule) -> PromotionDecision:
+    """Compare a new version with the champion as the rule has it, and give it its alias."""
+    from tasks.promotion.rules import decide_promotion
+
+    return decide_promotion(registered, rule)
+
+
+@step(name="promote pipeline", **RETRY_MLFLOW)
+def promote_version(reference: str, reason: str) -> RegisteredModel:
+    """Make a version champion; the reference `previous` restores the champion before."""
+    from tasks.promotion.aliases import promote_by_hand
+
+    return promote_by_hand(reference, reason)

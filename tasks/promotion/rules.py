@@ -1,0 +1,147 @@
+"""The rules of promotion: whether a version becomes champion in place of the present one."""
+
+from collections.abc import Callable, Sequence
+
+from mlflow.entities.model_registry import ModelVersion
+
+from tasks.building.build_records import read_labels_of
+from tasks.dataset.labels import label_key
+from tasks.measures.paired import LEVEL, PairedCounts, mcnemar_p_value, paired_difference
+from tasks.promotion.aliases import (
+    REASON_TAG,
+    REPLACED_TAG,
+    promote_by_hand,
+    set_challenger,
+    set_champion,
+)
+from tasks.promotion.held_out_answers import answer_rows, load_held_out_rows
+from tasks.promotion.types import PromotionDecision, Rule
+from tasks.tracking import registry
+from tasks.tracking.mlflow_client import connect
+from tasks.tracking.names import CHALLENGER, CHAMPION, RegisteredModel
+
+# Of 200 rows, an accuracy has an error of three points; fewer decide nothing.
+MIN_COMPARED_ROWS = 200
+
+# `if_not_worse` takes a version whose accuracy is lower by less.
+MARGIN = 0.005
+
+_CHAMPION_TAG, _RULE_TAG = "champion_version", "promotion_rule"
+
+Verdict = tuple[bool, str]
+
+
+def decide_promotion(registered: RegisteredModel, rule: Rule) -> PromotionDecision:
+    """Make a new version champion or challenger; write the metrics and the reason on it as tags.
+
+    The first full pipeline becomes champion. A later one does if `rule` says so of its answers and
+    the champion's to the test rows that neither was trained or validated on. It becomes challenger
+    if not, if there are fewer than `MIN_COMPARED_ROWS` such rows, or if its labels differ. A plain
+    pipeline returns bare labels and gets no alias, nor does a champion of before that another
+    version replaced by hand. A version that is built again keeps the decision.
+    """
+    candidate = registry.get_version(registered.name, registered.version)
+    if rule == "always":
+        reason = "promoted as it was built, without a comparison"
+        promote_by_hand(registered.uri, reason)
+        return PromotionDecision(alias=CHAMPION, reason=reason)
+    reason = candidate.tags.get(REASON_TAG, "")
+    aliases = registry.get_aliases(registered.name)
+    if aliases.get(CHAMPION) == registered.version:
+        set_champion(registered.name, candidate, reason)  # completes an interrupted promotion
+        return PromotionDecision(alias=CHAMPION, reason=reason)
+    champion = aliases.get(CHAMPION)
+    known = {_CHAMPION_TAG: str(champion), _RULE_TAG: rule}
+    if aliases.get(CHALLENGER) == registered.version and known.items() <= candidate.tags.items():
+        return PromotionDecision(alias=CHALLENGER, reason=reason)
+    if candidate.tags["kind"] == "plain":
+        return PromotionDecision(alias=None, reason="a plain pipeline answers with bare labels")
+    if by := candidate.tags.get(REPLACED_TAG):
+        reason = f"version {by} replaced it as champion by hand; {_how_to_promote(candidate)}"
+        return PromotionDecision(alias=None, reason=reason)
+    decision = _compare(candidate, champion, rule)
+    # Another version may have been promoted by hand during the minutes of a comparison.
+    while (current := registry.get_aliases(registered.name).get(CHAMPION)) != champion:
+        champion = current
+        decision = _compare(candidate, champion, rule)
+    if decision.alias == CHAMPION:
+        set_champion(registered.name, candidate, decision.reason)
+    else:
+        set_challenger(registered.name, candidate, decision.reason)
+    return decision
+
+
+def is_better(counts: PairedCounts) -> Verdict:
+    """Return whether the other version is better than the present one, and the figures."""
+    p_value = mcnemar_p_value(counts)
+    only = f"{counts.only_other} rows are right with it alone and {counts.only_present} without"
+    return p_value < LEVEL, f"{only}, p = {p_value:.3g}; expected below {LEVEL}"
+
+
+def is_not_worse(counts: PairedCounts) -> Verdict:
+    """Return whether the accuracy is lower by less than `MARGIN`, and the bound of it."""
+    low = paired_difference(counts).low
+    bound = f"the difference is {100 * low:+.2f} points or more with {1 - LEVEL:.0%} confidence"
+    return low > -MARGIN, f"{bound}; expected more than {-100 * MARGIN:.1f}"
+
+
+_VERDICTS: dict[Rule, Callable[[PairedCounts], Verdict]] = {
+    "if_better": is_better,
+    "if_not_worse": is_not_worse,
+}
+
+
+def _compare(candidate: ModelVersion, current: int | None, rule: Rule) -> PromotionDecision:
+    if rule == "never":
+        reason = f"promotion is never; {_how_to_promote(candidate)}"
+        return PromotionDecision(alias=CHALLENGER, reason=reason)
+    if current is None:
+        return PromotionDecision(alias=CHAMPION, reason="the first version")
+    champion = registry.get_version(candidate.name, current)
+    if difference := _label_difference(read_labels_of(candidate), read_labels_of(champion)):
+        reason = f"other labels than champion {current}: {difference}; {_how_to_promote(candidate)}"
+        return PromotionDecision(alias=CHALLENGER, reason=reason)
+    rows = load_held_out_rows(candidate, champion)
+    if len(rows.held_out) < MIN_COMPARED_ROWS:
+        reason = (
+            f"{len(rows.held_out)} of {rows.all} test rows are new to it and to champion "
+            f"{current}; expected {MIN_COMPARED_ROWS} or more to compare them; {_how_to_promote(candidate)}"
+        )
+        return PromotionDecision(alias=CHALLENGER, reason=reason)
+    counts, flips = answer_rows(rows.held_out, candidate, champion)
+    passed, figures = _VERDICTS[rule](counts)
+    tags = {
+        "accuracy": counts.accuracy_of_other,
+        "champion_accuracy": counts.accuracy_of_present,
+        "p_value": mcnemar_p_value(counts),
+        "flips": flips,
+        "test_rows": counts.rows,
+        _CHAMPION_TAG: current,
+        _RULE_TAG: rule,
+    }
+    for name, value in tags.items():
+        connect().set_model_version_tag(candidate.name, candidate.version, name, str(value))
+    reason = (
+        f"accuracy {counts.accuracy_of_other:.4f}, and {counts.accuracy_of_present:.4f} of "
+        f"champion {current}, on {counts.rows} test rows; {rule}: {figures}"
+    )
+    return PromotionDecision(alias=CHAMPION if passed else CHALLENGER, reason=reason)
+
+
+def _how_to_promote(version: ModelVersion) -> str:
+    return f"promote it with python -m flows.promote_pipeline --version {version.version}"
+
+
+def _label_difference(labels: Sequence[str], before: Sequence[str]) -> str:
+    """Return how many labels are gone and new, with an example of each; empty for equal ones.
+
+    Labels are compared by their normal forms, so that 1 of one version is 1.0 of another.
+    """
+    now, former = ({label_key(label): label for label in part} for part in (labels, before))
+    found = (("without", former, now), ("with", now, former))
+    counted = [
+        f"{word} {len(rest)}, such as {these[min(rest)]!r}"
+        for word, these, others in found
+        if (rest := these.keys() - others.keys())
+    ]
+    return " and ".join(counted)
