@@ -447,7 +447,7 @@ def test_many_threads_share_a_look_up(source: Source) -> None:
 
     def ask(_: int) -> bool:
         pending = PendingLookups(few, {"a": lookup}, {"customer_id": keys})
-        return pending.join()["a"]["tier"].to_pylist() == [row[0] for row in expected]
+        return bool(pending.join()["a"]["tier"].to_pylist() == [row[0] for row in expected])
 
     with ThreadPoolExecutor(4) as few, ThreadPoolExecutor(24) as callers:
         assert all(callers.map(ask, range(240)))
