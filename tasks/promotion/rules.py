@@ -105,7 +105,8 @@ def _compare(candidate: ModelVersion, current: int | None, rule: Rule) -> Promot
     if len(rows.held_out) < MIN_COMPARED_ROWS:
         reason = (
             f"{len(rows.held_out)} of {rows.all} test rows are new to it and to champion "
-            f"{current}; expected {MIN_COMPARED_ROWS} or more to compare them; {_how_to_promote(candidate)}"
+            f"{current}; expected {MIN_COMPARED_ROWS} or more to compare them; "
+            f"{_how_to_promote(candidate)}"
         )
         return PromotionDecision(alias=CHALLENGER, reason=reason)
     counts, flips = answer_rows(rows.held_out, candidate, champion)

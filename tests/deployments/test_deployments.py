@@ -143,7 +143,7 @@ def test_the_form_refuses_numbers_that_would_cost_memory_or_days(
         (
             "flows/build_inference_pipeline.py:build_inference_pipeline",
             "promotion",
-            ["if_no_worse", "always"],
+            ["if_better", "if_not_worse", "always", "never"],
         ),
         ("flows/train_classifier.py:train_classifier", "strategy", ["full", "freeze"]),
     ],

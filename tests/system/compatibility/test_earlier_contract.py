@@ -21,16 +21,20 @@ from mlflow.types import ParamSchema
 from flows.explain_prediction import explain_prediction
 from flows.score_shards import score_shards
 from pyfunc.classifier import read_labels
-from tasks.building import packaging, promotion
+from tasks.building import packaging
 from tasks.building.build_records import COMPLETE_TAG, RECORD
 from tasks.common.errors import ModelError, ParameterError
 from tasks.common.settings import get_settings
 from tasks.composition.types import PipelineParameters, PipelinePlan
+from tasks.promotion.aliases import promote_by_hand
+from tasks.promotion.held_out_answers import answer_rows
+from tasks.promotion.rules import decide_promotion
 from tasks.tracking import registry
 from tasks.tracking.mlflow_client import connect, ensure_experiment
 from tasks.tracking.names import BUILDING_EXPERIMENT, PIPELINE_MODEL, RegisteredModel
 from tasks.tracking.pipeline_loader import load_pipeline, load_typed_pipeline, predict_documents
 from tasks.training.finetuned_model import downloaded_classifier, temperature_of
+from tasks.training.logged_rows import load_test_rows
 from tests.support.builders import Trained, use_home
 from tests.support.scoring_command import state_folder
 
@@ -198,7 +202,7 @@ def test_challenger_of_today_is_compared_with_a_champion_of_the_contract_before(
     earlier: Earlier,
 ) -> None:
     champion = earlier.versions[LAST]
-    promotion.promote_by_hand(champion, "of the contract before")
+    promote_by_hand(champion, "of the contract before")
     parameters = PipelineParameters(engine="torch", precision="f32", max_tokens=24)
     plan = PipelinePlan.of(RegisteredModel.from_uri(earlier.finetuned), parameters)
     logged = packaging.log_pipeline(plan)
@@ -206,14 +210,14 @@ def test_challenger_of_today_is_compared_with_a_champion_of_the_contract_before(
     registered = registry.register_version(
         PIPELINE_MODEL, logged.model_uri, run_id=logged.run_id, tags=tags
     )
-    decision = promotion.decide_promotion(registered)
-    number = champion.rpartition("/")[2]
-    assert decision.reason.startswith("accuracy 1.0000 is no lower than 1.0000 of champion")
-    version = registry.find_version(PIPELINE_MODEL, str(registered.version))
-    assert version.tags["champion_version"] == number
-    assert registry.get_aliases(PIPELINE_MODEL)["champion"] == registered.version
+    pair = (registry.find_version(PIPELINE_MODEL, uri) for uri in (registered.uri, champion))
+    found = answer_rows(load_test_rows(logged.members["model"].training_run_id), *pair)
+    assert found.counts.accuracy_of_other == found.counts.accuracy_of_present == 1
+    assert found.flips == 0
+    assert decide_promotion(registered, "if_better").alias == "challenger"
+    assert decide_promotion(registered, "always").alias == "champion"
     # And back, as by hand.
-    assert promotion.promote_by_hand("previous", "back").uri == champion
+    assert promote_by_hand("previous", "back").uri == champion
 
 
 def test_older_version_is_refused_with_the_command_that_builds_it_again(

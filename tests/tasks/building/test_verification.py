@@ -8,7 +8,6 @@ from typing import Any
 import mlflow
 import pytest
 from mlflow.pyfunc.utils import pyfunc
-from tasks.building.promotion import _accuracy
 
 from tasks.building import packaging, verification_script
 from tasks.building.types import LoggedPipeline, tolerance
@@ -16,6 +15,8 @@ from tasks.building.verification import _member_gaps, verify_pipeline
 from tasks.common.errors import ModelError
 from tasks.common.settings import get_settings
 from tasks.composition.types import PipelineParameters
+from tasks.measures.paired import PairedCounts
+from tasks.promotion.held_out_answers import answer_rows
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.registry import find_version
 from tasks.training.logged_rows import load_test_rows
@@ -63,8 +64,9 @@ def test_texts_that_the_pipeline_refuses_stop_neither_check_nor_comparison(
         trained.pipeline["inference_pipeline_model"].removeprefix("models:/").partition("/")
     )
     rows = load_test_rows(run_id)
-    right = _accuracy(find_version(name, version), rows[2:])
-    assert _accuracy(find_version(name, version), rows) == right * (len(rows) - 2) / len(rows)
+    found = find_version(name, version)
+    both, _, _, neither = answer_rows(rows[2:], found, found).counts
+    assert answer_rows(rows, found, found) == (PairedCounts(both, 0, 0, neither + 2), 0)
 
 
 def test_the_gap_that_the_check_found_is_on_the_run(trained: Trained) -> None:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from tasks.building.promotion import decide_promotion, promote_by_hand
 
-from tasks.building import promotion
 from tasks.building.prefect_tasks import plan_pipeline
 from tasks.common.errors import ParameterError
 from tasks.composition.types import PipelineParameters
 from tasks.maintenance.cache_pruning import prune_cache_entries
+from tasks.promotion import aliases
+from tasks.promotion.aliases import promote_by_hand
+from tasks.promotion.rules import decide_promotion
 from tasks.tracking import registry
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import PIPELINE_MODEL as NAME
@@ -41,7 +42,7 @@ def announced(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """What is announced from now on, of a registry with a champion 1 and a challenger 2."""
     announced: list[int] = []
     monkeypatch.setattr(
-        promotion, "announce_champion", lambda _, version, __: announced.append(version)
+        aliases, "announce_champion", lambda _, version, __: announced.append(version)
     )
     client = connect()
     for name in (NAME, FINETUNED):
@@ -55,8 +56,8 @@ def announced(home: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def begin_again(announced: list[int]) -> None:
     """Make 1 champion and 2 challenger, as if nothing had been before."""
-    promotion.set_champion(NAME, registry.find_version(NAME, "1"), "the first version")
-    promotion.set_challenger(NAME, registry.find_version(NAME, "2"), "a little worse")
+    aliases.set_champion(NAME, registry.find_version(NAME, "1"), "the first version")
+    aliases.set_challenger(NAME, registry.find_version(NAME, "2"), "a little worse")
     connect().delete_registered_model_tag(NAME, PREVIOUS_TAG)
     announced.clear()
 
@@ -94,7 +95,7 @@ def test_a_promotion_that_was_interrupted_is_finished_by_the_next_attempt(
         assert set(announced) == {2}, writes
         assert registry.get_aliases(NAME) == {"champion": 2}
         assert registry.get_aliases(FINETUNED)["champion"] == 2
-        assert int(promotion.previous_champion(NAME).version) == 1
+        assert int(aliases.previous_champion(NAME).version) == 1
         assert registry.find_version(NAME, "2").tags["promotion_reason"] == "it reads better"
 
 
@@ -107,12 +108,12 @@ def test_going_back_that_was_interrupted_is_finished_by_the_next_attempt(
         promote_by_hand("2", "it reads better")
         with interrupted_after(writes):
             promote_by_hand("previous", "it does not")
-        if int(promotion.previous_champion(NAME).version) == 1:
+        if int(aliases.previous_champion(NAME).version) == 1:
             promote_by_hand("previous", "it does not")
         assert announced[0] == 2
         assert set(announced[1:]) == {1}, writes
         assert registry.get_aliases(NAME)["champion"] == 1
-        assert int(promotion.previous_champion(NAME).version) == 2
+        assert int(aliases.previous_champion(NAME).version) == 2
 
 
 def test_a_version_whose_promotion_was_interrupted_is_built_again(announced: list[int]) -> None:
@@ -120,18 +121,18 @@ def test_a_version_whose_promotion_was_interrupted_is_built_again(announced: lis
         raise Interrupted
 
     with pytest.MonkeyPatch.context() as monkeypatch, suppress(Interrupted):
-        monkeypatch.setattr(promotion, "announce_champion", end)
-        promotion.set_champion(NAME, registry.find_version(NAME, "2"), "no lower")
+        monkeypatch.setattr(aliases, "announce_champion", end)
+        aliases.set_champion(NAME, registry.find_version(NAME, "2"), "no lower")
     assert registry.get_aliases(NAME)["champion"] == 2
     for _ in range(2):
-        standing = decide_promotion(RegisteredModel(name=NAME, version=2))
+        standing = decide_promotion(RegisteredModel(name=NAME, version=2), "if_better")
         assert (standing.alias, standing.reason) == ("champion", "no lower")
         assert announced == [2]
 
 
 def test_a_champion_without_a_reason_keeps_its_standing(announced: list[int]) -> None:
     connect().delete_model_version_tag(NAME, "1", "promotion_reason")
-    assert decide_promotion(RegisteredModel(name=NAME, version=1)).alias == "champion"
+    assert decide_promotion(RegisteredModel(name=NAME, version=1), "if_better").alias == "champion"
     assert announced == []
 
 
@@ -151,7 +152,7 @@ def test_a_reason_that_no_tag_holds_is_refused_before_anything_is_written(
     with pytest.raises(ParameterError, match=r"^reason: 1001 characters; expected 1000 at most"):
         promote_by_hand("2", "x" * 1_001)
     assert registry.get_aliases(NAME) == {"champion": 1, "challenger": 2}
-    assert promotion._PENDING_TAG not in registry.find_version(NAME, "2").tags
+    assert aliases._PENDING_TAG not in registry.find_version(NAME, "2").tags
 
 
 @pytest.mark.parametrize(

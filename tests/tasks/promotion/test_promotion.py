@@ -1,6 +1,8 @@
 """Who becomes champion, by rule and by hand."""
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -10,8 +12,9 @@ from flows.build_inference_pipeline import build_inference_pipeline
 from flows.promote_pipeline import promote_pipeline
 from flows.score_shards import score_shards
 from flows.train_classifier import train_classifier
-from tasks.building import promotion
 from tasks.common.errors import ModelError, ParameterError
+from tasks.promotion import aliases, rules
+from tasks.promotion.held_out_answers import answer_rows
 from tasks.tracking import registry
 from tests.support.builders import Trained, build_unverified, train_unevaluated
 
@@ -23,7 +26,7 @@ NAME = "inference_pipeline_model"
 def score(home: Path, rows: Path, why: str) -> pd.DataFrame:
     """Score `rows` as the time before, with the champion of now."""
     summary = score_shards([str(rows)], str(home / "scored"))
-    assert summary["scored"] == 300
+    assert summary["scored"] == 1_400
     assert summary["scored_because"] == {why: 1}
     return pd.read_parquet(home / "scored" / "predictions")
 
@@ -38,95 +41,108 @@ def numbered_reviews(path: Path, rows: int) -> Path:
 
 
 @pytest.mark.slow
-def test_champions_come_and_go_by_their_accuracy_on_the_candidates_test_rows(
+def test_champions_come_and_go_by_their_answers_to_rows_that_are_new_to_both(
     home: Path, prefect_harness: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = numbered_reviews(tmp_path / "reviews.csv", 300)
-    first = train_unevaluated("static", data)
-    assert build_unverified(first["finetuned_model"])["alias"] == "champion"
-
+    data = numbered_reviews(tmp_path / "reviews.csv", 1_400)
+    train = partial(train_unevaluated, "static", data, test_fraction=0.5)
     # It does not read as far as the word that tells.
-    worse = train_unevaluated("static", data, max_tokens=8)
-    challenger = build_unverified(worse["finetuned_model"])
-    assert challenger["alias"] == "challenger"
-    version = registry.find_version(NAME, "challenger")
-    assert float(version.tags["accuracy"]) < float(version.tags["champion_accuracy"])
-    assert version.tags["champion_version"] == "1"
-    assert "is below" in version.tags["promotion_reason"]
-    assert registry.get_aliases(NAME) == {"champion": 1, "challenger": 2}
-
+    worse = train(max_tokens=8)
+    assert build_unverified(worse["finetuned_model"])["alias"] == "champion"
     rows = score(home, data, why="new")
     (old_uri,) = set(rows["inference_pipeline_model_uri"])
 
-    equal = train_unevaluated("static", data, sample_size=200)
-    third = build_unverified(equal["finetuned_model"])
-    assert third["alias"] == "champion"
-    assert "is no lower than" in str(third["reason"])
-    assert registry.get_aliases(NAME) == {"champion": 3, "challenger": 2}
-    assert registry.get_aliases("dl_finetuned_model") == {"champion": 3, "challenger": 2}
-
-    # A challenger that is built again is compared with the champion of now.
-    again = build_unverified(worse["finetuned_model"])
-    assert again["alias"] == "challenger"
-    assert "of champion 3" in str(again["reason"])
-
+    good = train()
+    built = build_unverified(good["finetuned_model"])
+    assert built["alias"] == "champion"
+    version = registry.find_version(NAME, "2")
+    assert float(version.tags["accuracy"]) == 1 > float(version.tags["champion_accuracy"])
+    assert (version.tags["champion_version"], version.tags["promotion_rule"]) == ("1", "if_better")
+    assert float(version.tags["p_value"]) < 1e-6
+    assert version.tags["promotion_reason"] == built["reason"]
+    assert "of champion 1, on " in str(built["reason"])
     # No answer of an earlier champion is given as the new one's.
     rows = score(home, data, why="the model changed")
     assert old_uri not in set(rows["inference_pipeline_model_uri"])
     assert not rows["cached"].any()
 
-    promote_pipeline(version="previous", reason="it was better")
-    assert registry.get_aliases(NAME)["champion"] == 1
+    # An equal version does not take its place, so that nothing is scored again.
+    equal = train(sample_size=500)
+    for _ in range(2):
+        third = build_unverified(equal["finetuned_model"])
+        assert third["alias"] == "challenger"
+        assert str(third["reason"]).endswith(
+            "if_better: 0 rows are right with it alone and 0 without, p = 1; expected below 0.05"
+        )
+    assert registry.get_aliases(NAME) == {"champion": 2, "challenger": 3}
+    assert score_shards([str(data)], str(home / "scored"))["shards_skipped"] == 1
+    never = build_unverified(equal["finetuned_model"], "never")
+    assert never["reason"] == (
+        "promotion is never; promote it with python -m flows.promote_pipeline --version 3"
+    )
+    freshest = build_unverified(equal["finetuned_model"], "if_not_worse")
+    assert freshest["alias"] == "champion"
+    assert "if_not_worse: the difference is -0." in str(freshest["reason"])
+    assert registry.get_aliases("dl_finetuned_model") == {"champion": 3}
+
+    # A version that is worse is built again, and compared with the champion of now.
+    again = build_unverified(worse["finetuned_model"], "if_not_worse", max_tokens=9)
+    assert again["alias"] == "challenger"
+    assert "of champion 3" in str(again["reason"])
+    assert registry.get_aliases("dl_finetuned_model") == {"champion": 3, "challenger": 1}
+
+    promote_pipeline(version="1", reason="it was better")
     # Its answers are still there.
     rows = score(home, data, why="the model changed")
     assert set(rows["inference_pipeline_model_uri"]) == {old_uri}
     assert rows["cached"].all()
-
     assert registry.find_version(NAME, "1").tags["promotion_reason"] == "it was better"
     # A schedule that builds the replaced version again does not undo that.
     again = build_unverified(equal["finetuned_model"])
     assert again["alias"] is None
     assert "version 1 replaced it as champion by hand" in str(again["reason"])
     assert registry.get_aliases(NAME)["champion"] == 1
-    promotion.promote_by_hand("previous", "it was not")
+    aliases.promote_by_hand("previous", "it was not")
     assert registry.get_aliases(NAME)["champion"] == 3
-    promotion.promote_by_hand("challenger", "why not")
-    assert registry.get_aliases(NAME) == {"champion": 2}
-    assert registry.get_aliases("dl_finetuned_model") == {"champion": 2}
+    aliases.promote_by_hand("challenger", "why not")
+    assert registry.get_aliases(NAME) == {"champion": 4}
 
     # Who is chosen by hand during a comparison is compared with as well.
-    accuracy = promotion._accuracy
+    answer = answer_rows
     asked: list[str] = []
 
-    def chosen_meanwhile(version: ModelVersion, rows: pd.DataFrame) -> float:
+    def chosen_meanwhile(rows: pd.DataFrame, new: ModelVersion, old: ModelVersion) -> Any:
         if not asked:
-            promotion.promote_by_hand("1", "meanwhile")
-        asked.append(version.version)
-        return accuracy(version, rows)
+            aliases.promote_by_hand("2", "meanwhile")
+        asked.append(f"{new.version} {old.version}")
+        return answer(rows, new, old)
 
-    monkeypatch.setattr(promotion, "_accuracy", chosen_meanwhile)
-    fourth = build_unverified(equal["finetuned_model"], max_tokens=24)
-    assert [int(version) for version in asked] == [4, 2, 4, 1]
-    assert "of champion 1, on" in str(fourth["reason"])
+    monkeypatch.setattr(rules, "answer_rows", chosen_meanwhile)
+    last = build_unverified(equal["finetuned_model"], max_tokens=24)
+    assert asked == ["5 4", "5 2"]
+    assert "of champion 2, on" in str(last["reason"])
 
 
 @pytest.mark.slow
-def test_the_champion_is_compared_on_rows_that_it_was_not_trained_on(
+def test_rows_that_one_of_them_trained_or_validated_on_decide_nothing(
     home: Path, prefect_harness: None, tmp_path: Path
 ) -> None:
-    data = numbered_reviews(tmp_path / "reviews.csv", 400)
-    first = train_unevaluated("static", data)
+    data = numbered_reviews(tmp_path / "reviews.csv", 1_400)
+    first = train_unevaluated("static", data, test_fraction=0.25, validation_fraction=0.25)
     build_unverified(first["finetuned_model"])
-    second = train_unevaluated("static", data, test_fraction=0.5)
+    second = train_unevaluated("static", data, test_fraction=0.75)
     built = build_unverified(second["finetuned_model"])
-    train, test = (
-        pd.read_parquet(f"{folder}/{part}.parquet")
-        for folder, part in ((first["split_folder"], "train"), (second["split_folder"], "test"))
-    )
-    unseen = test[~test["text"].isin(train["text"])]
-    assert promotion.MIN_COMPARED_ROWS <= len(unseen) < len(test)
-    assert str(built["reason"]).endswith(f"of champion 1, on {len(unseen)} test rows")
-    assert registry.find_version(NAME, "2").tags["test_rows"] == str(len(unseen))
+    parts = {
+        name: set(pd.read_parquet(f"{first['split_folder']}/{name}.parquet")["text"])
+        for name in ("train", "validation", "test")
+    }
+    test = set(pd.read_parquet(f"{second['split_folder']}/test.parquet")["text"])
+    assert test & parts["train"]
+    assert test & parts["validation"]
+    unused = test & parts["test"]
+    assert len(unused) >= rules.MIN_COMPARED_ROWS
+    assert f"of champion 1, on {len(unused)} test rows; " in str(built["reason"])
+    assert registry.find_version(NAME, "2").tags["test_rows"] == str(len(unused))
 
 
 @pytest.mark.slow
@@ -138,18 +154,17 @@ def test_too_few_rows_decide_nothing_and_the_reason_says_what_to_type(
     second = train_unevaluated("static", data, seed=7)
     built = build_unverified(second["finetuned_model"])
     rows = len(pd.read_parquet(f"{second['split_folder']}/test.parquet"))
-    assert rows < promotion.MIN_COMPARED_ROWS
+    assert rows < rules.MIN_COMPARED_ROWS
     assert built["alias"] == "challenger"
     assert built["reason"] == (
-        f"{rows} of {rows} test rows were seen neither by it nor by champion 1; expected "
-        f"{promotion.MIN_COMPARED_ROWS} or more to compare them; promote it with "
+        f"{rows} of {rows} test rows are new to it and to champion 1; expected "
+        f"{rules.MIN_COMPARED_ROWS} or more to compare them; promote it with "
         "python -m flows.promote_pipeline --version 2"
     )
     assert registry.get_aliases(NAME) == {"champion": 1, "challenger": 2}
 
 
-@pytest.mark.usefixtures("trained_anew")
-def test_other_labels_are_always_a_challenger(labelled_csv: Path) -> None:
+def test_other_labels_are_always_a_challenger(trained_anew: Trained, labelled_csv: Path) -> None:
     renamed = labelled_csv.with_name("renamed.csv")
     renamed.write_text(labelled_csv.read_text().replace(",positive", ",glad"))
     report = train_unevaluated("static", renamed)
@@ -180,7 +195,7 @@ def test_labels_that_are_equal_numbers_are_the_same_labels(
         assert set(rows["prediction_label"]) == {"1.0", "2.0"}
 
     second = build_unverified(train_unevaluated("static", whole)["finetuned_model"])
-    assert "of champion 1, on" in str(second["reason"])
+    assert "test rows are new to it and to champion 1" in str(second["reason"])
 
 
 def test_a_version_that_is_built_again_keeps_its_standing(trained: Trained) -> None:
