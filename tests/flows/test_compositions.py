@@ -23,6 +23,7 @@ from tasks.building.members import add_members, downloaded_members
 from tasks.common.errors import ParameterError
 from tasks.common.settings import REPOSITORY, get_settings
 from tasks.composition.planning import plan_composition
+from tasks.promotion.held_out_answers import answer_rows, load_held_out_rows
 from tasks.scoring.scoring_model import resolve_scoring_model
 from tasks.tracking import registry
 from tasks.tracking.mlflow_client import connect
@@ -220,9 +221,11 @@ def test_members_that_are_alike_are_gated_once(
 
 def test_a_single_model_is_compared_with_a_composition(home: Path, built: dict[str, Any]) -> None:
     report = build_unverified("1")
-    assert report["alias"] == "champion"
-    assert "is no lower than 1.0000 of champion 1, on" in report["reason"]
-    assert registry.get_aliases("dl_finetuned_model") == {"champion": 1}
+    assert "test rows are new to it and to champion 1; expected 200 or more" in report["reason"]
+    assert registry.get_aliases("dl_finetuned_model") == {"challenger": 1}
+    versions = [registry.find_version("inference_pipeline_model", number) for number in "21"]
+    rows = load_held_out_rows(*versions).held_out
+    assert answer_rows(rows, *versions).counts.accuracy_of_present == 1
 
 
 @pytest.mark.parametrize(
