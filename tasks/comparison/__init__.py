@@ -1,0 +1,1 @@
+"""Compare two versions row by row on the same inputs."""

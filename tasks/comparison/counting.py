@@ -1,0 +1,139 @@
+"""Count how two versions answered the same rows."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from tasks.common.counting import SCORE_BINS
+from tasks.comparison.paired_rows import PairedRow, Scored, match_shards, pair_rows
+from tasks.comparison.types import Comparison, Flip, Group, Rejects
+from tasks.dataset.labels import label_key
+from tasks.measures.paired import PairedCounts
+
+# Upper bounds of characters; texts of one model seldom differ in its answers by less.
+_LENGTHS = (50, 100, 200, 400, 800, 1_600, 3_200)
+
+
+def compare_outputs(present: Path, other: Path, *, examples: int) -> Comparison:
+    """Compare the output folders of two versions that scored the same inputs.
+
+    Args:
+        present: That of the version that answers today.
+        other: That of the version to compare with it.
+        examples: How many flips to quote at most; 0 quotes none.
+
+    Raises:
+        DataError: If a table cannot be read.
+    """
+    matched, left_out = match_shards(present, other)
+    counts = _Counts(examples)
+    for records in matched:
+        for row in pair_rows((present, other), records):
+            counts.add(row)
+    uris = [sorted({record.model_uri for record in side}) for side in zip(*matched, strict=True)]
+    names = [", ".join(side) for side in uris] or ["", ""]
+    return counts.result(names[0], names[1], left_out)
+
+
+class _Counts:
+    """The counts of rows, of which none is kept but a few flips."""
+
+    def __init__(self, most_examples: int) -> None:
+        self._most_examples = most_examples
+        self._rows = 0
+        self._pairs: dict[str, Counter[str]] = {}
+        self._groups: dict[str, Counter[tuple[str, bool]]] = {
+            "by_language": Counter(),
+            "by_length": Counter(),
+            "by_score": Counter(),
+        }
+        self._rejected = 0
+        self._only: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
+        self._right: Counter[tuple[bool, bool]] = Counter()
+        self._examples: list[Flip] = []
+
+    def add(self, row: PairedRow) -> None:
+        """Count a row."""
+        self._rows += 1
+        present, other = row.present, row.other
+        if isinstance(present, Scored) and isinstance(other, Scored):
+            self._add_answers(row, present, other)
+        elif isinstance(other, Scored):
+            self._only[0][str(present)] += 1
+        elif isinstance(present, Scored):
+            self._only[1][str(other)] += 1
+        else:
+            self._rejected += 1
+        if row.truth:
+            self._right[_is_right(present, row.truth), _is_right(other, row.truth)] += 1
+
+    def result(self, present: str, other: str, left_out: Mapping[str, str]) -> Comparison:
+        """Return the comparison of two versions."""
+        flips = sum(found.total() for found in self._pairs.values())
+        groups = {name: _to_groups(found) for name, found in self._groups.items()}
+        return Comparison(
+            present=present,
+            other=other,
+            rows=self._rows,
+            scored=self._groups["by_language"].total(),
+            flips=flips,
+            pairs={label: dict(found.most_common()) for label, found in self._pairs.items()},
+            **groups,
+            rejects=Rejects(
+                both=self._rejected,
+                only_present=dict(self._only[0].most_common()),
+                only_other=dict(self._only[1].most_common()),
+            ),
+            labels=PairedCounts.of(self._right.elements()) if self._right else None,
+            examples=tuple(self._examples),
+            left_out=dict(left_out),
+        )
+
+    def _add_answers(self, row: PairedRow, present: Scored, other: Scored) -> None:
+        is_flip = label_key(present.label) != label_key(other.label)
+        self._groups["by_language"][present.language, is_flip] += 1
+        self._groups["by_length"][_length_bin(len(str(row.text))), is_flip] += 1
+        self._groups["by_score"][_score_bin(present.score), is_flip] += 1
+        if not is_flip:
+            return
+        self._pairs.setdefault(present.label, Counter())[other.label] += 1
+        if len(self._examples) < self._most_examples:
+            self._examples.append(
+                Flip(
+                    shard=row.shard,
+                    row=row.row,
+                    text=str(row.text),
+                    present=(present.label, present.score),
+                    other=(other.label, other.score),
+                    truth=row.truth,
+                )
+            )
+
+
+def _is_right(answer: Scored | str, truth: str) -> bool:
+    return isinstance(answer, Scored) and label_key(answer.label) == label_key(truth)
+
+
+def _to_groups(found: Counter[tuple[str, bool]]) -> dict[str, Group]:
+    return {
+        name: Group(rows=found[name, True] + found[name, False], flips=found[name, True])
+        for name in sorted({name for name, _ in found}, key=_bin_order)
+    }
+
+
+def _bin_order(name: str) -> tuple[float, str]:
+    first = name.partition("-")[0]
+    return (float(first) if first.replace(".", "").isdigit() else 0, name)
+
+
+def _length_bin(characters: int) -> str:
+    bounds = (0, *_LENGTHS)
+    for low, high in zip(bounds, _LENGTHS, strict=False):
+        if characters < high:
+            return f"{low}-{high - 1}"
+    return f"{_LENGTHS[-1]}-"
+
+
+def _score_bin(score: float) -> str:
+    number = min(int(score * SCORE_BINS), SCORE_BINS - 1)
+    return f"{number / SCORE_BINS:.2f}-{(number + 1) / SCORE_BINS:.2f}"

@@ -1,0 +1,143 @@
+"""Join the output folders of two scorings by shard and row, a shard at a time."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.common.errors import DataError
+from tasks.common.text import columns_called
+from tasks.dataset.labels import label_text
+from tasks.output.records import Shard, ShardRecord, read_records, table_path
+
+_ANSWER = ("prediction_label", "prediction_score", "language_detected")
+
+
+class Scored(NamedTuple):
+    """What a version answered to a row."""
+
+    label: str
+    score: float
+    language: str
+
+
+class PairedRow(NamedTuple):
+    """A row that two versions were given.
+
+    Attributes:
+        shard: Its shard.
+        row: Its number in the file, counted from 1.
+        text: Its text; None if both rejected it.
+        truth: Its label in the input; empty without one.
+        present: What the present version answered, or why it rejected the row.
+        other: What the other version answered, or why it rejected the row.
+    """
+
+    shard: str
+    row: int
+    text: object
+    truth: str
+    present: Scored | str
+    other: Scored | str
+
+
+def match_shards(
+    present: Path, other: Path
+) -> tuple[list[tuple[ShardRecord, ShardRecord]], dict[str, str]]:
+    """Return the records of the shards that both folders have, and why others cannot be compared.
+
+    Args:
+        present: The output folder of the version that answers today.
+        other: That of the version to compare with it.
+    """
+    first = {record.shard.id: record for record in read_records(present)}
+    second = {record.shard.id: record for record in read_records(other)}
+    matched, left_out = [], {}
+    for shard in sorted(first.keys() | second.keys()):
+        if shard not in first or shard not in second:
+            folder = present if shard not in first else other
+            left_out[shard] = f"{folder} does not have it"
+        elif _rows_of(first[shard].shard) != _rows_of(second[shard].shard):
+            left_out[shard] = "its input changed between the two scorings"
+        else:
+            matched.append((first[shard], second[shard]))
+    return matched, left_out
+
+
+def pair_rows(
+    folders: tuple[Path, Path], records: tuple[ShardRecord, ShardRecord]
+) -> Iterator[PairedRow]:
+    """Yield the rows of a shard, in their order.
+
+    Args:
+        folders: The output folders of the present version and of the other.
+        records: What `match_shards` returned of the shard.
+
+    Raises:
+        DataError: If a table of the shard cannot be read, or lacks a row.
+    """
+    shard = records[0].shard
+    columns = [record.parameters.label_column for record in records]
+    label_column = next(filter(None, columns), "")
+    sides = [
+        _read_side(folder, shard, record.parameters.text_column, label_column)
+        for folder, record in zip(folders, records, strict=True)
+    ]
+    for row in range(shard.first_row, shard.first_row + shard.rows):
+        try:
+            (present, text, truth), (other, text_2, truth_2) = (side[row] for side in sides)
+        except KeyError:
+            raise DataError(f"{shard.id}: row {row} is in one of {folders} alone") from None
+        yield PairedRow(
+            shard.id,
+            row,
+            text if text is not None else text_2,
+            label_text(truth) or label_text(truth_2) or "",
+            present,
+            other,
+        )
+
+
+def _rows_of(shard: Shard) -> tuple[Any, ...]:
+    return shard.sha256, shard.first_row, shard.rows, shard.read_as
+
+
+def _read_side(
+    folder: Path, shard: Shard, text_column: str, label_column: str
+) -> dict[int, tuple[Scored | str, Any, Any]]:
+    """Return answer or reason, text and label of each row of a shard."""
+    scored = _read(table_path(folder, "predictions", shard.id))
+    rejected = _read(table_path(folder, "rejected", shard.id))
+    answers = zip(*(scored[name].to_pylist() for name in _ANSWER), strict=True)
+    found: dict[int, tuple[Scored | str, Any, Any]] = {
+        row: (Scored(*answer), text, truth)
+        for row, answer, text, truth in zip(
+            scored["row"].to_pylist(),
+            answers,
+            _values(scored, text_column),
+            _values(scored, label_column),
+            strict=True,
+        )
+    }
+    reasons = zip(rejected["step"].to_pylist(), rejected["reason"].to_pylist(), strict=True)
+    truths = _values(rejected, label_column)
+    for row, (step, reason), truth in zip(
+        rejected["row"].to_pylist(), reasons, truths, strict=True
+    ):
+        found[row] = (f"{step}: {reason}", None, truth)
+    return found
+
+
+def _values(table: pa.Table, column: str) -> list[Any]:
+    names = columns_called(table.column_names, column) if column else []
+    return table[names[0]].to_pylist() if names else [None] * table.num_rows
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        # Not read_table, whose data sets have columns of their own.
+        return pq.ParquetFile(path).read()
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read ({error}); score its shard again") from error

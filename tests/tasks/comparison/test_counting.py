@@ -1,0 +1,104 @@
+"""Two scorings of the same files are compared row by row, as one reads it off their tables."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from flows.score_shards import score_shards
+from tasks.common.errors import DataError
+from tasks.comparison.counting import compare_outputs
+from tasks.comparison.types import Comparison
+
+FILM = "a film, number {row}, a film, number {row}, a {word} {word} {word} film"
+
+
+@pytest.fixture
+def folders(two_versions: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """What champion and challenger answer to the same two files; one text is too short for both."""
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    for name, rows in (("first", 30), ("second", 20)):
+        texts = [FILM.format(word=("great", "awful")[row % 2], row=row) for row in range(rows)]
+        labels = ["positive", "negative"] * (rows // 2)
+        table = pd.DataFrame({"text": ["", *texts], "label": ["positive", *labels]})
+        table.to_csv(inbox / f"{name}.csv", index=False)
+    folders = (tmp_path / "present", tmp_path / "other")
+    for folder, alias in zip(folders, ("champion", "challenger"), strict=True):
+        score_shards(
+            [str(inbox)], str(folder), model_uri=alias, label_column="label", shard_rows=13
+        )
+    return folders
+
+
+def predictions(folder: Path) -> pd.DataFrame:
+    return pd.read_parquet(folder / "predictions").set_index(["shard", "row"]).sort_index()
+
+
+def test_counts_are_those_of_the_joined_tables(folders: tuple[Path, Path]) -> None:
+    found = compare_outputs(*folders, examples=3)
+    present, other = map(predictions, folders)
+    assert len(present) == len(other) == 50
+    joined = present.join(other.add_suffix("_other"))
+    flips = joined[joined["prediction_label"] != joined["prediction_label_other"]]
+    assert 0 < len(flips) < 50  # the challenger does not read as far as the word that tells
+    assert (found.rows, found.scored, found.flips) == (52, 50, len(flips))
+    assert found.agreement == pytest.approx(1 - len(flips) / 50)
+    pairs = Counter(zip(flips["prediction_label"], flips["prediction_label_other"], strict=True))
+    assert {
+        (one, two): count for one, counts in found.pairs.items() for two, count in counts.items()
+    } == pairs
+    assert found.rejects.both == 2
+    assert found.rejects.only_present == found.rejects.only_other == {}
+    for groups in (found.by_language, found.by_length, found.by_score):
+        assert sum(group.rows for group in groups.values()) == 50
+        assert sum(group.flips for group in groups.values()) == len(flips)
+    assert {name: group.rows for name, group in found.by_language.items()} == Counter(
+        present["language_detected"]
+    )
+    right = [(joined[f"prediction_label{side}"] == joined["label"]) for side in ("", "_other")]
+    assert found.labels == (
+        (right[0] & right[1]).sum(),
+        (right[0] & ~right[1]).sum(),
+        (~right[0] & right[1]).sum(),
+        (~right[0] & ~right[1]).sum() + 2,  # what is rejected is wrong
+    )
+    quoted = [(flip.shard, flip.row, flip.text, flip.truth) for flip in found.examples]
+    first = flips.head(3).reset_index()
+    columns = (first[name] for name in ("shard", "row", "text", "label"))
+    assert quoted == list(zip(*columns, strict=True))
+    assert Comparison.model_validate_json(found.model_dump_json()) == found
+
+
+def test_a_folder_agrees_with_itself(folders: tuple[Path, Path]) -> None:
+    found = compare_outputs(folders[0], folders[0], examples=3)
+    assert (found.flips, found.agreement, found.pairs, found.examples) == (0, 1.0, {}, ())
+
+
+def test_shards_that_cannot_be_compared_are_named(folders: tuple[Path, Path]) -> None:
+    present, other = folders
+    missing, changed, *_ = sorted((other / "records").glob("*.json"))
+    missing.unlink()
+    record = json.loads(changed.read_text())
+    record["shard"]["sha256"] = "0" * 64
+    changed.write_text(json.dumps(record))
+    found = compare_outputs(present, other, examples=0)
+    assert found.left_out == {
+        missing.stem: f"{other} does not have it",
+        changed.stem: "its input changed between the two scorings",
+    }
+    assert found.rows == 26
+    assert found.examples == ()
+
+
+def test_a_table_that_is_damaged_or_lacks_a_row_is_named(folders: tuple[Path, Path]) -> None:
+    present, other = folders
+    path = min((other / "predictions").glob("*.parquet"))
+    pd.read_parquet(path).head(-1).to_parquet(path)
+    with pytest.raises(DataError, match=rf"^{path.stem}: row \d+ is in one of "):
+        compare_outputs(present, other, examples=0)
+    path.write_bytes(b"no table")
+    with pytest.raises(DataError, match=rf"^{path}: cannot be read \("):
+        compare_outputs(present, other, examples=0)
