@@ -15,6 +15,7 @@ from flows.step_selection import Need, choose_steps
 from tasks.arms.types import ScoringModel
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel, about
+from tasks.comparison.types import ComparedOutputs, OtherVersion, PresentVersion
 from tasks.composition.composition_file import read_composition
 from tasks.composition.types import (
     CompositionPath,
@@ -36,7 +37,7 @@ from tasks.output.traffic_split import (
     parse_split,
 )
 from tasks.scoring.types import OPTIONS, ModelUri, OnlyFailed, Resume
-from tasks.tracking.names import parse_pipeline_reference
+from tasks.tracking.names import CHALLENGER, CHAMPION, parse_pipeline_reference
 from tasks.training.types import FinetunedRunId
 
 LANGUAGE, PIPELINE = with_project(LanguagePolicy), PipelineParameters()
@@ -146,6 +147,40 @@ class ScoringRequest(FrozenModel):
             languages=self.languages,
             threshold=self.language_threshold,
         )
+
+
+class ComparisonRequest(FrozenModel):
+    """What compare-pipelines is asked to do, as far as it can be checked without registry.
+
+    Raises:
+        ParameterError: If there is nothing to compare, or a reference means nothing.
+    """
+
+    inputs: Inputs = ()
+    outputs: ComparedOutputs = ()
+    champion: PresentVersion = CHAMPION
+    challenger: OtherVersion = CHALLENGER
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.outputs:
+            if self.inputs:
+                raise ParameterError("outputs: beside inputs; expected one of them")
+            if len(set(self.outputs)) != 2:
+                raise ParameterError(
+                    f"outputs: {len(set(self.outputs))} folders; expected two, of the present "
+                    "version first"
+                )
+            return self
+        if not self.inputs:
+            raise ParameterError(
+                "inputs: missing; expected files that both versions score, or outputs, the folders "
+                "of two scorings"
+            )
+        check_inputs(self.inputs)
+        parse_pipeline_reference(self.champion, parameter="champion")
+        parse_pipeline_reference(self.challenger, parameter="challenger")
+        return self
 
 
 class BuildRequest(PipelineParameters):

@@ -1,14 +1,16 @@
 """Count how two versions answered the same rows."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tasks.common.counting import SCORE_BINS
+from tasks.common.errors import DataError
 from tasks.comparison.paired_rows import PairedRow, Scored, match_shards, pair_rows
 from tasks.comparison.types import Comparison, Flip, Group, Rejects
 from tasks.dataset.labels import label_key
 from tasks.measures.paired import PairedCounts
+from tasks.output.records import ShardRecord
 
 # Upper bounds of characters; texts of one model seldom differ in its answers by less.
 _LENGTHS = (50, 100, 200, 400, 800, 1_600, 3_200)
@@ -23,16 +25,36 @@ def compare_outputs(present: Path, other: Path, *, examples: int) -> Comparison:
         examples: How many flips to quote at most; 0 quotes none.
 
     Raises:
-        DataError: If a table cannot be read.
+        DataError: If a table cannot be read, or a folder has answers of no version or of several.
     """
     matched, left_out = match_shards(present, other)
     counts = _Counts(examples)
     for records in matched:
         for row in pair_rows((present, other), records):
             counts.add(row)
-    uris = [sorted({record.model_uri for record in side}) for side in zip(*matched, strict=True)]
-    names = [", ".join(side) for side in uris] or ["", ""]
-    return counts.result(names[0], names[1], left_out)
+    versions = [
+        _only_version(folder, [records[side] for records in matched])
+        for side, folder in enumerate((present, other))
+    ]
+    return counts.result(versions[0], versions[1], left_out)
+
+
+def _only_version(folder: Path, records: Sequence[ShardRecord]) -> str:
+    """Return the version that answered all shards of a folder.
+
+    Raises:
+        DataError: If there is none, or several.
+    """
+    found = sorted({record.model_uri for record in records})
+    if not found:
+        raise DataError(
+            f"{folder}: no shard that both folders have; expected two scorings of the same files"
+        )
+    if len(found) > 1:
+        raise DataError(
+            f"{folder}: has answers of {', '.join(found)}; expected those of one version"
+        )
+    return found[0]
 
 
 class _Counts:

@@ -1,8 +1,27 @@
 """Types of a comparison of two versions on the same rows."""
 
-from tasks.common.parameter_types import FrozenModel
-from tasks.measures.difference import Difference
-from tasks.measures.paired import PairedCounts
+from datetime import datetime
+from typing import Annotated
+
+from tasks.common.parameter_types import FrozenModel, about
+from tasks.measures.paired import PairedCounts, mcnemar_p_value, paired_difference
+
+PresentVersion = Annotated[
+    str, about("The version that answers today: a number, an alias, or a URI.")
+]
+OtherVersion = Annotated[
+    str, about("The version to compare with it: a number, an alias, or a URI.")
+]
+ComparedOutputs = Annotated[
+    tuple[str, ...],
+    about(
+        "Output folders of two scorings of the same files, that of the present version first. With "
+        "them nothing is scored."
+    ),
+]
+FlipExamples = Annotated[
+    int, about("Rows quoted that the two answer differently; 0 quotes none.", ge=0, le=100)
+]
 
 
 class Group(FrozenModel):
@@ -90,13 +109,56 @@ class Comparison(FrozenModel):
         return 1 - self.flips / self.scored if self.scored else None
 
 
-class Significance(FrozenModel):
-    """What labelled rows say of the difference.
+class Speed(FrozenModel):
+    """What a version takes on this machine, without the prediction cache.
 
     Attributes:
-        p_value: Of the exact one-sided test that the other version is better.
-        difference: Its accuracy minus that of the present version, with its bounds.
+        rows_per_second: Rows by the clock.
+        batch_p95_ms: Of 100 batches of 32 texts, 95 take no longer.
+        peak_mib: The most memory of a process with the version alone.
     """
 
-    p_value: float
-    difference: Difference
+    rows_per_second: float
+    batch_p95_ms: float
+    peak_mib: float
+
+
+class ComparisonReport(FrozenModel):
+    """A comparison, as it is reported.
+
+    Attributes:
+        comparison: Of the rows.
+        speeds: Of the present version and of the other; None if they were not measured.
+        compared: When.
+    """
+
+    comparison: Comparison
+    speeds: tuple[Speed, Speed] | None
+    compared: datetime
+
+    def metrics(self) -> dict[str, float]:
+        """Return its figures by their names in MLflow."""
+        found = self.comparison
+        rejects = found.rejects
+        metrics: dict[str, float] = {
+            "rows": found.rows,
+            "scored_by_both": found.scored,
+            "flips": found.flips,
+            "rejected_by_both": rejects.both,
+            "rejected_by_present_alone": sum(rejects.only_present.values()),
+            "rejected_by_other_alone": sum(rejects.only_other.values()),
+        }
+        if found.agreement is not None:
+            metrics["agreement"] = found.agreement
+        if found.labels is not None:
+            low = paired_difference(found.labels).low
+            metrics |= {
+                "labelled": found.labels.rows,
+                "accuracy_of_present": found.labels.accuracy_of_present,
+                "accuracy_of_other": found.labels.accuracy_of_other,
+                "p_value": mcnemar_p_value(found.labels),
+                "accuracy_difference_low": low,
+            }
+        for side, speed in zip(("present", "other"), self.speeds or (), strict=False):
+            metrics |= {f"{name}_of_{side}": value for name, value in speed.model_dump().items()}
+        return metrics

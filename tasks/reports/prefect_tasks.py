@@ -19,6 +19,7 @@ from tasks.common.task_errors import (
     step,
 )
 from tasks.common.urls import resolved_path
+from tasks.comparison.types import ComparisonReport
 from tasks.reports.types import LoggedRun, ReportOptions
 from tasks.scoring.types import FailureLimits, ScoringParameters, ShardOutcome
 from tasks.training.types import FineTuned
@@ -123,6 +124,23 @@ def missing_files(missing: dict[str, str], state: State[Any]) -> dict[str, Any]:
     if not isinstance(found, dict):
         found = missing | {"report": f"not made ({describe_error(found)})"}
     return {"not_made": len(found), "not_made_because": found} if found else {}
+
+
+@task(name="publish comparison", **RETRY_MLFLOW)
+def publish_comparison(report: ComparisonReport, flow_run_id: str) -> dict[str, Any]:
+    """Log a comparison to MLflow, link its report, and return its summary."""
+    from tasks.reports.comparison_report import log_comparison
+
+    run_id, url = log_comparison(report, flow_run_id)
+    _link_report("comparison-report", url, run_id)
+    found = report.comparison
+    return {
+        "champion": found.present,
+        "challenger": found.other,
+        **report.metrics(),
+        "shards_left_out": len(found.left_out),
+        "report": url,
+    }
 
 
 @step(

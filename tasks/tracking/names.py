@@ -18,6 +18,7 @@ PIPELINE_MODEL = get_project().model_name("inference_pipeline_model")
 TRAINING_EXPERIMENT = "train-classifier"
 BUILDING_EXPERIMENT = "build-inference-pipeline"
 SCORING_EXPERIMENT = "score-shards"
+COMPARING_EXPERIMENT = "compare-pipelines"
 
 # Characters; PostgreSQL and MySQL refuse a longer one, and a file name may have 255.
 MAX_RUN_NAME = 250

@@ -1,0 +1,108 @@
+"""Compare two versions of the inference pipeline on the same rows."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from flows.parameters import described, form, record_from
+from flows.project_defaults import READING, with_project
+from flows.run_requests import ComparisonRequest
+from flows.score_shards import score_shards
+from tasks.common.console import print_table
+from tasks.common.parameter_types import about, path_of
+from tasks.common.settings import get_settings
+from tasks.common.task_errors import reporting_failures
+from tasks.comparison import types as comparing
+from tasks.comparison.prefect_tasks import compare_rows, find_versions, measure_speed
+from tasks.ingestion import text_format
+from tasks.inputs.types import Inputs
+from tasks.output.folder import resolve_output_folder
+from tasks.output.row_parameters import InputLabelColumn, InputTextColumn, RowParameters
+from tasks.reports.prefect_tasks import publish_comparison
+from tasks.scoring.types import OPTIONS, ShardRows
+
+ROWS = with_project(RowParameters)
+
+ComparedFolder = Annotated[
+    str,
+    path_of("output_dir", "a folder on this machine"),
+    about(
+        "Folder that gets what both versions answer, in champion/ and challenger/; empty takes "
+        "compared/ in the state folder."
+    ),
+]
+
+
+@reporting_failures
+@form(
+    "inputs",
+    "challenger",
+    "champion",
+    "text_column",
+    "label_column",
+    last=("shard_rows", "separator", "encoding", "header"),
+)
+@flow(name="compare-pipelines")
+@described
+def compare_pipelines(
+    inputs: Inputs = (),
+    challenger: comparing.OtherVersion = "challenger",
+    champion: comparing.PresentVersion = "champion",
+    outputs: comparing.ComparedOutputs = (),
+    output_dir: ComparedFolder = "",
+    text_column: InputTextColumn = ROWS.text_column,
+    label_column: InputLabelColumn = None,
+    shard_rows: ShardRows = OPTIONS.shard_rows,
+    examples: comparing.FlipExamples = 5,
+    separator: text_format.Separator = READING.separator,
+    encoding: text_format.Encoding = READING.encoding,
+    header: text_format.Header = READING.header,
+) -> dict[str, Any]:
+    """Compare a version with the present one, row by row on the same files.
+
+    Both score the files like any run, so that a comparison that was killed goes on, and one that is
+    made again takes the answers from the cache.
+
+    Returns:
+        The report: agreement, flips, rejected rows, accuracies with the exact test, speed.
+    """
+    given, started = locals(), datetime.now(UTC)
+    request = record_from(ComparisonRequest, given)
+    if request.outputs:
+        present, other = (resolve_output_folder(folder) for folder in request.outputs)
+    else:
+        folder = Path(output_dir) if output_dir else get_settings().root / "compared"
+        present, other = folder / "champion", folder / "challenger"
+        reading = {name: given[name] for name in text_format.ReadOptions.model_fields}
+        for version, side in zip(
+            find_versions(champion, challenger), (present, other), strict=True
+        ):
+            score_shards(
+                request.inputs,
+                str(side),
+                version.uri,
+                text_column=text_column,
+                label_column=label_column,
+                shard_rows=shard_rows,
+                report_examples=examples,
+                **reading,
+            )
+    found = compare_rows(present, other, examples)
+    speeds = measure_speed(present, found)
+    report = comparing.ComparisonReport(comparison=found, speeds=speeds, compared=started)
+    shown = publish_comparison(report, flow_run.id or "")
+    print_table("Compared pipelines", shown)
+    return shown
+
+
+if __name__ == "__main__":
+    from flows.command_line import run
+
+    run(
+        compare_pipelines,
+        request=ComparisonRequest,
+        continues="with the shards that are left",
+    )

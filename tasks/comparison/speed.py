@@ -1,0 +1,91 @@
+"""Measure two versions on the same texts: rows per second, time of a batch, and memory."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from tasks.common.errors import ModelError
+from tasks.common.settings import get_settings
+from tasks.common.text import columns_called
+from tasks.comparison.types import Speed
+from tasks.output.records import read_records, table_path
+
+# Of texts; more would tell the same of a version.
+MOST_TEXTS = 512
+
+_SHARDS = 16  # of which texts are taken
+
+_TIMEOUT_S = 600
+
+
+def measure_speeds(present: str, other: str, texts: Sequence[str]) -> tuple[Speed, Speed]:
+    """Measure two versions in turns, each twice, without the prediction cache.
+
+    Each time is a process of its own, so that its memory is that of one version. The order is
+    present, other, other, present: a machine that slows down meanwhile slows both.
+
+    Args:
+        present: The URI of the version that answers today.
+        other: That of the other.
+        texts: One or more; `MOST_TEXTS` of them count.
+
+    Raises:
+        ModelError: If a version cannot predict them in a process of its own.
+    """
+    with tempfile.TemporaryDirectory(prefix="millstream-") as name:
+        folder = Path(name)
+        (folder / "texts.json").write_text(json.dumps(texts[:MOST_TEXTS]), encoding="utf-8")
+        found = [_measure(uri, folder) for uri in (present, other, other, present)]
+    return _speed(found[0], found[3]), _speed(found[1], found[2])
+
+
+def sample_texts(output_dir: Path) -> list[str]:
+    """Return up to `MOST_TEXTS` texts that were answered, of shards from all over a folder."""
+    records = sorted(read_records(output_dir), key=lambda record: record.shard.id)
+    texts: list[str] = []
+    for record in records[:: max(1, len(records) // _SHARDS)]:
+        table = pq.ParquetFile(table_path(output_dir, "predictions", record.shard.id)).read()
+        names = columns_called(table.column_names, record.parameters.text_column)
+        texts += table[names[0]].slice(0, MOST_TEXTS // _SHARDS).to_pylist()
+    return texts[:MOST_TEXTS]
+
+
+def _measure(model_uri: str, folder: Path) -> dict[str, Any]:
+    measures = folder / "measures.json"
+    script = Path(__file__).with_name("speed_script.py")
+    environment = os.environ | {"MLFLOW_TRACKING_URI": get_settings().tracking_uri}
+    process = subprocess.run(
+        [sys.executable, "-I", script, model_uri, folder / "texts.json", measures],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT_S,
+        check=False,
+    )
+    if process.returncode != 0:
+        kind = (process.stderr.strip() or "no message").splitlines()[-1].partition(":")[0]
+        raise ModelError(f"{model_uri}: its speed cannot be measured ({kind})")
+    found: dict[str, Any] = json.loads(measures.read_text(encoding="utf-8"))
+    return found
+
+
+def _speed(*rounds: dict[str, Any]) -> Speed:
+    seconds = [batch for found in rounds for batch in found["batch_seconds"]]
+    return Speed(
+        rows_per_second=sum(found["rows"] for found in rounds) / sum(seconds),
+        batch_p95_ms=1_000 * _p95(seconds),
+        peak_mib=max(found["peak_bytes"] for found in rounds) / 2**20,
+    )
+
+
+def _p95(values: Sequence[float]) -> float:
+    return quantiles(values, n=20, method="inclusive")[-1] if len(values) > 1 else values[0]

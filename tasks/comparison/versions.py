@@ -1,0 +1,27 @@
+"""The two versions of a comparison."""
+
+from tasks.common.errors import ParameterError
+from tasks.tracking import registry
+from tasks.tracking.names import PIPELINE_MODEL, RegisteredModel
+
+
+def find_pair(present: str, other: str) -> tuple[RegisteredModel, RegisteredModel]:
+    """Return the two versions that references name.
+
+    Raises:
+        ParameterError: If one is not there, is plain, or if both are the same.
+    """
+    found = []
+    for parameter, reference in (("champion", present), ("challenger", other)):
+        version = registry.find_version(PIPELINE_MODEL, reference, parameter=parameter)
+        if version.tags.get("kind") == "plain":
+            raise ParameterError(
+                f"{parameter}: version {version.version} is plain; expected a full pipeline"
+            )
+        found.append(RegisteredModel(name=PIPELINE_MODEL, version=int(version.version)))
+    if found[0] == found[1]:
+        raise ParameterError(
+            f"challenger: {other!r} and champion {present!r} are both {found[0].uri}; expected two "
+            "versions"
+        )
+    return found[0], found[1]

@@ -1,0 +1,86 @@
+"""Two versions are compared on the same files: scored, counted, measured and reported."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+import pytest
+
+from flows.compare_pipelines import compare_pipelines
+from flows.run_requests import ComparisonRequest
+from tasks.common.errors import ParameterError
+from tasks.tracking.mlflow_client import connect
+from tasks.tracking.names import PIPELINE_MODEL
+
+
+@pytest.fixture
+def reviews(tmp_path: Path) -> Path:
+    """Rows that the challenger, which reads eight tokens, cannot tell apart."""
+    path = tmp_path / "reviews.csv"
+    words = ("great", "awful")
+    texts = [f"a film, number {n}, a film, number {n}, a {words[n % 2]} film" for n in range(40)]
+    labels = ["positive", "negative"] * 20
+    pd.DataFrame({"text": texts, "label": labels}).to_csv(path, index=False)
+    return path
+
+
+def test_versions_are_compared_on_files_and_again_from_their_outputs(
+    two_versions: Path, reviews: Path, tmp_path: Path
+) -> None:
+    compare = {"label_column": "label", "shard_rows": 15, "output_dir": str(tmp_path / "compared")}
+    report: dict[str, Any] = compare_pipelines([str(reviews)], **compare)
+    assert report["champion"] == f"models:/{PIPELINE_MODEL}/1"
+    assert report["challenger"] == f"models:/{PIPELINE_MODEL}/2"
+    assert (report["rows"], report["scored_by_both"], report["labelled"]) == (40, 40, 40)
+    assert 0 < report["flips"] < 40
+    assert report["agreement"] == pytest.approx(1 - report["flips"] / 40)
+    assert report["accuracy_of_present"] > report["accuracy_of_other"]
+    assert report["p_value"] > 0.99
+    for measure in ("rows_per_second", "batch_p95_ms", "peak_mib"):
+        for side in ("present", "other"):
+            assert report[f"{measure}_of_{side}"] > 0
+
+    version = connect().get_model_version(PIPELINE_MODEL, "2")
+    assert version.tags["compared_with"] == report["champion"]
+    assert version.tags["compared_flips"] == str(report["flips"])
+    run_id = version.tags["comparison_run_id"]
+    assert report["report"].endswith(f"/runs/{run_id}/artifacts/report.html")
+    page = mlflow.artifacts.load_text(f"runs:/{run_id}/report.html")
+    record = json.loads(mlflow.artifacts.load_text(f"runs:/{run_id}/comparison.json"))
+    assert record["comparison"]["flips"] == report["flips"]
+    (flip, *_), text = record["comparison"]["examples"], "a film, number "
+    assert flip["text"].startswith(text)
+    assert text in page
+    assert "exact test of McNemar" in page
+
+    outputs = tuple(str(tmp_path / "compared" / side) for side in ("champion", "challenger"))
+    again: dict[str, Any] = compare_pipelines(outputs=outputs, examples=0)
+    same = ("champion", "challenger", "rows", "flips", "agreement", "p_value")
+    assert {name: again[name] for name in same} == {name: report[name] for name in same}
+    run_id = connect().get_model_version(PIPELINE_MODEL, "2").tags["comparison_run_id"]
+    for name in ("report.html", "comparison.json"):
+        assert text not in mlflow.artifacts.load_text(f"runs:/{run_id}/{name}")
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({}, r"^inputs: missing; expected files that both versions score, or outputs"),
+        ({"inputs": ["a.csv"], "outputs": ["a", "b"]}, r"^outputs: beside inputs; expected one"),
+        ({"outputs": ["a", "a"]}, r"^outputs: 1 folders; expected two"),
+        ({"inputs": ["a.csv"], "champion": "no such!"}, r"^champion: 'no such!'; expected"),
+        ({"inputs": ["a.csv"], "challenger": "no such!"}, r"^challenger: 'no such!'; expected"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_anything_starts(
+    given: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(ParameterError, match=problem):
+        ComparisonRequest(**given)
+
+
+def test_a_version_is_not_compared_with_itself(two_versions: Path, reviews: Path) -> None:
+    with pytest.raises(ParameterError, match=r"^challenger: '1' and champion 'champion' are both"):
+        compare_pipelines([str(reviews)], challenger="1")
