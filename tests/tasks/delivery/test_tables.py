@@ -8,7 +8,7 @@ import pytest
 from tasks.common.errors import DeliveryError
 from tasks.delivery.checks import prepare_target
 from tasks.delivery.shard_delivery import deliver_shard
-from tests.support.deliveries import TARGET, Place, publish, shard_id, texts
+from tests.support.deliveries import TARGET, Place, deliver_alone, publish, shard_id, texts
 
 HOSTILE = [
     "Robert'); drop table predictions;--",
@@ -47,7 +47,7 @@ def make_table(place: Place, *more: str, **types: str) -> None:
 
 
 def deliver(place: Place, folder: Path, rows: pa.Table = ROWS) -> int:
-    return deliver_shard(publish(folder, rows), folder, TARGET, place.address).rows
+    return deliver_alone(publish(folder, rows), folder, TARGET, place.address).rows
 
 
 def refusal(place: Place, folder: Path, rows: pa.Table = ROWS) -> str:
@@ -264,12 +264,12 @@ def test_no_table_is_made_of_one_shard_where_files_do_not_agree(
         prepare_target(TARGET, place.address, [table.schema for table in tables.values()])
     for record in records:
         with pytest.raises(DeliveryError) as caught:
-            deliver_shard(record, tmp_path, TARGET, place.address, makes_table=False)
+            deliver_shard(record, tmp_path, TARGET, place.address)
         assert str(caught.value) == (
             f"crm.predictions: {record.shard.id}: there is no table predictions; expected the one "
             "that a run makes before its first delivery, if the columns of all files agree"
         )
     key = pa.schema([("shard", pa.string()), ("row", pa.int64())])
     prepare_target(TARGET, place.address, [pa.unify_schemas([tables[1].schema, key])])
-    deliver_shard(records[0], tmp_path, TARGET, place.address, makes_table=False)
+    deliver_shard(records[0], tmp_path, TARGET, place.address)
     assert place.rows("stars") == [(5,)]
