@@ -160,7 +160,7 @@ def score_shards(
                 report = report_dry_run(surveys, planned, parameters)
                 raise_if_would_fail(report, limits)
                 return report
-            deliveries.prepare_targets(surveys, parameters)
+            reasons = deliveries.prepare_targets(surveys, parameters)
             remove_obsolete_shards(planned, folder)
             outcomes = score_in_parallel(surveys, planned, parameters)
             outcomes = copy_tables(outcomes, parameters)
@@ -183,7 +183,7 @@ def score_shards(
     )
     deliveries.complete_deliveries(planned, outcomes, parameters)
     raise_if_failed(summary, limits)
-    raise_if_undelivered(summary)
+    raise_if_undelivered(summary, reasons)
     raise_if_unrecorded(logged)
     return summary
 

@@ -56,6 +56,21 @@ def has_table(database: Database, connection: Connection, table: sa.TableClause)
     return bool(database.find_columns(connection, table.schema, table.name))
 
 
+def unfit_reason(database: Database, columns: Sequence[Column]) -> str:
+    """Return why no table of the database can have columns, empty if it can."""
+    if len(columns) > database.most_columns:
+        return (
+            f"{len(columns)} columns are to be delivered; expected at most {database.most_columns}"
+        )
+    names = [column.name for column in columns]
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        return f"{count} columns share the name {name!r}; expected different names"
+    if hidden := next((name for name in names if "\0" in name), None):
+        return f"column {hidden!r} has a NUL character; expected a name without"
+    return database.unfit_name(names)
+
+
 def prepare_tables(database: Database, columns: Sequence[Column]) -> None:
     """Make the tables of a delivery that are missing, and check the others.
 
@@ -66,7 +81,7 @@ def prepare_tables(database: Database, columns: Sequence[Column]) -> None:
     Raises:
         DeliveryError: If a table has other columns, or cannot have these.
     """
-    _check_possible(database, columns)
+    _check_fit(database, columns)
     with database.transaction() as connection:
         tables = find_tables(database, connection)
         if _missing_table(database, connection, tables, columns):
@@ -87,7 +102,7 @@ def require_tables(database: Database, connection: Connection, columns: Sequence
     Raises:
         DeliveryError: If a table is missing, or has other columns, or cannot have these.
     """
-    _check_possible(database, columns)
+    _check_fit(database, columns)
     tables = find_tables(database, connection)
     if missing := _missing_table(database, connection, tables, columns):
         raise database.refuse(
@@ -95,6 +110,11 @@ def require_tables(database: Database, connection: Connection, columns: Sequence
             "delivery, if the columns of all files agree"
         )
     return tables
+
+
+def _check_fit(database: Database, columns: Sequence[Column]) -> None:
+    if reason := unfit_reason(database, columns):
+        raise database.refuse(reason)
 
 
 def _missing_table(
@@ -147,20 +167,6 @@ def _make(
         # The rows of an earlier table went with it.
         ledger = tables.ledger
         connection.execute(sa.delete(ledger).where(ledger.c.target == tables.target.name))
-
-
-def _check_possible(database: Database, columns: Sequence[Column]) -> None:
-    if len(columns) > database.most_columns:
-        raise database.refuse(
-            f"{len(columns)} columns are to be delivered; expected at most {database.most_columns}"
-        )
-    names = [column.name for column in columns]
-    name, count = Counter(names).most_common(1)[0]
-    if count > 1:
-        raise database.refuse(f"{count} columns share the name {name!r}; expected different names")
-    if hidden := next((name for name in names if "\0" in name), None):
-        raise database.refuse(f"column {hidden!r} has a NUL character; expected a name without")
-    database.check_names(columns)
 
 
 def _create(

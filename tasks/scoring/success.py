@@ -49,8 +49,12 @@ def failure_of(summary: Mapping[str, Any], limits: FailureLimits) -> str:
     return ""
 
 
-def raise_if_undelivered(summary: Mapping[str, Any]) -> None:
+def raise_if_undelivered(summary: Mapping[str, Any], reasons: Mapping[str, str]) -> None:
     """Fail the run if a shard could not be delivered; what was published stays.
+
+    Args:
+        summary: What `tasks.scoring.summary.summarise_outcomes` returned.
+        reasons: What was known before the first shard, by the name of the table.
 
     Raises:
         DeliveryError: If so.
@@ -60,8 +64,8 @@ def raise_if_undelivered(summary: Mapping[str, Any]) -> None:
             shard, error = next(iter(failures.items()))
             raise DeliveryError(
                 f"{target}: {len(failures)} of {summary['shards_done']} shards were not delivered; "
-                f"the first, {shard}: {error}; mend that, if it does not pass by itself, "
-                "and repeat the run, which delivers what is missing"
+                f"the first, {shard}: {reasons.get(target, error)}; mend that, if it does not pass "
+                "by itself, and repeat the run, which delivers what is missing"
             )
 
 

@@ -269,3 +269,22 @@ def test_a_file_without_the_key_fails_alone_and_by_name(
     (error,) = summary["failures"].values()
     assert error.startswith(f"{other}: no column 'customer_id' among its 1; expected")
     assert summary["scored"] == 4
+
+
+def test_files_whose_columns_disagree_are_named_where_nothing_can_be_delivered(
+    version: str, tickets: Path, tmp_path: Path, crm: Path
+) -> None:
+    other = tickets.with_name("words.csv")
+    other.write_text("text,customer_id\nan awful film,one\n")
+    with pytest.raises(DeliveryError) as caught:
+        score_shards(
+            [str(tickets.parent)],
+            str(tmp_path / "out"),
+            model_uri=version,
+            deliver_to="crm.predictions",
+        )
+    assert "crm.predictions: 2 of 2 shards were not delivered; the first, " in str(caught.value)
+    assert (
+        f"-00001: the column 'customer_id' is integer in {tickets} and text in {other}; expected "
+        "one type in all files; mend that, "
+    ) in str(caught.value)

@@ -121,7 +121,7 @@ def deliver_alone(
     """
     with suppress(DeliveryError, FileNotFoundError):
         schema = pq.read_schema(table_path(output, folder, record.shard.id))
-        prepare_target(target, address, [schema])
+        prepare_target(target, address, {record.shard.source: schema})
     return deliver_shard(record, output, target, address, folder=folder)
 
 

@@ -23,8 +23,8 @@ def deliver_all(output: Path) -> None:
     address = require_address(TARGET.source)
     records = sorted(read_records(output), key=lambda record: record.shard.id)
     expected = {record.shard.id: record.shard.rows for record in records}
-    tables = [table_path(output, "predictions", record.shard.id) for record in records]
-    prepare_target(TARGET, address, map(pq.read_schema, tables))
+    tables = {r.shard.id: table_path(output, "predictions", r.shard.id) for r in records}
+    prepare_target(TARGET, address, {name: pq.read_schema(path) for name, path in tables.items()})
     remove_obsolete(TARGET, address, {r.shard.file_id for r in records}, expected.keys())
     with ThreadPoolExecutor(THREADS) as threads:
         work = [

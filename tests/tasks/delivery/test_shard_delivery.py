@@ -129,7 +129,7 @@ def test_schema_of_the_target_decides_where_the_tables_are(
     ]
     absent = DeliveryTarget.parse("deliver_to", "crm.absent.predictions")
     with pytest.raises(DeliveryError, match="there is no such schema"):
-        prepare_target(absent, postgres_place.address, [texts([]).schema])
+        prepare_target(absent, postgres_place.address, {"a.csv": texts([]).schema})
 
 
 def test_schema_is_refused_where_there_are_none(tmp_path: Path) -> None:
