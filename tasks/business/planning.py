@@ -118,7 +118,9 @@ def _describe_query(choice: LookupChoice, address: str, place: str) -> list[tupl
         return columns
     except SQLAlchemyError as error:
         reason = describe_source_error(error, _TIMEOUT_MS)
-        raise ParameterError(f"{place}.query: {choice.source}: {reason}{_message(error)}") from None
+        message = _message(error)
+        said = "" if reason.endswith(message) else message
+        raise ParameterError(f"{place}.query: {choice.source}: {reason}{said}") from None
     except SourceError as error:
         raise ParameterError(f"{place}.source: {choice.source}: {error}") from None
     finally:
