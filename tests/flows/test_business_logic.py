@@ -15,7 +15,7 @@ import pytest
 from flows.build_inference_pipeline import build_inference_pipeline
 from flows.explain_prediction import explain_prediction
 from flows.score_shards import score_shards
-from tasks.common.errors import DeliveryError, ModelError
+from tasks.common.errors import DeliveryError, ModelError, ShardsFailedError
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import PIPELINE_MODEL
 from tests.support.builders import Trained
@@ -277,23 +277,26 @@ def test_a_file_without_the_key_fails_alone_and_by_name(
     assert summary["scored"] == 4
 
 
-def test_files_whose_columns_disagree_are_named_where_nothing_can_be_delivered(
+def test_files_whose_columns_disagree_are_named_beside_one_that_cannot_be_read(
     version: str, tickets: Path, tmp_path: Path, crm: Path
 ) -> None:
     other = tickets.with_name("words.csv")
     other.write_text("text,customer_id\nan awful film,one\n")
-    with pytest.raises(DeliveryError) as caught:
+    tickets.with_name("broken.csv").write_text("text\nan awful film\n")
+    with pytest.raises(ShardsFailedError) as caught:
         score_shards(
             [str(tickets.parent)],
             str(tmp_path / "out"),
             model_uri=version,
             deliver_to="crm.predictions",
         )
-    assert "crm.predictions: 2 of 2 shards were not delivered; the first, " in str(caught.value)
+    message = str(caught.value)
+    assert message.startswith("1 of 3 shards failed; the first, broken-")
+    assert "; crm.predictions: 2 of 2 shards were not delivered; the first, tickets-" in message
     assert (
         f"-00001: the column 'customer_id' is integer in {tickets} and text in {other}; expected "
         "one type in all files; mend that, "
-    ) in str(caught.value)
+    ) in message
 
 
 def test_a_file_without_what_a_challenger_needs_names_the_challenger(
