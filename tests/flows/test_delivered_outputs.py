@@ -69,9 +69,9 @@ def test_two_output_folders_share_a_table_and_each_row_is_there_once(
 
 
 def test_a_composed_version_looks_up_decides_and_delivers(
-    trained: Trained, tmp_path: Path, query: Query
+    trained_anew: Trained, tmp_path: Path, query: Query
 ) -> None:
-    finetuned = trained.training["finetuned_model"]
+    finetuned = trained_anew.training["finetuned_model"]
     composition = write_composition(tmp_path, finetuned)
     member = {"model": finetuned, "engine": "torch", "precision": "f32"}
     lengths = {"kind": 8, "quick": 4, "film": 32}
