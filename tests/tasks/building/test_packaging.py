@@ -235,6 +235,7 @@ def test_the_plain_pipeline_answers_with_bare_labels_and_gets_no_alias(trained: 
         finetuned_model=trained.training["finetuned_model"], pipeline="plain"
     )
     assert report["alias"] is None
+    assert report["taken_over_from"] == trained.pipeline["inference_pipeline_model"]
     model = mlflow.pyfunc.load_model(report["inference_pipeline_model"])
     rows = model.predict(_frame("a great film", "an awful film"))
     assert rows["text"].tolist() == ["positive", "negative"]
