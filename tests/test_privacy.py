@@ -144,7 +144,7 @@ def after(rows):
 
 
 def test_look_ups_rules_and_deliveries_name_no_address_and_no_key(
-    trained: Trained,
+    trained_anew: Trained,
     tmp_path: Path,
     postgres: Postgres,
     monkeypatch: pytest.MonkeyPatch,
@@ -157,7 +157,7 @@ def test_look_ups_rules_and_deliveries_name_no_address_and_no_key(
         database.execute("create table account (id integer primary key, balance integer)")
         database.execute("insert into customer values (%s, 'gold')", [SECRET])
         database.execute("insert into account values (1, 7)")
-    finetuned = trained.training["finetuned_model"]
+    finetuned = trained_anew.training["finetuned_model"]
     composition = write_composition(
         tmp_path, finetuned, lookups=LOOKUPS_BY_TEXT, rules=QUOTING_RULES
     )
@@ -182,7 +182,7 @@ def test_look_ups_rules_and_deliveries_name_no_address_and_no_key(
         "rules: ticket_rules.py:8: before raised ValueError",
         "lookup: account: no row of this account",
     }
-    assert written(trained.home, output) == []
+    assert written(trained_anew.home, output) == []
     with psycopg.connect(address, autocommit=True) as database:
         database.execute("alter table account drop column balance")
         database.execute("alter table predictions drop column text")
@@ -193,7 +193,7 @@ def test_look_ups_rules_and_deliveries_name_no_address_and_no_key(
     with pytest.raises(DeliveryError, match=r"crm\.predictions") as caught:
         scoring(resume=False)
     assert SECRET not in str(caught.value)
-    assert written(trained.home, output) == []
+    assert written(trained_anew.home, output) == []
 
 
 @pytest.mark.usefixtures("new_database")

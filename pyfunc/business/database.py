@@ -4,6 +4,7 @@ import re
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, TextClause, bindparam, text
@@ -89,10 +90,9 @@ class Database:
         self._engine.dispose()
 
     def _with_keys(self, query: str, keys: Sequence[Any]) -> TextClause:
-        if self._engine.dialect.name == "postgresql" and isinstance(keys[0], int):
-            # One parameter, in half the time; texts would not be compared as the column is.
-            return text(_IN_KEYS.sub("= any(:keys)", query))
-        return text(query).bindparams(bindparam("keys", expanding=True))
+        # Texts as one parameter would not be compared as the column is.
+        as_array = self._engine.dialect.name == "postgresql" and isinstance(keys[0], int)
+        return _with_array(query) if as_array else _with_list(query)
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
@@ -101,6 +101,17 @@ class Database:
             within(connection.connection.driver_connection, self._timeout_ms),
         ):
             yield connection
+
+
+@lru_cache
+def _with_array(query: str) -> TextClause:
+    """Return a query whose keys are one parameter, in half the time of a list."""
+    return text(_IN_KEYS.sub("= any(:keys)", query))
+
+
+@lru_cache
+def _with_list(query: str) -> TextClause:
+    return text(query).bindparams(bindparam("keys", expanding=True))
 
 
 def _describe_in_sqlite(connection: Connection, query: str) -> list[tuple[str, KeyType]]:

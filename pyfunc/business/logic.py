@@ -1,8 +1,7 @@
 """The business logic of a pipeline: its look-ups, all at the same time, and its rules."""
 
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
@@ -17,34 +16,40 @@ from .lookup import FAILED, PROBLEM, Lookup
 from .rules import Rules, load_rules
 from .spec import LOOKED_UP_AT, RULES_FILE, BusinessSpec, decision_column, digest_business
 
+# Of a pipeline; a call that finds none free runs its look-ups itself.
+_THREADS = 16
+
 
 class PendingLookups:
-    """Look-ups that run.
+    """Look-ups that run at the same time, and beside what the caller does meanwhile.
 
     Args:
+        threads: Those that may run them.
         lookups: They, by name.
         columns: The input columns with their keys.
-        beside: Whether the caller does something else meanwhile; else its thread looks up as well.
     """
 
     def __init__(
         self,
+        threads: Executor,
         lookups: Mapping[str, Lookup],
         columns: Mapping[str, Sequence[object]],
-        *,
-        beside: bool = True,
     ) -> None:
-        works = {
+        self._works = {
             name: partial(lookup.run, columns[lookup.spec.key]) for name, lookup in lookups.items()
         }
-        own = [] if beside else list(works)[:1]
-        self._own = {name: works.pop(name) for name in own}
-        self._futures = {name: _start(work) for name, work in works.items()}
+        self._futures = {name: threads.submit(work) for name, work in self._works.items()}
 
     def join(self) -> dict[str, pa.Table]:
-        """Wait for all."""
-        own = {name: work() for name, work in self._own.items()}
-        return own | {name: future.result() for name, future in self._futures.items()}
+        """Wait for all; what no thread has begun is run by the caller's.
+
+        To wake a thread takes longer than a short query, where the cache answers at once.
+        """
+        own = {name: work() for name, work in self._works.items() if self._futures[name].cancel()}
+        return {
+            name: own[name] if name in own else future.result()
+            for name, future in self._futures.items()
+        }
 
 
 class BusinessLogic:
@@ -63,6 +68,7 @@ class BusinessLogic:
         # Not at once: a process may learn an address after it loads the model.
         address = partial(find_address, model_config=config)
         self._lookups = {lookup.name: Lookup(lookup, address) for lookup in spec.lookups}
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="millstream-lookup")
 
     @classmethod
     def open(cls, artifact: Path, model_config: Mapping[str, Any] | None) -> Self:
@@ -100,7 +106,7 @@ class BusinessLogic:
         """Return the look-ups of rows whose added columns were stored, as `look_up` has them."""
         tables = {}
         for lookup in self.spec.lookups:
-            schema = self._lookups[lookup.name].schema()
+            schema = self._lookups[lookup.name].schema
             columns = {name: stored[lookup.output_column(name)] for name in lookup.columns}
             columns[LOOKED_UP_AT] = stored[LOOKED_UP_AT]
             columns[PROBLEM] = pa.nulls(stored.num_rows, pa.string())
@@ -109,9 +115,8 @@ class BusinessLogic:
         return tables
 
     def start_lookups(self, columns: Columns) -> PendingLookups:
-        """Start all look-ups at the same time, beside the model unless a rule before it waits."""
-        beside = not self.has_rule("before", "text")
-        return PendingLookups(self._lookups, columns, beside=beside)
+        """Start all look-ups at the same time."""
+        return PendingLookups(self._threads, self._lookups, columns)
 
 
 def refused_by_lookups(looked_up: Mapping[str, pa.Table], rows: int) -> list[str | None]:
@@ -121,17 +126,3 @@ def refused_by_lookups(looked_up: Mapping[str, pa.Table], rows: int) -> list[str
         for row, problem in enumerate(table[PROBLEM].to_pylist()):
             reasons[row] = reasons[row] or problem
     return reasons
-
-
-def _start(work: Callable[[], pa.Table]) -> Future[pa.Table]:
-    future: Future[pa.Table] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 -- the caller's thread raises it
-            future.set_exception(error)
-
-    # A daemon, and no pool: a query that hangs must not keep the process from its end.
-    threading.Thread(target=run, name="millstream-lookup", daemon=True).start()
-    return future

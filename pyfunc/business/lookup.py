@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,9 @@ class Lookup:
         self._lock = threading.Lock()
         self._has_warned = False
 
+    @cached_property
     def schema(self) -> pa.Schema:
-        """Return the columns of the table that `run` returns."""
+        """The columns of the table that `run` returns."""
         own = [(name, ARROW_TYPES[kind]) for name, kind in self.spec.columns.items()]
         moment = (LOOKED_UP_AT, ARROW_TYPES["timestamp"])
         return pa.schema([*own, (PROBLEM, pa.string()), (FAILED, pa.bool_()), moment])
@@ -74,7 +76,7 @@ class Lookup:
             `looked_up_at`.
         """
         windows = [keys[start : start + WINDOW_ROWS] for start in range(0, len(keys), WINDOW_ROWS)]
-        return pa.concat_tables([self.schema().empty_table(), *map(self._run_window, windows)])
+        return pa.concat_tables([self.schema.empty_table(), *map(self._run_window, windows)])
 
     def close(self) -> None:
         """Close its connections that are not in use."""
@@ -99,7 +101,7 @@ class Lookup:
         problems = [self._problem(given, key, found) for given, key in zip(rows, keys, strict=True)]
         failed = [key in found.problems for key in keys]
         moments = [moment] * len(rows)
-        return pa.table([*columns, problems, failed, moments], schema=self.schema())
+        return pa.table([*columns, problems, failed, moments], schema=self.schema)
 
     def _problem(self, given: object, key: object, found: _Found) -> str | None:
         """Return why a row is refused, or None if it is not."""

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -15,9 +16,11 @@ from flows.build_inference_pipeline import build_inference_pipeline
 from flows.explain_prediction import explain_prediction
 from flows.score_shards import score_shards
 from tasks.common.errors import DeliveryError, ModelError
+from tasks.common.settings import get_settings
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import PIPELINE_MODEL
-from tests.support.builders import Trained
+from tests.support.builders import Trained, use_home
+from tests.support.built_once import BuiltHome
 from tests.support.business import RULES, build_with_rules, write_composition, write_customers
 
 ROWS = (
@@ -53,8 +56,26 @@ def tickets(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def home_with_rules(
+    _trained_original: BuiltHome, tmp_path_factory: pytest.TempPathFactory
+) -> Trained:
+    """A state folder of this module, whose tests build and promote in it."""
+    home = tmp_path_factory.mktemp("rules") / "var"
+    return Trained(home, **_trained_original.copied(home))
+
+
+@pytest.fixture
+def trained(home_with_rules: Trained, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trained]:
+    use_home(home_with_rules.home, monkeypatch)
+    connect()
+    yield home_with_rules
+    get_settings.cache_clear()
+
+
 @pytest.fixture
 def version(trained: Trained, tmp_path: Path, crm: Path) -> str:
+    """The version with `RULES`, which the first test that asks for it builds."""
     return build_with_rules(write_composition(tmp_path, trained.training["finetuned_model"]))
 
 

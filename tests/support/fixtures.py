@@ -194,8 +194,11 @@ def _trained_once(
 def trained(_trained_once: Trained, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trained]:
     """A state folder with a tiny model and its pipeline registered; tests share it."""
     use_home(_trained_once.home, monkeypatch)
-    connect()  # tests before may have pointed MLflow elsewhere
+    client = connect()  # tests before may have pointed MLflow elsewhere
+    aliases = client.get_registered_model(PIPELINE_MODEL).aliases
     yield _trained_once
+    # A test that promotes takes `trained_anew`, or the tests after it score with its version.
+    assert client.get_registered_model(PIPELINE_MODEL).aliases == aliases
     get_settings.cache_clear()
 
 

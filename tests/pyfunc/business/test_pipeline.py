@@ -231,21 +231,19 @@ def test_look_ups_run_beside_the_model_where_no_rule_before_it_needs_them(
 ) -> None:
     rules = RULES[: RULES.index("def before")] + RULES[RULES.index("def after") :]
     pipeline = opened(rules)
-    lookup, started = pipeline.logic._lookups["customer"], threading.Event()
-    run = lookup.run
+    lookup, both = pipeline.logic._lookups["customer"], threading.Barrier(2, timeout=5)
+    run, answer = lookup.run, pipeline.inner.answer
 
-    def run_later(keys: Sequence[object]) -> Any:
-        assert started.wait(5)  # of the model
+    def run_beside(keys: Sequence[object]) -> Any:
+        both.wait()
         return run(keys)
 
-    answer = pipeline.inner.answer
-
-    def answer_first(*arguments: Any, **settings: Any) -> Any:
-        started.set()
+    def answer_beside(*arguments: Any, **settings: Any) -> Any:
+        both.wait()
         return answer(*arguments, **settings)
 
-    monkeypatch.setattr(lookup, "run", run_later)
-    monkeypatch.setattr(pipeline.inner, "answer", answer_first)
+    monkeypatch.setattr(lookup, "run", run_beside)
+    monkeypatch.setattr(pipeline.inner, "answer", answer_beside)
     assert ask(pipeline, ["a film"], [1])[0]["decision"]["queue"] == "VERSION"
 
 
