@@ -148,8 +148,7 @@ def test_too_few_rows_decide_nothing_and_the_reason_says_what_to_type(
     assert registry.get_aliases(NAME) == {"champion": 1, "challenger": 2}
 
 
-@pytest.mark.usefixtures("trained_anew")
-def test_other_labels_are_always_a_challenger(labelled_csv: Path) -> None:
+def test_other_labels_are_always_a_challenger(trained_anew: Trained, labelled_csv: Path) -> None:
     renamed = labelled_csv.with_name("renamed.csv")
     renamed.write_text(labelled_csv.read_text().replace(",positive", ",glad"))
     report = train_unevaluated("static", renamed)

@@ -88,33 +88,41 @@ def test_a_changed_rule_measures_no_gate_again(
 
 
 def test_gates_are_measured_under_other_conditions(trained_anew: Trained, tmp_path: Path) -> None:
-    torch = PipelineParameters(engine="torch", precision="f32")
+    parameters = PipelineParameters(engine="torch", precision="f32")
+    plan = plan_of(trained_anew, parameters)
     others = [
-        PipelineParameters(engine="torch"),
-        PipelineParameters(engine="torch", precision="f32", max_tokens=8),
+        plan_of(trained_anew, parameters.model_copy(update=change))
+        for change in ({"max_tokens": 8}, {"precision": "auto"}, {"engine": "auto"})
     ]
-    plan, *other_plans = (plan_of(trained_anew, parameters) for parameters in (torch, *others))
     logged = packaging.log_pipeline(plan)
 
-    def taken_over_from(plan: PipelinePlan, name: str) -> str:
-        with members.downloaded_members(plan) as downloaded:
-            built = members.add_members(tmp_path / name, plan, downloaded)
+    def gate_key(plan: PipelinePlan) -> str:
+        (member,), (weights,) = plan.members.values(), downloaded.values()
+        return members._gate_key(member, weights, members._gate_conditions())
+
+    def taken_over_from(folder: str) -> str:
+        built = members.add_members(tmp_path / folder, plan, downloaded)
         return built["model"].taken_over_from
 
-    assert taken_over_from(plan, "unregistered") == ""
-    uri = register_pipeline.fn(logged).uri
     changes: dict[str, Any] = {
         "package_versions": lambda *names: dict.fromkeys(names, "0.1"),
         "describe_machine": lambda: {"cpu": "another"},
         "digest_code": str,
     }
-    for name, change in changes.items():
+    with members.downloaded_members(plan) as downloaded:
+        keys = [gate_key(plan), *(gate_key(other) for other in others)]
+        for name, change in changes.items():
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(members, name, change)
+                keys.append(gate_key(plan))
+        assert len(set(keys)) == 1 + len(others) + len(changes)
+        assert logged.members["model"].gate_key == keys[0]
+        assert taken_over_from("unregistered") == ""
+        uri = register_pipeline.fn(logged).uri
+        assert taken_over_from("registered") == uri
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(members, name, change)
-            assert taken_over_from(plan, name) == "", name
-    for number, other in enumerate(other_plans):
-        assert taken_over_from(other, str(number)) == "", other
-    assert taken_over_from(plan, "equal") == uri
+            patched.setattr(members, "package_versions", changes["package_versions"])
+            assert taken_over_from("other packages") == ""
 
 
 def test_gates_with_an_error_are_measured_again(trained_anew: Trained, tmp_path: Path) -> None:
