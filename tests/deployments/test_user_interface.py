@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tasks.common.settings import REPOSITORY
 from tests.support.builders import HEEDING_INTERRUPTS
@@ -28,29 +29,28 @@ sys.exit(serve(Service(name="server", address="", command=command, environment={
 """
 
 
-def test_the_server_ends_with_the_command_and_prints_nothing(tmp_path: Path) -> None:
-    codes = {signal.SIGINT: 0, signal.SIGTERM: 143, signal.SIGHUP: 129}
-    # At once: each start takes seconds.
-    commands = {
-        sent: subprocess.Popen(
-            [*HEEDING_INTERRUPTS, sys.executable, "-c", SCRIPT, str(tmp_path / sent.name)],
-            cwd=REPOSITORY,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        for sent in codes
-    }
-    for sent, process in commands.items():
-        wait_until((tmp_path / sent.name).exists, "the server runs")
-        servers = psutil.Process(process.pid).children(recursive=True)
-        assert len(servers) == 2
-        os.killpg(process.pid, sent)  # a terminal does so
-        said, _ = process.communicate(timeout=60)
-        assert (sent, process.returncode, said) == (sent, codes[sent], "")
-        _, alive = psutil.wait_procs(servers, timeout=10)
-        assert alive == []
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_the_server_ends_with_the_command_and_prints_nothing(
+    tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
+    process = subprocess.Popen(
+        [*HEEDING_INTERRUPTS, sys.executable, "-c", SCRIPT, str(tmp_path / "serves")],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    wait_until((tmp_path / "serves").exists, "the server runs")
+    servers = psutil.Process(process.pid).children(recursive=True)
+    assert len(servers) == 2
+    os.killpg(process.pid, sent)  # a terminal does so
+    said, _ = process.communicate(timeout=60)
+    assert (process.returncode, said) == (code, "")
+    _, alive = psutil.wait_procs(servers, timeout=10)
+    assert alive == []
 
 
 def test_a_server_that_cannot_start_gives_its_exit_code() -> None:
