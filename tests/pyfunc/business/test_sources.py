@@ -496,9 +496,9 @@ def test_a_wrong_password_is_no_connection(postgres: Postgres, alone: Source) ->
 
 
 def test_a_table_that_may_not_be_read(postgres: Postgres, alone: Source) -> None:
-    alone.execute(f"create role reader login password '{PASSWORD}'")
+    alone.execute(f"create role stranger login password '{PASSWORD}'")
     spec = alone.look_up(on_error="reject").spec
-    url = alone.url.replace("stream_owner", "reader")
+    url = alone.url.replace("stream_owner", "stranger")
     reason = refused(Lookup(spec, lambda _: url), [1])
     assert reason == "access refused (InsufficientPrivilege)"
 
