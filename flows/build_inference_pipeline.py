@@ -62,6 +62,7 @@ def build_inference_pipeline(
         **logged.engines,
         "detector": logged.detector,
         "not_used": logged.unused(building.reasons_by_variant),
+        **logged.taken_over,
         **({"composition": logged.check.model_dump()} if logged.check else {}),
         **logged.logic,
         "fingerprint": logged.fingerprint,

@@ -1,5 +1,6 @@
 """Score files with a registered pipeline, shard after shard, and publish Parquet."""
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
@@ -47,6 +48,7 @@ from tasks.scoring.success import (
     raise_if_undelivered,
     raise_if_unrecorded,
     raise_if_would_fail,
+    raise_together,
 )
 from tasks.scoring.task_runner import default_workers, score_in_parallel, survey_in_parallel
 
@@ -116,42 +118,15 @@ def score_shards(
     """
     given, started = locals(), datetime.now(UTC)
     request = record_from(ScoringRequest, given)
-    folder = resolve_output_folder(output_dir)
     limits = record_from(scoring.FailureLimits, given)
+    folder = resolve_output_folder(output_dir)
     sole = nullcontext() if dry_run else locked_folder(folder, flow_run.name or "score-shards")
     try:
         with sole, temporary_downloads(folder):
             found = find_inputs(
                 tuple(inputs), folder, settle_seconds=settle_seconds, allow_empty=allow_empty
             )
-            rows = RowParameters(
-                text_column=text_column,
-                label_column=label_column or None,
-                language=request.language,
-                review_below=review_below,
-                all_scores=all_scores,
-            )
-            model = identify_model(model_uri, rows)
-            if (asked := request.asked_split) is None:
-                challenger = None
-            else:
-                challenger = identify_challenger(asked, model, rows)
-                rows = rows.model_copy(update={"traffic": request.split_with(challenger)})
-            models = (model, challenger) if challenger else (model,)
-            rows = rows.with_business(*(version.business for version in models))
-            parameters = record_from(
-                scoring.ScoringParameters,
-                given
-                | {
-                    "model": model,
-                    "challenger": challenger,
-                    "output_dir": folder,
-                    "rows": rows,
-                    "reading": record_from(text_format.ReadOptions, given),
-                    "workers": workers or default_workers(),
-                    "flow_run_id": flow_run.id or "",
-                },
-            )
+            parameters = _with_versions(request, given | {"output_dir": folder})
             if not dry_run:
                 deliveries.check_targets(parameters)
             surveys = survey_in_parallel(found.files, parameters)
@@ -160,7 +135,7 @@ def score_shards(
                 report = report_dry_run(surveys, planned, parameters)
                 raise_if_would_fail(report, limits)
                 return report
-            deliveries.prepare_targets(surveys, parameters)
+            unprepared = deliveries.prepare_targets(surveys, parameters)
             remove_obsolete_shards(planned, folder)
             outcomes = score_in_parallel(surveys, planned, parameters)
             outcomes = copy_tables(outcomes, parameters)
@@ -181,11 +156,33 @@ def score_shards(
     link_scoring_report(
         summary, logged_run(logged), parameters, outcomes, report_examples, return_state=True
     )
-    deliveries.complete_deliveries(planned, outcomes, parameters)
-    raise_if_failed(summary, limits)
-    raise_if_undelivered(summary)
-    raise_if_unrecorded(logged)
+    raise_together(
+        lambda: raise_if_failed(summary, limits),
+        lambda: raise_if_undelivered(summary, unprepared),
+        lambda: deliveries.complete_deliveries(planned, outcomes, parameters),
+        lambda: raise_if_unrecorded(logged),
+    )
     return summary
+
+
+def _with_versions(request: ScoringRequest, given: Mapping[str, Any]) -> scoring.ScoringParameters:
+    """Return how the run scores, with the versions that its aliases mean now."""
+    asked, label_column = request.asked_split, given["label_column"] or None
+    rows = record_from(
+        RowParameters, {**given, "label_column": label_column, "language": request.language}
+    )
+    model = identify_model(request.model_uri, rows)
+    challenger = identify_challenger(asked, model, rows) if asked else None
+    rows = rows.model_copy(update={"traffic": request.split_with(challenger)})
+    found = {
+        "model": model,
+        "challenger": challenger,
+        "rows": rows.with_business(*(m.business for m in (model, challenger) if m)),
+        "reading": record_from(text_format.ReadOptions, given),
+        "workers": given["workers"] or default_workers(),
+        "flow_run_id": flow_run.id or "",
+    }
+    return record_from(scoring.ScoringParameters, {**given, **found})
 
 
 if __name__ == "__main__":

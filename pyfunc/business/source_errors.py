@@ -3,6 +3,7 @@
 The messages of drivers quote all three: `invalid input syntax for type integer: "a key"`.
 """
 
+import re
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
@@ -15,6 +16,10 @@ _UNREACHABLE = ("08", "57P", "53300", "SQLITE_CANTOPEN")
 # Out of range, or no number, date or UUID, or not in the encoding of the database.
 _VALUES_OF_NO_ROW = {"22003", "22007", "22008", "22021", "22P02", "22P05"}
 _NOT_ALLOWED = ("28", "42501")
+# Names of the query, which is no secret; servers that speak another language quote them otherwise.
+_MISSING = re.compile(
+    r'no such (table|column): [\w.]+|(relation|column) ("[\w.]+"|[\w.]+) does not exist'
+)
 # psycopg's errors of a connection have none.
 _WITHOUT_CODE = ("OperationalError", "ConnectionTimeout")
 _READ_ONLY = {"25006", "SQLITE_READONLY"}
@@ -28,7 +33,7 @@ def describe_source_error(error: BaseException, timeout_ms: int) -> str:
         timeout_ms: The time that it had.
     """
     cause: Any = error.orig if isinstance(error, DBAPIError) else error
-    code = _code(error)
+    code = error_code(error)
     if code in _TIMED_OUT:
         return f"timed out after {timeout_ms} ms"
     if code in _LOCKED:
@@ -41,12 +46,14 @@ def describe_source_error(error: BaseException, timeout_ms: int) -> str:
         return "no free connection"
     if is_disconnect(error):
         return "no connection"
-    return f"the query failed ({type(cause).__name__}{f' {code}' if code else ''})"
+    named = " ".join(filter(None, (type(cause).__name__, code)))
+    missing = _MISSING.fullmatch(next(iter(str(cause).splitlines()), ""))
+    return f"the query failed ({named}){f': {missing[0]}' if missing else ''}"
 
 
 def is_disconnect(error: BaseException) -> bool:
     """Return whether the connection was lost, or could not be made; its message has the address."""
-    if code := _code(error):
+    if code := error_code(error):
         return code.startswith(_UNREACHABLE)
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or type(error.orig).__name__ in _WITHOUT_CODE
@@ -59,7 +66,7 @@ def is_of_a_value(error: BaseException) -> bool:
     psycopg gives its own errors no code, as for a date after the year 9999, and raises those of
     others as they are, as for JSON of too many levels.
     """
-    if code := _code(error):
+    if code := error_code(error):
         return code.startswith("22")
     name = type(getattr(error, "orig", None)).__name__
     return name == "DataError" or isinstance(error, ValueError | RecursionError)
@@ -67,15 +74,15 @@ def is_of_a_value(error: BaseException) -> bool:
 
 def is_of_the_query(error: BaseException) -> bool:
     """Return whether PostgreSQL takes a query for wrong, whatever its values are."""
-    return _code(error).startswith("42")
+    return error_code(error).startswith("42")
 
 
 def is_of_no_row(error: BaseException) -> bool:
     """Return whether a query failed because no row can have its value."""
-    return _code(error) in _VALUES_OF_NO_ROW
+    return error_code(error) in _VALUES_OF_NO_ROW
 
 
-def _code(error: BaseException) -> str:
+def error_code(error: BaseException) -> str:
     """Return the SQLSTATE of an error of PostgreSQL, or the name of one of SQLite."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     found = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)

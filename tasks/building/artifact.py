@@ -104,4 +104,8 @@ def _logged_member(
         engine=engine.variant.engine,
         precision=engine.variant.precision,
         gates=built.gates,
+        gate_key=built.gate_key,
+        folder=built.spec.folder,
+        converted=built.converted,
+        taken_over_from=built.taken_over_from,
     )

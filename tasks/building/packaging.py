@@ -23,7 +23,7 @@ from pyfunc.detectors.selection import DETECTORS
 from pyfunc.engines.selection import has_cuda
 from pyfunc.fingerprint import digest_code
 from tasks.building.artifact import build_artifact
-from tasks.building.build_records import COMPLETE_TAG, RECORD, read_record
+from tasks.building.build_records import COMPLETE_TAG, GATE_KEYS_TAG, RECORD, read_record
 from tasks.building.detector_files import open_for_build
 from tasks.building.members import DownloadedMember, downloaded_members
 from tasks.building.types import BuiltPipeline, Gate, LoggedPipeline
@@ -59,6 +59,9 @@ REQUIREMENTS = ("diskcache", "mlflow", "pandas", "platformdirs")
 _REQUIREMENTS_OF_TRANSFORMERS = ("openvino", "torch", "transformers")
 _REQUIREMENTS_OF_BUSINESS_LOGIC = ("psycopg", "psycopg-binary", "pyarrow", "sqlalchemy")
 _REQUIREMENTS_OF_STATIC_MODELS = ("numpy", "safetensors", "tokenizers")
+
+# Of a member: what may be too long for a tag, and what later builds read in the record.
+_NO_TAGS = {"labels", "gate_key", "folder", "converted", "taken_over_from"}
 
 _PARAMETERS = ("max_tokens", "temperature", "engine", "precision")
 
@@ -124,11 +127,12 @@ def version_tags(logged: LoggedPipeline) -> dict[str, str]:
         "kind": logged.kind,
         "fingerprint": logged.fingerprint,
         "detector": logged.detector,
+        **logged.taken_over,
     }
     if logged.rules_digest:
         fields["rules_digest"] = logged.rules_digest
     if (single := logged.single) is not None:
-        fields |= single.model_dump(mode="json", exclude={"labels"})
+        fields |= single.model_dump(mode="json", exclude=_NO_TAGS)
     else:
         deciders = deciders_of(logged.answer)
         origins = {
@@ -181,7 +185,12 @@ def _find_equal_pipeline(key: str) -> LoggedPipeline | None:
 
 
 def _log_artifact(folder: Path, key: str, built: BuiltPipeline) -> LoggedPipeline:
-    tags = {"fingerprint": built.fingerprint, "kind": built.kind, "build_key": key}
+    tags = {
+        "fingerprint": built.fingerprint,
+        "kind": built.kind,
+        "build_key": key,
+        GATE_KEYS_TAG: " ".join(sorted({found.gate_key for found in built.members.values()})),
+    }
     if built.single is not None:
         tags["finetuned_model_uri"] = built.single.finetuned_model_uri
     active = mlflow.start_run(

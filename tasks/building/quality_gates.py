@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from tqdm import tqdm
 
 from pyfunc.classifier import Classifier
-from pyfunc.engines.openvino import model_path
-from pyfunc.engines.selection import open_engine, unsupported_reason
+from pyfunc.engines.openvino import import_openvino, int8_arithmetic, model_path
+from pyfunc.engines.selection import has_cuda, open_engine, unsupported_reason
+from pyfunc.engines.torch import supported_precisions
 from pyfunc.pipeline import refusal_reason
 from pyfunc.spec import Variant
 from pyfunc.tokens import Encoder
@@ -54,6 +56,19 @@ def candidate_variants(engine: EngineChoice, precision: PrecisionChoice) -> list
     ]
 
 
+def describe_machine() -> dict[str, object]:
+    """Return what of this machine decides which variants are measured, and what they answer."""
+    cpu = import_openvino().Core()
+    return {
+        "cpu": cpu.get_property("CPU", "FULL_DEVICE_NAME"),
+        "openvino": sorted(cpu.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
+        "int8": int8_arithmetic(),
+        "torch": torch.backends.cpu.get_cpu_capability(),
+        "torch_precisions": sorted(supported_precisions()),
+        "gpu": torch.cuda.get_device_name() if has_cuda() else "",
+    }
+
+
 def _log_gates(gates: Sequence[Gate], expected: Collection[str], members: str) -> None:
     """Log which variants passed, and in one line for each reason which did not.
 
@@ -75,7 +90,11 @@ def _log_gates(gates: Sequence[Gate], expected: Collection[str], members: str) -
 
 
 class Gatekeeper:
-    """Converts a fine-tuned model for each engine and compares the labels that they predict."""
+    """Converts a fine-tuned model for each engine and compares the labels that they predict.
+
+    Attributes:
+        had_errors: Whether a conversion or a variant raised an error: another time it may not.
+    """
 
     def __init__(self, artifact: Path, max_tokens: int, rows: CheckRows, members: str = "") -> None:
         """Predict the labels of the reference: transformers in f32, or a static model's definition.
@@ -103,6 +122,7 @@ class Gatekeeper:
         self._expected = self._labels_by(reference.predict)
         self._accuracy = _share_of_equal(self._expected, rows.unseen["label"])
         self._conversion_error = ""
+        self.had_errors = False
         # Of members with equal weights, which this one must neither replace nor remove.
         self._others = {path.stem for path in self._openvino.glob("*.xml")}
 
@@ -140,6 +160,7 @@ class Gatekeeper:
         except Exception as error:
             # Tracing runs the model's own code.
             logger.debug("conversion failed", exc_info=True)
+            self.had_errors = True
             return f"not convertible ({type(error).__name__})"
         return ""
 
@@ -157,6 +178,7 @@ class Gatekeeper:
             except Exception as error:
                 # NNCF and the engines run the model's code; its errors fail the gate.
                 logger.debug("%s failed", variant, exc_info=True)
+                self.had_errors = True
                 reason = f"failed ({type(error).__name__})"
         return Gate(engine=variant.engine, precision=variant.precision, reason=reason)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from pyfunc.business.spec import BusinessSpec
 from pyfunc.composition.tree import deciders_of
@@ -65,6 +65,11 @@ class LoggedMember(FrozenModel):
         engine: What computes it on this machine.
         precision: Number format of its matrix products there.
         gates: What was found of each engine and precision, those that CPUs do fastest first.
+        gate_key: Digest of all that they depend on; empty if they are to be measured by each build.
+        folder: Where its weights are in the artifact, below `members/`.
+        converted: SHA-256 of each file that OpenVINO reads, by its name.
+        taken_over_from: The registered pipeline version that gates and converted files are those
+            of; empty if this build measured them.
     """
 
     finetuned_model_uri: str
@@ -75,6 +80,10 @@ class LoggedMember(FrozenModel):
     engine: EngineName
     precision: Precision
     gates: tuple[Gate, ...]
+    gate_key: str = ""
+    folder: str = ""
+    converted: dict[str, str] = Field(default_factory=dict)
+    taken_over_from: str = ""
 
 
 class BuiltPipeline(FrozenModel):
@@ -120,6 +129,18 @@ class BuiltPipeline(FrozenModel):
             return {"engine": f"{self.single.engine} {self.single.precision}"}
         members = self.members.items()
         return {"engines": {name: f"{m.engine} {m.precision}" for name, m in members}}
+
+    @property
+    def taken_over(self) -> dict[str, Any]:
+        """The earlier versions whose gates were not measured again, for a report; or nothing."""
+        found = {
+            name: member.taken_over_from
+            for name, member in self.members.items()
+            if member.taken_over_from
+        }
+        if not found:
+            return {}
+        return {"taken_over_from": found if self.single is None else self.single.taken_over_from}
 
     @property
     def logic(self) -> dict[str, Any]:

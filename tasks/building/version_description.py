@@ -93,6 +93,8 @@ def _describe_member(member: LoggedMember) -> str:
         ("longer texts are cut to", f"{member.max_tokens} tokens"),
         ("engine where it was built", f"{member.engine} {member.precision}"),
     ]
+    if member.taken_over_from:
+        facts.append(("quality gates", f"taken over from {member.taken_over_from}"))
     gates = markdown_table(
         ("engine", "used", "checked rows", "same label", "accuracy"),
         map(_gate_cells, member.gates),

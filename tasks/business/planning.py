@@ -15,7 +15,7 @@ from pyfunc.business.source_errors import describe_source_error, is_disconnect, 
 from pyfunc.business.spec import BusinessSpec, KeyType, LookupSpec
 from pyfunc.errors import SourceError
 from tasks.business.rules_probe import probe_rules, read_rules
-from tasks.business.types import BusinessPlan
+from tasks.business.types import BusinessPlan, PossibleAnswers
 from tasks.business.written_logic import BusinessLogicFile, LookupChoice
 from tasks.common.errors import ParameterError
 from tasks.common.files import sha256_of
@@ -38,7 +38,7 @@ _EXAMPLES: dict[KeyType, Any] = {
 
 
 def plan_business(
-    file: BusinessLogicFile, path: Path, labels: Sequence[str]
+    file: BusinessLogicFile, path: Path, answers: PossibleAnswers
 ) -> BusinessPlan | None:
     """Return the look-ups and rules of a composition file, with the types of their columns.
 
@@ -48,7 +48,7 @@ def plan_business(
     Args:
         file: What the file says.
         path: The composition file.
-        labels: Those that the pipeline answers with.
+        answers: Those of the pipeline.
 
     Raises:
         ParameterError: If a source has no address or does not answer, a query fails, or the rules
@@ -66,7 +66,7 @@ def plan_business(
     rules_path = path.parent / file.rules
     read_rules(rules_path)
     digest = sha256_of(rules_path)
-    spec = probe_rules(spec, rules_path, digest, labels, file.decisions)
+    spec = probe_rules(spec, rules_path, digest, answers, file.decisions)
     return BusinessPlan(spec=spec, rules_path=rules_path, rules_sha256=digest)
 
 
@@ -118,7 +118,9 @@ def _describe_query(choice: LookupChoice, address: str, place: str) -> list[tupl
         return columns
     except SQLAlchemyError as error:
         reason = describe_source_error(error, _TIMEOUT_MS)
-        raise ParameterError(f"{place}.query: {choice.source}: {reason}{_message(error)}") from None
+        message = _message(error)
+        said = "" if reason.endswith(message) else message
+        raise ParameterError(f"{place}.query: {choice.source}: {reason}{said}") from None
     except SourceError as error:
         raise ParameterError(f"{place}.source: {choice.source}: {error}") from None
     finally:

@@ -5,6 +5,7 @@ import logging
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,7 @@ from pyfunc.business.rules import FUNCTIONS, Rules, load_rules
 from pyfunc.business.spec import DELIVER, BusinessSpec, ColumnType, decision_column, is_name
 from pyfunc.contract import Answer, Language, Prediction, Provenance
 from pyfunc.errors import ArtifactError
+from tasks.business.types import PossibleAnswers
 from tasks.common.errors import ParameterError
 
 logger = logging.getLogger(__name__)
@@ -76,7 +78,7 @@ def probe_rules(
     spec: BusinessSpec,
     path: Path,
     digest: str,
-    labels: Sequence[str],
+    answers: PossibleAnswers,
     declared: Mapping[str, ColumnType],
 ) -> BusinessSpec:
     """Run rules on examples of each label, whose other columns and look-ups are null.
@@ -85,7 +87,7 @@ def probe_rules(
         spec: The look-ups and input columns.
         path: The rules, as `read_rules` takes them.
         digest: Of the file.
-        labels: Those that the pipeline answers with.
+        answers: Those of the pipeline.
         declared: Types of decisions, in place of those that the examples show.
 
     Returns:
@@ -106,8 +108,9 @@ def probe_rules(
             raise ParameterError(
                 f"{path}: {name} is a {kind}; expected a function, or another name"
             )
-    frame = _example_frame(spec, len(labels) * len(_SCORES))
-    answered = with_predictions(frame, _example_answers(labels))
+    examples = _example_answers(answers)
+    frame = _example_frame(spec, len(examples))
+    answered = with_predictions(frame, examples)
     types = _decision_types(module, path, answered, declared)
     rules = Rules(module, path.name, types)
     nulls = {decision_column(name): kind for name, kind in types.items()}
@@ -136,10 +139,13 @@ def _example_frame(spec: BusinessSpec, rows: int) -> pd.DataFrame:
     return build_frame(spec, ["an example"] * rows, columns, looked_up)
 
 
-def _example_answers(labels: Sequence[str]) -> list[Answer]:
+def _example_answers(answers: PossibleAnswers) -> list[Answer]:
+    deciders = cycle(answers.deciders or [""])
     return [
-        Answer(Prediction(label, score, truncated=False), _LANGUAGE, Provenance("", ""))
-        for label in labels
+        Answer(
+            Prediction(label, score, truncated=False), _LANGUAGE, Provenance("", ""), next(deciders)
+        )
+        for label in answers.labels
         for score in _SCORES
     ]
 

@@ -18,3 +18,15 @@ class BusinessPlan(FrozenModel):
     spec: BusinessSpec
     rules_path: Path | None = None
     rules_sha256: str = ""
+
+
+class PossibleAnswers(FrozenModel):
+    """What rules may be told of an answer, before there is one.
+
+    Attributes:
+        labels: Those that the pipeline answers with.
+        deciders: The members that may decide; none of a pipeline that is not composed.
+    """
+
+    labels: tuple[str, ...]
+    deciders: tuple[str, ...] = ()

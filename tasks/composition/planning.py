@@ -5,6 +5,7 @@ from pathlib import Path
 from pyfunc.composition.tree import deciders_of, has_open_thresholds
 from pyfunc.tokens import read_config
 from tasks.business.planning import plan_business
+from tasks.business.types import PossibleAnswers
 from tasks.common.errors import ParameterError
 from tasks.composition.composition_file import check_labels, read_composition
 from tasks.composition.gate_rows import load_gate_rows
@@ -67,13 +68,19 @@ def plan_composition(path: str) -> PipelinePlan:
         runs = {name: _training_run(member.finetuned) for name, member in members.items()}
         load_gate_rows(composition.answer, runs, path)
     deciders = deciders_of(composition.answer)
-    answers = [label for name, found in known.items() if name in deciders for label in found]
+    answers = dict.fromkeys(
+        label for name, found in known.items() if name in deciders for label in found
+    )
+    possible = PossibleAnswers(
+        labels=tuple(answers) or ("label",),
+        deciders=() if isinstance(composition.answer, str) else tuple(sorted(deciders)),
+    )
     return PipelinePlan(
         kind="full",
         members=members,
         answer=composition.answer,
         detector=composition.detector,
-        business=plan_business(composition, Path(path), list(dict.fromkeys(answers)) or ["label"]),
+        business=plan_business(composition, Path(path), possible),
         file=path,
     )
 

@@ -1,13 +1,13 @@
 """Around deliveries: a check before any work, what is done already or obsolete, and the proof."""
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pyarrow as pa
 from pydantic import SecretStr
 
 from tasks.common.errors import ProofError
-from tasks.delivery.columns import unite_columns
+from tasks.delivery.columns import columns_of, unite_columns
 from tasks.delivery.ledger import (
     count_rows,
     delivery_digest,
@@ -18,7 +18,7 @@ from tasks.delivery.ledger import (
 )
 from tasks.delivery.opening import open_database
 from tasks.delivery.sqlite import SqliteDatabase
-from tasks.delivery.tables import find_tables, has_table, prepare_tables
+from tasks.delivery.tables import find_tables, has_table, prepare_tables, unfit_reason
 from tasks.delivery.types import Delivery, DeliveryTarget
 from tasks.output.file_ids import file_id_of
 from tasks.output.records import ShardRecord
@@ -45,30 +45,41 @@ def check_target(target: DeliveryTarget, address: SecretStr) -> None:
 
 
 def prepare_target(
-    target: DeliveryTarget, address: SecretStr, schemas: Iterable[pa.Schema]
+    target: DeliveryTarget, address: SecretStr, schemas: Mapping[str, pa.Schema]
 ) -> None:
     """Make the table with the columns of all files, or check it, before the first shard.
 
-    No table is made where files do not agree: one of a single shard would refuse the others, also
+    A file of which the database cannot have the columns does not keep the others from theirs. But
+    no table is made where types do not agree: one of a single shard would refuse the others, also
     once the file is mended.
 
     Args:
         target: The table.
         address: Where its database is.
-        schemas: Of the tables that will be delivered, one of each file.
+        schemas: Of the tables that will be delivered, by the names of their files.
 
     Raises:
-        DeliveryError: If the files do not agree, or the table has other columns.
+        DeliveryError: If a file does not fit or files do not agree, naming column and file, or if
+            the table has other columns.
         TransientDeliveryError: If another attempt may succeed.
         ParameterError: If the address is none of a database that can be written.
     """
+    files = {name: columns_of(schema) for name, schema in schemas.items()}
     with open_database(target, address) as database:
+        reasons = {
+            name: reason
+            for name, columns in files.items()
+            if (reason := unfit_reason(database, columns))
+        }
+        fitting = {name: columns for name, columns in files.items() if name not in reasons}
         try:
-            columns = unite_columns(schemas)
+            columns = unite_columns(fitting, database.folded)
         except ValueError as error:
-            raise database.refuse(f"{error}; expected one type in all files") from None
+            raise database.refuse(str(error)) from None
         if columns:
             prepare_tables(database, columns)
+        for name, reason in reasons.items():
+            raise database.refuse(f"{name}: {reason}")
 
 
 def remove_obsolete(

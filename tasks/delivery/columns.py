@@ -1,8 +1,7 @@
 """Columns of a delivery: which kind of SQL column holds an Arrow column."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Literal
 
 import pyarrow as pa
@@ -66,20 +65,31 @@ def columns_of(schema: pa.Schema) -> tuple[Column, ...]:
     return tuple(Column(field.name or UNNAMED, kind_of(field.type)) for field in schema)
 
 
-def unite_columns(schemas: Iterable[pa.Schema]) -> tuple[Column, ...]:
-    """Return the SQL columns that hold the rows of several tables, in the order of the first.
+def unite_columns(
+    files: Mapping[str, Sequence[Column]], folded: Callable[[str], str]
+) -> tuple[Column, ...]:
+    """Return the columns that hold the rows of several files, in the order of the first.
+
+    Args:
+        files: The columns of each file by its name.
+        folded: Returns what makes two names of columns the same.
 
     Raises:
-        ValueError: If a column has values of two kinds, naming it and both.
+        ValueError: If a column has values of two kinds, naming it, both, and a file of each.
     """
-    united: dict[str, Column] = {}
-    for column in chain.from_iterable(map(columns_of, schemas)):
-        other = united.setdefault(column.name, column)
-        if other.kind == "nothing":
-            united[column.name] = column
-        elif column.kind not in ("nothing", other.kind):
-            raise ValueError(f"column {column.name!r} is {other.kind} and {column.kind}")
-    return tuple(united.values())
+    united: dict[str, tuple[str, Column]] = {}
+    for file, columns in files.items():
+        for column in columns:
+            name = folded(column.name)
+            earlier, other = united.setdefault(name, (file, column))
+            if other.kind == "nothing":
+                united[name] = file, column
+            elif column.kind not in ("nothing", other.kind):
+                raise ValueError(
+                    f"the column {column.name!r} is {other.kind} in {earlier} and {column.kind} in "
+                    f"{file}; expected one type in all files"
+                )
+    return tuple(column for _, column in united.values())
 
 
 def kind_of(arrow: pa.DataType) -> Kind:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.types import TypeEngine
 
 from tasks.common.errors import DeliveryError
-from tasks.delivery.columns import Column, Kind
+from tasks.delivery.columns import Kind
 from tasks.delivery.types import DeliveryTarget
 from tasks.delivery.values import Dialect
 
@@ -105,12 +105,8 @@ class Database(ABC):
         """
 
     @abstractmethod
-    def check_names(self, columns: Sequence[Column]) -> None:
-        """Check that the database can have columns of these names.
-
-        Raises:
-            DeliveryError: If it cannot.
-        """
+    def unfit_name(self, names: Sequence[str]) -> str:
+        """Return why a table cannot have columns of these names, empty if it can."""
 
     @abstractmethod
     def lock(self, connection: Connection, name: str) -> None:

@@ -1,6 +1,7 @@
 """Errors of a delivery in one line, without addresses, statements and values.
 
-The messages of drivers quote all three.
+The messages of drivers quote all three. `pyfunc.business.source_errors` has those of look-ups: why
+a row has no values, in a few words; here is what to do about a table that gets no rows.
 """
 
 import sqlite3
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 import psycopg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from pyfunc.business.source_errors import error_code
 from tasks.common.errors import DeliveryError, TransientDeliveryError
 
 _ADDRESS = "the address"  # an error before any connection
@@ -84,7 +86,7 @@ def delivery_errors(place: str, lock_s: float, statement_s: float) -> Iterator[N
     try:
         yield
     except (SQLAlchemyError, psycopg.Error, sqlite3.Error) as error:
-        cause = error.orig if isinstance(error, DBAPIError) else error
+        cause = (error.orig if isinstance(error, DBAPIError) else None) or error
         code = _code_of(cause)
         words = {"lock": f"{lock_s:g}", "statement": f"{statement_s:g}"}
         if reason := _reason(_TRANSIENT, code):
@@ -99,17 +101,16 @@ def _reason(reasons: _Reasons, code: str) -> str:
     return next((reason for start, reason in reasons if code.startswith(start)), "")
 
 
-def _code_of(cause: BaseException | None) -> str:
-    code = getattr(cause, "sqlstate", None) or getattr(cause, "sqlite_errorname", None)
-    if code:
-        return str(code)
+def _code_of(cause: BaseException) -> str:
+    if code := error_code(cause):
+        return code
     if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
         said = str(cause).partition("FATAL:")[2]
         return next((found for words, found in _REFUSED if words in said), "08")
     return _ADDRESS if isinstance(cause, psycopg.ProgrammingError) else ""
 
 
-def _named_in(cause: BaseException | None) -> str:
+def _named_in(cause: BaseException) -> str:
     """Return the column and the constraint that the server names; neither is a value."""
     if not isinstance(cause, psycopg.Error):
         return ""

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import URL
 
 from tasks.delivery import database
-from tasks.delivery.columns import Column, Kind
+from tasks.delivery.columns import Kind
 from tasks.delivery.database import Database, ExistingColumn, SqlType, sql_type
 from tasks.delivery.types import LEDGER, DeliveryTarget
 
@@ -157,18 +157,17 @@ class PostgresDatabase(Database):
         if not (may_use and (may_create or are_there)):
             raise self.refuse(f"permission denied; expected CREATE in the schema {schema!r}")
 
-    def check_names(self, columns: Sequence[Column]) -> None:
-        """Check that no name is cut or taken by the system."""
-        for name in (column.name for column in columns):
+    def unfit_name(self, names: Sequence[str]) -> str:
+        """Return which name is cut or taken by the system."""
+        for name in names:
             if len(name.encode()) > _LONGEST_NAME:
-                raise self.refuse(
+                return (
                     f"column {name!r} has a name of {len(name.encode())} bytes; expected at most "
                     f"{_LONGEST_NAME}, since PostgreSQL cuts it"
                 )
             if name in _SYSTEM_COLUMNS:
-                raise self.refuse(
-                    f"column {name!r} has a name that PostgreSQL needs; expected another"
-                )
+                return f"column {name!r} has a name that PostgreSQL needs; expected another"
+        return ""
 
     def lock(self, connection: Connection, name: str) -> None:
         """Hold an advisory lock, which `lock_timeout` bounds as any other."""

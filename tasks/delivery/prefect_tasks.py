@@ -58,11 +58,7 @@ def find_delivered(
 def deliver_shard(
     shard: str, output_dir: Path, target: DeliveryTarget, *, rejects: bool = False
 ) -> Delivery:
-    """Deliver the rows of a published shard in one transaction, unless they are there.
-
-    The table is made before, with the columns of all files: the first shard that comes along may
-    be that of the one file whose columns are wrong.
-    """
+    """Deliver the rows of a published shard in one transaction, unless they are there."""
     from tasks.delivery import shard_delivery
     from tasks.sources.addresses import require_address
 
@@ -70,9 +66,7 @@ def deliver_shard(
         address = require_address(target.source)
         record = _read_published(output_dir, shard)
         folder = "rejected" if rejects else "predictions"
-        return shard_delivery.deliver_shard(
-            record, output_dir, target, address, folder=folder, makes_table=False
-        )
+        return shard_delivery.deliver_shard(record, output_dir, target, address, folder=folder)
 
 
 @task(

@@ -26,7 +26,7 @@ from tasks.delivery.ledger import (
     write_line,
 )
 from tasks.delivery.opening import open_database
-from tasks.delivery.tables import find_tables, prepare_tables
+from tasks.delivery.tables import require_tables
 from tasks.delivery.types import Delivery, DeliveryTarget
 from tasks.delivery.values import Dialect, sql_values
 from tasks.output.records import ShardRecord, table_path
@@ -50,11 +50,12 @@ def deliver_shard(
     address: SecretStr,
     *,
     folder: str = "predictions",
-    makes_table: bool = True,
 ) -> Delivery:
     """Deliver the rows of a published shard, unless the ledger says that they are there.
 
-    It may be repeated and killed at any time: each row is in the table once.
+    It may be repeated and killed at any time: each row is in the table once. The table is made
+    before, with the columns of all files: the first shard that comes along may be that of the one
+    file whose columns are wrong.
 
     Args:
         record: The record of the shard.
@@ -62,7 +63,6 @@ def deliver_shard(
         target: The table.
         address: Where its database is.
         folder: Which rows: `predictions` or `rejected`.
-        makes_table: Whether the table is made if it is missing, with the columns of this shard.
 
     Raises:
         DeliveryError: If the file is not the one that was published, or the table or database
@@ -80,7 +80,6 @@ def deliver_shard(
         _check_unaltered(file, record, folder)
         digest = delivery_digest(record, folder)
         rows = _ShardRows(file, database.dialect)
-        prepare_tables(database, rows.columns, makes_target=makes_table)
         with database.transaction() as connection:
             delivery = _deliver(database, connection, shard, digest, rows)
     if not delivery.skipped:
@@ -119,7 +118,7 @@ class _ShardRows:
 def _deliver(
     database: Database, connection: Connection, shard: str, digest: str, rows: _ShardRows
 ) -> Delivery:
-    tables, target = find_tables(database, connection), str(database.target)
+    tables, target = require_tables(database, connection, rows.columns), str(database.target)
     # A delivery of a killed process may still be going on in the server.
     database.lock(connection, f"shard {tables.schema} {tables.target.name} {shard}")
     line = read_complete(connection, tables, [shard]).get(shard)

@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.types import TypeEngine
 
 from tasks.delivery import database
-from tasks.delivery.columns import Column, Kind
+from tasks.delivery.columns import Kind
 from tasks.delivery.database import Database, ExistingColumn, SqlType, sql_type
 from tasks.delivery.types import DeliveryTarget
 
@@ -137,16 +137,17 @@ class SqliteDatabase(Database):
             raise self.refuse("the database is read-only; expected one that may be written")
         return is_there
 
-    def check_names(self, columns: Sequence[Column]) -> None:
-        """Check that names differ in more than case, which SQLite ignores."""
+    def unfit_name(self, names: Sequence[str]) -> str:
+        """Return which names differ in case alone, which SQLite ignores."""
         seen: dict[str, str] = {}
-        for name in (column.name for column in columns):
+        for name in names:
             other = seen.setdefault(self.folded(name), name)
             if other != name:
-                raise self.refuse(
+                return (
                     f"the columns {other!r} and {name!r} differ in case alone; expected names that "
                     "SQLite tells apart"
                 )
+        return ""
 
     def lock(self, connection: Connection, name: str) -> None:
         """Nothing: a transaction has the whole database."""

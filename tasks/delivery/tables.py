@@ -56,47 +56,78 @@ def has_table(database: Database, connection: Connection, table: sa.TableClause)
     return bool(database.find_columns(connection, table.schema, table.name))
 
 
-def prepare_tables(
-    database: Database, columns: Sequence[Column], *, makes_target: bool = True
-) -> None:
+def unfit_reason(database: Database, columns: Sequence[Column]) -> str:
+    """Return why no table of the database can have columns, empty if it can."""
+    if len(columns) > database.most_columns:
+        return (
+            f"{len(columns)} columns are to be delivered; expected at most {database.most_columns}"
+        )
+    names = [column.name for column in columns]
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        return f"{count} columns share the name {name!r}; expected different names"
+    if hidden := next((name for name in names if "\0" in name), None):
+        return f"column {hidden!r} has a NUL character; expected a name without"
+    return database.unfit_name(names)
+
+
+def prepare_tables(database: Database, columns: Sequence[Column]) -> None:
     """Make the tables of a delivery that are missing, and check the others.
 
     Args:
         database: Where.
         columns: Those of the target.
-        makes_target: Whether the target is made too.
 
     Raises:
-        DeliveryError: If a table has other columns, or cannot have these, or the target is missing
-            and not to be made.
+        DeliveryError: If a table has other columns, or cannot have these.
     """
-    _check_possible(database, columns)
+    _check_fit(database, columns)
     with database.transaction() as connection:
         tables = find_tables(database, connection)
-        if not _check(database, connection, tables, columns):
+        if _missing_table(database, connection, tables, columns):
             # Who waited here finds them made.
             database.lock(connection, f"tables {tables.schema}")
-            if not _check(database, connection, tables, columns):
-                if not makes_target and not has_table(database, connection, tables.target):
-                    raise database.refuse(
-                        f"there is no table {tables.target.name}; expected the one that a run "
-                        "makes before its first delivery, if the columns of all files agree"
-                    )
+            if _missing_table(database, connection, tables, columns):
                 _make(database, connection, tables, columns)
 
 
-def _check(
+def require_tables(database: Database, connection: Connection, columns: Sequence[Column]) -> Tables:
+    """Return the tables of a delivery, which `prepare_tables` made with the columns of all files.
+
+    Args:
+        database: Where.
+        connection: Of the delivery.
+        columns: Those of a shard.
+
+    Raises:
+        DeliveryError: If a table is missing, or has other columns, or cannot have these.
+    """
+    _check_fit(database, columns)
+    tables = find_tables(database, connection)
+    if missing := _missing_table(database, connection, tables, columns):
+        raise database.refuse(
+            f"there is no table {missing}; expected the one that a run makes before its first "
+            "delivery, if the columns of all files agree"
+        )
+    return tables
+
+
+def _check_fit(database: Database, columns: Sequence[Column]) -> None:
+    if reason := unfit_reason(database, columns):
+        raise database.refuse(reason)
+
+
+def _missing_table(
     database: Database, connection: Connection, tables: Tables, columns: Sequence[Column]
-) -> bool:
-    """Return whether both tables exist; check those that do."""
-    wanted = ((tables.target.name, columns), (LEDGER, _LEDGER_COLUMNS))
-    there = []
-    for table, expected in wanted:
-        found = database.find_columns(connection, tables.schema, table)
-        there.append(bool(found))
-        if found:
+) -> str:
+    """Return the first table that is missing, empty if none is; check those that are there."""
+    missing = []
+    for table, expected in ((tables.target.name, columns), (LEDGER, _LEDGER_COLUMNS)):
+        if found := database.find_columns(connection, tables.schema, table):
             _check_columns(database, table, found, expected)
-    return all(there)
+        else:
+            missing.append(table)
+    return next(iter(missing), "")
 
 
 def _check_columns(
@@ -136,20 +167,6 @@ def _make(
         # The rows of an earlier table went with it.
         ledger = tables.ledger
         connection.execute(sa.delete(ledger).where(ledger.c.target == tables.target.name))
-
-
-def _check_possible(database: Database, columns: Sequence[Column]) -> None:
-    if len(columns) > database.most_columns:
-        raise database.refuse(
-            f"{len(columns)} columns are to be delivered; expected at most {database.most_columns}"
-        )
-    names = [column.name for column in columns]
-    name, count = Counter(names).most_common(1)[0]
-    if count > 1:
-        raise database.refuse(f"{count} columns share the name {name!r}; expected different names")
-    if hidden := next((name for name in names if "\0" in name), None):
-        raise database.refuse(f"column {hidden!r} has a NUL character; expected a name without")
-    database.check_names(columns)
 
 
 def _create(

@@ -1,7 +1,7 @@
 """Checks of the columns of a table; only names that the run gives are quoted."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from tasks.common.errors import DataError
@@ -29,6 +29,28 @@ def check_required(path: Path, names: Sequence[str], required: Collection[str]) 
                 f"expected a column of that name{header_hint(path, names)}"
             )
         check_sole(path, name, found)
+
+
+def check_declared(path: Path, names: Sequence[str], declared: Mapping[str, str]) -> None:
+    """Raise a DataError if a column is missing that a version reads; it is found by its exact name.
+
+    A served model gets no other: MLflow drops a column that its signature has not.
+
+    Args:
+        path: The file.
+        names: Its columns.
+        declared: The columns that versions read, each with the version.
+    """
+    for name, version in declared.items():
+        if name in names:
+            continue
+        similar = columns_called(names, name)
+        what = (
+            f"the column {similar[0]!r} is not {name!r}"
+            if similar
+            else (f"no column {name!r} among its {len(names)}")
+        )
+        raise DataError(f"{path}: {what}, which {version} reads; expected a column of that name")
 
 
 def check_sole(path: Path, name: str, found: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ import pyarrow as pa
 from pyfunc.business.column_types import to_schema
 from pyfunc.contract import Answer, Language, Prediction, Provenance
 from tasks.common.errors import ModelError
+from tasks.common.text import columns_called
 from tasks.output.records import DECIDER_COLUMN
 from tasks.output.row_parameters import RowParameters
 from tasks.output.tables import extract_texts
@@ -17,12 +18,19 @@ from tasks.tracking.pipeline_loader import load_typed_pipeline
 def business_fields(row: pa.Table, parameters: RowParameters) -> dict[str, Any]:
     """Return the input columns that look-ups and rules read of a row, and what they added.
 
+    A rejected row has nothing that they added; of one of JSONL that could not be read, and of all
+    beside it, no column may be known.
+
     Args:
-        row: The scored row.
+        row: The row.
         parameters: Those that it was scored with.
     """
     columns = (*parameters.business_columns, *parameters.added_columns)
-    return {name: extract_texts(row, name)[0] for name in columns}
+    return {
+        name: extract_texts(row, name)[0]
+        for name in columns
+        if columns_called(row.column_names, name)
+    }
 
 
 def replay_rules(

@@ -63,6 +63,7 @@ def trace_row(output_dir: Path, shard_id: str, row: int, *, verify: bool) -> dic
     """
     record = _load_record(output_dir, shard_id)
     folder, values = _load_row(output_dir, record, row)
+    business = (*record.parameters.business_columns, *record.parameters.added_columns)
     chain = {
         "shard": shard_id,
         "row": row,
@@ -74,10 +75,10 @@ def trace_row(output_dir: Path, shard_id: str, row: int, *, verify: bool) -> dic
         chain |= {"rejected_by": values["step"], "reason": values["reason"]}
         raw = values["raw"]
         chain |= {"line": values["line"], "raw": raw and raw.decode(errors="backslashreplace")}
+        chain |= {name: values[name] for name in business if name in values}
         chain |= _scoring_fields(record, values)
     else:
         chain |= {name: values[name] for name in PREDICTION_COLUMNS}
-        business = (*record.parameters.business_columns, *record.parameters.added_columns)
         chain |= {name: values[name] for name in business}
         if SCORES_COLUMN in values:
             chain[SCORES_COLUMN] = dict(values[SCORES_COLUMN])
@@ -127,8 +128,7 @@ def _load_row(output_dir: Path, record: ShardRecord, row: int) -> tuple[str, dic
         if place >= 0:
             found = table.slice(place, 1)
             values = _contract_fields(found, record.parameters.text_column)
-            if folder == "predictions":
-                values |= business_fields(found, record.parameters)
+            values |= business_fields(found, record.parameters)
             return folder, values | _arm_field(found, record)
     last = record.shard.first_row + record.shard.rows - 1
     raise ParameterError(

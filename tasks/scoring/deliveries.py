@@ -40,17 +40,24 @@ def check_targets(parameters: ScoringParameters) -> None:
             logger.warning("%s; scoring goes on", error)
 
 
-def prepare_targets(surveys: tuple[Surveyed, ...], parameters: ScoringParameters) -> None:
+def prepare_targets(surveys: tuple[Surveyed, ...], parameters: ScoringParameters) -> dict[str, str]:
     """Make each table with the columns of all files, before the first shard is delivered.
 
     A table with other columns, or files that do not agree, are logged alone: the run scores what it
     can, and fails when it delivers.
+
+    Returns:
+        What has to be mended before all can be delivered to a table, by its name.
     """
+    reasons = {}
     for folder, target in parameters.targets.items():
         try:
             prepare_delivery(target, folder, surveys, parameters)
         except DeliveryError as error:
             logger.warning("%s; scoring goes on", error)
+            if not isinstance(error, TransientDeliveryError):
+                reasons[str(target)] = describe_error(error).removeprefix(f"{target}: ")
+    return reasons
 
 
 def complete_deliveries(

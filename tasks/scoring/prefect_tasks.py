@@ -19,7 +19,6 @@ from tasks.common.task_errors import (
 )
 from tasks.delivery.types import DeliveryTarget
 from tasks.ingestion.formats import Survey
-from tasks.ingestion.text_format import AS_FOUND, ReadOptions
 from tasks.inputs.types import FoundInputs, InputFile, Surveyed
 from tasks.output.records import RESERVED_COLUMNS, Shard, ShardRecord
 from tasks.output.row_parameters import RowParameters
@@ -57,21 +56,26 @@ def find_inputs(
 
 
 @task(name="survey input", task_run_name="survey {file.id}", **RETRY_FILE_ACCESS)
-def survey_input(file: InputFile, rows: RowParameters, reading: ReadOptions = AS_FOUND) -> Survey:
+def survey_input(file: InputFile, parameters: ScoringParameters) -> Survey:
     """Read a file once, for its digest, its number of rows and the types of its columns.
 
     A URL is downloaded before.
     """
+    from tasks.ingestion.column_checks import check_declared
     from tasks.ingestion.table_reader import survey
     from tasks.inputs.input_files import download_input, named_by_source
 
     download_input(file)
+    rows = parameters.rows
     key_column = rows.traffic.key_column if rows.traffic else ""
-    columns = (rows.text_column, rows.label_column, key_column, *rows.business_columns)
-    required = set(filter(None, columns))
+    required = set(filter(None, (rows.text_column, rows.label_column, key_column)))
     reserved = RESERVED_COLUMNS.union(rows.added_columns)
     with redacted_errors(file.name), named_by_source(file):
-        return survey(file.path, required, reserved, {rows.text_column}, reading)
+        found = survey(file.path, required, reserved, {rows.text_column}, parameters.reading)
+        # A JSONL file without a row that can be read has no columns to look for.
+        if names := found.arrow_schema.names:
+            check_declared(file.path, names, parameters.declared_columns)
+        return found
 
 
 @step(name="plan shards", **RETRY_ONCE)

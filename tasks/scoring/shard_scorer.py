@@ -139,8 +139,8 @@ def copy_shards(
 
 def table_schemas(
     folder: str, surveys: Sequence[Surveyed], parameters: ScoringParameters
-) -> list[pa.Schema]:
-    """Return the columns that the tables of each readable file will have.
+) -> dict[str, pa.Schema]:
+    """Return the columns that the tables of each readable file will have, by its name.
 
     Args:
         folder: Which tables: `predictions` or `rejected`.
@@ -148,7 +148,7 @@ def table_schemas(
         parameters: How they are scored.
     """
     added = to_schema(parameters.added_columns).empty_table()
-    schemas = []
+    schemas = {}
     for surveyed in surveys:
         if surveyed.survey is not None:
             rows = empty_block(surveyed.survey)
@@ -163,7 +163,7 @@ def table_schemas(
                     is_composed=parameters.is_composed,
                     added=added,
                 )
-            schemas.append(table.schema)
+            schemas[surveyed.file.name] = table.schema
     return schemas
 
 

@@ -1,18 +1,50 @@
 """Decide whether a scoring run succeeded: failed shards, rejected rows, MLflow record, lock."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled
 
-from tasks.common.errors import DeliveryError, OutputInUseError, ShardsFailedError, TrackingError
+from tasks.common.errors import (
+    DeliveryError,
+    MillstreamError,
+    OutputInUseError,
+    ShardsFailedError,
+    StoppedError,
+    TrackingError,
+)
+from tasks.common.task_errors import describe_error
 from tasks.scoring.types import FailureLimits
 
 _REMEDY = (
     "mend the file, or move it away, and run the same command again; until then each run that "
     "finds it fails, also that of each night"
 )
+
+
+def raise_together(*checks: Callable[[], None]) -> None:
+    """Run every check, and raise the first error; its line goes on with the others.
+
+    Of several with one exit code, the first tells: a database that is away fails more than one.
+
+    Raises:
+        MillstreamError: If a check does.
+        StoppedError: If the run is cancelled meanwhile.
+    """
+    errors: dict[int, MillstreamError] = {}
+    for check in checks:
+        try:
+            check()
+        except StoppedError:
+            raise
+        except MillstreamError as error:
+            errors.setdefault(error.exit_code, error)
+    if errors:
+        first = next(iter(errors.values()))
+        if len(errors) == 1:
+            raise first
+        raise type(first)("; ".join(map(describe_error, errors.values()))) from first
 
 
 def raise_if_failed(summary: Mapping[str, Any], limits: FailureLimits) -> None:
@@ -49,8 +81,12 @@ def failure_of(summary: Mapping[str, Any], limits: FailureLimits) -> str:
     return ""
 
 
-def raise_if_undelivered(summary: Mapping[str, Any]) -> None:
+def raise_if_undelivered(summary: Mapping[str, Any], reasons: Mapping[str, str]) -> None:
     """Fail the run if a shard could not be delivered; what was published stays.
+
+    Args:
+        summary: What `tasks.scoring.summary.summarise_outcomes` returned.
+        reasons: What was known before the first shard, by the name of the table.
 
     Raises:
         DeliveryError: If so.
@@ -60,8 +96,8 @@ def raise_if_undelivered(summary: Mapping[str, Any]) -> None:
             shard, error = next(iter(failures.items()))
             raise DeliveryError(
                 f"{target}: {len(failures)} of {summary['shards_done']} shards were not delivered; "
-                f"the first, {shard}: {error}; mend that, if it does not pass by itself, "
-                "and repeat the run, which delivers what is missing"
+                f"the first, {shard}: {reasons.get(target, error)}; mend that, if it does not pass "
+                "by itself, and repeat the run, which delivers what is missing"
             )
 
 

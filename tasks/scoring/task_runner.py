@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prefect import unmapped
 from prefect.context import FlowRunContext
@@ -24,9 +24,6 @@ from tasks.scoring.planning import check_shard_count
 from tasks.scoring.prefect_tasks import survey_input
 from tasks.scoring.shard_scheduler import ShardScheduler, of_shard
 from tasks.scoring.types import PlannedShard, ScoringParameters, ShardOutcome
-
-if TYPE_CHECKING:
-    pass
 
 _MOST_WORKERS = 8
 _WAITING_PER_WORKER = 4
@@ -60,11 +57,7 @@ def survey_in_parallel(
 def _survey_in_run(files: Sequence[InputFile], parameters: ScoringParameters) -> list[object]:
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=parameters.workers)
     with runner, stop_threads_on_error():
-        arguments = {
-            "file": files,
-            "rows": unmapped(parameters.rows),
-            "reading": unmapped(parameters.reading),
-        }
+        arguments = {"file": files, "parameters": unmapped(parameters)}
         futures = runner.map(survey_input, arguments)
         return [future.result(raise_on_failure=False) for future in futures]
 
@@ -73,10 +66,7 @@ def _survey_in_threads(files: Sequence[InputFile], parameters: ScoringParameters
     """Return the survey of each file, or its error, without Prefect: no flow runs."""
     with ThreadPoolExecutor(parameters.workers) as pool, stop_threads_on_error():
         futures = [
-            pool.submit(
-                copy_context().run, survey_input.fn, file, parameters.rows, parameters.reading
-            )
-            for file in files
+            pool.submit(copy_context().run, survey_input.fn, file, parameters) for file in files
         ]
         return [future.exception() or future.result() for future in futures]
 

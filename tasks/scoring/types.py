@@ -217,6 +217,15 @@ class ScoringParameters(FrozenModel):
         return {name: kind for columns in found for name, kind in columns.items()}
 
     @property
+    def declared_columns(self) -> dict[str, str]:
+        """The input columns that look-ups and rules read, each with the first version that does."""
+        found: dict[str, str] = {}
+        for model in self.models:
+            for name in model.business.input_columns if model.business else ():
+                found.setdefault(name, model.uri)
+        return found
+
+    @property
     def is_composed(self) -> bool:
         """Whether rows name the member of a composed pipeline that decided."""
         return any(model.is_composed for model in self.models)

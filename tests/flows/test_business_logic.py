@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from flows.build_inference_pipeline import build_inference_pipeline
 from flows.explain_prediction import explain_prediction
 from flows.score_shards import score_shards
-from tasks.common.errors import DeliveryError, ModelError
+from tasks.common.errors import DeliveryError, ModelError, ShardsFailedError
 from tasks.common.settings import get_settings
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import PIPELINE_MODEL
@@ -139,6 +140,8 @@ def test_a_row_is_explained_and_decided_again(
     assert chain["customer_id"] == 1
     assert (chain["lookup_customer_tier"], chain["decision_queue"]) == ("gold", "urgent")
     assert chain["decision_verified"] == "same decisions, from what was looked up then"
+    rejected = explain_prediction(str(output), shard, 3)
+    assert (rejected["reason"], rejected["customer_id"]) == ("opted out", 3)
 
 
 @pytest.mark.usefixtures("version")
@@ -288,5 +291,62 @@ def test_a_file_without_the_key_fails_alone_and_by_name(
         [str(tickets.parent)], str(tmp_path / "out"), model_uri=version, max_failed_shards=1
     )
     (error,) = summary["failures"].values()
-    assert error.startswith(f"{other}: no column 'customer_id' among its 1; expected")
+    assert error == (
+        f"{other}: no column 'customer_id' among its 1, which {version} reads; expected a column "
+        "of that name"
+    )
     assert summary["scored"] == 4
+
+
+def test_files_whose_columns_disagree_are_named_beside_one_that_cannot_be_read(
+    version: str, tickets: Path, tmp_path: Path, crm: Path
+) -> None:
+    other = tickets.with_name("words.csv")
+    other.write_text("text,customer_id\nan awful film,one\n")
+    tickets.with_name("broken.csv").write_text("text\nan awful film\n")
+    with pytest.raises(ShardsFailedError) as caught:
+        score_shards(
+            [str(tickets.parent)],
+            str(tmp_path / "out"),
+            model_uri=version,
+            deliver_to="crm.predictions",
+        )
+    message = str(caught.value)
+    assert message.startswith("1 of 3 shards failed; the first, broken-")
+    assert "; crm.predictions: 2 of 2 shards were not delivered; the first, tickets-" in message
+    assert (
+        f"-00001: the column 'customer_id' is integer in {tickets} and text in {other}; expected "
+        "one type in all files; mend that, "
+    ) in message
+
+
+def test_a_file_without_what_a_challenger_needs_names_the_challenger(
+    version: str, tickets: Path, tmp_path: Path, trained: Trained
+) -> None:
+    tickets.write_text("text\nan awful film\n")
+    summary = score_shards(
+        [str(tickets)],
+        str(tmp_path / "out"),
+        model_uri=trained.pipeline["inference_pipeline_model"],
+        split=f"{version.rpartition('/')[2]}=0.5",
+        max_failed_shards=1,
+    )
+    (error,) = summary["failures"].values()
+    assert f"no column 'customer_id' among its 1, which {version} reads; expected" in error
+
+
+def test_a_key_is_found_by_its_exact_name_as_in_a_served_model(
+    version: str, tickets: Path, tmp_path: Path
+) -> None:
+    tickets.write_text("Text,Customer_ID\nan awful film,1\n")
+    scoring = partial(score_shards, [str(tickets)], str(tmp_path / "out"), model_uri=version)
+    (error,) = scoring(max_failed_shards=1)["failures"].values()
+    assert error == (
+        f"{tickets}: the column 'Customer_ID' is not 'customer_id', which {version} reads; "
+        "expected a column of that name"
+    )
+    model: Any = mlflow.pyfunc.load_model(version)
+    (served,) = model.predict(pd.read_csv(tickets).rename(columns={"Text": "text"}))["text"]
+    assert json.loads(served)["decision"] == {"queue": None, "priority": 0}  # no key, no customer
+    tickets.write_text("Text,customer_id\nan awful film,1\n")
+    assert scoring()["scored"] == 1

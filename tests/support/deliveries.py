@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import SecretStr
 
+from tasks.common.errors import DeliveryError
 from tasks.common.files import sha256_of
-from tasks.delivery.types import DeliveryTarget
+from tasks.delivery.checks import prepare_target
+from tasks.delivery.shard_delivery import deliver_shard
+from tasks.delivery.types import Delivery, DeliveryTarget
 from tasks.output.records import Counts, Shard, ShardRecord, table_path
 from tasks.output.row_parameters import RowParameters
 
@@ -102,6 +105,24 @@ class Place:
 
     def ledger(self) -> dict[str, int]:
         return dict(self.query("select shard, rows from millstream_deliveries"))
+
+
+def deliver_alone(
+    record: ShardRecord,
+    output: Path,
+    target: DeliveryTarget,
+    address: SecretStr,
+    *,
+    folder: str = "predictions",
+) -> Delivery:
+    """Deliver a shard as a run that has no other: what keeps its table from being made is logged.
+
+    Without its file, the delivery has to say so.
+    """
+    with suppress(DeliveryError, FileNotFoundError):
+        schema = pq.read_schema(table_path(output, folder, record.shard.id))
+        prepare_target(target, address, {record.shard.source: schema})
+    return deliver_shard(record, output, target, address, folder=folder)
 
 
 def texts(values: Sequence[str | None]) -> pa.Table:

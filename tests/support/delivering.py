@@ -7,9 +7,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tasks.delivery.checks import prove_delivery, remove_obsolete
+import pyarrow.parquet as pq
+
+from tasks.delivery.checks import prepare_target, prove_delivery, remove_obsolete
 from tasks.delivery.shard_delivery import deliver_shard
-from tasks.output.records import read_records
+from tasks.output.records import read_records, table_path
 from tasks.sources.addresses import require_address
 from tests.support.deliveries import TARGET
 
@@ -17,10 +19,12 @@ THREADS = 3
 
 
 def deliver_all(output: Path) -> None:
-    """Deliver as a run does: obsolete shards go, each shard is delivered, the end is proved."""
+    """Deliver as a run does: the table is made, obsolete shards go, and the end is proved."""
     address = require_address(TARGET.source)
     records = sorted(read_records(output), key=lambda record: record.shard.id)
     expected = {record.shard.id: record.shard.rows for record in records}
+    tables = {r.shard.id: table_path(output, "predictions", r.shard.id) for r in records}
+    prepare_target(TARGET, address, {name: pq.read_schema(path) for name, path in tables.items()})
     remove_obsolete(TARGET, address, {r.shard.file_id for r in records}, expected.keys())
     with ThreadPoolExecutor(THREADS) as threads:
         work = [

@@ -163,7 +163,9 @@ def test_a_look_up_that_fails_refuses_its_rows_by_name(opened: Open) -> None:
     strict = LookupSpec("customer", "crm", "customer_id", query, "integer", {"tier": "string"})
     object.__setattr__(strict, "on_error", "reject")
     documents = ask(opened(RULES, strict), ["a film"] * 3, [1, 2, None])
-    reason = "customer: crm: the query failed (OperationalError SQLITE_ERROR)"
+    reason = (
+        "customer: crm: the query failed (OperationalError SQLITE_ERROR): no such table: nowhere"
+    )
     refusal = {"step": "lookup", "reason": reason}
     assert [one.get("error") for one in documents] == [refusal, refusal, None]
     assert documents[0]["response"] is documents[0]["decision"] is None

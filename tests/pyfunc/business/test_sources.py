@@ -144,8 +144,11 @@ def test_a_failed_query_is_tried_once_more(source: Source) -> None:
     lookup = source.look_up(on_error="reject")
     sent = statements_of(lookup)
     source.execute("drop table customer")
-    name = {"sqlite": "OperationalError SQLITE_ERROR", "postgresql": "UndefinedTable 42P01"}
-    assert refused(lookup, [1, 2]) == f"the query failed ({name[source.backend]})"
+    named, said = {
+        "sqlite": ("OperationalError SQLITE_ERROR", "no such table: customer"),
+        "postgresql": ("UndefinedTable 42P01", 'relation "customer" does not exist'),
+    }[source.backend]
+    assert refused(lookup, [1, 2]) == f"the query failed ({named}): {said}"
     assert len([one for one in sent if "from customer" in one]) == 2
     assert found(source_again(source, lookup), [1, 99]) == [("new",), (None,)]
 
@@ -322,18 +325,16 @@ def test_a_server_that_hangs_as_a_whole_fails_its_rows_in_time(
     assert found(lookup, [1]) == [("gold",)]
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ("drop column tier", "the query failed ("),
-        ("rename column tier to rank", "the query failed ("),
-    ],
-)
-def test_a_column_that_is_gone_is_a_failure(source: Source, change: str, reason: str) -> None:
+@pytest.mark.parametrize("change", ["drop column tier", "rename column tier to rank"])
+def test_a_column_that_is_gone_is_named(source: Source, change: str) -> None:
     lookup = source.look_up(on_error="reject")
     assert found(lookup, [1]) == [("gold",)]
     source.execute(f"alter table customer {change}")
-    assert refused(lookup, [1, 2]).startswith(reason)
+    named, said = {
+        "sqlite": ("OperationalError SQLITE_ERROR", "no such column: tier"),
+        "postgresql": ("UndefinedColumn 42703", 'column "tier" does not exist'),
+    }[source.backend]
+    assert refused(lookup, [1, 2]) == f"the query failed ({named}): {said}"
 
 
 @pytest.mark.parametrize("change", ["drop column tier", "add column more integer"])
@@ -495,9 +496,9 @@ def test_a_wrong_password_is_no_connection(postgres: Postgres, alone: Source) ->
 
 
 def test_a_table_that_may_not_be_read(postgres: Postgres, alone: Source) -> None:
-    alone.execute(f"create role reader login password '{PASSWORD}'")
+    alone.execute(f"create role stranger login password '{PASSWORD}'")
     spec = alone.look_up(on_error="reject").spec
-    url = alone.url.replace("stream_owner", "reader")
+    url = alone.url.replace("stream_owner", "stranger")
     reason = refused(Lookup(spec, lambda _: url), [1])
     assert reason == "access refused (InsufficientPrivilege)"
 

@@ -105,9 +105,7 @@ def surveys_of(
         for file_id, source in sources.items()
         if file_id != UNREADABLE
     ]
-    return tuple(
-        Surveyed(file=file, survey=survey_input.fn(file, parameters.rows)) for file in files
-    )
+    return tuple(Surveyed(file=file, survey=survey_input.fn(file, parameters)) for file in files)
 
 
 def reasons_to_score(

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from tasks.business.planning import plan_business
-from tasks.business.types import BusinessPlan
+from tasks.business.types import BusinessPlan, PossibleAnswers
 from tasks.business.written_logic import BusinessLogicFile
 from tasks.common.errors import ParameterError
 from tests.support.deliveries import Place
 from tests.support.postgres import PASSWORD, Postgres
 
-LABELS = ["negative", "positive"]
+LABELS = ("negative", "positive")
 QUERY = "select id, tier from customer where id in :keys"
 TABLE = (
     "create table customer (id integer, tier text, credit numeric(9, 2), vip boolean, born date)"
@@ -53,7 +53,7 @@ def planned(
         written["rules"] = path.name
     written |= settings.get("file", {})
     file = BusinessLogicFile.model_validate(written)
-    return plan_business(file, folder / "tickets.yaml", LABELS)
+    return plan_business(file, folder / "tickets.yaml", PossibleAnswers(labels=LABELS))
 
 
 def fault(folder: Path, rules: str | bytes = "", *queries: str, **settings: Any) -> str:

@@ -6,9 +6,8 @@ import pytest
 
 from tasks.common.errors import ProofError
 from tasks.delivery.checks import find_delivered, prove_delivery, remove_obsolete
-from tasks.delivery.shard_delivery import deliver_shard
 from tasks.delivery.types import DeliveryTarget
-from tests.support.deliveries import TARGET, Place, publish, shard_id, texts
+from tests.support.deliveries import TARGET, Place, deliver_alone, publish, shard_id, texts
 
 FILE, OTHER = "reviews-0123456789abcdef", "reviews-0123456789abcdee"
 REJECTED = DeliveryTarget(source="crm", table="rejected")
@@ -18,7 +17,7 @@ def deliver(
     place: Place, folder: Path, shard: str, rows: int, target: DeliveryTarget = TARGET
 ) -> None:
     record = publish(folder, texts(["a"] * rows), shard)
-    deliver_shard(record, folder, target, place.address)
+    deliver_alone(record, folder, target, place.address)
 
 
 def test_shards_that_a_file_no_longer_has_are_removed(place: Place, tmp_path: Path) -> None:
@@ -90,7 +89,7 @@ def test_shards_that_need_no_delivery_are_found_at_once(place: Place, tmp_path: 
 
     assert found() == []
     for record in records[:2]:
-        deliver_shard(record, tmp_path, TARGET, place.address)
+        deliver_alone(record, tmp_path, TARGET, place.address)
     assert found() == [shard_id(1), shard_id(2)]
     assert find_delivered(records, TARGET, place.address, folder="rejected") == ()
     place.query(f"delete from predictions where shard = '{shard_id(1)}'")

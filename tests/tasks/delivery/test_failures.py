@@ -29,8 +29,7 @@ from tasks.common.errors import (
 from tasks.delivery import database
 from tasks.delivery.checks import check_target
 from tasks.delivery.opening import open_database
-from tasks.delivery.shard_delivery import deliver_shard
-from tests.support.deliveries import TARGET, Place, publish, shard_id, texts
+from tests.support.deliveries import TARGET, Place, deliver_alone, publish, shard_id, texts
 from tests.support.postgres import PASSWORD, USER, Postgres
 
 VALUE = "the-text-of-a-row-that-none-may-quote"
@@ -65,7 +64,7 @@ def refusal(
 ) -> str:
     record = publish(folder, texts([VALUE]) if rows is None else rows)
     with pytest.raises(MillstreamError) as caught:
-        deliver_shard(record, folder, TARGET, place.address)
+        deliver_alone(record, folder, TARGET, place.address)
     assert type(caught.value) is kind
     return line_of(caught.value)
 
@@ -96,7 +95,7 @@ def test_locked_table_is_waited_for_and_then_retried(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "LOCK_S", 0.2)
-    deliver_shard(publish(tmp_path, texts(["a"])), tmp_path, TARGET, place.address)
+    deliver_alone(publish(tmp_path, texts(["a"])), tmp_path, TARGET, place.address)
     locks = {"sqlite": "begin immediate", "postgresql": "lock table predictions"}
     with holding(place, locks[place.backend]):
         said = refusal(place, tmp_path, TransientDeliveryError)
@@ -106,18 +105,18 @@ def test_locked_table_is_waited_for_and_then_retried(
         "0.2 s"
     )
     assert place.rows("text") == [("a",)]
-    done = deliver_shard(publish(tmp_path, texts([VALUE])), tmp_path, TARGET, place.address)
+    done = deliver_alone(publish(tmp_path, texts([VALUE])), tmp_path, TARGET, place.address)
     assert not done.skipped
 
 
 def test_lock_that_is_freed_in_time_is_no_error(place: Place, tmp_path: Path) -> None:
     record = publish(tmp_path, texts(["a", "b"]))
-    deliver_shard(record, tmp_path, TARGET, place.address)
+    deliver_alone(record, tmp_path, TARGET, place.address)
     locks = {"sqlite": "begin immediate", "postgresql": "lock table predictions"}
     changed = publish(tmp_path, texts(["c"]))
     with holding(place, locks[place.backend]):
         thread = threading.Thread(
-            target=deliver_shard, args=(changed, tmp_path, TARGET, place.address)
+            target=deliver_alone, args=(changed, tmp_path, TARGET, place.address)
         )
         thread.start()
         time.sleep(0.3)
@@ -129,7 +128,7 @@ def test_lock_that_is_freed_in_time_is_no_error(place: Place, tmp_path: Path) ->
 def test_statement_that_takes_too_long_is_ended(
     postgres_place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deliver_shard(publish(tmp_path, texts(["a"])), tmp_path, TARGET, postgres_place.address)
+    deliver_alone(publish(tmp_path, texts(["a"])), tmp_path, TARGET, postgres_place.address)
     monkeypatch.setattr(database, "STATEMENT_S", 0.1)
     said = refusal(postgres_place, tmp_path, TransientDeliveryError, texts([VALUE] * MANY))
     assert said.endswith("timed out or cancelled; expected statements of at most 0.1 s")
@@ -140,7 +139,7 @@ def test_connection_that_is_dropped_in_the_middle_leaves_nothing(
     postgres_place: Place, postgres: Postgres, tmp_path: Path
 ) -> None:
     record = publish(tmp_path, texts(["a"]))
-    deliver_shard(record, tmp_path, TARGET, postgres_place.address)
+    deliver_alone(record, tmp_path, TARGET, postgres_place.address)
 
     def drop() -> None:
         query = (
@@ -163,7 +162,7 @@ def test_connection_that_is_dropped_in_the_middle_leaves_nothing(
     )
     assert postgres_place.rows("text") == [("a",)]
     record = publish(tmp_path, texts([VALUE] * MANY))
-    assert deliver_shard(record, tmp_path, TARGET, postgres_place.address).rows == MANY
+    assert deliver_alone(record, tmp_path, TARGET, postgres_place.address).rows == MANY
     assert postgres_place.counts() == postgres_place.ledger() == {shard_id(): MANY}
 
 
@@ -171,18 +170,18 @@ def test_server_that_starts_again_between_two_shards(
     postgres_place: Place, postgres: Postgres, tmp_path: Path
 ) -> None:
     first, second = (publish(tmp_path, texts([VALUE]), shard_id(n)) for n in (1, 2))
-    deliver_shard(first, tmp_path, TARGET, postgres_place.address)
+    deliver_alone(first, tmp_path, TARGET, postgres_place.address)
     postgres.stop()
     try:
         with pytest.raises(TransientDeliveryError) as caught:
-            deliver_shard(second, tmp_path, TARGET, postgres_place.address)
+            deliver_alone(second, tmp_path, TARGET, postgres_place.address)
         assert line_of(caught.value) == (
             f"crm.predictions: {shard_id(2)}: no connection; expected a server that answers"
         )
     finally:
         postgres.start()
     for record in (first, second):
-        deliver_shard(record, tmp_path, TARGET, postgres_place.address)
+        deliver_alone(record, tmp_path, TARGET, postgres_place.address)
     assert postgres_place.counts() == {shard_id(1): 1, shard_id(2): 1}
 
 
@@ -240,18 +239,18 @@ def test_right_that_is_missing_is_named_before_any_work(
     assert "the search path has no schema" in said()
     postgres_place.query(f"grant usage on schema {schema} to reader")
     assert said() == f"crm.predictions: permission denied; expected CREATE in the schema '{schema}'"
-    deliver_shard(publish(tmp_path, texts(["a"])), tmp_path, TARGET, postgres_place.address)
+    deliver_alone(publish(tmp_path, texts(["a"])), tmp_path, TARGET, postgres_place.address)
     assert said() == "crm.predictions: permission denied; expected DELETE on millstream_deliveries"
     postgres_place.query(f"grant all on all tables in schema {schema} to reader")
     check_target(TARGET, reader.address)
-    deliver_shard(publish(tmp_path, texts(["b"])), tmp_path, TARGET, reader.address)
+    deliver_alone(publish(tmp_path, texts(["b"])), tmp_path, TARGET, reader.address)
     assert postgres_place.rows("text") == [("b",)]
     postgres_place.query("alter role reader set default_transaction_read_only = on")
     try:
         assert "the database is read-only" in said()
         record = publish(tmp_path, texts([VALUE]))
         with pytest.raises(DeliveryError, match="the database is read-only"):
-            deliver_shard(record, tmp_path, TARGET, reader.address)
+            deliver_alone(record, tmp_path, TARGET, reader.address)
     finally:
         postgres_place.query("alter role reader reset default_transaction_read_only")
 
@@ -350,18 +349,18 @@ def test_file_that_may_not_be_written_is_refused_before_any_work(tmp_path: Path)
 
 
 def test_cancelled_run_delivers_nothing_more(place: Place, tmp_path: Path) -> None:
-    deliver_shard(publish(tmp_path, texts(["a"])), tmp_path, TARGET, place.address)
+    deliver_alone(publish(tmp_path, texts(["a"])), tmp_path, TARGET, place.address)
     with suppress(KeyboardInterrupt), stop_threads_on_error():
         of_run = copy_context()
         raise KeyboardInterrupt
     record = publish(tmp_path, texts(["b"]))
     with pytest.raises(StoppedError):
-        of_run.run(deliver_shard, record, tmp_path, TARGET, place.address)
+        of_run.run(deliver_alone, record, tmp_path, TARGET, place.address)
     assert place.rows("text") == [("a",)]
 
 
 def test_failure_that_is_not_of_the_database_is_taken_back(place: Place, tmp_path: Path) -> None:
-    deliver_shard(publish(tmp_path, texts(["a"])), tmp_path, TARGET, place.address)
+    deliver_alone(publish(tmp_path, texts(["a"])), tmp_path, TARGET, place.address)
 
     def rows() -> Iterator[tuple[object, ...]]:
         yield ("b", shard_id(2), 1)

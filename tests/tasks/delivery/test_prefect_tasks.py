@@ -34,7 +34,7 @@ SCHEMA = pa.schema([("text", pa.string()), ("shard", pa.string()), ("row", pa.in
 def delivering(records: list[ShardRecord], output: Path) -> tuple[Delivery, ...]:
     """Deliver as scoring does, and prove it."""
     prefect_tasks.check_delivery_target(TARGET)
-    prepare_target(TARGET, SecretStr(os.environ[VARIABLE]), [SCHEMA])
+    prepare_target(TARGET, SecretStr(os.environ[VARIABLE]), {"a.csv": SCHEMA})
     prefect_tasks.remove_obsolete_deliveries(TARGET, ("reviews-0123456789abcdef",), ())
     delivered = []
     for record in records:

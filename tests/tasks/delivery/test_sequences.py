@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from tasks.delivery import shard_delivery
 from tasks.delivery.checks import prove_delivery, remove_obsolete
-from tasks.delivery.shard_delivery import deliver_shard
-from tests.support.deliveries import TARGET, Place, publish, shard_id
+from tests.support.deliveries import TARGET, Place, deliver_alone, publish, shard_id
 
 FILE = "reviews-0123456789abcdef"
 ROWS = 12  # of the file
@@ -91,7 +90,7 @@ def take(step: Step, place: Place, folder: Path, monkeypatch: pytest.MonkeyPatch
         return
     record = step.cut.publish(folder, shard)
     if step.action == "deliver":
-        deliver_shard(record, folder, TARGET, place.address)
+        deliver_alone(record, folder, TARGET, place.address)
         return
     original = shard_delivery._ShardRows.read
 
@@ -105,7 +104,7 @@ def take(step: Step, place: Place, folder: Path, monkeypatch: pytest.MonkeyPatch
     with monkeypatch.context() as patched:
         patched.setattr(shard_delivery._ShardRows, "read", read)
         try:
-            deliver_shard(record, folder, TARGET, place.address)
+            deliver_alone(record, folder, TARGET, place.address)
         except BrokenOffError:
             return
 
@@ -114,7 +113,7 @@ def run_to_the_end(cut: Cut, place: Place, folder: Path) -> None:
     shards = cut.shards()
     remove_obsolete(TARGET, place.address, {FILE}, shards.keys())
     for shard in shards:
-        deliver_shard(cut.publish(folder, shard), folder, TARGET, place.address)
+        deliver_alone(cut.publish(folder, shard), folder, TARGET, place.address)
     prove_delivery(TARGET, place.address, {shard: len(rows) for shard, rows in shards.items()})
 
 

@@ -1,5 +1,6 @@
 """A missing table is made; one that is there is checked, and left alone if it drifted."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,7 +9,7 @@ import pytest
 from tasks.common.errors import DeliveryError
 from tasks.delivery.checks import prepare_target
 from tasks.delivery.shard_delivery import deliver_shard
-from tests.support.deliveries import TARGET, Place, publish, shard_id, texts
+from tests.support.deliveries import TARGET, Place, deliver_alone, publish, shard_id, texts
 
 HOSTILE = [
     "Robert'); drop table predictions;--",
@@ -47,7 +48,7 @@ def make_table(place: Place, *more: str, **types: str) -> None:
 
 
 def deliver(place: Place, folder: Path, rows: pa.Table = ROWS) -> int:
-    return deliver_shard(publish(folder, rows), folder, TARGET, place.address).rows
+    return deliver_alone(publish(folder, rows), folder, TARGET, place.address).rows
 
 
 def refusal(place: Place, folder: Path, rows: pa.Table = ROWS) -> str:
@@ -240,36 +241,64 @@ def test_columns_of_several_files_are_prepared_before_the_first_shard(
         pa.table({"label": ["x"], "text": ["c"]}),
     ]
     key = pa.schema([("shard", pa.string()), ("row", pa.int64())])
-    schemas = [pa.unify_schemas([table.schema, key]) for table in rows]
+    names = ("a.csv", "b.csv", "c.csv")
+    schemas = {
+        name: pa.unify_schemas([table.schema, key]) for name, table in zip(names, rows, strict=True)
+    }
     prepare_target(TARGET, place.address, schemas)
     for number, table in enumerate(rows, start=1):
         record = publish(tmp_path, table, shard_id(number))
         deliver_shard(record, tmp_path, TARGET, place.address)
     assert place.rows("text, label, stars") == [("a", None, None), ("b", None, 5), ("c", "x", None)]
     prepare_target(TARGET, place.address, schemas)
-    prepare_target(TARGET, place.address, [])
+    prepare_target(TARGET, place.address, {})
     with pytest.raises(DeliveryError) as caught:
-        prepare_target(TARGET, place.address, [*schemas, pa.schema([("stars", pa.string())])])
+        prepare_target(
+            TARGET, place.address, {**schemas, "d.csv": pa.schema([("stars", pa.string())])}
+        )
     assert str(caught.value) == (
-        "crm.predictions: column 'stars' is integer and text; expected one type in all files"
+        "crm.predictions: the column 'stars' is integer in b.csv and text in d.csv; expected one "
+        "type in all files"
     )
 
 
 def test_no_table_is_made_of_one_shard_where_files_do_not_agree(
     place: Place, tmp_path: Path
 ) -> None:
-    tables = {1: pa.table({"stars": [5]}), 2: pa.table({"stars": ["five"]})}
-    records = [publish(tmp_path, table, shard_id(number)) for number, table in tables.items()]
+    tables = [pa.table({"stars": [5]}), pa.table({"stars": ["five"]})]
+    records = [publish(tmp_path, table, shard_id(n)) for n, table in enumerate(tables)]
     with pytest.raises(DeliveryError, match="expected one type in all files"):
-        prepare_target(TARGET, place.address, [table.schema for table in tables.values()])
+        prepare_target(
+            TARGET, place.address, {"a.csv": tables[0].schema, "b.csv": tables[1].schema}
+        )
     for record in records:
         with pytest.raises(DeliveryError) as caught:
-            deliver_shard(record, tmp_path, TARGET, place.address, makes_table=False)
+            deliver_shard(record, tmp_path, TARGET, place.address)
         assert str(caught.value) == (
             f"crm.predictions: {record.shard.id}: there is no table predictions; expected the one "
             "that a run makes before its first delivery, if the columns of all files agree"
         )
     key = pa.schema([("shard", pa.string()), ("row", pa.int64())])
-    prepare_target(TARGET, place.address, [pa.unify_schemas([tables[1].schema, key])])
-    deliver_shard(records[0], tmp_path, TARGET, place.address, makes_table=False)
+    prepare_target(TARGET, place.address, {"a.csv": pa.unify_schemas([tables[0].schema, key])})
+    deliver_shard(records[0], tmp_path, TARGET, place.address)
     assert place.rows("stars") == [(5,)]
+
+
+def test_names_that_differ_in_case_keep_their_own_file_from_sqlite_alone(tmp_path: Path) -> None:
+    place = Place("sqlite", f"sqlite:///{tmp_path}/crm.db")
+    tables = {
+        "a.csv": pa.table({"text": ["a"], "Channel": ["web"], "shard": [shard_id(1)], "row": [1]}),
+        "b.csv": pa.table({"text": ["b"], "Row": ["r"], "shard": [shard_id(2)], "row": [1]}),
+        "c.csv": pa.table({"text": ["c"], "channel": ["app"], "shard": [shard_id(3)], "row": [1]}),
+    }
+    with pytest.raises(DeliveryError) as caught:
+        prepare_target(TARGET, place.address, {n: t.schema for n, t in tables.items()})
+    assert str(caught.value) == (
+        "crm.predictions: b.csv: the columns 'Row' and 'row' differ in case alone; expected names "
+        "that SQLite tells apart"
+    )
+    for number, table in enumerate(tables.values(), start=1):
+        record = publish(tmp_path, table, shard_id(number))
+        with nullcontext() if number != 2 else pytest.raises(DeliveryError, match="in case alone"):
+            deliver_shard(record, tmp_path, TARGET, place.address)
+    assert place.rows("text, channel") == [("a", "web"), ("c", "app")]

@@ -13,9 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.delivery.shard_delivery import deliver_shard
 from tasks.delivery.types import Delivery
-from tests.support.deliveries import TARGET, Place, publish
+from tests.support.deliveries import TARGET, Place, deliver_alone, publish
 
 WHEN = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 ID = uuid.UUID(int=7)
@@ -83,7 +82,7 @@ TYPES: list[tuple[pa.DataType, Any, Any, Any]] = [
 def delivered(place: Place, folder: Path, column: pa.Array) -> tuple[list[Any], Delivery]:
     """Deliver a column; return what a query brings, and the delivery."""
     record = publish(folder, pa.table({"value": column}))
-    delivery = deliver_shard(record, folder, TARGET, place.address)
+    delivery = deliver_alone(record, folder, TARGET, place.address)
     return [value for (value,) in place.rows("value")], delivery
 
 
@@ -113,7 +112,7 @@ def test_values_of_every_type_are_there_as_they_were(place: Place, tmp_path: Pat
         columns[name] = column_of(kind, value, None)
         expected[name] = of_backend(place, value, in_postgres, in_sqlite)
     record = publish(tmp_path, pa.table(columns))
-    delivery = deliver_shard(record, tmp_path, TARGET, place.address)
+    delivery = deliver_alone(record, tmp_path, TARGET, place.address)
     assert (delivery.rows, delivery.replaced) == (2, 0)
     first, second = place.rows()
     assert dict(zip(columns, first, strict=False)) == expected
@@ -172,7 +171,7 @@ def test_value_that_a_database_cannot_hold_is_replaced_and_counted(
         assert [json.loads(text) for text in found] == [value]
         return
     assert str(found) == str([in_postgres if place.backend == "postgresql" else in_sqlite])
-    again = deliver_shard(
+    again = deliver_alone(
         publish(tmp_path, pa.table({"value": column})), tmp_path, TARGET, place.address
     )
     assert (again.skipped, again.replaced) == (True, delivery.replaced)
@@ -182,7 +181,7 @@ def test_list_with_what_python_cannot_hold_is_null(place: Place, tmp_path: Path)
     days = pa.array([LATE, 1], pa.int32()).view(pa.date32())
     column = pa.ListArray.from_arrays([0, 1, 2], days)
     record = publish(tmp_path, pa.table({"value": column}))
-    assert deliver_shard(record, tmp_path, TARGET, place.address).replaced == 1
+    assert deliver_alone(record, tmp_path, TARGET, place.address).replaced == 1
     (first,), (second,) = place.rows("cast(value as text)")
     assert (first, json.loads(second)) == (None, ["1970-01-02"])
 
@@ -192,7 +191,7 @@ def test_rule_leaves_values_of_every_type_as_they_are(place: Place, tmp_path: Pa
     for number, (kind, value, *_) in enumerate(TYPES):
         columns[f"c{number}"] = column_of(kind, *[value] * 5)
     whole = pa.table(columns | {"decision_deliver": [True, False, True, True, None]})
-    done = deliver_shard(publish(tmp_path, whole), tmp_path, TARGET, place.address)
+    done = deliver_alone(publish(tmp_path, whole), tmp_path, TARGET, place.address)
     assert (done.rows, done.replaced) == (3, 0)
     (first, *others) = place.rows()
     assert [row[:-1] for row in others] == [first[:-1]] * 2
@@ -210,7 +209,7 @@ def test_bytes_that_are_no_text_are_replaced_and_counted(place: Place, tmp_path:
 @pytest.mark.parametrize("year", [10_000, 32_000])
 def test_years_of_five_digits_are_kept(place: Place, tmp_path: Path, year: int) -> None:
     days = pa.array([int((year - 1970) * 365.2425)], pa.int32()).view(pa.date32())
-    deliver_shard(publish(tmp_path, pa.table({"v": days})), tmp_path, TARGET, place.address)
+    deliver_alone(publish(tmp_path, pa.table({"v": days})), tmp_path, TARGET, place.address)
     # Python has no such date.
     ((found,),) = place.rows("cast(v as text)")
     assert found.startswith((f"{year}-", f"{year - 1}-"))
@@ -236,7 +235,7 @@ def test_any_value_in_any_column_is_there_as_it_was(
     names = [f"{name}{suffix}" for suffix in "01234"]
     columns = [pa.array([row[number] for row in rows], kind) for number, kind in enumerate(kinds)]
     record = publish(tmp_path, pa.table(columns, names=names))
-    done = deliver_shard(record, tmp_path, TARGET, place.address)
+    done = deliver_alone(record, tmp_path, TARGET, place.address)
     in_postgres = place.backend == "postgresql"
     with_nul = ["\0" in text for text, *_, parts in rows]
     with_nul += ["\0" in "".join(filter(None, parts)) for *_, parts in rows]

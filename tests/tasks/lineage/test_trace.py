@@ -27,14 +27,31 @@ from tests.support.pages import PageReader
 SECRET = "the-text-of-a-row"
 
 
-@pytest.fixture
-def output(trained: Trained, tmp_path: Path) -> Path:
-    """Eight scored rows in two shards, of which the last is a repeat, and a broken line."""
-    texts = [f"{SECRET} {tmp_path} {row % 7}" for row in range(8)]
+@pytest.fixture(scope="module")
+def _output_once(_trained_once: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("output")
+    texts = [f"{SECRET} {folder} {row % 7}" for row in range(8)]
     lines = [json.dumps({"id": row, "text": text}) for row, text in enumerate(texts)]
-    (tmp_path / "rows.jsonl").write_text("\n".join([*lines, '{"broken']))
-    score_shards([str(tmp_path / "rows.jsonl")], str(tmp_path / "out"), shard_rows=5)
-    return tmp_path / "out"
+    (folder / "rows.jsonl").write_text("\n".join([*lines, '{"broken']))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        use_home(_trained_once.home, monkeypatch)
+        score_shards([str(folder / "rows.jsonl")], str(folder / "out"), shard_rows=5)
+    return folder / "out"
+
+
+@pytest.fixture
+def output(trained: Trained, _output_once: Path) -> Path:
+    """Eight scored rows in two shards, of which the last is a repeat, and a broken line.
+
+    Tests share it.
+    """
+    return _output_once
+
+
+@pytest.fixture
+def output_copy(output: Path, tmp_path: Path) -> Path:
+    """The same for one test alone, to be changed."""
+    return shutil.copytree(output, tmp_path / "out")
 
 
 def shards(output: Path) -> list[str]:
@@ -96,13 +113,13 @@ def test_row_whose_text_is_not_utf8_is_shown_with_its_bytes(
     assert chain["text"] == "a film \\udcff"
 
 
-def test_answer_that_its_version_does_not_give_is_found(output: Path) -> None:
-    path = next(output.glob("predictions/*-00001.parquet"))
+def test_answer_that_its_version_does_not_give_is_found(output_copy: Path) -> None:
+    path = next(output_copy.glob("predictions/*-00001.parquet"))
     table = pd.read_parquet(path)
     table["prediction_score"] += 0.01
     table.to_parquet(path)
     with pytest.raises(ModelError, match=r"row 2: models:/m-\w+ answers \w+ 0\.\d+ now; expected"):
-        trace_row(output, shards(output)[0], 2, verify=True)
+        trace_row(output_copy, shards(output_copy)[0], 2, verify=True)
 
 
 def test_missing_shard_or_row_is_named(output: Path) -> None:
@@ -115,17 +132,17 @@ def test_missing_shard_or_row_is_named(output: Path) -> None:
         trace_row(output / "predictions", first, 1, verify=False)
 
 
-def test_shard_id_that_leads_elsewhere_is_refused(output: Path) -> None:
-    (output.parent / "secret.json").write_text("{}")
+def test_shard_id_that_leads_elsewhere_is_refused(output_copy: Path) -> None:
+    (output_copy.parent / "secret.json").write_text("{}")
     with pytest.raises(ParameterError, match=r"shard: '\.\./\.\./secret'"):
-        trace_row(output, "../../secret", 1, verify=False)
+        trace_row(output_copy, "../../secret", 1, verify=False)
 
 
-def test_damaged_record_is_named(output: Path) -> None:
-    path = output / "records" / f"{shards(output)[0]}.json"
+def test_damaged_record_is_named(output_copy: Path) -> None:
+    path = output_copy / "records" / f"{shards(output_copy)[0]}.json"
     path.write_text("{}")
     with pytest.raises(DataError, match=f"{path}: expected the record of a shard"):
-        trace_row(output, path.stem, 1, verify=False)
+        trace_row(output_copy, path.stem, 1, verify=False)
 
 
 def test_no_text_is_logged(

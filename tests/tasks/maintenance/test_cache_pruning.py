@@ -96,6 +96,7 @@ def test_cache_that_cannot_be_read_is_named(trained: Trained, cache: Path) -> No
         (cache / "cache.db").write_bytes(content)
 
 
-def test_without_a_registered_pipeline_nothing_is_dropped(home: Path) -> None:
+@pytest.mark.usefixtures("new_database")
+def test_without_a_registered_pipeline_nothing_is_dropped() -> None:
     with pytest.raises(ModelError, match=f"{PIPELINE_MODEL}: nothing is registered"):
         prune_cache_entries([], dry_run=False)

@@ -252,21 +252,6 @@ def test_page_counts_the_test_rows_that_the_pipeline_refuses(trained: Trained) -
     assert "are refused by the pipeline" not in page_of(run_id).text
 
 
-def test_page_that_cannot_be_made_does_not_cost_the_model(
-    home: Path,
-    prefect_harness: None,
-    labelled_csv: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(page, "_TEMPLATES", tmp_path)
-    report = train_tiny("static", labelled_csv)
-    assert report["finetuned_model"] == "models:/dl_finetuned_model/1"
-    assert report["not_made"] == 1
-    assert report["not_made_because"]["report"].startswith("not made (TemplateNotFound")
-    assert "report: not made (TemplateNotFound" in str(last_artifact("training-summary").data)
-
-
 def no_plot(*_: object) -> Figure:
     raise ValueError("no picture")
 
@@ -296,10 +281,11 @@ def test_figures_that_cannot_be_made_cost_neither_the_model_nor_the_page(
     assert "[Report in MLflow]" in summary
 
 
-def test_an_evaluation_that_fails_does_not_cost_the_model(
+def test_neither_an_evaluation_nor_a_page_that_fails_costs_the_model(
     home: Path,
     prefect_harness: None,
     labelled_csv: Path,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fails(*_: object) -> None:
@@ -309,10 +295,15 @@ def test_an_evaluation_that_fails_does_not_cost_the_model(
         patched.setattr(evaluation, "classification_metrics", fails)
         with pytest.raises(ModelError, match="no metric"):
             train_tiny("static", labelled_csv)
-    again = train_tiny("static", labelled_csv)
-    assert again["reused"]
-    assert again["finetuned_model"] == "models:/dl_finetuned_model/1"
-    assert again["test_accuracy"] > 0
+    with monkeypatch.context() as patched:
+        patched.setattr(page, "_TEMPLATES", tmp_path)
+        report = train_tiny("static", labelled_csv)
+    assert report["reused"]
+    assert report["finetuned_model"] == "models:/dl_finetuned_model/1"
+    assert report["test_accuracy"] > 0
+    assert report["not_made"] == 1
+    assert report["not_made_because"]["report"].startswith("not made (TemplateNotFound")
+    assert "report: not made (TemplateNotFound" in str(last_artifact("training-summary").data)
 
 
 def test_labels_with_what_matplotlib_reads_as_mathematics_are_trained(

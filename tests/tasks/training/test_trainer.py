@@ -50,6 +50,7 @@ def test_steps_are_those_of_the_epochs_or_more(
     assert parameters.steps(rows) == steps
 
 
+@pytest.mark.usefixtures("new_database")
 def test_training_stops_when_its_loss_rises_and_has_the_weights_of_the_lowest(
     home: Path, tiny_classifier: Path, tmp_path: Path
 ) -> None:

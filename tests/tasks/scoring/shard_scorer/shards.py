@@ -22,7 +22,7 @@ from tasks.staging.types import StagedShard
 def stage(path: Path, parameters: ScoringParameters) -> tuple[Shard, StagedShard]:
     """Put the rows of a file that fits into one shard where `score` reads them."""
     (file,) = list_input_files([str(path)], parameters.output_dir)
-    surveyed = Surveyed(file=file, survey=survey_input.fn(file, parameters.rows))
+    surveyed = Surveyed(file=file, survey=survey_input.fn(file, parameters))
     planned = [p.shard for p in plan_files([surveyed], parameters)]
     staged = path.with_suffix(".arrow")
     shard, rows = next(read_shards(surveyed, planned))
