@@ -57,6 +57,24 @@ def mcnemar_p_value(counts: PairedCounts) -> float:
     return float(binomtest(counts.only_other, decided, alternative="greater").pvalue)
 
 
+def always_valid_p_value(counts: PairedCounts) -> float:
+    """Return a p-value of the same question that one may look at after each new row.
+
+    If both versions are equally good, it is ever below `level` with probability `level` at most,
+    however often one looks, and whenever one stops; `mcnemar_p_value` holds for a single look. It
+    is the inverse of the mixture likelihood ratio of H. Robbins, "Statistical methods related to
+    the law of the iterated logarithm", Annals of Mathematical Statistics 41, 1970, 1397-1409,
+    with the win probability of the other version uniform between 1/2 and 1, and J. Ville's
+    inequality; see A. Ramdas and others, Statistical Science 38, 2023, 576-601.
+    """
+    from scipy.special import betaln
+    from scipy.stats import beta
+
+    won, lost = counts.only_other + 1, counts.only_present + 1
+    logarithm = (won + lost - 1) * math.log(2) + betaln(won, lost) + beta.logsf(0.5, won, lost)
+    return math.exp(min(0.0, -logarithm))
+
+
 def paired_difference(counts: PairedCounts, level: float = LEVEL) -> Difference:
     """Return the accuracy of the other version minus that of the present one, with its bounds.
 

@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from tasks.measures.paired import LEVEL, PairedCounts, mcnemar_p_value, paired_difference
+from tasks.measures.paired import (
+    LEVEL,
+    PairedCounts,
+    always_valid_p_value,
+    mcnemar_p_value,
+    paired_difference,
+)
 
 COUNTS = st.builds(PairedCounts, *[st.integers(0, 300)] * 4).filter(lambda found: found.rows > 0)
 
@@ -49,6 +55,39 @@ def test_equal_versions_pass_the_test_no_more_often_than_its_level_says() -> Non
         ]
         assert sum(binom.pmf(won, decided, 0.5)) <= LEVEL
         assert len(won) == (decided + 1 - min(won) if won else 0)  # all that win more
+
+
+def test_equal_versions_ever_pass_the_repeated_test_no_more_often_than_its_level_says() -> None:
+    # The exact probability that one of 600 looks passes, row after row that one alone is right for.
+    going = {0: 1.0}  # by rows won, of those that never passed
+    passed = 0.0
+    for decided in range(1, 601):
+        after: dict[int, float] = {}
+        for won, probability in going.items():
+            for wins in (won, won + 1):
+                after[wins] = after.get(wins, 0.0) + probability / 2
+        least = _fewest_wins(decided)
+        passed += sum(share for won, share in after.items() if won >= least)
+        going = {won: share for won, share in after.items() if won < least}
+    assert 0.02 < passed <= LEVEL
+
+
+def _fewest_wins(decided: int) -> int:
+    """Return how many of the decided rows the other version must win to pass now."""
+    low, high = decided // 2, decided + 1
+    while low < high:
+        middle = (low + high) // 2
+        passes = always_valid_p_value(PairedCounts(0, decided - middle, middle, 0)) < LEVEL
+        low, high = (low, middle) if passes else (middle + 1, high)
+    return low
+
+
+@given(COUNTS)
+def test_who_may_look_again_needs_no_less_evidence(counts: PairedCounts) -> None:
+    assert 0 < always_valid_p_value(counts) <= 1
+    assert always_valid_p_value(counts) >= mcnemar_p_value(counts) - 1e-12
+    if counts.only_other <= counts.only_present:
+        assert always_valid_p_value(counts) > LEVEL
 
 
 def test_rows_that_both_answer_alike_decide_nothing() -> None:
