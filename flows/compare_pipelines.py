@@ -21,6 +21,8 @@ from tasks.ingestion import text_format
 from tasks.inputs.types import Inputs
 from tasks.output.folder import resolve_output_folder
 from tasks.output.row_parameters import InputLabelColumn, InputTextColumn, RowParameters
+from tasks.promotion import types as promoting
+from tasks.promotion.prefect_tasks import choose_champion_on_traffic
 from tasks.reports.prefect_tasks import publish_comparison
 from tasks.scoring.types import OPTIONS, ShardRows
 
@@ -57,6 +59,11 @@ def compare_pipelines(
     label_column: InputLabelColumn = None,
     shard_rows: ShardRows = OPTIONS.shard_rows,
     examples: comparing.FlipExamples = 5,
+    promotion: promoting.TrafficPromotion = "never",
+    max_flips: promoting.MaxFlips = None,
+    max_new_rejects: promoting.MaxNewRejects = None,
+    min_speed: promoting.MinSpeed = None,
+    max_memory: promoting.MaxMemory = None,
     separator: text_format.Separator = READING.separator,
     encoding: text_format.Encoding = READING.encoding,
     header: text_format.Header = READING.header,
@@ -94,6 +101,9 @@ def compare_pipelines(
     speeds = measure_speed(present, found)
     report = comparing.ComparisonReport(comparison=found, speeds=speeds, compared=started)
     shown = publish_comparison(report, flow_run.id or "")
+    if promotion != "never":
+        bounds = record_from(promoting.Bounds, given)
+        shown |= choose_champion_on_traffic(report, promotion, bounds).model_dump()
     print_table("Compared pipelines", shown)
     return shown
 

@@ -8,9 +8,12 @@ from tasks.common.counting import SCORE_BINS
 from tasks.common.errors import DataError
 from tasks.comparison.paired_rows import PairedRow, Scored, match_shards, pair_rows
 from tasks.comparison.types import Comparison, Flip, Group, Rejects
+from tasks.comparison.versions import digests_used_by
 from tasks.dataset.labels import label_key
+from tasks.dataset.splitting import digest_text
 from tasks.measures.paired import PairedCounts
 from tasks.output.records import ShardRecord
+from tasks.tracking.names import RegisteredModel
 
 # Upper bounds of characters; texts of one model seldom differ in its answers by less.
 _LENGTHS = (50, 100, 200, 400, 800, 1_600, 3_200)
@@ -28,14 +31,15 @@ def compare_outputs(present: Path, other: Path, *, examples: int) -> Comparison:
         DataError: If a table cannot be read, or a folder has answers of no version or of several.
     """
     matched, left_out = match_shards(present, other)
-    counts = _Counts(examples)
-    for records in matched:
-        for row in pair_rows((present, other), records):
-            counts.add(row)
     versions = [
         _only_version(folder, [records[side] for records in matched])
         for side, folder in enumerate((present, other))
     ]
+    used = digests_used_by(*map(RegisteredModel.from_uri, versions))
+    counts = _Counts(examples, used)
+    for records in matched:
+        for row in pair_rows((present, other), records):
+            counts.add(row)
     return counts.result(versions[0], versions[1], left_out)
 
 
@@ -60,8 +64,10 @@ def _only_version(folder: Path, records: Sequence[ShardRecord]) -> str:
 class _Counts:
     """The counts of rows, of which none is kept but a few flips."""
 
-    def __init__(self, most_examples: int) -> None:
+    def __init__(self, most_examples: int, used: frozenset[str] | None) -> None:
         self._most_examples = most_examples
+        self._used = used
+        self._known = 0
         self._rows = 0
         self._pairs: dict[str, Counter[str]] = {}
         self._groups: dict[str, Counter[tuple[str, bool]]] = {
@@ -86,8 +92,14 @@ class _Counts:
             self._only[1][str(other)] += 1
         else:
             self._rejected += 1
-        if row.truth:
-            self._right[_is_right(present, row.truth), _is_right(other, row.truth)] += 1
+        if row.truth and self._used is not None:
+            self._add_label(row, self._used)
+
+    def _add_label(self, row: PairedRow, used: frozenset[str]) -> None:
+        if isinstance(row.text, str) and digest_text(row.text) in used:
+            self._known += 1
+        else:
+            self._right[_is_right(row.present, row.truth), _is_right(row.other, row.truth)] += 1
 
     def result(self, present: str, other: str, left_out: Mapping[str, str]) -> Comparison:
         """Return the comparison of two versions."""
@@ -106,6 +118,8 @@ class _Counts:
                 only_present=dict(self._only[0].most_common()),
                 only_other=dict(self._only[1].most_common()),
             ),
+            known=self._known,
+            unknown_trainings=self._used is None,
             labels=PairedCounts.of(self._right.elements()) if self._right else None,
             examples=tuple(self._examples),
             left_out=dict(left_out),

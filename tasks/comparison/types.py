@@ -4,7 +4,12 @@ from datetime import datetime
 from typing import Annotated
 
 from tasks.common.parameter_types import FrozenModel, about
-from tasks.measures.paired import PairedCounts, mcnemar_p_value, paired_difference
+from tasks.measures.paired import (
+    PairedCounts,
+    mcnemar_p_value,
+    paired_difference,
+    repeated_p_value,
+)
 
 PresentVersion = Annotated[
     str, about("The version that answers today: a number, an alias, or a URI.")
@@ -84,7 +89,10 @@ class Comparison(FrozenModel):
         by_length: The same by characters of the text, as `100-199`.
         by_score: The same by the score of the present version, as `0.90-0.95`.
         rejects: Rows that one rejected, or both.
-        labels: Rows with a label that both know, by who is right; a rejected row is wrong.
+        known: Rows with a label whose text one of them was trained or validated on.
+        unknown_trainings: Whether a training of before logged not all its texts, so that no label
+            counts.
+        labels: Other rows with a label, by who is right; a rejected row is wrong. None without.
         examples: A few of the flips.
         left_out: Shards that cannot be compared, with the reason.
     """
@@ -99,14 +107,21 @@ class Comparison(FrozenModel):
     by_length: dict[str, Group]
     by_score: dict[str, Group]
     rejects: Rejects
+    known: int
+    unknown_trainings: bool
     labels: PairedCounts | None
     examples: tuple[Flip, ...]
     left_out: dict[str, str]
 
     @property
-    def agreement(self) -> float | None:
-        """The share of the rows that both answered with one label; None without such rows."""
-        return 1 - self.flips / self.scored if self.scored else None
+    def flip_share(self) -> float | None:
+        """The share of flips in the rows that both answered; None without such rows."""
+        return self.flips / self.scored if self.scored else None
+
+    @property
+    def new_reject_share(self) -> float | None:
+        """The share of rows that the other version alone rejected; None without rows."""
+        return sum(self.rejects.only_other.values()) / self.rows if self.rows else None
 
 
 class Speed(FrozenModel):
@@ -144,12 +159,13 @@ class ComparisonReport(FrozenModel):
             "rows": found.rows,
             "scored_by_both": found.scored,
             "flips": found.flips,
+            "rows_known_from_training": found.known,
             "rejected_by_both": rejects.both,
             "rejected_by_present_alone": sum(rejects.only_present.values()),
             "rejected_by_other_alone": sum(rejects.only_other.values()),
         }
-        if found.agreement is not None:
-            metrics["agreement"] = found.agreement
+        if found.flip_share is not None:
+            metrics["agreement"] = 1 - found.flip_share
         if found.labels is not None:
             low = paired_difference(found.labels).low
             metrics |= {
@@ -157,6 +173,7 @@ class ComparisonReport(FrozenModel):
                 "accuracy_of_present": found.labels.accuracy_of_present,
                 "accuracy_of_other": found.labels.accuracy_of_other,
                 "p_value": mcnemar_p_value(found.labels),
+                "repeated_p_value": repeated_p_value(found.labels),
                 "accuracy_difference_low": low,
             }
         for side, speed in zip(("present", "other"), self.speeds or (), strict=False):

@@ -1,8 +1,10 @@
-"""The two versions of a comparison."""
+"""The two versions of a comparison, and the texts that their trainings used."""
 
 from tasks.common.errors import ParameterError
 from tasks.tracking import registry
 from tasks.tracking.names import PIPELINE_MODEL, RegisteredModel
+from tasks.tracking.pipeline_members import origins_of
+from tasks.training.logged_rows import load_used_digests
 
 
 def find_pair(present: str, other: str) -> tuple[RegisteredModel, RegisteredModel]:
@@ -25,3 +27,15 @@ def find_pair(present: str, other: str) -> tuple[RegisteredModel, RegisteredMode
             "versions"
         )
     return found[0], found[1]
+
+
+def digests_used_by(*versions: RegisteredModel) -> frozenset[str] | None:
+    """Return the digests of the texts that versions were trained or validated on.
+
+    None if a training of before logged not all of them.
+    """
+    return load_used_digests(
+        origin.training_run_id
+        for version in versions
+        for origin in origins_of(registry.get_version(version.name, version.version)).values()
+    )

@@ -9,6 +9,8 @@ from tasks.measures.difference import Difference, wilson_interval
 # Of the test that one version is better, and of the bound that it is no worse: one-sided.
 LEVEL = 0.05
 
+_BETS = 1_000  # of equal shares of the capital, each of another size
+
 
 class PairedCounts(NamedTuple):
     """Rows by which of two versions is right: the present one, and another that may replace it."""
@@ -57,21 +59,29 @@ def mcnemar_p_value(counts: PairedCounts) -> float:
     return float(binomtest(counts.only_other, decided, alternative="greater").pvalue)
 
 
-def always_valid_p_value(counts: PairedCounts) -> float:
-    """Return a p-value of the same question that one may look at after each new row.
+def repeated_p_value(counts: PairedCounts, margin: float = 0.0) -> float:
+    """Return a p-value that the other version is better, which one may look at after each new row.
 
-    If both versions are equally good, it is ever below `level` with probability `level` at most,
-    however often one looks, and whenever one stops; `mcnemar_p_value` holds for a single look. It
-    is the inverse of the mixture likelihood ratio of H. Robbins, "Statistical methods related to
-    the law of the iterated logarithm", Annals of Mathematical Statistics 41, 1970, 1397-1409,
-    with the win probability of the other version uniform between 1/2 and 1, and J. Ville's
-    inequality; see A. Ramdas and others, Statistical Science 38, 2023, 576-601.
+    If it is not, the value is ever below `level` with probability `level` at most, however often
+    one looks and whenever one stops; `mcnemar_p_value` holds for a single look. It is the inverse
+    of the capital of bets of several sizes, on a row that the other version alone is right for, by
+    J. Ville's inequality: I. Waudby-Smith and A. Ramdas, "Estimating means of bounded random
+    variables by betting", Journal of the Royal Statistical Society B 86, 2024, 1-27.
+
+    Args:
+        counts: All rows so far.
+        margin: By how much the accuracy may be lower, below 1; with 0 it has to be higher.
     """
-    from scipy.special import betaln
-    from scipy.stats import beta
+    import numpy as np
 
-    won, lost = counts.only_other + 1, counts.only_present + 1
-    logarithm = (won + lost - 1) * math.log(2) + betaln(won, lost) + beta.logsf(0.5, won, lost)
+    both, only_present, only_other, neither = counts
+    bets = (np.arange(_BETS) + 0.5) / _BETS
+    capital = (
+        only_other * np.log1p(bets * (margin + 1))
+        + (both + neither) * np.log1p(bets * margin)
+        + only_present * np.log1p(bets * (margin - 1))
+    )
+    logarithm = float(np.logaddexp.reduce(capital)) - math.log(_BETS)
     return math.exp(min(0.0, -logarithm))
 
 

@@ -3,7 +3,8 @@
 from prefect import task
 
 from tasks.common.task_errors import RETRY_MLFLOW, RETRY_ONCE, step
-from tasks.promotion.types import PromotionDecision, Rule
+from tasks.comparison.types import ComparisonReport
+from tasks.promotion.types import Bounds, PromotionDecision, Rule
 from tasks.tracking.names import RegisteredModel
 
 
@@ -13,6 +14,16 @@ def choose_champion(registered: RegisteredModel, rule: Rule) -> PromotionDecisio
     from tasks.promotion.rules import decide_promotion
 
     return decide_promotion(registered, rule)
+
+
+@task(name="choose champion on traffic", **RETRY_MLFLOW)
+def choose_champion_on_traffic(
+    report: ComparisonReport, rule: Rule, bounds: Bounds
+) -> PromotionDecision:
+    """Make the challenger of a comparison champion if its labelled rows show it."""
+    from tasks.promotion.on_traffic import decide_on_traffic
+
+    return decide_on_traffic(report, rule, bounds)
 
 
 @step(name="promote pipeline", **RETRY_MLFLOW)

@@ -57,7 +57,7 @@ def decide_promotion(registered: RegisteredModel, rule: Rule) -> PromotionDecisi
     if candidate.tags["kind"] == "plain":
         return PromotionDecision(alias=None, reason="a plain pipeline answers with bare labels")
     if by := candidate.tags.get(REPLACED_TAG):
-        reason = f"version {by} replaced it as champion by hand; {_how_to_promote(candidate)}"
+        reason = f"version {by} replaced it as champion by hand; {how_to_promote(candidate)}"
         return PromotionDecision(alias=None, reason=reason)
     decision = _compare(candidate, champion, rule)
     # Another version may have been promoted by hand during the minutes of a comparison.
@@ -93,20 +93,20 @@ _VERDICTS: dict[Rule, Callable[[PairedCounts], Verdict]] = {
 
 def _compare(candidate: ModelVersion, current: int | None, rule: Rule) -> PromotionDecision:
     if rule == "never":
-        reason = f"promotion is never; {_how_to_promote(candidate)}"
+        reason = f"promotion is never; {how_to_promote(candidate)}"
         return PromotionDecision(alias=CHALLENGER, reason=reason)
     if current is None:
         return PromotionDecision(alias=CHAMPION, reason="the first version")
     champion = registry.get_version(candidate.name, current)
     if difference := _label_difference(read_labels_of(candidate), read_labels_of(champion)):
-        reason = f"other labels than champion {current}: {difference}; {_how_to_promote(candidate)}"
+        reason = f"other labels than champion {current}: {difference}; {how_to_promote(candidate)}"
         return PromotionDecision(alias=CHALLENGER, reason=reason)
     rows = load_held_out_rows(candidate, champion)
     if len(rows.held_out) < MIN_COMPARED_ROWS:
         reason = (
             f"{len(rows.held_out)} of {rows.all} test rows are new to it and to champion "
             f"{current}; expected {MIN_COMPARED_ROWS} or more to compare them; "
-            f"{_how_to_promote(candidate)}"
+            f"{how_to_promote(candidate)}"
         )
         return PromotionDecision(alias=CHALLENGER, reason=reason)
     counts, flips = answer_rows(rows.held_out, candidate, champion)
@@ -129,7 +129,8 @@ def _compare(candidate: ModelVersion, current: int | None, rule: Rule) -> Promot
     return PromotionDecision(alias=CHAMPION if passed else CHALLENGER, reason=reason)
 
 
-def _how_to_promote(version: ModelVersion) -> str:
+def how_to_promote(version: ModelVersion) -> str:
+    """Return the command that promotes a version by hand."""
     return f"promote it with python -m flows.promote_pipeline --version {version.version}"
 
 

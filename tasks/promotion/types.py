@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from tasks.common.parameter_types import FrozenModel, about
+from tasks.common.parameter_types import FrozenModel, Probability, about
 from tasks.tracking.names import CHAMPION, RegisteredModel, version_uri
 
 Rule = Literal["if_better", "if_not_worse", "always", "never"]
@@ -16,6 +16,41 @@ Promotion = Annotated[
         "or never."
     ),
 ]
+
+
+TrafficPromotion = Annotated[
+    Literal["never", "if_better", "if_not_worse"],
+    about(
+        "Whether the challenger becomes champion by the rows with a label that neither was trained "
+        "or validated on: never; if_better; or if_not_worse, by more than 0.5 points. The test "
+        "holds however often the comparison is repeated."
+    ),
+]
+MaxFlips = Annotated[
+    Probability | None,
+    about("No promotion if a larger share of rows gets another label; empty for any."),
+]
+MaxNewRejects = Annotated[
+    Probability | None,
+    about("No promotion if it alone rejects a larger share of rows; empty for any."),
+]
+MinSpeed = Annotated[
+    float | None,
+    about("No promotion if its rows a second are less, as a share of the champion's.", ge=0),
+]
+MaxMemory = Annotated[
+    float | None,
+    about("No promotion if it takes more memory, as a multiple of the champion's.", ge=0),
+]
+
+
+class Bounds(FrozenModel):
+    """What keeps a challenger from becoming champion, whatever its labels: flow parameters."""
+
+    max_flips: MaxFlips = None
+    max_new_rejects: MaxNewRejects = None
+    min_speed: MinSpeed = None
+    max_memory: MaxMemory = None
 
 
 class PromotionDecision(FrozenModel):

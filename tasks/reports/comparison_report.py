@@ -5,7 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 import mlflow
 
 from tasks.comparison.types import Comparison, ComparisonReport, Group, Speed
-from tasks.measures.paired import LEVEL, PairedCounts, mcnemar_p_value, paired_difference
+from tasks.measures.paired import (
+    LEVEL,
+    mcnemar_p_value,
+    paired_difference,
+    repeated_p_value,
+)
 from tasks.reports import formatting
 from tasks.reports.formatting import format_or_dash, format_time
 from tasks.reports.page import (
@@ -76,7 +81,7 @@ def comparison_page(report: ComparisonReport) -> Page:
     sections = (
         Section("What", [Facts([(_PRESENT, found.present), (_OTHER, found.other)])]),
         *_left_out(found),
-        Section("Who is right", list(_labels(found.labels))),
+        Section("Who is right", list(_labels(found))),
         Section("Flips", list(_flips(found))),
         Section("Rejected rows", [_rejects(found)]),
         *([Section("How fast", [_speeds(*report.speeds)])] if report.speeds else []),
@@ -92,8 +97,8 @@ def comparison_page(report: ComparisonReport) -> Page:
 
 def _key_metrics(found: Comparison) -> Iterator[KeyMetric]:
     yield KeyMetric("Rows", formatting.count(found.rows))
-    yield KeyMetric("Agreement", format_or_dash(found.agreement, formatting.percent))
     yield KeyMetric("Flips", formatting.count(found.flips))
+    yield KeyMetric("Share of flips", format_or_dash(found.flip_share, formatting.percent))
     if found.labels:
         difference = 100 * paired_difference(found.labels).value
         yield KeyMetric("Accuracy", f"{difference:+.2f} points")
@@ -106,9 +111,20 @@ def _left_out(found: Comparison) -> Iterator[Section]:
         yield Section("Left out", [note, Table(("shard", "reason"), shown, text_columns=2)])
 
 
-def _labels(labels: PairedCounts | None) -> Iterator[Block]:
+def _labels(found: Comparison) -> Iterator[Block]:
+    if found.unknown_trainings:
+        yield Note(
+            "No label counts: a training of before logged not all texts that it used; "
+            "train and build again.",
+            warning=True,
+        )
+        return
+    if found.known:
+        known = f"{formatting.count(found.known)} rows with a label do not count"
+        yield Note(f"{known}: one of both was trained or validated on their texts.")
+    labels = found.labels
     if labels is None:
-        yield Note("No row has a label: name the column with --label-column.")
+        yield Note("No other row has a label: name the column with --label-column.")
         return
     low, high = paired_difference(labels)[1:]
     yield Facts(
@@ -122,6 +138,10 @@ def _labels(labels: PairedCounts | None) -> Iterator[Block]:
             (
                 f"the {_OTHER} is better: exact test of McNemar",
                 f"p = {mcnemar_p_value(labels):.3g}; shown if below {LEVEL}",
+            ),
+            (
+                "the same, however often the comparison is repeated",
+                f"p = {repeated_p_value(labels):.3g}; shown if below {LEVEL}",
             ),
         ]
     )

@@ -101,6 +101,20 @@ def select_unused_by_all(rows: pd.DataFrame, run_ids: Iterable[str]) -> pd.DataF
     return rows
 
 
+def load_used_digests(run_ids: Iterable[str]) -> frozenset[str] | None:
+    """Return the digests of all texts that training runs trained or validated on.
+
+    None if an older run logged not all of them.
+    """
+    found: set[str] = set()
+    for run_id in dict.fromkeys(run_ids):
+        for stem in ("trained", "validated"):
+            if not _has_table(run_id, stem):
+                return None
+            found.update(_load_table(run_id, stem)[_DIGESTS])
+    return frozenset(found)
+
+
 def load_check_rows(run_id: str) -> CheckRows:
     """Return the rows for the quality gates; older runs logged the test part alone."""
     if not _has_table(run_id, "unseen"):

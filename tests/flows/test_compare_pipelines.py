@@ -29,8 +29,10 @@ def reviews(tmp_path: Path) -> Path:
 def test_versions_are_compared_on_files_and_again_from_their_outputs(
     two_versions: Path, reviews: Path, tmp_path: Path
 ) -> None:
-    compare = {"label_column": "label", "shard_rows": 15, "output_dir": str(tmp_path / "compared")}
-    report: dict[str, Any] = compare_pipelines([str(reviews)], **compare)
+    folder = str(tmp_path / "compared")
+    report: dict[str, Any] = compare_pipelines(
+        [str(reviews)], output_dir=folder, label_column="label", shard_rows=15
+    )
     assert report["champion"] == f"models:/{PIPELINE_MODEL}/1"
     assert report["challenger"] == f"models:/{PIPELINE_MODEL}/2"
     assert (report["rows"], report["scored_by_both"], report["labelled"]) == (40, 40, 40)
@@ -55,7 +57,7 @@ def test_versions_are_compared_on_files_and_again_from_their_outputs(
     assert text in page
     assert "exact test of McNemar" in page
 
-    outputs = tuple(str(tmp_path / "compared" / side) for side in ("champion", "challenger"))
+    outputs = (f"{folder}/champion", f"{folder}/challenger")
     again: dict[str, Any] = compare_pipelines(outputs=outputs, examples=0)
     same = ("champion", "challenger", "rows", "flips", "agreement", "p_value")
     assert {name: again[name] for name in same} == {name: report[name] for name in same}

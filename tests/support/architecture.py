@@ -19,8 +19,8 @@ FOLDERS = ("deployments", "flows", "tasks", "pyfunc")
 # The rooms of tasks/, highest first. A room imports lower ranks, not its neighbours in a rank.
 RANKS = (
     ("reports", "maintenance"),
-    ("lineage", "promotion", "comparison"),
-    ("scoring", "building"),
+    ("lineage", "promotion"),
+    ("scoring", "building", "comparison"),
     ("composition",),
     ("training", "arms", "delivery", "staging", "business", "inputs"),
     ("dataset",),

@@ -6,6 +6,7 @@ from prefect import Flow
 
 from flows.build_inference_pipeline import build_inference_pipeline
 from flows.clean_up import clean_up
+from flows.compare_pipelines import compare_pipelines
 from flows.end_to_end import end_to_end
 from flows.explain_prediction import explain_prediction
 from flows.promote_pipeline import promote_pipeline
@@ -22,4 +23,5 @@ FLOWS: tuple[Flow[..., Any], ...] = (
     explain_prediction,
     prune_cache,
     clean_up,
+    compare_pipelines,
 )

@@ -45,7 +45,7 @@ def test_counts_are_those_of_the_joined_tables(folders: tuple[Path, Path]) -> No
     flips = joined[joined["prediction_label"] != joined["prediction_label_other"]]
     assert 0 < len(flips) < 50  # the challenger does not read as far as the word that tells
     assert (found.rows, found.scored, found.flips) == (52, 50, len(flips))
-    assert found.agreement == pytest.approx(1 - len(flips) / 50)
+    assert found.flip_share == pytest.approx(len(flips) / 50)
     pairs = Counter(zip(flips["prediction_label"], flips["prediction_label_other"], strict=True))
     assert {
         (one, two): count for one, counts in found.pairs.items() for two, count in counts.items()
@@ -74,7 +74,7 @@ def test_counts_are_those_of_the_joined_tables(folders: tuple[Path, Path]) -> No
 
 def test_a_folder_agrees_with_itself(folders: tuple[Path, Path]) -> None:
     found = compare_outputs(folders[0], folders[0], examples=3)
-    assert (found.flips, found.agreement, found.pairs, found.examples) == (0, 1.0, {}, ())
+    assert (found.flips, found.flip_share, found.pairs, found.examples) == (0, 0.0, {}, ())
 
 
 def test_shards_that_cannot_be_compared_are_named(folders: tuple[Path, Path]) -> None:

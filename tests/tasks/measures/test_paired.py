@@ -1,5 +1,8 @@
 """Two versions on the same rows: the exact test, the interval of the papers, what they promise."""
 
+import random
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,9 +11,9 @@ from scipy.stats import binom
 from tasks.measures.paired import (
     LEVEL,
     PairedCounts,
-    always_valid_p_value,
     mcnemar_p_value,
     paired_difference,
+    repeated_p_value,
 )
 
 COUNTS = st.builds(PairedCounts, *[st.integers(0, 300)] * 4).filter(lambda found: found.rows > 0)
@@ -58,10 +61,10 @@ def test_equal_versions_pass_the_test_no_more_often_than_its_level_says() -> Non
 
 
 def test_equal_versions_ever_pass_the_repeated_test_no_more_often_than_its_level_says() -> None:
-    # The exact probability that one of 600 looks passes, row after row that one alone is right for.
+    # The exact probability that one of 300 looks passes, row after row that one alone is right for.
     going = {0: 1.0}  # by rows won, of those that never passed
     passed = 0.0
-    for decided in range(1, 601):
+    for decided in range(1, 301):
         after: dict[int, float] = {}
         for won, probability in going.items():
             for wins in (won, won + 1):
@@ -77,17 +80,38 @@ def _fewest_wins(decided: int) -> int:
     low, high = decided // 2, decided + 1
     while low < high:
         middle = (low + high) // 2
-        passes = always_valid_p_value(PairedCounts(0, decided - middle, middle, 0)) < LEVEL
+        passes = repeated_p_value(PairedCounts(0, decided - middle, middle, 0)) < LEVEL
         low, high = (low, middle) if passes else (middle + 1, high)
     return low
 
 
 @given(COUNTS)
 def test_who_may_look_again_needs_no_less_evidence(counts: PairedCounts) -> None:
-    assert 0 < always_valid_p_value(counts) <= 1
-    assert always_valid_p_value(counts) >= mcnemar_p_value(counts) - 1e-12
+    assert 0 < repeated_p_value(counts) <= 1
+    assert repeated_p_value(counts) >= mcnemar_p_value(counts) - 1e-12
     if counts.only_other <= counts.only_present:
-        assert always_valid_p_value(counts) > LEVEL
+        assert repeated_p_value(counts) > LEVEL
+
+
+def test_a_version_that_is_worse_by_the_margin_ever_passes_as_seldom() -> None:
+    # Rows that both are right for say something here: 40 nights of 20 rows, by simulation.
+    margin, chosen = 0.05, random.Random(20)
+    passed = 0
+    for _ in range(300):
+        rows = PairedCounts(0, 0, 0, 0)
+        for _ in range(40):
+            night = chosen.choices(range(4), (70, 15, 10, 5), k=20)
+            found = Counter(night)
+            rows = PairedCounts(*(rows[kind] + found[kind] for kind in range(4)))
+            if repeated_p_value(rows, margin) < LEVEL:
+                passed += 1
+                break
+    assert passed <= 300 * LEVEL
+
+
+def test_a_version_that_is_as_good_is_shown_to_be_no_worse_with_enough_rows() -> None:
+    assert repeated_p_value(PairedCounts(500, 0, 0, 0), 0.005) > LEVEL
+    assert repeated_p_value(PairedCounts(1_500, 0, 0, 0), 0.005) < LEVEL
 
 
 def test_rows_that_both_answer_alike_decide_nothing() -> None:
