@@ -1,6 +1,7 @@
 """Two versions are compared on the same files: scored, counted, measured and reported."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,25 @@ import pandas as pd
 import pytest
 
 from flows.compare_pipelines import compare_pipelines
+from flows.promote_pipeline import promote_pipeline
 from flows.run_requests import ComparisonRequest
 from tasks.common.errors import ParameterError
+from tasks.common.settings import get_settings
+from tasks.tracking import registry
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import PIPELINE_MODEL
+from tests.support.builders import use_home
+from tests.support.built_once import copied_home
+
+
+@pytest.fixture
+def versions(two_versions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A state folder of the test alone, with a champion and a challenger."""
+    home = copied_home(two_versions, tmp_path / "var")
+    use_home(home, monkeypatch)
+    connect()
+    yield
+    get_settings.cache_clear()
 
 
 @pytest.fixture
@@ -20,26 +36,32 @@ def reviews(tmp_path: Path) -> Path:
     """Rows that the challenger, which reads eight tokens, cannot tell apart."""
     path = tmp_path / "reviews.csv"
     words = ("great", "awful")
-    texts = [f"a film, number {n}, a film, number {n}, a {words[n % 2]} film" for n in range(40)]
-    labels = ["positive", "negative"] * 20
+    texts = [f"a film, number {n}, a film, number {n}, a {words[n % 2]} film" for n in range(240)]
+    labels = ["positive", "negative"] * 120
     pd.DataFrame({"text": texts, "label": labels}).to_csv(path, index=False)
     return path
 
 
 def test_versions_are_compared_on_files_and_again_from_their_outputs(
-    two_versions: Path, reviews: Path, tmp_path: Path
+    versions: None, reviews: Path, tmp_path: Path
 ) -> None:
     folder = str(tmp_path / "compared")
     report: dict[str, Any] = compare_pipelines(
-        [str(reviews)], output_dir=folder, label_column="label", shard_rows=15
+        [str(reviews)],
+        output_dir=folder,
+        label_column="label",
+        shard_rows=100,
+        promotion="if_better",
     )
     assert report["champion"] == f"models:/{PIPELINE_MODEL}/1"
     assert report["challenger"] == f"models:/{PIPELINE_MODEL}/2"
-    assert (report["rows"], report["scored_by_both"], report["labelled"]) == (40, 40, 40)
-    assert 0 < report["flips"] < 40
-    assert report["agreement"] == pytest.approx(1 - report["flips"] / 40)
+    assert (report["rows"], report["scored_by_both"], report["labelled"]) == (240, 240, 240)
+    assert 0 < report["flips"] < 240
+    assert report["agreement"] == pytest.approx(1 - report["flips"] / 240)
     assert report["accuracy_of_present"] > report["accuracy_of_other"]
     assert report["p_value"] > 0.99
+    assert report["alias"] == "challenger"
+    assert ", p = 1; expected below 0.05; promote it with" in report["reason"]
     for measure in ("rows_per_second", "batch_p95_ms", "peak_mib"):
         for side in ("present", "other"):
             assert report[f"{measure}_of_{side}"] > 0
@@ -58,10 +80,17 @@ def test_versions_are_compared_on_files_and_again_from_their_outputs(
     assert "exact test of McNemar" in page
 
     outputs = (f"{folder}/champion", f"{folder}/challenger")
-    again: dict[str, Any] = compare_pipelines(outputs=outputs, examples=0)
-    same = ("champion", "challenger", "rows", "flips", "agreement", "p_value")
+    # One that was promoted by hand, and is worse, is replaced again by the other's answers.
+    promote_pipeline("2", "a mistake")
+    again: dict[str, Any] = compare_pipelines(
+        outputs=outputs[::-1], examples=0, promotion="if_better", max_flips=0.9
+    )
+    same = ("rows", "flips", "agreement")
     assert {name: again[name] for name in same} == {name: report[name] for name in same}
-    run_id = connect().get_model_version(PIPELINE_MODEL, "2").tags["comparison_run_id"]
+    assert again["repeated_p_value"] < 1e-6
+    assert again["alias"] == "champion"
+    assert registry.get_aliases(PIPELINE_MODEL)["champion"] == 1
+    run_id = connect().get_model_version(PIPELINE_MODEL, "1").tags["comparison_run_id"]
     for name in ("report.html", "comparison.json"):
         assert text not in mlflow.artifacts.load_text(f"runs:/{run_id}/{name}")
 
