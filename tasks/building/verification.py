@@ -2,10 +2,6 @@
 
 import json
 import logging
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -17,8 +13,8 @@ from pyfunc.pipeline import refusal_reason
 from tasks.building.packaging import EXAMPLES
 from tasks.building.types import LoggedMember, LoggedPipeline, tolerance
 from tasks.common.errors import ModelError
-from tasks.common.settings import get_settings
 from tasks.measures.calibration import scores_at
+from tasks.tracking.fresh_process import run_with_version
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.runs import failed_if_refused
 from tasks.training.finetuned_model import downloaded_classifier, quiet_transformers
@@ -31,6 +27,7 @@ Scores = dict[str, float]
 
 _CHECKED_ROWS = 32
 _CHECK_TIMEOUT_S = 300
+_SCRIPT = Path(__file__).with_name("verification_script.py")
 
 
 def verify_pipeline(logged: LoggedPipeline) -> None:
@@ -57,7 +54,9 @@ def verify_pipeline(logged: LoggedPipeline) -> None:
 def _score_gaps(logged: LoggedPipeline) -> list[float]:
     texts = [*EXAMPLES, *_test_texts(logged)]
     with tqdm(total=1 + len(logged.members), desc="check", unit="models", disable=None) as bar:
-        answers = _predict_in_fresh_process(logged.model_uri, texts)
+        answers: list[str] = run_with_version(
+            _SCRIPT, logged.model_uri, texts, timeout_s=_CHECK_TIMEOUT_S
+        )
         bar.update()
         references: dict[str, list[Scores]] = {}
         for name, member in logged.members.items():
@@ -76,32 +75,6 @@ def _test_texts(logged: LoggedPipeline) -> Iterator[str]:
         rows = load_test_rows(run_id)["text"]
         # Rows of an earlier training may hold texts that the pipeline refuses.
         yield from rows[rows.map(refusal_reason) == ""].head(_CHECKED_ROWS // len(runs))
-
-
-def _predict_in_fresh_process(model_uri: str, texts: list[str]) -> list[str]:
-    with tempfile.TemporaryDirectory(prefix="millstream-") as name:
-        folder = Path(name)
-        question, answer = folder / "question.json", folder / "answer.json"
-        question.write_text(json.dumps(texts), encoding="utf-8")
-        environment = os.environ | {
-            "MLFLOW_TRACKING_URI": get_settings().tracking_uri,
-            "MILLSTREAM_HOME": name,
-        }
-        script = Path(__file__).with_name("verification_script.py")
-        process = subprocess.run(
-            [sys.executable, "-I", str(script), model_uri, str(question), str(answer)],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=_CHECK_TIMEOUT_S,
-            check=False,
-        )
-        if process.returncode != 0:
-            reason = (process.stderr.strip() or "no message").splitlines()[-1]
-            raise ModelError(f"{model_uri}: does not work in a fresh process: {reason}")
-        answers: list[str] = json.loads(answer.read_text(encoding="utf-8"))
-        return answers
 
 
 def _reference_scores(member: LoggedMember, texts: list[str]) -> list[Scores]:

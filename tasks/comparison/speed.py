@@ -1,10 +1,5 @@
 """Measure two versions on the same texts: rows per second, time of a batch, and memory."""
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import quantiles
@@ -12,11 +7,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tasks.common.errors import ModelError
-from tasks.common.settings import get_settings
 from tasks.common.text import columns_called
 from tasks.comparison.types import Speed
 from tasks.output.records import read_records, table_path
+from tasks.tracking.fresh_process import run_with_version
 
 # Of texts; more would tell the same of a version.
 MOST_TEXTS = 512
@@ -24,6 +18,7 @@ MOST_TEXTS = 512
 _SHARDS = 16  # of which texts are taken
 
 _TIMEOUT_S = 600
+_SCRIPT = Path(__file__).with_name("speed_script.py")
 
 
 def measure_speeds(present: str, other: str, texts: Sequence[str]) -> tuple[Speed, Speed]:
@@ -40,10 +35,10 @@ def measure_speeds(present: str, other: str, texts: Sequence[str]) -> tuple[Spee
     Raises:
         ModelError: If a version cannot predict them in a process of its own.
     """
-    with tempfile.TemporaryDirectory(prefix="millstream-") as name:
-        folder = Path(name)
-        (folder / "texts.json").write_text(json.dumps(texts[:MOST_TEXTS]), encoding="utf-8")
-        found = [_measure(uri, folder) for uri in (present, other, other, present)]
+    found = [
+        run_with_version(_SCRIPT, uri, texts[:MOST_TEXTS], timeout_s=_TIMEOUT_S)
+        for uri in (present, other, other, present)
+    ]
     return _speed(found[0], found[3]), _speed(found[1], found[2])
 
 
@@ -56,26 +51,6 @@ def sample_texts(output_dir: Path) -> list[str]:
         names = columns_called(table.column_names, record.parameters.text_column)
         texts += table[names[0]].slice(0, MOST_TEXTS // _SHARDS).to_pylist()
     return texts[:MOST_TEXTS]
-
-
-def _measure(model_uri: str, folder: Path) -> dict[str, Any]:
-    measures = folder / "measures.json"
-    script = Path(__file__).with_name("speed_script.py")
-    environment = os.environ | {"MLFLOW_TRACKING_URI": get_settings().tracking_uri}
-    process = subprocess.run(
-        [sys.executable, "-I", script, model_uri, folder / "texts.json", measures],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=_TIMEOUT_S,
-        check=False,
-    )
-    if process.returncode != 0:
-        kind = (process.stderr.strip() or "no message").splitlines()[-1].partition(":")[0]
-        raise ModelError(f"{model_uri}: its speed cannot be measured ({kind})")
-    found: dict[str, Any] = json.loads(measures.read_text(encoding="utf-8"))
-    return found
 
 
 def _speed(*rounds: dict[str, Any]) -> Speed:

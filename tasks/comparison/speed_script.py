@@ -1,6 +1,6 @@
 """Measure the speed and the memory of a version in a process of its own.
 
-    python -I speed_script.py MODEL_URI TEXTS.json MEASURES.json
+    python -I speed_script.py MODEL_URI QUESTION.json ANSWER.json
 
 Run by `tasks/comparison/speed.py`.
 """
@@ -10,6 +10,7 @@ import resource
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import mlflow
 
@@ -18,22 +19,31 @@ _BATCH_TOKENS = 1_024
 _KIB = 1_024
 
 
-def main(model_uri: str, texts_file: Path, measures: Path) -> None:
-    """Predict the texts in batches, without the cache, and write what it took."""
-    texts = json.loads(texts_file.read_text(encoding="utf-8"))
+def main(model_uri: str, question: Path, answer: Path) -> None:
+    """Predict the texts of the question in batches, without the cache; answer what it took."""
+    texts = json.loads(question.read_text(encoding="utf-8"))
     pipeline = mlflow.pyfunc.load_model(model_uri).unwrap_python_model().pipeline
     # Look-ups and rules are left out: their keys are not here.
     model = getattr(pipeline, "inner", pipeline)
-    options = {"use_cache": False, "batch_tokens": _BATCH_TOKENS}
-    model.predict(texts[:_BATCH_ROWS], **options)  # the first call prepares the engine
+    try:
+        _seconds(model, texts[:_BATCH_ROWS])  # the first call prepares the engine
+        seconds = _seconds(model, texts)
+    except Exception as error:  # noqa: BLE001 -- any message may quote a text
+        sys.exit(f"{type(error).__name__} while predicting")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB
+    found = {"rows": len(texts), "batch_seconds": seconds, "peak_bytes": peak}
+    answer.write_text(json.dumps(found), encoding="utf-8")
+
+
+def _seconds(model: Any, texts: list[str]) -> list[float]:
+    """Return how long each batch takes."""
     seconds = []
     for start in range(0, len(texts), _BATCH_ROWS):
         began = time.perf_counter()
-        model.predict(texts[start : start + _BATCH_ROWS], **options)
+        batch = texts[start : start + _BATCH_ROWS]
+        model.predict(batch, use_cache=False, batch_tokens=_BATCH_TOKENS)
         seconds.append(time.perf_counter() - began)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB
-    found = {"rows": len(texts), "batch_seconds": seconds, "peak_bytes": peak}
-    measures.write_text(json.dumps(found), encoding="utf-8")
+    return seconds
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from tasks.comparison.types import ComparisonReport
 from tasks.measures.paired import LEVEL, repeated_p_value
 from tasks.promotion.aliases import set_challenger, set_champion
 from tasks.promotion.rules import MARGIN, MIN_COMPARED_ROWS, how_to_promote
-from tasks.promotion.types import Bounds, PromotionDecision, Rule
+from tasks.promotion.types import BOUNDS, Bounds, PromotionDecision, Rule
 from tasks.tracking import registry
 from tasks.tracking.names import CHALLENGER, CHAMPION, RegisteredModel
 
@@ -73,7 +73,7 @@ def _blocks(report: ComparisonReport, bounds: Bounds) -> Iterator[str]:
     }
     for name, value in measured.items():
         bound, most = getattr(bounds, name), name.startswith("max")
-        if bound is None:
+        if bound == getattr(BOUNDS, name):
             continue
         expected = f"expected {bound:g} at {'most' if most else 'least'}"
         if value is None:

@@ -27,30 +27,33 @@ TrafficPromotion = Annotated[
     ),
 ]
 MaxFlips = Annotated[
-    Probability | None,
-    about("No promotion if a larger share of rows gets another label; empty for any."),
+    Probability, about("No promotion if a larger share of rows gets another label.")
 ]
 MaxNewRejects = Annotated[
-    Probability | None,
-    about("No promotion if it alone rejects a larger share of rows; empty for any."),
+    Probability, about("No promotion if the challenger alone rejects a larger share of rows.")
 ]
 MinSpeed = Annotated[
-    float | None,
-    about("No promotion if its rows a second are less, as a share of the champion's.", ge=0),
+    float,
+    about("No promotion if its rows a second are less than so many times the champion's.", ge=0),
 ]
 MaxMemory = Annotated[
-    float | None,
-    about("No promotion if it takes more memory, as a multiple of the champion's.", ge=0),
+    float, about("No promotion if it takes more than so many times the champion's memory.", gt=0)
 ]
 
 
 class Bounds(FrozenModel):
-    """What keeps a challenger from becoming champion, whatever its labels: flow parameters."""
+    """What keeps a challenger from becoming champion, whatever its labels: flow parameters.
 
-    max_flips: MaxFlips = None
-    max_new_rejects: MaxNewRejects = None
-    min_speed: MinSpeed = None
-    max_memory: MaxMemory = None
+    By default nothing does.
+    """
+
+    max_flips: MaxFlips = 1.0
+    max_new_rejects: MaxNewRejects = 1.0
+    min_speed: MinSpeed = 0.0
+    max_memory: MaxMemory = 1_000.0
+
+
+BOUNDS = Bounds()
 
 
 class PromotionDecision(FrozenModel):

@@ -40,7 +40,7 @@ READS_ENVIRONMENT = {
     "tasks/sources/addresses.py",
     "pyfunc/business/addresses.py",
     "pyfunc/cache/settings.py",
-    "tasks/building/verification.py",
+    "tasks/tracking/fresh_process.py",
 }
 SUBMITS_TASKS = {
     "tasks/scoring/deliveries.py",
