@@ -87,7 +87,7 @@ def test_versions_are_compared_on_files_and_again_from_their_outputs(
     )
     same = ("rows", "flips", "agreement")
     assert {name: again[name] for name in same} == {name: report[name] for name in same}
-    assert again["repeated_p_value"] < 1e-6
+    assert again["repeated_p_value"] < 1e-3
     assert again["alias"] == "champion"
     assert registry.get_aliases(PIPELINE_MODEL)["champion"] == 1
     run_id = connect().get_model_version(PIPELINE_MODEL, "1").tags["comparison_run_id"]
