@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from prefect import flow
 from prefect.runtime import flow_run
@@ -12,30 +12,19 @@ from flows.project_defaults import READING, with_project
 from flows.run_requests import ComparisonRequest
 from flows.score_shards import score_shards
 from tasks.common.console import print_table
-from tasks.common.parameter_types import about, path_of
 from tasks.common.settings import get_settings
 from tasks.common.task_errors import reporting_failures
 from tasks.comparison import types as comparing
 from tasks.comparison.prefect_tasks import compare_rows, find_versions, measure_speed
 from tasks.ingestion import text_format
 from tasks.inputs.types import Inputs
-from tasks.output.folder import resolve_output_folder
 from tasks.output.row_parameters import InputLabelColumn, InputTextColumn, RowParameters
 from tasks.promotion import types as promoting
-from tasks.promotion.prefect_tasks import choose_champion_on_traffic
+from tasks.promotion.prefect_tasks import choose_champion_on_traffic, complete_earlier_promotion
 from tasks.reports.prefect_tasks import publish_comparison
 from tasks.scoring.types import OPTIONS, ShardRows
 
 ROWS = with_project(RowParameters)
-
-ComparedFolder = Annotated[
-    str,
-    path_of("output_dir", "a folder on this machine"),
-    about(
-        "Folder that gets what both versions answer, in champion/ and challenger/; empty takes "
-        "compared/ in the state folder."
-    ),
-]
 
 
 @reporting_failures
@@ -54,7 +43,7 @@ def compare_pipelines(
     challenger: comparing.OtherVersion = "challenger",
     champion: comparing.PresentVersion = "champion",
     outputs: comparing.ComparedOutputs = (),
-    output_dir: ComparedFolder = "",
+    output_dir: comparing.ComparedFolder = "",
     text_column: InputTextColumn = ROWS.text_column,
     label_column: InputLabelColumn = None,
     shard_rows: ShardRows = OPTIONS.shard_rows,
@@ -78,8 +67,10 @@ def compare_pipelines(
     """
     given, started = locals(), datetime.now(UTC)
     request = record_from(ComparisonRequest, given)
+    if promotion != "never":
+        complete_earlier_promotion()  # else its version would be both champion and challenger
     if request.outputs:
-        present, other = (resolve_output_folder(folder) for folder in request.outputs)
+        present, other = request.folders
     else:
         folder = Path(output_dir) if output_dir else get_settings().root / "compared"
         present, other = folder / "champion", folder / "challenger"
@@ -95,9 +86,11 @@ def compare_pipelines(
                 label_column=label_column,
                 shard_rows=shard_rows,
                 report_examples=examples,
+                attach_mib=0,  # the folders have them, and examples=0 is to leave no text in MLflow
                 **reading,
             )
-    found = compare_rows(present, other, examples)
+    choice = comparing.RowChoice(of_last_run=not request.outputs, label_column=label_column or "")
+    found = compare_rows(present, other, choice, examples)
     speeds = measure_speed(present, found)
     report = comparing.ComparisonReport(comparison=found, speeds=speeds, compared=started)
     shown = publish_comparison(report, flow_run.id or "")

@@ -15,7 +15,8 @@ from flows.step_selection import Need, choose_steps
 from tasks.arms.types import ScoringModel
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel, about
-from tasks.comparison.types import ComparedOutputs, OtherVersion, PresentVersion
+from tasks.common.urls import resolved_path
+from tasks.comparison.types import ComparedFolder, ComparedOutputs, OtherVersion, PresentVersion
 from tasks.composition.composition_file import read_composition
 from tasks.composition.types import (
     CompositionPath,
@@ -73,6 +74,8 @@ FinetunedModelToStartFrom = Annotated[
         "number, an alias, a URI, or latest."
     ),
 ]
+
+_OUTPUT = "the output folder of a scoring"
 
 _NEEDS = (
     Need("fine_tuning_model", produced_by="download_data", parameter="data_files"),
@@ -158,6 +161,7 @@ class ComparisonRequest(FrozenModel):
 
     inputs: Inputs = ()
     outputs: ComparedOutputs = ()
+    output_dir: ComparedFolder = ""
     champion: PresentVersion = CHAMPION
     challenger: OtherVersion = CHALLENGER
 
@@ -166,11 +170,19 @@ class ComparisonRequest(FrozenModel):
         if self.outputs:
             if self.inputs:
                 raise ParameterError("outputs: beside inputs; expected one of them")
-            if len(set(self.outputs)) != 2:
+            if self.output_dir:
                 raise ParameterError(
-                    f"outputs: {len(set(self.outputs))} folders; expected two, of the present "
+                    f"output_dir: {self.output_dir!r} beside outputs, of which none is scored; "
+                    "expected one of them"
+                )
+            if len(self.outputs) != 2 or len(set(self.folders)) != 2:
+                raise ParameterError(
+                    f"outputs: {len(set(self.folders))} folders; expected two, of the present "
                     "version first"
                 )
+            for folder in self.folders:
+                if not (folder / "records").is_dir():
+                    raise ParameterError(f"outputs: {folder} has no records; expected {_OUTPUT}")
             return self
         if not self.inputs:
             raise ParameterError(
@@ -181,6 +193,11 @@ class ComparisonRequest(FrozenModel):
         parse_pipeline_reference(self.champion, parameter="champion")
         parse_pipeline_reference(self.challenger, parameter="challenger")
         return self
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders of `outputs`."""
+        return tuple(resolved_path("outputs", folder, _OUTPUT) for folder in self.outputs)
 
 
 class BuildRequest(PipelineParameters):

@@ -6,41 +6,49 @@ from pathlib import Path
 
 from tasks.common.counting import SCORE_BINS
 from tasks.common.errors import DataError
+from tasks.comparison.label_counts import LabelCounts
 from tasks.comparison.paired_rows import PairedRow, Scored, match_shards, pair_rows
-from tasks.comparison.types import Comparison, Flip, Group, Rejects
-from tasks.comparison.versions import digests_used_by
+from tasks.comparison.types import Comparison, Flip, Group, Rejects, RowChoice
 from tasks.dataset.labels import label_key
-from tasks.dataset.splitting import digest_text
-from tasks.measures.paired import PairedCounts
 from tasks.output.records import ShardRecord
 from tasks.tracking.names import RegisteredModel
 
 # Upper bounds of characters; texts of one model seldom differ in its answers by less.
 _LENGTHS = (50, 100, 200, 400, 800, 1_600, 3_200)
 
+_LONGEST_QUOTE = 500  # characters
 
-def compare_outputs(present: Path, other: Path, *, examples: int) -> Comparison:
+
+def compare_outputs(present: Path, other: Path, choice: RowChoice, *, examples: int) -> Comparison:
     """Compare the output folders of two versions that scored the same inputs.
 
     Args:
         present: That of the version that answers today.
         other: That of the version to compare with it.
+        choice: Which of their rows, and the column with the labels.
         examples: How many flips to quote at most; 0 quotes none.
 
     Raises:
-        DataError: If a table cannot be read, or a folder has answers of no version or of several.
+        DataError: If a table cannot be read, or the folders have not the answers of two versions of
+            one model.
+        ParameterError: If there is no such column with labels.
     """
-    matched, left_out = match_shards(present, other)
-    versions = [
+    matched, left_out = match_shards(present, other, choice)
+    uris = [
         _only_version(folder, [records[side] for records in matched])
         for side, folder in enumerate((present, other))
     ]
-    used = digests_used_by(*map(RegisteredModel.from_uri, versions))
-    counts = _Counts(examples, used)
+    names = {RegisteredModel.from_uri(uri).name for uri in uris}
+    if len(set(uris)) < 2 or len(names) > 1:
+        raise DataError(
+            f"{present} and {other}: have answers of {' and '.join(uris)}; expected those of two "
+            "versions of one model"
+        )
+    counts = _Counts(examples, LabelCounts(*uris))
     for records in matched:
-        for row in pair_rows((present, other), records):
+        for row in pair_rows((present, other), records, choice.label_column):
             counts.add(row)
-    return counts.result(versions[0], versions[1], left_out)
+    return counts.result(uris[0], uris[1], left_out)
 
 
 def _only_version(folder: Path, records: Sequence[ShardRecord]) -> str:
@@ -49,7 +57,11 @@ def _only_version(folder: Path, records: Sequence[ShardRecord]) -> str:
     Raises:
         DataError: If there is none, or several.
     """
-    found = sorted({record.model_uri for record in records})
+    traffic = [record.parameters.traffic for record in records]
+    found = sorted(
+        {record.model_uri for record in records}
+        | {split.challenger_uri for split in traffic if split is not None}
+    )
     if not found:
         raise DataError(
             f"{folder}: no shard that both folders have; expected two scorings of the same files"
@@ -64,10 +76,9 @@ def _only_version(folder: Path, records: Sequence[ShardRecord]) -> str:
 class _Counts:
     """The counts of rows, of which none is kept but a few flips."""
 
-    def __init__(self, most_examples: int, used: frozenset[str] | None) -> None:
+    def __init__(self, most_examples: int, labels: LabelCounts) -> None:
         self._most_examples = most_examples
-        self._used = used
-        self._known = 0
+        self._labels = labels
         self._rows = 0
         self._pairs: dict[str, Counter[str]] = {}
         self._groups: dict[str, Counter[tuple[str, bool]]] = {
@@ -77,7 +88,6 @@ class _Counts:
         }
         self._rejected = 0
         self._only: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
-        self._right: Counter[tuple[bool, bool]] = Counter()
         self._examples: list[Flip] = []
 
     def add(self, row: PairedRow) -> None:
@@ -92,14 +102,8 @@ class _Counts:
             self._only[1][str(other)] += 1
         else:
             self._rejected += 1
-        if row.truth and self._used is not None:
-            self._add_label(row, self._used)
-
-    def _add_label(self, row: PairedRow, used: frozenset[str]) -> None:
-        if isinstance(row.text, str) and digest_text(row.text) in used:
-            self._known += 1
-        else:
-            self._right[_is_right(row.present, row.truth), _is_right(row.other, row.truth)] += 1
+        if row.truth:
+            self._labels.add(row)
 
     def result(self, present: str, other: str, left_out: Mapping[str, str]) -> Comparison:
         """Return the comparison of two versions."""
@@ -118,9 +122,11 @@ class _Counts:
                 only_present=dict(self._only[0].most_common()),
                 only_other=dict(self._only[1].most_common()),
             ),
-            known=self._known,
-            unknown_trainings=self._used is None,
-            labels=PairedCounts.of(self._right.elements()) if self._right else None,
+            known=self._labels.known,
+            unknown_labels=self._labels.unknown_labels,
+            repeated=self._labels.repeated,
+            unknown_trainings=self._labels.unknown_trainings,
+            labels=self._labels.right,
             examples=tuple(self._examples),
             left_out=dict(left_out),
         )
@@ -138,16 +144,12 @@ class _Counts:
                 Flip(
                     shard=row.shard,
                     row=row.row,
-                    text=str(row.text),
+                    text=str(row.text)[:_LONGEST_QUOTE],
                     present=(present.label, present.score),
                     other=(other.label, other.score),
                     truth=row.truth,
                 )
             )
-
-
-def _is_right(answer: Scored | str, truth: str) -> bool:
-    return isinstance(answer, Scored) and label_key(answer.label) == label_key(truth)
 
 
 def _to_groups(found: Counter[tuple[str, bool]]) -> dict[str, Group]:

@@ -1,5 +1,6 @@
 """Join the output folders of two scorings by shard and row, a shard at a time."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,8 +8,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.common.errors import DataError
+from tasks.common.errors import DataError, ParameterError
 from tasks.common.text import columns_called
+from tasks.comparison.types import RowChoice
 from tasks.dataset.labels import label_text
 from tasks.output.records import Shard, ShardRecord, read_records, table_path
 
@@ -44,18 +46,20 @@ class PairedRow(NamedTuple):
 
 
 def match_shards(
-    present: Path, other: Path
+    present: Path, other: Path, choice: RowChoice
 ) -> tuple[list[tuple[ShardRecord, ShardRecord]], dict[str, str]]:
     """Return the records of the shards that both folders have, and why others cannot be compared.
 
     Args:
         present: The output folder of the version that answers today.
         other: That of the version to compare with it.
+        choice: Which of their shards.
     """
     first = {record.shard.id: record for record in read_records(present)}
     second = {record.shard.id: record for record in read_records(other)}
     matched, left_out = [], {}
-    for shard in sorted(first.keys() | second.keys()):
+    shards = _last_run(present) if choice.of_last_run else first.keys() | second.keys()
+    for shard in sorted(shards):
         if shard not in first or shard not in second:
             folder = present if shard not in first else other
             left_out[shard] = f"{folder} does not have it"
@@ -67,19 +71,21 @@ def match_shards(
 
 
 def pair_rows(
-    folders: tuple[Path, Path], records: tuple[ShardRecord, ShardRecord]
+    folders: tuple[Path, Path], records: tuple[ShardRecord, ShardRecord], label_column: str = ""
 ) -> Iterator[PairedRow]:
     """Yield the rows of a shard, in their order.
 
     Args:
         folders: The output folders of the present version and of the other.
         records: What `match_shards` returned of the shard.
+        label_column: The column with the right labels; empty takes that of the scorings, if any.
 
     Raises:
         DataError: If a table of the shard cannot be read, or lacks a row.
+        ParameterError: If there is no such column.
     """
     shard = records[0].shard
-    columns = [record.parameters.label_column for record in records]
+    columns = [label_column, *(record.parameters.label_column for record in records)]
     label_column = next(filter(None, columns), "")
     sides = [
         _read_side(folder, shard, record.parameters.text_column, label_column)
@@ -100,6 +106,12 @@ def pair_rows(
         )
 
 
+def _last_run(output_dir: Path) -> set[str]:
+    """Return the shards of the last run into a folder."""
+    manifest = json.loads((output_dir / "manifest.json").read_text(encoding="utf-8"))
+    return {shard["id"] for shard in manifest["shards"]}
+
+
 def _rows_of(shard: Shard) -> tuple[Any, ...]:
     return shard.sha256, shard.first_row, shard.rows, shard.read_as
 
@@ -108,7 +120,11 @@ def _read_side(
     folder: Path, shard: Shard, text_column: str, label_column: str
 ) -> dict[int, tuple[Scored | str, Any, Any]]:
     """Return answer or reason, text and label of each row of a shard."""
-    scored = _read(table_path(folder, "predictions", shard.id))
+    scored = _read(path := table_path(folder, "predictions", shard.id))
+    if label_column and not columns_called(scored.column_names, label_column):
+        raise ParameterError(
+            f"label_column: {label_column!r} is not in {path}; expected a column of the input"
+        )
     rejected = _read(table_path(folder, "rejected", shard.id))
     answers = zip(*(scored[name].to_pylist() for name in _ANSWER), strict=True)
     found: dict[int, tuple[Scored | str, Any, Any]] = {

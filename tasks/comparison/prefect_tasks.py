@@ -5,7 +5,7 @@ from pathlib import Path
 from prefect import task
 
 from tasks.common.task_errors import RETRY_MLFLOW, RETRY_ONCE
-from tasks.comparison.types import Comparison, Speed
+from tasks.comparison.types import Comparison, RowChoice, Speed
 from tasks.tracking.names import RegisteredModel
 
 
@@ -18,11 +18,11 @@ def find_versions(present: str, other: str) -> tuple[RegisteredModel, Registered
 
 
 @task(name="compare rows", **RETRY_ONCE, persist_result=False)  # it holds texts of rows
-def compare_rows(present: Path, other: Path, examples: int) -> Comparison:
+def compare_rows(present: Path, other: Path, choice: RowChoice, examples: int) -> Comparison:
     """Compare the output folders of two versions, row by row."""
     from tasks.comparison.counting import compare_outputs
 
-    return compare_outputs(present, other, examples=examples)
+    return compare_outputs(present, other, choice, examples=examples)
 
 
 @task(name="measure speed", **RETRY_ONCE)

@@ -15,7 +15,7 @@ from tasks.tracking.fresh_process import run_with_version
 # Of texts; more would tell the same of a version.
 MOST_TEXTS = 512
 
-_SHARDS = 16  # of which texts are taken
+_SHARDS = 16  # or a few more, of which texts are taken
 
 _TIMEOUT_S = 600
 _SCRIPT = Path(__file__).with_name("speed_script.py")
@@ -46,10 +46,11 @@ def sample_texts(output_dir: Path) -> list[str]:
     """Return up to `MOST_TEXTS` texts that were answered, of shards from all over a folder."""
     records = sorted(read_records(output_dir), key=lambda record: record.shard.id)
     texts: list[str] = []
-    for record in records[:: max(1, len(records) // _SHARDS)]:
+    chosen = records[:: max(1, len(records) // _SHARDS)]
+    for record in chosen:
         table = pq.ParquetFile(table_path(output_dir, "predictions", record.shard.id)).read()
         names = columns_called(table.column_names, record.parameters.text_column)
-        texts += table[names[0]].slice(0, MOST_TEXTS // _SHARDS).to_pylist()
+        texts += table[names[0]].slice(0, -(-MOST_TEXTS // len(chosen))).to_pylist()
     return texts[:MOST_TEXTS]
 
 

@@ -6,7 +6,7 @@ Run by `tasks/comparison/speed.py`.
 """
 
 import json
-import resource
+import re
 import sys
 import time
 from pathlib import Path
@@ -30,7 +30,9 @@ def main(model_uri: str, question: Path, answer: Path) -> None:
         seconds = _seconds(model, texts)
     except Exception as error:  # noqa: BLE001 -- any message may quote a text
         sys.exit(f"{type(error).__name__} while predicting")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB
+    # Not ru_maxrss, which a child inherits from the process that starts it.
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    peak = int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * _KIB
     found = {"rows": len(texts), "batch_seconds": seconds, "peak_bytes": peak}
     answer.write_text(json.dumps(found), encoding="utf-8")
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from tasks.common.parameter_types import FrozenModel, about
+from tasks.common.parameter_types import FrozenModel, about, path_of
 from tasks.measures.paired import (
     PairedCounts,
     mcnemar_p_value,
@@ -24,9 +24,30 @@ ComparedOutputs = Annotated[
         "them nothing is scored."
     ),
 ]
+ComparedFolder = Annotated[
+    str,
+    path_of("output_dir", "a folder on this machine"),
+    about(
+        "Folder that gets what both versions answer, in champion/ and challenger/; empty takes "
+        "compared/ in the state folder."
+    ),
+]
 FlipExamples = Annotated[
     int, about("Rows quoted that the two answer differently; 0 quotes none.", ge=0, le=100)
 ]
+
+
+class RowChoice(FrozenModel):
+    """Which rows of two output folders are compared.
+
+    Attributes:
+        of_last_run: Whether those of the last run into the present version's folder alone, since
+            a folder keeps the shards of files that other runs had.
+        label_column: The column with the right labels; empty takes that of the scorings, if any.
+    """
+
+    of_last_run: bool = False
+    label_column: str = ""
 
 
 class Group(FrozenModel):
@@ -90,9 +111,12 @@ class Comparison(FrozenModel):
         by_score: The same by the score of the present version, as `0.90-0.95`.
         rejects: Rows that one rejected, or both.
         known: Rows with a label whose text one of them was trained or validated on.
+        unknown_labels: Rows with a label that neither knows.
+        repeated: Rows with a label whose text a row before had.
         unknown_trainings: Whether a training of before logged not all its texts, so that no label
             counts.
-        labels: Other rows with a label, by who is right; a rejected row is wrong. None without.
+        labels: Other rows with a label that one of them answered, by who is right; a rejected row
+            is wrong. None without.
         examples: A few of the flips.
         left_out: Shards that cannot be compared, with the reason.
     """
@@ -108,6 +132,8 @@ class Comparison(FrozenModel):
     by_score: dict[str, Group]
     rejects: Rejects
     known: int
+    unknown_labels: int
+    repeated: int
     unknown_trainings: bool
     labels: PairedCounts | None
     examples: tuple[Flip, ...]
@@ -160,6 +186,8 @@ class ComparisonReport(FrozenModel):
             "scored_by_both": found.scored,
             "flips": found.flips,
             "rows_known_from_training": found.known,
+            "rows_of_unknown_labels": found.unknown_labels,
+            "rows_of_repeated_texts": found.repeated,
             "rejected_by_both": rejects.both,
             "rejected_by_present_alone": sum(rejects.only_present.values()),
             "rejected_by_other_alone": sum(rejects.only_other.values()),

@@ -98,6 +98,16 @@ def set_champion(name: str, version: ModelVersion, reason: str) -> None:
         client.delete_model_version_tag(name, str(number), _PENDING_TAG)
 
 
+def complete_promotion(name: str) -> None:
+    """Do what an interrupted promotion of the present champion left, if anything."""
+    champion = registry.get_aliases(name).get(CHAMPION)
+    if champion is None:
+        return
+    version = registry.get_version(name, champion)
+    if _PENDING_TAG in version.tags:
+        set_champion(name, version, version.tags[REASON_TAG])
+
+
 def set_challenger(name: str, version: ModelVersion, reason: str) -> None:
     """Give `version` the alias challenger and write the reason on it as a tag."""
     client = connect()

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from tasks.dataset.labels import label_key
+from tasks.dataset.splitting import digest_text
 from tasks.measures.paired import PairedCounts
 from tasks.tracking.names import version_uri
 from tasks.tracking.pipeline_loader import load_pipeline, predict_documents
@@ -24,7 +25,7 @@ class TestRows(NamedTuple):
     Attributes:
         held_out: Those (`text`, `label`) that neither it nor the champion was trained or validated
             on.
-        all: How many there are.
+        all: How many there are, each text once.
     """
 
     held_out: pd.DataFrame
@@ -44,9 +45,13 @@ class HeldOutAnswers(NamedTuple):
 
 
 def load_held_out_rows(candidate: ModelVersion, champion: ModelVersion) -> TestRows:
-    """Return the test rows of a version that are new to it and to the champion."""
+    """Return the test rows of a version that are new to it and to the champion, each text once.
+
+    The tests are of independent rows: a version that has one of equal texts right has all.
+    """
     own, others = origins_of(candidate), origins_of(champion)
     rows = load_joint_test_rows(origin.training_run_id for origin in own.values() if origin.decides)
+    rows = rows[~rows["text"].map(digest_text).duplicated()].reset_index(drop=True)
     runs = (origin.training_run_id for origin in (*own.values(), *others.values()))
     return TestRows(select_unused_by_all(rows, runs), len(rows))
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from tasks.comparison.types import ComparisonReport
 from tasks.measures.paired import LEVEL, repeated_p_value
 from tasks.promotion.aliases import set_challenger, set_champion
-from tasks.promotion.rules import MARGIN, MIN_COMPARED_ROWS, how_to_promote
+from tasks.promotion.rules import MARGIN, MIN_COMPARED_ROWS, how_to_promote, label_difference
 from tasks.promotion.types import BOUNDS, Bounds, PromotionDecision, Rule
 from tasks.tracking import registry
 from tasks.tracking.names import CHALLENGER, CHAMPION, RegisteredModel
@@ -35,6 +35,8 @@ def decide_on_traffic(report: ComparisonReport, rule: Rule, bounds: Bounds) -> P
         return PromotionDecision(alias=None, reason=reason)
     passed, figures = _verdict(report, rule)
     blocked = list(_blocks(report, bounds))
+    if difference := label_difference(candidate, registry.get_version(other.name, champion)):
+        blocked.append(difference)
     reason = "; ".join([f"beside champion {champion} on traffic, {rule}: {figures}", *blocked])
     if passed and not blocked:
         set_champion(other.name, candidate, reason)

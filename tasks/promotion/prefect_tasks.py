@@ -5,7 +5,7 @@ from prefect import task
 from tasks.common.task_errors import RETRY_MLFLOW, RETRY_ONCE, step
 from tasks.comparison.types import ComparisonReport
 from tasks.promotion.types import Bounds, PromotionDecision, Rule
-from tasks.tracking.names import RegisteredModel
+from tasks.tracking.names import PIPELINE_MODEL, RegisteredModel
 
 
 @task(name="choose champion", **RETRY_ONCE)
@@ -14,6 +14,14 @@ def choose_champion(registered: RegisteredModel, rule: Rule) -> PromotionDecisio
     from tasks.promotion.rules import decide_promotion
 
     return decide_promotion(registered, rule)
+
+
+@task(name="complete promotion", **RETRY_MLFLOW)
+def complete_earlier_promotion() -> None:
+    """Do what an interrupted promotion of the present champion left, if anything."""
+    from tasks.promotion.aliases import complete_promotion
+
+    complete_promotion(PIPELINE_MODEL)
 
 
 @task(name="choose champion on traffic", **RETRY_MLFLOW)

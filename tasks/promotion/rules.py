@@ -1,6 +1,6 @@
 """The rules of promotion: whether a version becomes champion in place of the present one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from mlflow.entities.model_registry import ModelVersion
 
@@ -98,8 +98,8 @@ def _compare(candidate: ModelVersion, current: int | None, rule: Rule) -> Promot
     if current is None:
         return PromotionDecision(alias=CHAMPION, reason="the first version")
     champion = registry.get_version(candidate.name, current)
-    if difference := _label_difference(read_labels_of(candidate), read_labels_of(champion)):
-        reason = f"other labels than champion {current}: {difference}; {how_to_promote(candidate)}"
+    if difference := label_difference(candidate, champion):
+        reason = f"{difference}; {how_to_promote(candidate)}"
         return PromotionDecision(alias=CHALLENGER, reason=reason)
     rows = load_held_out_rows(candidate, champion)
     if len(rows.held_out) < MIN_COMPARED_ROWS:
@@ -134,16 +134,21 @@ def how_to_promote(version: ModelVersion) -> str:
     return f"promote it with python -m flows.promote_pipeline --version {version.version}"
 
 
-def _label_difference(labels: Sequence[str], before: Sequence[str]) -> str:
+def label_difference(candidate: ModelVersion, champion: ModelVersion) -> str:
     """Return how many labels are gone and new, with an example of each; empty for equal ones.
 
     Labels are compared by their normal forms, so that 1 of one version is 1.0 of another.
     """
-    now, former = ({label_key(label): label for label in part} for part in (labels, before))
+    now, former = (
+        {label_key(label): label for label in read_labels_of(version)}
+        for version in (candidate, champion)
+    )
     found = (("without", former, now), ("with", now, former))
     counted = [
         f"{word} {len(rest)}, such as {these[min(rest)]!r}"
         for word, these, others in found
         if (rest := these.keys() - others.keys())
     ]
-    return " and ".join(counted)
+    if not counted:
+        return ""
+    return f"other labels than champion {champion.version}: {' and '.join(counted)}"

@@ -21,9 +21,9 @@ Promotion = Annotated[
 TrafficPromotion = Annotated[
     Literal["never", "if_better", "if_not_worse"],
     about(
-        "Whether the challenger becomes champion by the rows with a label that neither was trained "
-        "or validated on: never; if_better; or if_not_worse, by more than 0.5 points. The test "
-        "holds however often the comparison is repeated."
+        "Whether the challenger becomes champion, by the rows with a label that neither was "
+        "trained or validated on: never; if_better; or if_not_worse, if its accuracy is lower by "
+        "less than 0.5 points. The test holds however often the comparison is repeated."
     ),
 ]
 MaxFlips = Annotated[

@@ -24,6 +24,7 @@ from tasks.reports.page import (
     Table,
     render_page,
 )
+from tasks.reports.row_examples import shorten_text
 from tasks.reports.types import REPORT
 from tasks.tracking.mlflow_client import connect, ensure_experiment, git_commit, report_url
 from tasks.tracking.names import COMPARING_EXPERIMENT, RegisteredModel
@@ -34,7 +35,18 @@ _PRESENT, _OTHER = "present version", "other version"
 _RECORD = "comparison.json"
 
 # Metrics that the version has as tags.
-_TAGS = ("rows", "agreement", "flips", "accuracy_of_present", "accuracy_of_other", "p_value")
+_TAGS = (
+    "rows",
+    "agreement",
+    "flips",
+    "labelled",
+    "accuracy_of_present",
+    "accuracy_of_other",
+    "p_value",
+    "repeated_p_value",
+)
+
+_TAG_PREFIX = "compared_"
 
 _MOST_ROWS = 20  # of a table; the record has all
 
@@ -68,8 +80,12 @@ def log_comparison(report: ComparisonReport, flow_run_id: str) -> tuple[str, str
         mlflow.log_text(render_page(comparison_page(report)), REPORT)
     other = RegisteredModel.from_uri(found.other)
     tags = {"compared_with": found.present, "comparison_run_id": run_id} | {
-        f"compared_{name}": f"{value:.6g}" for name, value in metrics.items() if name in _TAGS
+        f"{_TAG_PREFIX}{name}": f"{value:.6g}" for name, value in metrics.items() if name in _TAGS
     }
+    former = client.get_model_version(other.name, str(other.version)).tags
+    for name in former.keys() - tags.keys():
+        if name.startswith(_TAG_PREFIX):
+            client.delete_model_version_tag(other.name, str(other.version), name)
     for name, value in tags.items():
         client.set_model_version_tag(other.name, str(other.version), name, value)
     return run_id, report_url(experiment, run_id, REPORT)
@@ -119,17 +135,21 @@ def _labels(found: Comparison) -> Iterator[Block]:
             warning=True,
         )
         return
-    if found.known:
-        known = f"{formatting.count(found.known)} rows with a label do not count"
-        yield Note(f"{known}: one of both was trained or validated on their texts.")
+    for rows, why in (
+        (found.known, "one of both was trained or validated on their texts"),
+        (found.unknown_labels, "neither version knows the label"),
+        (found.repeated, "a row before has the same text"),
+    ):
+        if rows:
+            yield Note(f"{formatting.count(rows)} rows with a label do not count: {why}.")
     labels = found.labels
     if labels is None:
-        yield Note("No other row has a label: name the column with --label-column.")
+        yield Note("No row has a label that counts. --label-column names the column with labels.")
         return
     low, high = paired_difference(labels)[1:]
     yield Facts(
         [
-            ("rows with a label", formatting.count(labels.rows)),
+            ("rows with a label that counts", formatting.count(labels.rows)),
             (f"accuracy of the {_PRESENT}", formatting.percent(labels.accuracy_of_present)),
             (f"accuracy of the {_OTHER}", formatting.percent(labels.accuracy_of_other)),
             (f"right with the {_PRESENT} alone", formatting.count(labels.only_present)),
@@ -158,8 +178,9 @@ def _flips(found: Comparison) -> Iterator[Block]:
         yield Note("Both versions answer every row with the same label.")
         return
     yield Table((_PRESENT, _OTHER, "rows"), pairs[:_MOST_ROWS], text_columns=2)
+    languages = sorted(found.by_language.items(), key=lambda group: -group[1].rows)
     for name, groups in (
-        ("language", found.by_language),
+        ("language", dict(languages)),
         ("characters", found.by_length),
         (f"score of the {_PRESENT}", found.by_score),
     ):
@@ -167,7 +188,9 @@ def _flips(found: Comparison) -> Iterator[Block]:
     for flip in found.examples:
         labels = f"{flip.present[0]} {flip.present[1]:.3f} → {flip.other[0]} {flip.other[1]:.3f}"
         truth = f", labelled {flip.truth}" if flip.truth else ""
-        yield Quotes(f"{labels}{truth}", [(f"{flip.shard}, row {flip.row}", flip.text)])
+        yield Quotes(
+            f"{labels}{truth}", [(f"{flip.shard}, row {flip.row}", shorten_text(flip.text))]
+        )
 
 
 def _groups(name: str, groups: Mapping[str, Group]) -> Table:

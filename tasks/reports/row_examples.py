@@ -75,7 +75,7 @@ def find_rejected_examples(
         path = table_path(parameters.output_dir, "rejected", shard)
         columns = ("shard", "row", "raw", "step", "reason")
         for row, text in _read_rows(path, columns, parameters.rows.text_column):
-            quoted = _shorten(text if row["raw"] is None else row["raw"])
+            quoted = shorten_text(text if row["raw"] is None else row["raw"])
             yield f"{row['step']}: {row['reason']}", Example(row["shard"], row["row"], quoted)
 
     return _find(outcomes, reasons, most, lambda record: record.reasons, read)
@@ -100,7 +100,7 @@ def find_scored_examples(
         columns = ("shard", "row", "prediction_label", "prediction_score")
         for row, text in _read_rows(path, columns, parameters.rows.text_column):
             shard, number, label, score = (row[name] for name in columns)
-            yield label, ScoredExample(shard, number, _shorten(text), label, score)
+            yield label, ScoredExample(shard, number, shorten_text(text), label, score)
 
     labels = parameters.model.labels[:_MAX_LABELS]
     found = _find(outcomes, labels, most, lambda record: record.labels, read)
@@ -165,7 +165,8 @@ def _read_rows(
         raise DataError(f"{path}: cannot be read; expected the table of a shard") from error
 
 
-def _shorten(value: object) -> str:
+def shorten_text(value: object) -> str:
+    """Return the begin of a value as one may print it, or in words what has none."""
     if value is None:
         return "(null)"
     if isinstance(value, bytes):

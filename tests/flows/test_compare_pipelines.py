@@ -46,6 +46,7 @@ def test_versions_are_compared_on_files_and_again_from_their_outputs(
     versions: None, reviews: Path, tmp_path: Path
 ) -> None:
     folder = str(tmp_path / "compared")
+    ballast = b"1" * 2**30  # of the process that starts the measuring one, which must not count
     report: dict[str, Any] = compare_pipelines(
         [str(reviews)],
         output_dir=folder,
@@ -61,10 +62,16 @@ def test_versions_are_compared_on_files_and_again_from_their_outputs(
     assert report["accuracy_of_present"] > report["accuracy_of_other"]
     assert report["p_value"] > 0.99
     assert report["alias"] == "challenger"
+    client = connect()
+    experiment = client.get_experiment_by_name("score-shards")
+    assert experiment
+    for run in client.search_runs([experiment.experiment_id]):
+        assert not client.list_artifacts(run.info.run_id, "predictions")
     assert ", p = 1; expected below 0.05; promote it with" in report["reason"]
     for measure in ("rows_per_second", "batch_p95_ms", "peak_mib"):
         for side in ("present", "other"):
             assert report[f"{measure}_of_{side}"] > 0
+    assert report["peak_mib_of_other"] < len(ballast) / 2**20
 
     version = connect().get_model_version(PIPELINE_MODEL, "2")
     assert version.tags["compared_with"] == report["champion"]
@@ -100,7 +107,10 @@ def test_versions_are_compared_on_files_and_again_from_their_outputs(
     [
         ({}, r"^inputs: missing; expected files that both versions score, or outputs"),
         ({"inputs": ["a.csv"], "outputs": ["a", "b"]}, r"^outputs: beside inputs; expected one"),
-        ({"outputs": ["a", "a"]}, r"^outputs: 1 folders; expected two"),
+        ({"outputs": ["a", "./a"]}, r"^outputs: 1 folders; expected two"),
+        ({"outputs": ["a", "b", "a"]}, r"^outputs: 2 folders; expected two"),
+        ({"outputs": ["a", "b"]}, r"^outputs: /.*/a has no records; expected the output folder"),
+        ({"outputs": ["a", "b"], "output_dir": "c"}, r"^output_dir: 'c' beside outputs, of wh"),
         ({"inputs": ["a.csv"], "champion": "no such!"}, r"^champion: 'no such!'; expected"),
         ({"inputs": ["a.csv"], "challenger": "no such!"}, r"^challenger: 'no such!'; expected"),
     ],

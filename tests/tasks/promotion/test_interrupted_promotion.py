@@ -130,6 +130,21 @@ def test_a_version_whose_promotion_was_interrupted_is_built_again(announced: lis
         assert announced == [2]
 
 
+def test_what_an_interrupted_promotion_left_is_done_before_a_comparison(
+    announced: list[int],
+) -> None:
+    aliases.complete_promotion(NAME)
+    assert registry.get_aliases(NAME) == {"champion": 1, "challenger": 2}
+    for writes in range(4, ALL_WRITES):  # the fourth is the alias
+        begin_again(announced)
+        with interrupted_after(writes):
+            aliases.set_champion(NAME, registry.find_version(NAME, "2"), "better")
+        aliases.complete_promotion(NAME)
+        assert set(announced) == {2}, writes
+        assert registry.get_aliases(NAME) == {"champion": 2}, writes
+        assert int(aliases.previous_champion(NAME).version) == 1
+
+
 def test_a_champion_without_a_reason_keeps_its_standing(announced: list[int]) -> None:
     connect().delete_model_version_tag(NAME, "1", "promotion_reason")
     assert decide_promotion(RegisteredModel(name=NAME, version=1), "if_better").alias == "champion"

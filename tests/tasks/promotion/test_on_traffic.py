@@ -28,6 +28,7 @@ def registered(new_database: None, home: Path) -> None:
         client.create_registered_model(name)
         for number in "123":
             tags = {"kind": "full", "finetuned_model_uri": f"models:/dl_finetuned_model/{number}"}
+            tags |= {"labels": '["bad", "good"]' if number != "3" else '["good"]'}
             client.create_model_version(name, source=str(home / name / number), tags=tags)
     client.set_registered_model_alias(NAME, "champion", "1")
 
@@ -46,6 +47,8 @@ def report(labels: PairedCounts | None, **fields: Any) -> ComparisonReport:
         "by_score": {},
         "rejects": Rejects(both=50, only_present={}, only_other={"a: b": 22}),
         "known": 0,
+        "unknown_labels": 0,
+        "repeated": 0,
         "unknown_trainings": False,
         "labels": labels,
         "examples": (),
@@ -72,6 +75,13 @@ def test_a_better_one_becomes_champion_once() -> None:
     assert registry.find_version(NAME, "2").tags["promotion_reason"] == decision.reason
     again = decide_on_traffic(report(BETTER), "if_better", Bounds())
     assert (again.alias, again.reason) == ("champion", "it is champion already")
+
+
+def test_other_labels_are_always_a_challenger() -> None:
+    found = report(BETTER, other=version_uri(NAME, 3))
+    decision = decide_on_traffic(found, "if_better", Bounds())
+    assert decision.alias == "challenger"
+    assert "; other labels than champion 1: without 1, such as 'bad'; prom" in decision.reason
 
 
 @pytest.mark.parametrize(("rule", "alias"), [("if_better", "challenger"), ("if_not_worse", None)])
