@@ -463,4 +463,6 @@ except OSError:
 def test_garbage_is_collected_in_processes_that_a_module_name_starts() -> None:
     # As `python -m deployments.server.prefect_server`, which lives for months.
     code = "import sys; sys.argv = ['-m']; import flows, gc; assert gc.isenabled()"
+    # A wrong setting or project file is told before Prefect is imported, which takes a second.
+    code += "; assert 'prefect' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
