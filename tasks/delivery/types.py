@@ -23,12 +23,14 @@ class DeliveryTarget(FrozenModel):
     Attributes:
         source: The name of the database, as `require_address` takes it.
         table: The table.
-        schema_name: Its schema; empty for the one that the database takes for the name.
+        schema_name: Its schema; None for the one that the database takes for the name.
     """
 
     source: str
     table: str
-    schema_name: str = ""
+    # Not an empty text, which is one object in all results: Prefect would draw an edge from a task
+    # that returned one to each that gets this target.
+    schema_name: str | None = None
 
     @classmethod
     def parse(cls, parameter: str, text: str) -> Self:
@@ -46,7 +48,7 @@ class DeliveryTarget(FrozenModel):
             raise _refused(parameter, text)
         if not all(_NAME.fullmatch(name) for name in names) or names[-1].lower() == LEDGER:
             raise _refused(parameter, text)
-        return cls(source=source, table=names[-1], schema_name="".join(names[:-1]))
+        return cls(source=source, table=names[-1], schema_name=names[0] if names[1:] else None)
 
     def __str__(self) -> str:
         return ".".join(filter(None, (self.source, self.schema_name, self.table)))

@@ -9,12 +9,14 @@ from tasks.delivery.types import DeliveryTarget, check_targets
 @pytest.mark.parametrize(
     ("text", "schema", "table"),
     [
-        ("crm.predictions", "", "predictions"),
+        ("crm.predictions", None, "predictions"),
         ("crm.public.predictions", "public", "predictions"),
         ("crm_2.Sales.2026_Q1", "Sales", "2026_Q1"),
     ],
 )
-def test_target_has_a_source_a_schema_and_a_table(text: str, schema: str, table: str) -> None:
+def test_target_has_a_source_a_schema_and_a_table(
+    text: str, schema: str | None, table: str
+) -> None:
     target = DeliveryTarget.parse("deliver_to", text)
     assert (target.schema_name, target.table) == (schema, table)
     assert str(target) == text
