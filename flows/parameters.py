@@ -2,11 +2,13 @@
 
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, ParamSpec, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_type_hints
 
-from prefect import Flow
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+
+if TYPE_CHECKING:  # a command reads the project file before it imports Prefect
+    from prefect import Flow
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -56,7 +58,7 @@ def _description(hint: Any, name: str) -> str:
 
 def form(
     *first: str, last: Collection[str] = ()
-) -> Callable[[Flow[Parameters, Result]], Flow[Parameters, Result]]:
+) -> Callable[["Flow[Parameters, Result]"], "Flow[Parameters, Result]"]:
     """Let the forms of Prefect's UI begin with some parameters of a flow and end with others.
 
     A form has no groups; it has the order of the signature of the flow. Calls and commands keep the
@@ -67,7 +69,7 @@ def form(
         last: What experts alone change.
     """
 
-    def reorder(flow: Flow[Parameters, Result]) -> Flow[Parameters, Result]:
+    def reorder(flow: "Flow[Parameters, Result]") -> "Flow[Parameters, Result]":
         signature = inspect.signature(flow.fn)
         if unknown := {*first, *last} - signature.parameters.keys():
             raise TypeError(f"{flow.name}: no parameters {sorted(unknown)}; expected those it has")
@@ -89,6 +91,6 @@ def record_from(record: type[Record], given: Mapping[str, Any]) -> Record:
     return record(**{name: given[name] for name in record.model_fields if name in given})
 
 
-def arguments_for(flow: Flow[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def arguments_for(flow: "Flow[..., Any]", given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that a flow has parameters of the same names for."""
     return {name: given[name] for name in inspect.signature(flow.fn).parameters if name in given}

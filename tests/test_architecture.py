@@ -52,44 +52,24 @@ def test_everything_is_read() -> None:
     assert rooms_in(MODULES).keys() == RANK.keys()
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_no_folder_imports_one_to_its_left(module: str) -> None:
-    check(imports_to_the_left({module: MODULES[module]}))
-
-
-@pytest.mark.parametrize("module", [name for name in MODULES if folder_of(name) == "pyfunc"])
-def test_shipped_code_imports_itself_by_relative_imports_alone(module: str) -> None:
-    check(foreign_imports_of_shipped_code({module: MODULES[module]}))
-
-
-@pytest.mark.parametrize("module", [name for name in MODULES if folder_of(name) != "pyfunc"])
-def test_other_folders_import_by_full_names(module: str) -> None:
-    check(relative_imports({module: MODULES[module]}))
+def test_shipped_code_alone_imports_by_relative_names() -> None:
+    shipped = {name: MODULES[name] for name in MODULES if folder_of(name) == "pyfunc"}
+    check(foreign_imports_of_shipped_code(shipped))
+    check(relative_imports({name: MODULES[name] for name in MODULES.keys() - shipped.keys()}))
 
 
 def test_script_of_the_model_has_no_relative_import() -> None:
     check(relative_imports({"pyfunc/model.py": MODULES["pyfunc/model.py"]}))
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_environment_is_read_by_the_settings_alone(module: str) -> None:
-    check(environment_reads({module: MODULES[module]}))
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_nothing_is_pickled_and_no_shell_is_started(module: str) -> None:
-    check(unsafe_calls({module: MODULES[module]}))
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_modules_stay_short(module: str) -> None:
-    check(long_modules({module: MODULES[module]}))
-
-
 @pytest.mark.parametrize(
     "rule",
     [
+        imports_to_the_left,
         imports_against_ranks,
+        environment_reads,
+        unsafe_calls,
+        long_modules,
         heavy_imports_of_types,
         long_signatures,
         modules_outside_rooms,

@@ -11,9 +11,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from uuid import UUID
 
-from prefect.client.orchestration import get_client
-from prefect.runtime import flow_run
-
 from tasks.common.errors import StoppedError
 
 _PARENT_PID = os.getppid()  # in a deployment's run, the worker
@@ -50,6 +47,10 @@ def terminate_if_cancelled_without_worker() -> None:
     """
     if os.getppid() == _PARENT_PID:
         return
+    # Most modules that import this one never come here, and importing Prefect takes a second.
+    from prefect.client.orchestration import get_client
+    from prefect.runtime import flow_run
+
     # Prefect cancels the root of nested flows alone. Reading its id calls Prefect's server.
     run = flow_run.root_flow_run_id
     if not run:

@@ -40,6 +40,13 @@ RECORDED_PACKAGES = (
     "transformers",
 )
 
+_LEVELS = {
+    # They log each migration of a new database, and each model that is loaded.
+    **dict.fromkeys(("alembic", "mlflow.pyfunc", "mlflow.transformers"), logging.WARNING),
+    # It logs the traceback of each error, besides raising it.
+    "mlflow.store.db.utils": logging.CRITICAL,
+}
+
 
 def connect() -> MlflowClient:
     """Point MLflow at the settings' server or database and return a client.
@@ -49,11 +56,10 @@ def connect() -> MlflowClient:
     """
     settings = get_settings()
     check_location(settings)
-    # They log each migration of a new database, and each model that is loaded.
-    for name in ("alembic", "mlflow.pyfunc", "mlflow.transformers"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    # It logs the traceback of each error, besides raising it.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    for name, level in _LEVELS.items():
+        logger = logging.getLogger(name)
+        if logger.level != level:  # setting it empties what all loggers remember
+            logger.setLevel(level)
     mlflow.set_tracking_uri(settings.tracking_uri)
     if urlsplit(settings.tracking_uri).scheme in SERVER_SCHEMES:
         return MlflowClient()

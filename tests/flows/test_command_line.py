@@ -27,6 +27,7 @@ from tasks.common.settings import REPOSITORY
 from tests.support.builders import Trained
 from tests.support.commands import run_command
 from tests.support.every_flow import FLOWS
+from tests.support.prefect_server import copy_database
 from tests.support.scoring_command import state_folder
 
 FLOW_NAMES = [flow.fn.__name__ for flow in FLOWS]
@@ -388,7 +389,10 @@ def test_command_scores_a_file(trained: Trained, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_command_names_a_bad_row_with_a_server_of_its_own(home: Path, tmp_path: Path) -> None:
+def test_command_names_a_bad_row_with_a_server_of_its_own(
+    new_database: None, prefect_database: Path, home: Path, tmp_path: Path
+) -> None:
+    copy_database(prefect_database, home / "prefect" / "prefect.db")
     rows = tmp_path / "rows.csv"
     rows.write_text("text,label\na,x\n ,y\n")
     process = run_command(
@@ -398,7 +402,7 @@ def test_command_names_a_bad_row_with_a_server_of_its_own(home: Path, tmp_path: 
         "--data-files",
         rows,
         home=home,
-        PREFECT_HOME=os.environ["PREFECT_HOME"],
+        PREFECT_HOME=str(home / "prefect"),
         PYTHONPROFILEIMPORTTIME="1",
     )
     assert process.returncode == 3, process.stderr
@@ -463,4 +467,6 @@ except OSError:
 def test_garbage_is_collected_in_processes_that_a_module_name_starts() -> None:
     # As `python -m deployments.server.prefect_server`, which lives for months.
     code = "import sys; sys.argv = ['-m']; import flows, gc; assert gc.isenabled()"
+    # A wrong setting or project file is told before Prefect is imported, which takes a second.
+    code += "; assert 'prefect' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)

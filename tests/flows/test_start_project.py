@@ -1,11 +1,14 @@
 """The command that looks at labelled data and writes the project file."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from flows.start_project import start_project
 from tasks.common.errors import ParameterError
-from tasks.common.settings import REPOSITORY
+from tasks.common.settings import REPOSITORY, get_settings
 from tasks.project.project_file import write_project_file
 from tests.support.commands import run_in_project
 
@@ -52,38 +55,54 @@ def test_a_file_becomes_the_defaults_of_every_flow(tmp_path: Path) -> None:
     )
 
 
-def test_a_wrong_encoding_is_shown(tmp_path: Path) -> None:
+@pytest.fixture
+def start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., str]]:
+    """Call the command in this process, with a project file in `tmp_path`; return what it says."""
+    monkeypatch.setenv("MILLSTREAM_PROJECT", str(tmp_path / "millstream.toml"))
+    monkeypatch.setenv("COLUMNS", "200")
+    get_settings.cache_clear()
+
+    def start(source: Path, **parameters: Any) -> str:
+        start_project(str(source), **parameters)
+        return capsys.readouterr().out
+
+    yield start
+    get_settings.cache_clear()
+
+
+def test_a_wrong_encoding_is_shown(tmp_path: Path, start: Callable[..., str]) -> None:
     rows = [f"schöne Grüße aus Köln {n};{'ab'[n % 2]}" for n in range(40)]
     path = tmp_path / "tickets.csv"
     path.write_text("\n".join(["text;label", *rows]), encoding="cp1252")
-    arguments = ("--source", str(path), "--encoding")
-    wrong = run_in_project(tmp_path, "flows.start_project", *arguments, "cp850")
-    assert wrong.returncode == 0, wrong.stderr
-    assert "sign in place of a letter" in wrong.stdout
-    assert "try --encoding cp1252" in wrong.stdout
-    right = run_in_project(tmp_path, "flows.start_project", *arguments, "cp1252", "--overwrite")
-    assert "ö 80, ü 40, ß 40; in schöne, Grüße, Köln" in right.stdout
-    assert "in place of a letter" not in right.stdout
+    wrong = start(path, encoding="cp850")
+    assert "sign in place of a letter" in wrong
+    assert "try --encoding cp1252" in wrong
+    right = start(path, encoding="cp1252", overwrite=True)
+    assert "ö 80, ü 40, ß 40; in schöne, Grüße, Köln" in right
+    assert "in place of a letter" not in right
 
 
 @pytest.mark.parametrize(
     ("zone", "written"), [("Europe/Berlin", "Europe/Berlin"), ("Mars/North", "Etc/UTC")]
 )
 def test_the_file_has_the_zone_of_the_machine_and_each_key_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: str, written: str
+    tmp_path: Path,
+    start: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    zone: str,
+    written: str,
 ) -> None:
     monkeypatch.setenv("TZ", zone)
+    monkeypatch.setattr("tzlocal.unix._cache_tz_name", None)
     (tmp_path / "stored").mkdir()
     write_tickets(tmp_path / "stored" / "3f2a.csv")
     # What lies beside the file is named by its own name, wherever a link leads.
-    (tmp_path / "project").mkdir()
-    (tmp_path / "project" / "tickets.csv").symlink_to(tmp_path / "stored" / "3f2a.csv")
-    source = str(tmp_path / "project" / "tickets.csv")
-    done = run_in_project(
-        tmp_path / "project", "flows.start_project", "--source", source, "--encoding", "cp1252"
-    )
-    assert done.returncode == 0, done.stderr
-    text = (tmp_path / "project" / "millstream.toml").read_text()
+    source = tmp_path / "tickets.csv"
+    source.symlink_to(tmp_path / "stored" / "3f2a.csv")
+    start(source, encoding="cp1252")
+    text = (tmp_path / "millstream.toml").read_text()
     assert f'\ntimezone = "{written}"\n' in text
     assert 'source = "tickets.csv"\n' in text
     assert text.count("encoding = ") == text.count("separator = ") == 1

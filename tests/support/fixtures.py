@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,7 @@ import mlflow
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
-from prefect.settings import (
-    PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED,
-    PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL,
-    PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED,
-    PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED,
-    temporary_settings,
-)
-from prefect.testing.utilities import prefect_test_harness
 
-from flows.server.temporary import without_heartbeats
 from pyfunc.tokens import Encoder
 from tasks.building import openvino_conversion
 from tasks.common.settings import get_settings
@@ -42,6 +32,7 @@ from tests.support.builders import (
 from tests.support.built_once import BuiltHome, built_once, home_built_once
 from tests.support.operation import Operation, in_operation
 from tests.support.postgres import Postgres, running_postgres
+from tests.support.prefect_server import make_database, prefect_server
 from tests.support.references import TEXTS
 from tests.support.scoring_command import state_folder
 from tests.support.tiny_models import LABELS, save_tiny_base, save_tiny_classifier
@@ -52,39 +43,23 @@ hypothesis.settings.register_profile("millstream", deadline=None)
 hypothesis.settings.load_profile("millstream")
 
 
-@contextmanager
-def prefect_server(*, keeps_events: bool) -> Iterator[None]:
-    """Run a Prefect server with a database that goes away.
-
-    Args:
-        keeps_events: Whether it keeps events, and task runs, which it makes of them. They take two
-            thirds of its time.
-    """
-    services = (
-        PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED,
-        PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_ENABLED,
-        PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED,
-    )
-    with (
-        temporary_settings(dict.fromkeys(services, keeps_events)),
-        temporary_settings({PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL: 0.1}),
-        prefect_test_harness(server_startup_timeout=120),
-        without_heartbeats(),
-    ):
-        yield
+@pytest.fixture(scope="session")
+def prefect_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a new database of Prefect; nobody may change it."""
+    return built_once(tmp_path_factory, "prefect", make_database)
 
 
 @pytest.fixture(scope="session")
-def prefect_harness() -> Iterator[None]:
+def prefect_harness(prefect_database: Path) -> Iterator[None]:
     """A Prefect server for all tests of a process; it keeps no task runs."""
-    with prefect_server(keeps_events=False):
+    with prefect_server(prefect_database, keeps_events=False):
         yield
 
 
 @pytest.fixture(scope="module")
-def prefect_with_events(prefect_harness: None) -> Iterator[None]:
+def prefect_with_events(prefect_harness: None, prefect_database: Path) -> Iterator[None]:
     """A Prefect server that keeps all that a run reports to it."""
-    with prefect_server(keeps_events=True):
+    with prefect_server(prefect_database, keeps_events=True):
         yield
 
 

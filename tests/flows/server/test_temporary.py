@@ -1,18 +1,18 @@
 """The server that Prefect starts for a command or a test, where no other is named."""
 
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from prefect.settings import PREFECT_API_URL
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from flows.server.app import create_app
+from flows.server.same_origin import SameOriginMiddleware
 from flows.server.temporary import MAX_LOG_BYTES, start_uvicorn
-from tasks.common.settings import REPOSITORY
 from tests.support.operation import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_harness")]
@@ -68,12 +68,5 @@ def free_port() -> int:
 
 def test_prefect_calls_its_own_application_within_the_process() -> None:
     """As automations do; it names a host that no request from outside may name."""
-    script = """
-from flows.server import app
-outside, inside = app.create_app(final=True), app.create_app()
-print(type(outside).__name__, type(inside).__name__)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == ["SameOriginMiddleware", "FastAPI"]
+    assert isinstance(create_app(final=True), SameOriginMiddleware)
+    assert isinstance(create_app(), FastAPI)

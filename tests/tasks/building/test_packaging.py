@@ -50,16 +50,13 @@ def _own_package(folder: Path) -> Path:
 
 
 def test_the_original_texts_are_answered_from_a_foreign_folder(
-    trained: Trained, tmp_path: Path
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = f"""
 import json, mlflow, pandas as pd
 model = mlflow.pyfunc.load_model({URI!r}, model_config={{"cache_dir": "cache"}})
 rows = model.predict(pd.DataFrame({{"text": {list(EXAMPLES)!r}}}))
 print(json.dumps([json.loads(row) for row in rows["text"]]))
-for row in rows["text"][:1]:
-    for uri in json.loads(row)["model_metadata"].values():
-        mlflow.pyfunc.load_model(uri)
 """
     environment = {"MLFLOW_TRACKING_URI": get_settings().tracking_uri, "PATH": os.environ["PATH"]}
     process = subprocess.run(
@@ -78,6 +75,9 @@ for row in rows["text"][:1]:
     assert origin["finetuned_model_uri"] == trained.training["finetuned_model"]
     assert origin["inference_pipeline_model_uri"].startswith("models:/m-")
     assert (tmp_path / "cache" / "cache.db").is_file()
+    monkeypatch.chdir(tmp_path)
+    for uri in origin.values():
+        mlflow.pyfunc.load_model(uri)
 
 
 def test_the_artifact_holds_code_and_weights_and_no_pickle(trained: Trained) -> None:

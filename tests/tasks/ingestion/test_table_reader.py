@@ -437,7 +437,7 @@ def some_rows(seed: int) -> Iterator[dict[str, Any]]:
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, home: Path, ending: str) -> None:
     random.seed(0)
     part = list(islice(some_rows(0), 20_000))
-    small, large = (write_large(tmp_path / f"{size}{ending}", part, size) for size in (10, 50))
+    small, large = (write_large(tmp_path / f"{size}{ending}", part, size) for size in (5, 30))
     (fewer, before), (more, after) = peaks([small, large], home)
     assert 10_000 < fewer < more / 3
     assert after < 1.1 * before

@@ -73,7 +73,7 @@ def test_any_label_is_drawn_as_it_is_written(
         assert "$5 off$" in drawn.svg
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(st.lists(st.text(min_size=1, max_size=30), min_size=2, max_size=3, unique=True))
 def test_whatever_unicode_has_is_drawn(labels: list[str]) -> None:
     for plot, data_of in PLOTS[:2]:
