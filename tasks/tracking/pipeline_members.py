@@ -52,7 +52,10 @@ def finetuned_inside(pipeline: ModelVersion) -> RegisteredModel | None:
 
 
 def rebuild_command(pipeline: ModelVersion) -> str:
-    """Return the command that builds a pipeline version anew, with the code of today."""
+    """Return the command that builds a pipeline version anew, with the code of today.
+
+    It promotes the version, which is as good as the one before and no better.
+    """
     inside = finetuned_inside(pipeline)
     how = f"--finetuned-model {inside.uri}" if inside else "--composition with its file"
-    return f"python -m flows.build_inference_pipeline {how}"
+    return f"python -m flows.build_inference_pipeline {how} --promotion always"

@@ -225,7 +225,8 @@ def test_older_version_is_refused_with_the_command_that_builds_it_again(
 ) -> None:
     uri = earlier.versions["older"]
     command = (
-        f"python -m flows.build_inference_pipeline --finetuned-model {earlier.finetuned} builds now"
+        f"python -m flows.build_inference_pipeline --finetuned-model {earlier.finetuned} "
+        "--promotion always builds now"
     )
     expected = f"{uri}: ships code of contract 2; expected 4 or 3, of a version that {command}"
     for parameters in ({}, {"dry_run": True}):
