@@ -33,12 +33,12 @@ def groups(*agreeing: str) -> set[frozenset[str]]:
 DIFFERENT: dict[str, tuple[set[frozenset[str]], str]] = {
     "steps": (groups("train-classifier", "end-to-end"), "each flow has steps of its own"),
     "inputs": (
-        groups("score-shards", "end-to-end"),
-        "end-to-end scores held-out rows where none are given",
+        groups("score-shards", "end-to-end", "compare-pipelines"),
+        "end-to-end scores held-out rows where none are given; compare-pipelines takes outputs",
     ),
     "output_dir": (
-        groups("score-shards", "end-to-end", "explain-prediction"),
-        "end-to-end has a folder of its own; explain-prediction reads one",
+        groups("score-shards", "end-to-end", "explain-prediction", "compare-pipelines"),
+        "end-to-end has a folder of its own; explain-prediction reads one; a comparison has two",
     ),
     "finetuned_model": (
         groups("build-inference-pipeline", "end-to-end"),
@@ -49,12 +49,16 @@ DIFFERENT: dict[str, tuple[set[frozenset[str]], str]] = {
         "0 takes, when a pipeline is built, what the model was trained with",
     ),
     "text_column": (
-        groups("train-classifier end-to-end", "score-shards"),
+        groups("train-classifier end-to-end", "score-shards compare-pipelines"),
         "of the rows to train on it is found by itself, of those to score it is named",
     ),
     "label_column": (
-        groups("train-classifier end-to-end", "score-shards"),
+        groups("train-classifier end-to-end", "score-shards compare-pipelines"),
         "of the rows to score it is optional, and measures the accuracy",
+    ),
+    "promotion": (
+        groups("build-inference-pipeline", "compare-pipelines"),
+        "a comparison promotes only if it is told to, and by a test that may be repeated",
     ),
     "dry_run": (
         groups("score-shards", "prune-cache"),
