@@ -98,6 +98,11 @@ def set_champion(name: str, version: ModelVersion, reason: str) -> None:
         client.delete_model_version_tag(name, str(number), _PENDING_TAG)
 
 
+def write_reason(name: str, version: ModelVersion, reason: str) -> None:
+    """Write on `version` as a tag why it has its alias, or none."""
+    connect().set_model_version_tag(name, version.version, REASON_TAG, reason)
+
+
 def complete_promotion(name: str) -> None:
     """Do what an interrupted promotion of the present champion left, if anything."""
     champion = registry.get_aliases(name).get(CHAMPION)
@@ -110,9 +115,8 @@ def complete_promotion(name: str) -> None:
 
 def set_challenger(name: str, version: ModelVersion, reason: str) -> None:
     """Give `version` the alias challenger and write the reason on it as a tag."""
-    client = connect()
-    client.set_model_version_tag(name, version.version, REASON_TAG, reason)
-    _set_alias(client, version, CHALLENGER)
+    write_reason(name, version, reason)
+    _set_alias(connect(), version, CHALLENGER)
     logger.info("%s version %s is challenger: %s", name, version.version, reason)
 
 

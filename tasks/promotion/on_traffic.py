@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from tasks.comparison.types import ComparisonReport
 from tasks.measures.paired import LEVEL, repeated_p_value
-from tasks.promotion.aliases import set_challenger, set_champion
+from tasks.promotion.aliases import set_champion, write_reason
 from tasks.promotion.rules import MARGIN, MIN_COMPARED_ROWS, how_to_promote, label_difference
 from tasks.promotion.types import BOUNDS, Bounds, PromotionDecision, Rule
 from tasks.tracking import registry
@@ -23,11 +23,15 @@ def decide_on_traffic(report: ComparisonReport, rule: Rule, bounds: Bounds) -> P
         report: The comparison of a version with the champion.
         rule: `if_better` or `if_not_worse`.
         bounds: What blocks it all the same.
+
+    Returns:
+        The alias that the version has then, and why.
     """
     found = report.comparison
     present, other = map(RegisteredModel.from_uri, (found.present, found.other))
     candidate = registry.get_version(other.name, other.version)
-    champion = registry.get_aliases(other.name).get(CHAMPION)
+    aliases = registry.get_aliases(other.name)
+    champion = aliases.get(CHAMPION)
     if champion == other.version:
         return PromotionDecision(alias=CHAMPION, reason="it is champion already")
     if champion != present.version:
@@ -42,8 +46,10 @@ def decide_on_traffic(report: ComparisonReport, rule: Rule, bounds: Bounds) -> P
         set_champion(other.name, candidate, reason)
         return PromotionDecision(alias=CHAMPION, reason=reason)
     reason = f"{reason}; {how_to_promote(candidate)}"
-    set_challenger(other.name, candidate, reason)
-    return PromotionDecision(alias=CHALLENGER, reason=reason)
+    # An older version that is looked at once more does not take the alias from the newest.
+    write_reason(other.name, candidate, reason)
+    is_challenger = aliases.get(CHALLENGER) == other.version
+    return PromotionDecision(alias=CHALLENGER if is_challenger else None, reason=reason)
 
 
 def _verdict(report: ComparisonReport, rule: Rule) -> tuple[bool, str]:

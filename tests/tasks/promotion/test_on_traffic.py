@@ -22,7 +22,7 @@ BETTER, EQUAL = PairedCounts(400, 20, 80, 100), PairedCounts(2_000, 40, 40, 100)
 
 @pytest.fixture
 def registered(new_database: None, home: Path) -> None:
-    """A champion 1, and the versions 2 and 3."""
+    """A champion 1, a challenger 2, and a version 3 with other labels."""
     client = connect()
     for name in (NAME, "dl_finetuned_model"):
         client.create_registered_model(name)
@@ -31,6 +31,7 @@ def registered(new_database: None, home: Path) -> None:
             tags |= {"labels": '["bad", "good"]' if number != "3" else '["good"]'}
             client.create_model_version(name, source=str(home / name / number), tags=tags)
     client.set_registered_model_alias(NAME, "champion", "1")
+    client.set_registered_model_alias(NAME, "challenger", "2")
 
 
 def report(labels: PairedCounts | None, **fields: Any) -> ComparisonReport:
@@ -77,10 +78,12 @@ def test_a_better_one_becomes_champion_once() -> None:
     assert (again.alias, again.reason) == ("champion", "it is champion already")
 
 
-def test_other_labels_are_always_a_challenger() -> None:
+def test_one_with_other_labels_is_not_promoted_nor_takes_the_alias_of_the_challenger() -> None:
     found = report(BETTER, other=version_uri(NAME, 3))
     decision = decide_on_traffic(found, "if_better", Bounds())
-    assert decision.alias == "challenger"
+    assert decision.alias is None
+    assert registry.get_aliases(NAME) == {"champion": 1, "challenger": 2}
+    assert registry.find_version(NAME, "3").tags["promotion_reason"] == decision.reason
     assert "; other labels than champion 1: without 1, such as 'bad'; prom" in decision.reason
 
 
@@ -142,4 +145,4 @@ def test_another_champion_than_that_of_the_comparison_stays() -> None:
     decision = decide_on_traffic(report(BETTER), "if_better", Bounds())
     assert decision.alias is None
     assert decision.reason == "version 3 is champion, and not 1 as in the comparison"
-    assert registry.get_aliases(NAME) == {"champion": 3}
+    assert registry.get_aliases(NAME) == {"champion": 3, "challenger": 2}
