@@ -25,7 +25,7 @@ def run_with_version(script: Path, model_uri: str, question: object, *, timeout_
         timeout_s: How long it may take.
 
     Raises:
-        ModelError: If the script fails.
+        ModelError: If the script fails, or takes longer.
     """
     with tempfile.TemporaryDirectory(prefix="millstream-") as name:
         asked, answered = Path(name, "question.json"), Path(name, "answer.json")
@@ -34,15 +34,20 @@ def run_with_version(script: Path, model_uri: str, question: object, *, timeout_
             "MLFLOW_TRACKING_URI": get_settings().tracking_uri,
             "MILLSTREAM_HOME": name,
         }
-        process = subprocess.run(
-            [sys.executable, "-I", script, model_uri, asked, answered],
-            cwd=name,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
+        try:
+            process = subprocess.run(
+                [sys.executable, "-I", script, model_uri, asked, answered],
+                cwd=name,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise ModelError(
+                f"{model_uri}: took more than {timeout_s} s in a fresh process"
+            ) from None
         if process.returncode != 0:
             reason = (process.stderr.strip() or "no message").splitlines()[-1]
             raise ModelError(f"{model_uri}: does not work in a fresh process: {reason}")
