@@ -39,7 +39,7 @@ def main() -> None:
     machine = describe()
     cells = [tuple(str(value) for value in row.values()) for row in rows]
     Console().print(f"{machine.cpu}, {machine.cores} cores", markup=False)
-    Console().print(markdown_table(list(rows[0]), cells), markup=False)
+    Console().print(markdown_table(list(rows[0]), cells), markup=False, soft_wrap=True)
     Console().print_json(data={name: value for name, value in figures.items() if name != "rows"})
 
 
