@@ -21,7 +21,7 @@ ENTRYPOINTS = {
     "flows/explain_prediction.py:explain_prediction": "explain-prediction/explain-row",
     "flows/prune_cache.py:prune_cache": "prune-cache/drop-old-answers",
     "flows/clean_up.py:clean_up": "clean-up/free-disk-space",
-    "flows/compare_pipelines.py:compare_pipelines": "compare-pipelines/compare",
+    "flows/compare_pipelines.py:compare_pipelines": "compare-pipelines/two-versions",
 }
 
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())[
