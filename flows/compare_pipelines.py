@@ -7,9 +7,9 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
+from flows.comparison_requests import ComparisonRequest
 from flows.parameters import described, form, record_from
 from flows.project_defaults import READING, with_project
-from flows.run_requests import ComparisonRequest
 from flows.score_shards import score_shards
 from tasks.common.console import print_table
 from tasks.common.settings import get_settings

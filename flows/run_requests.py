@@ -15,8 +15,6 @@ from flows.step_selection import Need, choose_steps
 from tasks.arms.types import ScoringModel
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel, about
-from tasks.common.urls import resolved_path
-from tasks.comparison.types import ComparedFolder, ComparedOutputs, OtherVersion, PresentVersion
 from tasks.composition.composition_file import read_composition
 from tasks.composition.types import (
     CompositionPath,
@@ -38,7 +36,8 @@ from tasks.output.traffic_split import (
     parse_split,
 )
 from tasks.scoring.types import OPTIONS, ModelUri, OnlyFailed, Resume
-from tasks.tracking.names import CHALLENGER, CHAMPION, parse_pipeline_reference
+from tasks.shadow.types import SHADOWS, ShadowVersions
+from tasks.tracking.names import parse_pipeline_reference
 from tasks.training.types import FinetunedRunId
 
 LANGUAGE, PIPELINE = with_project(LanguagePolicy), PipelineParameters()
@@ -75,8 +74,6 @@ FinetunedModelToStartFrom = Annotated[
     ),
 ]
 
-_OUTPUT = "the output folder of a scoring"
-
 _NEEDS = (
     Need("fine_tuning_model", produced_by="download_data", parameter="data_files"),
     Need("register_model", produced_by="fine_tuning_model", parameter="finetuned_run_id"),
@@ -102,6 +99,7 @@ class ScoringRequest(FrozenModel):
     only_failed: OnlyFailed = OPTIONS.only_failed
     deliver_to: DeliverTo = OPTIONS.deliver_to
     deliver_rejects_to: DeliverRejectsTo = OPTIONS.deliver_rejects_to
+    shadow: ShadowVersions = SHADOWS.shadow
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -114,7 +112,19 @@ class ScoringRequest(FrozenModel):
             )
         _ = self.language  # it checks itself
         self._check_split()
+        self._check_shadow()
         return self
+
+    def _check_shadow(self) -> None:
+        for reference in self.shadow:
+            parse_pipeline_reference(reference, parameter="shadow")
+        if len(set(self.shadow)) != len(self.shadow):
+            raise ParameterError(f"shadow: {list(self.shadow)}; expected each version once")
+        if self.shadow and self.split:
+            raise ParameterError(
+                f"shadow: beside the split {self.split!r}, whose rows are of two versions; "
+                "expected one of them"
+            )
 
     def _check_split(self) -> None:
         if self.asked_split is not None:
@@ -150,54 +160,6 @@ class ScoringRequest(FrozenModel):
             languages=self.languages,
             threshold=self.language_threshold,
         )
-
-
-class ComparisonRequest(FrozenModel):
-    """What compare-pipelines is asked to do, as far as it can be checked without registry.
-
-    Raises:
-        ParameterError: If there is nothing to compare, or a reference means nothing.
-    """
-
-    inputs: Inputs = ()
-    outputs: ComparedOutputs = ()
-    output_dir: ComparedFolder = ""
-    champion: PresentVersion = CHAMPION
-    challenger: OtherVersion = CHALLENGER
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.outputs:
-            if self.inputs:
-                raise ParameterError("outputs: beside inputs; expected one of them")
-            if self.output_dir:
-                raise ParameterError(
-                    f"output_dir: {self.output_dir!r} beside outputs, of which none is scored; "
-                    "expected one of them"
-                )
-            if len(self.outputs) != 2 or len(set(self.folders)) != 2:
-                raise ParameterError(
-                    f"outputs: {len(set(self.folders))} folders; expected two, of the present "
-                    "version first"
-                )
-            for folder in self.folders:
-                if not (folder / "records").is_dir():
-                    raise ParameterError(f"outputs: {folder} has no records; expected {_OUTPUT}")
-            return self
-        if not self.inputs:
-            raise ParameterError(
-                "inputs: missing; expected files that both versions score, or outputs, the folders "
-                "of two scorings"
-            )
-        check_inputs(self.inputs)
-        parse_pipeline_reference(self.champion, parameter="champion")
-        parse_pipeline_reference(self.challenger, parameter="challenger")
-        return self
-
-    @property
-    def folders(self) -> tuple[Path, ...]:
-        """The folders of `outputs`."""
-        return tuple(resolved_path("outputs", folder, _OUTPUT) for folder in self.outputs)
 
 
 class BuildRequest(PipelineParameters):

@@ -6,13 +6,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
 from flows.parameters import described, form, record_from
 from flows.project_defaults import INPUTS, OUTPUT, READING, with_project
 from flows.run_requests import LANGUAGE, ScoringRequest
-from tasks.common.errors import OutputInUseError
-from tasks.common.task_errors import reporting_failures
+from tasks.common.console import print_table
+from tasks.common.errors import OutputInUseError, SupersededError
+from tasks.common.task_errors import describe_error, reporting_failures
 from tasks.delivery.types import DeliverRejectsTo, DeliverTo
 from tasks.ingestion import text_format
 from tasks.inputs.input_files import temporary_downloads
@@ -27,12 +29,18 @@ from tasks.output.row_parameters import (
     RowParameters,
 )
 from tasks.output.traffic_split import SplitChoice, SplitKey
-from tasks.reports.prefect_tasks import link_scoring_report, log_to_mlflow, logged_run
+from tasks.reports.prefect_tasks import (
+    link_scoring_report,
+    log_to_mlflow,
+    logged_run,
+    report_shadow,
+)
 from tasks.reports.types import ReportOptions
 from tasks.scoring import deliveries
 from tasks.scoring import types as scoring
 from tasks.scoring.planning import remove_obsolete_shards
 from tasks.scoring.prefect_tasks import (
+    check_champion,
     copy_tables,
     find_inputs,
     identify_challenger,
@@ -51,6 +59,9 @@ from tasks.scoring.success import (
     raise_together,
 )
 from tasks.scoring.task_runner import default_workers, score_in_parallel, survey_in_parallel
+from tasks.shadow import types as shadows
+from tasks.shadow.shadow_runner import answer_in_shadow
+from tasks.shadow.types import SHADOWS
 
 OPTIONS, ROWS = scoring.OPTIONS, with_project(RowParameters)
 
@@ -72,6 +83,9 @@ OPTIONS, ROWS = scoring.OPTIONS, with_project(RowParameters)
         "encoding",
         "header",
         "all_scores",
+        "shadow_fraction",
+        "audit_days",
+        "while_champion",
     ),
 )
 @flow(name="score-shards")
@@ -109,6 +123,10 @@ def score_shards(
     split_key: SplitKey = OPTIONS.split_key,
     deliver_to: DeliverTo = OPTIONS.deliver_to,
     deliver_rejects_to: DeliverRejectsTo = OPTIONS.deliver_rejects_to,
+    shadow: shadows.ShadowVersions = SHADOWS.shadow,
+    shadow_fraction: shadows.ShadowFraction = SHADOWS.shadow_fraction,
+    audit_days: shadows.AuditDays = SHADOWS.audit_days,
+    while_champion: scoring.WhileChampion = OPTIONS.while_champion,
 ) -> dict[str, Any]:
     """Score shard after shard of files and publish their predictions, each row once.
 
@@ -127,6 +145,8 @@ def score_shards(
                 tuple(inputs), folder, settle_seconds=settle_seconds, allow_empty=allow_empty
             )
             parameters = _with_versions(request, given | {"output_dir": folder})
+            if while_champion:
+                check_champion(parameters.model)
             if not dry_run:
                 deliveries.check_targets(parameters)
             surveys = survey_in_parallel(found.files, parameters)
@@ -150,7 +170,7 @@ def score_shards(
                 limits=limits,
                 return_state=True,
             )
-    except OutputInUseError as error:
+    except (OutputInUseError, SupersededError) as error:
         return cancelled_state(error)
     # Its state is no matter: what is published stays so without links.
     link_scoring_report(
@@ -161,8 +181,32 @@ def score_shards(
         lambda: raise_if_undelivered(summary, unprepared),
         lambda: deliveries.complete_deliveries(planned, outcomes, parameters),
         lambda: raise_if_unrecorded(logged),
+        # The last: whatever became of the run, and nothing of it waits for the sample.
+        lambda: summary.update(_answer_in_shadow(given, outcomes, parameters)),
     )
     return summary
+
+
+def _answer_in_shadow(
+    given: Mapping[str, Any],
+    outcomes: tuple[scoring.ShardOutcome, ...],
+    parameters: scoring.ScoringParameters,
+) -> dict[str, Any]:
+    """Let other versions answer a sample, report it, and return what the summary has of it."""
+    options, shown = record_from(shadows.ShadowOptions, given), {}
+    for reference, outcome in answer_in_shadow(options, outcomes, parameters).items():
+        shown[reference] = outcome.model_dump(exclude_defaults=True)
+        if outcome.answered_shards:
+            state = report_shadow(parameters, outcome, given["report_examples"], return_state=True)
+            shown[reference] |= _compared(state)
+        print_table(f"Shadow {reference}", shown[reference])
+    return {"shadow": shown} if shown else {}
+
+
+def _compared(state: State[Any]) -> dict[str, Any]:
+    """Return the figures of a comparison, or why there are none."""
+    found = state.result(raise_on_failure=False)
+    return found if isinstance(found, dict) else {"not_compared": describe_error(found)}
 
 
 def _with_versions(request: ScoringRequest, given: Mapping[str, Any]) -> scoring.ScoringParameters:

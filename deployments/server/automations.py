@@ -1,4 +1,4 @@
-"""Prefect automations: crash dead runs, cancel long ones, and notify of failures.
+"""Prefect automations: crash dead runs, cancel long ones, notify of failures and of going back.
 
 The re-scoring after a promotion is a trigger of its deployment, in `prefect.yaml`.
 """
@@ -19,6 +19,7 @@ from prefect.settings.context import get_current_settings
 from prefect.types import SecretDict
 
 from tasks.common.settings import Settings
+from tasks.promotion.types import TAKEN_BACK
 
 NOTIFICATION_BLOCK = "millstream-failures"
 
@@ -89,7 +90,7 @@ def create_automations(
         _cancel_long_runs(timedelta(hours=settings.longest_run_hours)),
     ]
     if (block_id := _notification_block(client, settings)) is not None:
-        automations.append(_notify_of_failures(block_id))
+        automations += [_notify_of_failures(block_id), _notify_of_taking_back(block_id)]
     for automation in automations:
         registered = client.read_automations_by_name(automation.name)
         if not registered:
@@ -158,6 +159,27 @@ def _notify_of_failures(block_id: UUID) -> AutomationCore:
                 block_document_id=block_id,
                 subject="{{ flow.name }}: {{ flow_run.name }} {{ flow_run.state.name }}",
                 body="{{ flow_run.state.message }}\n{{ flow_run | ui_url }}",
+            )
+        ],
+    )
+
+
+def _notify_of_taking_back(block_id: UUID) -> AutomationCore:
+    return AutomationCore(
+        name="millstream: notify of a champion that was taken back",
+        description=f"Calls the notification block {NOTIFICATION_BLOCK}.",
+        trigger=EventTrigger(
+            expect={TAKEN_BACK},
+            match=ResourceSpecification({"prefect.resource.id": "millstream.model.*"}),
+            for_each={"prefect.resource.id"},
+            posture=Posture.Reactive,
+            threshold=1,
+        ),
+        actions=[
+            SendNotification(
+                block_document_id=block_id,
+                subject="{{ event.resource['millstream.model-uri'] }} is champion again",
+                body="{{ event.resource['millstream.reason'] }}",
             )
         ],
     )

@@ -9,6 +9,7 @@
     ├── ModelError
     ├── ShardsFailedError
     ├── OutputInUseError
+    ├── SupersededError
     ├── OutputError
     ├── ProofError
     ├── TrackingError
@@ -86,6 +87,12 @@ class OutputInUseError(MillstreamError):
     """Another run holds the output folder."""
 
     exit_code = 7
+
+
+class SupersededError(MillstreamError):
+    """The version that was to score is not champion any more, and the run was for a champion."""
+
+    exit_code = 12
 
 
 class OutputError(MillstreamError):

@@ -85,6 +85,7 @@ class _Counts:
             "by_language": Counter(),
             "by_length": Counter(),
             "by_score": Counter(),
+            "by_night": Counter(),
         }
         self._rejected = 0
         self._only: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
@@ -136,6 +137,7 @@ class _Counts:
         self._groups["by_language"][present.language, is_flip] += 1
         self._groups["by_length"][_length_bin(len(str(row.text))), is_flip] += 1
         self._groups["by_score"][_score_bin(present.score), is_flip] += 1
+        self._groups["by_night"][row.night, is_flip] += 1
         if not is_flip:
             return
         self._pairs.setdefault(present.label, Counter())[other.label] += 1

@@ -1,7 +1,8 @@
 """Join the output folders of two scorings by shard and row, a shard at a time."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from tasks.common.text import columns_called
 from tasks.comparison.types import RowChoice
 from tasks.dataset.labels import label_text
 from tasks.output.records import Shard, ShardRecord, read_records, table_path
+from tasks.output.tables import take_rows
 
 _ANSWER = ("prediction_label", "prediction_score", "language_detected")
 
@@ -30,6 +32,7 @@ class PairedRow(NamedTuple):
 
     Attributes:
         shard: Its shard.
+        night: The day, in UTC, on which the other version answered the shard.
         row: Its number in the file, counted from 1.
         text: Its text; None if both rejected it.
         truth: Its label in the input; empty without one.
@@ -38,6 +41,7 @@ class PairedRow(NamedTuple):
     """
 
     shard: str
+    night: str
     row: int
     text: object
     truth: str
@@ -55,10 +59,20 @@ def match_shards(
         other: That of the version to compare with it.
         choice: Which of their shards.
     """
-    first = {record.shard.id: record for record in read_records(present)}
-    second = {record.shard.id: record for record in read_records(other)}
+    uris = choice.versions or (None, None)
+    first, second = (
+        {
+            record.shard.id: record
+            for record in read_records(folder)
+            if uri is None or (record.model_uri == uri and record.parameters.traffic is None)
+        }
+        for folder, uri in zip((present, other), uris, strict=True)
+    )
     matched, left_out = [], {}
-    shards = _last_run(present) if choice.of_last_run else first.keys() | second.keys()
+    if choice.versions:
+        shards = first.keys() & second.keys()
+    else:
+        shards = _last_run(present) if choice.of_last_run else first.keys() | second.keys()
     for shard in sorted(shards):
         if shard not in first or shard not in second:
             folder = present if shard not in first else other
@@ -73,7 +87,7 @@ def match_shards(
 def pair_rows(
     folders: tuple[Path, Path], records: tuple[ShardRecord, ShardRecord], label_column: str = ""
 ) -> Iterator[PairedRow]:
-    """Yield the rows of a shard, in their order.
+    """Yield the rows of a shard, in their order; of a shadow, those of its sample.
 
     Args:
         folders: The output folders of the present version and of the other.
@@ -87,17 +101,21 @@ def pair_rows(
     shard = records[0].shard
     columns = [label_column, *(record.parameters.label_column for record in records)]
     label_column = next(filter(None, columns), "")
-    sides = [
-        _read_side(folder, shard, record.parameters.text_column, label_column)
-        for folder, record in zip(folders, records, strict=True)
-    ]
-    for row in range(shard.first_row, shard.first_row + shard.rows):
+    night = records[1].started.astimezone(UTC).date().isoformat()
+    others = _read_side(folders[1], shard, records[1], label_column)
+    rows: Sequence[int] = range(shard.first_row, shard.first_row + shard.rows)
+    if records[1].parameters.sample:
+        rows = sorted(others)
+    presents = _read_side(folders[0], shard, records[0], label_column, rows)
+    for row in rows:
         try:
-            (present, text, truth), (other, text_2, truth_2) = (side[row] for side in sides)
+            present, text, truth = presents[row]
+            other, text_2, truth_2 = others[row]
         except KeyError:
             raise DataError(f"{shard.id}: row {row} is in one of {folders} alone") from None
         yield PairedRow(
             shard.id,
+            night,
             row,
             text if text is not None else text_2,
             label_text(truth) or label_text(truth_2) or "",
@@ -117,22 +135,26 @@ def _rows_of(shard: Shard) -> tuple[Any, ...]:
 
 
 def _read_side(
-    folder: Path, shard: Shard, text_column: str, label_column: str
+    folder: Path,
+    shard: Shard,
+    record: ShardRecord,
+    label_column: str,
+    rows: Sequence[int] | None = None,
 ) -> dict[int, tuple[Scored | str, Any, Any]]:
-    """Return answer or reason, text and label of each row of a shard."""
-    scored = _read(path := table_path(folder, "predictions", shard.id))
+    """Return answer or reason, text and label of rows of a shard; None takes all."""
+    scored = _read(path := table_path(folder, "predictions", shard.id), rows)
     if label_column and not columns_called(scored.column_names, label_column):
         raise ParameterError(
             f"label_column: {label_column!r} is not in {path}; expected a column of the input"
         )
-    rejected = _read(table_path(folder, "rejected", shard.id))
+    rejected = _read(table_path(folder, "rejected", shard.id), rows)
     answers = zip(*(scored[name].to_pylist() for name in _ANSWER), strict=True)
     found: dict[int, tuple[Scored | str, Any, Any]] = {
         row: (Scored(*answer), text, truth)
         for row, answer, text, truth in zip(
             scored["row"].to_pylist(),
             answers,
-            _values(scored, text_column),
+            _values(scored, record.parameters.text_column),
             _values(scored, label_column),
             strict=True,
         )
@@ -151,9 +173,14 @@ def _values(table: pa.Table, column: str) -> list[Any]:
     return table[names[0]].to_pylist() if names else [None] * table.num_rows
 
 
-def _read(path: Path) -> pa.Table:
+def _read(path: Path, rows: Sequence[int] | None) -> pa.Table:
     try:
         # Not read_table, whose data sets have columns of their own.
-        return pq.ParquetFile(path).read()
+        table = pq.ParquetFile(path).read()
+        if rows is None:
+            return table
+        wanted = set(rows)
+        numbers = table["row"].to_pylist()
+        return take_rows(table, [place for place, row in enumerate(numbers) if row in wanted])
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read ({error}); score its shard again") from error

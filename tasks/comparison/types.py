@@ -44,10 +44,13 @@ class RowChoice(FrozenModel):
         of_last_run: Whether those of the last run into the present version's folder alone, since
             a folder keeps the shards of files that other runs had.
         label_column: The column with the right labels; empty takes that of the scorings, if any.
+        versions: The present version and the one that answered a sample of its rows in its shadow;
+            shards of others, or that the shadow does not have, are not compared. None takes all.
     """
 
     of_last_run: bool = False
     label_column: str = ""
+    versions: tuple[str, str] | None = None
 
 
 class Group(FrozenModel):
@@ -109,6 +112,7 @@ class Comparison(FrozenModel):
         by_language: Rows that both answered by the language that the present version detected.
         by_length: The same by characters of the text, as `100-199`.
         by_score: The same by the score of the present version, as `0.90-0.95`.
+        by_night: The same by the day, in UTC, on which the other version answered the shard.
         rejects: Rows that one rejected, or both.
         known: Rows with a label whose text one of them was trained or validated on.
         unknown_labels: Rows with a label that neither knows.
@@ -130,6 +134,7 @@ class Comparison(FrozenModel):
     by_language: dict[str, Group]
     by_length: dict[str, Group]
     by_score: dict[str, Group]
+    by_night: dict[str, Group]
     rejects: Rejects
     known: int
     unknown_labels: int

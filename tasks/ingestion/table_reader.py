@@ -58,6 +58,9 @@ PLACE = pa.schema(
 )
 
 
+# Of rows that cannot be read.
+READ_STEP = "read"
+
 # Rows of a Parquet file.
 _PLAIN = Record(None, 0, None)
 _TOO_LONG = Record(None, 0, None, reason=f"a cell longer than {MAX_CELL} bytes")
@@ -281,7 +284,7 @@ def _places(records: Sequence[Record], first: int, text: TextFormat) -> list[pa.
         range(first, first + len(records)),
         [record.line for record in records],
         [record.raw and original_bytes(record.raw, text.encoding) for record in records],
-        ["read" if record.reason else None for record in records],
+        [READ_STEP if record.reason else None for record in records],
         [record.reason for record in records],
     )
     return [pa.array(values, kind) for values, kind in zip(columns, PLACE.types, strict=True)]

@@ -115,6 +115,11 @@ def file_id_of(shard_id: str) -> str:
     return re.sub(r"-\d{5,}$", "", shard_id)
 
 
+def shards_of_folder(output_dir: Path) -> set[str]:
+    """Return the ids of all shards of which anything is in the folder."""
+    return {shard for shards in _shards_by_file(output_dir).values() for shard in shards}
+
+
 def shards_of_files(output_dir: Path, file_ids: set[str]) -> set[str]:
     """Return the ids of the shards of these files of which anything is in the folder."""
     return {

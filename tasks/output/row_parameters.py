@@ -38,6 +38,7 @@ class RowParameters(FrozenModel):
     Attributes:
         business_columns: Input columns that look-ups and rules read, besides the text.
         added_columns: The columns that they add to predictions.
+        sample: The share of the texts that a shadow answers; 0 of a run, which answers all.
     """
 
     text_column: InputTextColumn = "text"
@@ -49,6 +50,7 @@ class RowParameters(FrozenModel):
     traffic: TrafficSplit | None = Field(default=None, exclude_if=operator.not_)
     business_columns: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
     added_columns: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
+    sample: Probability = Field(default=0.0, exclude_if=operator.not_)
 
     def with_business(self, *specs: BusinessSpec | None) -> "RowParameters":
         """Return the parameters with the columns of the look-ups and rules of versions."""

@@ -1,6 +1,7 @@
 """Move the aliases champion and challenger, whole even if a call is interrupted and repeated."""
 
 import logging
+from datetime import UTC, datetime
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
@@ -18,6 +19,7 @@ from tasks.tracking.names import (
     PIPELINE_MODEL,
     PREVIOUS,
     PREVIOUS_TAG,
+    PROMOTED_AT_TAG,
     RegisteredModel,
 )
 from tasks.tracking.pipeline_members import finetuned_inside
@@ -81,6 +83,8 @@ def set_champion(name: str, version: ModelVersion, reason: str) -> None:
     if (current := present.get(CHAMPION)) != number:
         replaced = str(current or "")
         client.set_model_version_tag(name, str(number), _PENDING_TAG, replaced)
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        client.set_model_version_tag(name, str(number), PROMOTED_AT_TAG, now)
     client.set_model_version_tag(name, str(number), REASON_TAG, reason)
     if REPLACED_TAG in version.tags:
         client.delete_model_version_tag(name, str(number), REPLACED_TAG)

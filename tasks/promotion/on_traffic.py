@@ -78,6 +78,7 @@ def _blocks(report: ComparisonReport, bounds: Bounds) -> Iterator[str]:
         "max_new_rejects": found.new_reject_share,
         "min_speed": speeds and speeds[1].rows_per_second / speeds[0].rows_per_second,
         "max_memory": speeds and speeds[1].peak_mib / speeds[0].peak_mib,
+        "min_days": len(found.by_night),
     }
     for name, value in measured.items():
         bound, most = getattr(bounds, name), name.startswith("max")

@@ -4,7 +4,7 @@ from prefect import task
 
 from tasks.common.task_errors import RETRY_MLFLOW, RETRY_ONCE, step
 from tasks.comparison.types import ComparisonReport
-from tasks.promotion.types import Bounds, PromotionDecision, Rule
+from tasks.promotion.types import AuditDecision, Bounds, PromotionDecision, Rule
 from tasks.tracking.names import PIPELINE_MODEL, RegisteredModel
 
 
@@ -19,9 +19,9 @@ def choose_champion(registered: RegisteredModel, rule: Rule) -> PromotionDecisio
 @task(name="complete promotion", **RETRY_MLFLOW)
 def complete_earlier_promotion() -> None:
     """Do what an interrupted promotion of the present champion left, if anything."""
-    from tasks.promotion.aliases import complete_promotion
+    from tasks.promotion.taking_back import complete_taking_back
 
-    complete_promotion(PIPELINE_MODEL)
+    complete_taking_back(PIPELINE_MODEL)
 
 
 @task(name="choose champion on traffic", **RETRY_MLFLOW)
@@ -32,6 +32,14 @@ def choose_champion_on_traffic(
     from tasks.promotion.on_traffic import decide_on_traffic
 
     return decide_on_traffic(report, rule, bounds)
+
+
+@task(name="take back champion", **RETRY_MLFLOW)
+def take_back_if_worse(report: ComparisonReport, max_flips: float) -> AuditDecision:
+    """Make the champion before the present one champion again if their answers say so."""
+    from tasks.promotion.taking_back import decide_audit
+
+    return decide_audit(report, max_flips)
 
 
 @step(name="promote pipeline", **RETRY_MLFLOW)

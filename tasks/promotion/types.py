@@ -41,6 +41,11 @@ MaxMemory = Annotated[
 ]
 
 
+MinDays = Annotated[
+    int, about("No promotion before the rows of so many days are compared.", ge=0, le=3_650)
+]
+
+
 class Bounds(FrozenModel):
     """What keeps a challenger from becoming champion, whatever its labels: flow parameters.
 
@@ -51,9 +56,32 @@ class Bounds(FrozenModel):
     max_new_rejects: MaxNewRejects = 1.0
     min_speed: MinSpeed = 0.0
     max_memory: MaxMemory = 1_000.0
+    min_days: MinDays = 0
 
 
 BOUNDS = Bounds()
+
+
+AuditedFlips = Annotated[
+    Probability,
+    about(
+        "The champion is taken back if it and the version before give a larger share of rows "
+        "different labels; 1 leaves it to the labels of rows."
+    ),
+]
+AUDITED_FLIPS: AuditedFlips = 1.0
+
+
+class AuditDecision(FrozenModel):
+    """What became of a champion that was compared with the one before it.
+
+    Attributes:
+        taken_back: Whether the one before is champion again.
+        reason: The figures behind it, in one line.
+    """
+
+    taken_back: bool
+    reason: str
 
 
 class PromotionDecision(FrozenModel):
@@ -77,6 +105,7 @@ class PromotionDecision(FrozenModel):
 
 
 PROMOTED = "millstream.pipeline.promoted"
+TAKEN_BACK = "millstream.pipeline.taken-back"
 
 
 def champion_resource(name: str, version: int, reason: str) -> dict[str, str]:

@@ -183,6 +183,7 @@ def _flips(found: Comparison) -> Iterator[Block]:
         ("language", dict(languages)),
         ("characters", found.by_length),
         (f"score of the {_PRESENT}", found.by_score),
+        *([("day", found.by_night)] if len(found.by_night) > 1 else []),
     ):
         yield _groups(name, groups)
     for flip in found.examples:

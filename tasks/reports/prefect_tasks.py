@@ -1,6 +1,6 @@
 """Prefect tasks that log reports, link them as artifacts and explain a row."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from prefect import task
@@ -19,9 +19,10 @@ from tasks.common.task_errors import (
     step,
 )
 from tasks.common.urls import resolved_path
-from tasks.comparison.types import ComparisonReport
+from tasks.comparison.types import ComparisonReport, RowChoice
 from tasks.reports.types import LoggedRun, ReportOptions
 from tasks.scoring.types import FailureLimits, ScoringParameters, ShardOutcome
+from tasks.shadow.types import ShadowOutcome, shadow_folder
 from tasks.training.types import FineTuned
 
 
@@ -141,6 +142,24 @@ def publish_comparison(report: ComparisonReport, flow_run_id: str) -> dict[str, 
         "shards_left_out": len(found.left_out),
         "report": url,
     }
+
+
+@task(name="report shadow", task_run_name="report {shadow.version}", **RETRY_MLFLOW)
+def report_shadow(
+    parameters: ScoringParameters, shadow: ShadowOutcome, examples: int
+) -> dict[str, Any]:
+    """Compare all samples that a shadow has answered, and publish the comparison."""
+    from tasks.comparison.counting import compare_outputs
+    from tasks.reports.comparison_report import log_comparison
+
+    present = parameters.output_dir
+    choice = RowChoice(versions=(parameters.model.uri, shadow.version))
+    other = shadow_folder(present, shadow.version)
+    found = compare_outputs(present, other, choice, examples=examples)
+    report = ComparisonReport(comparison=found, speeds=None, compared=datetime.now(UTC))
+    run_id, url = log_comparison(report, parameters.flow_run_id)
+    _link_report("shadow-report", url, run_id)
+    return {"days": len(found.by_night), **report.metrics(), "report": url}
 
 
 @step(

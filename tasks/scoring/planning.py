@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -126,17 +126,31 @@ def remove_obsolete_shards(planned: Sequence[PlannedShard], output_dir: Path) ->
     files = {shard.shard.file_id for shard in planned}
     files -= {shard.shard.file_id for shard in planned if shard.left}
     with output_errors(output_dir):
+        superseded = shards_of_files(output_dir, files) - keep
+    remove_shards(superseded, output_dir)
+
+
+def remove_shards(shard_ids: Collection[str], output_dir: Path) -> None:
+    """Remove what killed runs left, and published shards. The caller holds the folder.
+
+    Args:
+        shard_ids: The shards.
+        output_dir: Folder of the output.
+
+    Raises:
+        OutputError: If the folder may not be written.
+    """
+    with output_errors(output_dir):
         for remains in _list_remains(output_dir):
             remains.unlink()
-        superseded = sorted(shards_of_files(output_dir, files) - keep)
-        for shard_id in superseded:
+        for shard_id in sorted(shard_ids):
             remove_derived(output_dir, shard_id)
             # The record before the tables: without it, they do not count.
             record_path(output_dir, shard_id).unlink(missing_ok=True)
             for folder in FOLDERS:
                 table_path(output_dir, folder, shard_id).unlink(missing_ok=True)
-    if superseded:
-        logger.info("removed %d shards that the input no longer has", len(superseded))
+    if shard_ids:
+        logger.info("removed %d shards that the input no longer has", len(shard_ids))
 
 
 def _list_remains(output_dir: Path) -> Iterator[Path]:

@@ -35,6 +35,14 @@ def identify_model(model_uri: str, rows: RowParameters) -> ScoringModel:
     return resolve_scoring_model(model_uri, rows)
 
 
+@step(name="check champion", **RETRY_BUSY_MLFLOW)
+def check_champion(model: ScoringModel) -> None:
+    """Check that the version is champion still, as a run has it that waited after a promotion."""
+    from tasks.scoring import scoring_model
+
+    scoring_model.check_champion(model.uri)
+
+
 @step(name="identify challenger", **RETRY_BUSY_MLFLOW)
 def identify_challenger(
     asked: AskedSplit, control: ScoringModel, rows: RowParameters

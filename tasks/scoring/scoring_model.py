@@ -10,14 +10,14 @@ from pyfunc.detectors.codes import canonical
 from pyfunc.engines.engine import Engine
 from pyfunc.pipeline import InferencePipeline
 from tasks.arms.types import ScoringModel
-from tasks.common.errors import ModelError, ParameterError
+from tasks.common.errors import ModelError, ParameterError, SupersededError
 from tasks.output.row_parameters import RowParameters
 from tasks.output.traffic_split import AskedSplit
 from tasks.sources.addresses import export_addresses
-from tasks.tracking.names import parse_pipeline_reference
+from tasks.tracking.names import CHAMPION, RegisteredModel, parse_pipeline_reference
 from tasks.tracking.pipeline_loader import load_logic, load_typed_pipeline
 from tasks.tracking.pipeline_members import rebuild_command
-from tasks.tracking.registry import find_version, resolve_pipeline
+from tasks.tracking.registry import find_version, get_aliases, resolve_pipeline
 
 _ROWS = RowParameters()
 
@@ -65,6 +65,21 @@ def resolve_scoring_model(
         business=business,
         rules_digest=logic.digest if logic else "",
     )
+
+
+def check_champion(model_uri: str) -> None:
+    """Check that a version is champion now.
+
+    Raises:
+        SupersededError: If it is not.
+    """
+    model = RegisteredModel.from_uri(model_uri)
+    champion = get_aliases(model.name).get(CHAMPION)
+    if champion != model.version:
+        raise SupersededError(
+            f"model_uri: {model_uri} is not champion any more; version {champion} is, and its "
+            "promotion has a run of its own"
+        )
 
 
 def _engines_of(pipeline: InferencePipeline) -> dict[str, str]:

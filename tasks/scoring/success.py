@@ -12,6 +12,7 @@ from tasks.common.errors import (
     OutputInUseError,
     ShardsFailedError,
     StoppedError,
+    SupersededError,
     TrackingError,
 )
 from tasks.common.task_errors import describe_error
@@ -146,8 +147,8 @@ def raise_if_unrecorded(logged: State[Any]) -> None:
     )
 
 
-def cancelled_state(error: OutputInUseError) -> dict[str, Any]:
-    """Return what ends a flow as cancelled, because another run holds its output folder.
+def cancelled_state(error: OutputInUseError | SupersededError) -> dict[str, Any]:
+    """Return what ends a flow as cancelled, because another run does its work.
 
     It is a state, which Prefect keeps for itself, whatever its type says here: a caller of the
     flow gets the error, and the automation that reports failures does not fire.

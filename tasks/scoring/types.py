@@ -106,6 +106,15 @@ AttachMib = Annotated[
 ]
 
 
+WhileChampion = Annotated[
+    bool,
+    about(
+        "Whether the run ends at once, as cancelled, if model_uri is not champion any more: a "
+        "re-scoring waits while another version may be promoted."
+    ),
+]
+
+
 class ScoringOptions(FrozenModel):
     """Defaults of a scoring run: parameters of the flow score-shards."""
 
@@ -128,6 +137,7 @@ class ScoringOptions(FrozenModel):
     deliver_rejects_to: DeliverRejectsTo = ""
     report_examples: ReportExamples = 3
     attach_mib: AttachMib = 64
+    while_champion: WhileChampion = False
 
 
 OPTIONS = ScoringOptions()

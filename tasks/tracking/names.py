@@ -37,6 +37,9 @@ MEMBERS_TAG = "members"
 # Of such a version: who answers, as JSON.
 ANSWER_TAG = "answer"
 
+# Of a pipeline version: when it became champion the last time, as ISO 8601.
+PROMOTED_AT_TAG = "promoted_at"
+
 # On the registered model.
 PREVIOUS_TAG = "previous_champion"
 

@@ -22,6 +22,8 @@ ENTRYPOINTS = {
     "flows/prune_cache.py:prune_cache": "prune-cache/drop-old-answers",
     "flows/clean_up.py:clean_up": "clean-up/free-disk-space",
     "flows/compare_pipelines.py:compare_pipelines": "compare-pipelines/two-versions",
+    "flows/compare_shadow.py:compare_shadow": "compare-shadow/shadow-nightly",
+    "flows/watch_champion.py:watch_champion": "watch-champion/watch-nightly",
 }
 
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())[
@@ -41,7 +43,8 @@ def test_every_flow_of_the_contract_can_be_run_by_a_name_that_says_what_it_does(
     assert load(entrypoint).name == flow
     (found,) = [d for d in DEPLOYMENTS if d["name"] == name]
     assert found["entrypoint"] == entrypoint
-    assert not found.keys() & {"schedules", "triggers"}
+    assert "triggers" not in found
+    assert not any(schedule["active"] for schedule in found.get("schedules", ()))
 
 
 def test_each_deployment_has_a_name_of_its_own() -> None:
@@ -92,7 +95,7 @@ def test_the_form_describes_every_parameter_and_bounds_every_number(entrypoint: 
         (
             "score_shards",
             "inputs output_dir text_column label_column model_uri",
-            "batch_tokens all_scores",
+            "batch_tokens while_champion",
         ),
         (
             "end_to_end",
@@ -159,6 +162,7 @@ def test_flows_and_only_flows_are_modules_with_a_command_line() -> None:
         f"flows/{name}.py"
         for name in (
             *("parameters", "project_defaults", "run_requests", "step_selection"),
+            "comparison_requests",
             *("start_project", "relocate"),  # they orchestrate nothing
         )
     }

@@ -267,6 +267,7 @@ CODES = {
     "ModelError": 5,
     "ShardsFailedError": 6,
     "OutputInUseError": 7,
+    "SupersededError": 12,
     "OutputError": 8,
     "ProofError": 9,
     "TrackingError": 10,

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from flows.compare_pipelines import compare_pipelines
+from flows.comparison_requests import ComparisonRequest
 from flows.promote_pipeline import promote_pipeline
-from flows.run_requests import ComparisonRequest
 from tasks.common.errors import ParameterError
 from tasks.common.settings import get_settings
 from tasks.tracking import registry

@@ -57,8 +57,12 @@ DIFFERENT: dict[str, tuple[set[frozenset[str]], str]] = {
         "of the rows to score it is optional, and measures the accuracy",
     ),
     "promotion": (
-        groups("build-inference-pipeline", "compare-pipelines"),
+        groups("build-inference-pipeline", "compare-pipelines compare-shadow"),
         "a comparison promotes only if it is told to, and by a test that may be repeated",
+    ),
+    "max_flips": (
+        groups("compare-pipelines compare-shadow", "watch-champion"),
+        "it keeps a version from being promoted in two, and takes one back in the other",
     ),
     "dry_run": (
         groups("score-shards", "prune-cache"),

@@ -19,7 +19,7 @@ FOLDERS = ("deployments", "flows", "tasks", "pyfunc")
 # The rooms of tasks/, highest first. A room imports lower ranks, not its neighbours in a rank.
 RANKS = (
     ("reports", "maintenance"),
-    ("lineage", "promotion"),
+    ("lineage", "promotion", "shadow"),
     ("scoring", "building", "comparison"),
     ("composition",),
     ("training", "arms", "delivery", "staging", "business", "inputs"),
@@ -46,6 +46,7 @@ SUBMITS_TASKS = {
     "tasks/scoring/deliveries.py",
     "tasks/scoring/shard_scheduler.py",
     "tasks/scoring/task_runner.py",
+    "tasks/shadow/shadow_runner.py",
 }
 KEEPS_TELEMETRY_OUT = "pyfunc/engines/openvino.py"
 LOADS_SHIPPED_CODE = "pyfunc/model.py"

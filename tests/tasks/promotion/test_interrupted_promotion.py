@@ -12,7 +12,7 @@ from tasks.building.prefect_tasks import plan_pipeline
 from tasks.common.errors import ParameterError
 from tasks.composition.types import PipelineParameters
 from tasks.maintenance.cache_pruning import prune_cache_entries
-from tasks.promotion import aliases
+from tasks.promotion import aliases, taking_back
 from tasks.promotion.aliases import promote_by_hand
 from tasks.promotion.rules import decide_promotion
 from tasks.tracking import registry
@@ -30,7 +30,7 @@ WRITES = (
     "set_registered_model_alias",
     "delete_registered_model_alias",
 )
-ALL_WRITES = 7  # of a promotion
+ALL_WRITES = 8  # of a promotion
 
 
 class Interrupted(BaseException):
@@ -116,6 +116,35 @@ def test_going_back_that_was_interrupted_is_finished_by_the_next_attempt(
         assert int(aliases.previous_champion(NAME).version) == 2
 
 
+@pytest.mark.slow
+def test_taking_back_that_was_interrupted_is_finished_by_the_next_attempt(
+    announced: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(taking_back, "_announce", lambda _, champion, __: told.append(champion))
+    two, one = (RegisteredModel(name=NAME, version=number) for number in (2, 1))
+    for writes in range(ALL_WRITES + 4):
+        begin_again(announced)
+        promote_by_hand("2", "it reads better")
+        announced.clear()
+        told.clear()
+        with interrupted_after(writes):
+            taking_back.take_back(two, one, "it does not")
+        if registry.get_aliases(NAME)["champion"] == 2:  # as long as the audit finds the same
+            taking_back.take_back(two, one, "it does not")
+        else:
+            taking_back.complete_taking_back(NAME)
+        assert set(announced) == {1}, writes
+        assert set(told) == {1}, writes
+        told.clear()
+        taking_back.complete_taking_back(NAME)
+        assert not told
+        assert registry.get_aliases(NAME)["champion"] == 1
+        assert int(aliases.previous_champion(NAME).version) == 2
+        # It was replaced, and is not promoted again by a build of equal inputs.
+        assert decide_promotion(two, "if_better").alias is None
+
+
 def test_a_version_whose_promotion_was_interrupted_is_built_again(announced: list[int]) -> None:
     def end(*_: object) -> None:
         raise Interrupted
@@ -135,7 +164,7 @@ def test_what_an_interrupted_promotion_left_is_done_before_a_comparison(
 ) -> None:
     aliases.complete_promotion(NAME)
     assert registry.get_aliases(NAME) == {"champion": 1, "challenger": 2}
-    for writes in range(4, ALL_WRITES):  # the fourth is the alias
+    for writes in range(5, ALL_WRITES):  # the fifth is the alias
         begin_again(announced)
         with interrupted_after(writes):
             aliases.set_champion(NAME, registry.find_version(NAME, "2"), "better")

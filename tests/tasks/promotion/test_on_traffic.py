@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from tasks.comparison.types import Comparison, ComparisonReport, Rejects, Speed
+from tasks.comparison.types import Comparison, ComparisonReport, Group, Rejects, Speed
 from tasks.measures.paired import PairedCounts
 from tasks.promotion.on_traffic import decide_on_traffic
+from tasks.promotion.taking_back import decide_audit
 from tasks.promotion.types import Bounds, Rule
 from tasks.tracking import registry
 from tasks.tracking.mlflow_client import connect
@@ -46,6 +47,7 @@ def report(labels: PairedCounts | None, **fields: Any) -> ComparisonReport:
         "by_language": {},
         "by_length": {},
         "by_score": {},
+        "by_night": {"2026-01-01": Group(rows=1_000, flips=100)},
         "rejects": Rejects(both=50, only_present={}, only_other={"a: b": 22}),
         "known": 0,
         "unknown_labels": 0,
@@ -101,6 +103,7 @@ def test_an_equal_one_is_not_shown_to_be_better(rule: Rule, alias: str | None) -
         ({"max_new_rejects": 0.01}, "max_new_rejects: 0.02; expected 0.01 at most"),
         ({"min_speed": 0.8}, "min_speed: 0.6667; expected 0.8 at least"),
         ({"max_memory": 1.1}, "max_memory: 1.125; expected 1.1 at most"),
+        ({"min_days": 2}, "min_days: 1; expected 2 at least"),
         ({"max_flips": 0.1, "max_new_rejects": 0.02, "min_speed": 0.6, "max_memory": 1.2}, ""),
     ],
 )
@@ -146,3 +149,33 @@ def test_another_champion_than_that_of_the_comparison_stays() -> None:
     assert decision.alias is None
     assert decision.reason == "version 3 is champion, and not 1 as in the comparison"
     assert registry.get_aliases(NAME) == {"champion": 3, "challenger": 2}
+
+
+@pytest.mark.parametrize(
+    ("labels", "max_flips", "is_taken_back", "reason"),
+    [
+        (BETTER, 1.0, True, "accuracy 0.7000, and 0.8000 of the one before, on 600 rows, p = "),
+        (EQUAL, 1.0, False, "on 2140 rows, p = 1; it is worse below 0.05"),
+        (PairedCounts(100, 0, 80, 19), 1.0, False, "199 rows have a label; expected 200 or more"),
+        (None, 0.05, True, "0 rows have a label; expected 200 or more; max_flips: 0.1; expected"),
+        (None, 0.2, False, "max_flips: 0.1; expected 0.2 at most"),
+        (None, 1.0, False, "0 rows have a label"),
+    ],
+)
+def test_a_champion_is_taken_back_if_the_one_before_is_better_or_differs_too_much(
+    labels: PairedCounts | None, max_flips: float, is_taken_back: bool, reason: str
+) -> None:
+    decision = decide_audit(report(labels), max_flips)
+    assert decision.taken_back == is_taken_back
+    assert decision.reason.startswith("beside version 2, champion before: ")
+    assert reason in decision.reason
+    assert registry.get_aliases(NAME)["champion"] == (2 if is_taken_back else 1)
+    again = decide_audit(report(BETTER), 1.0)
+    if is_taken_back:
+        assert again.reason == "version 1 is not champion any more"
+
+
+def test_few_rows_take_no_champion_back() -> None:
+    decision = decide_audit(report(None, scored=199), 0.05)
+    assert not decision.taken_back
+    assert decision.reason.endswith("199 rows; expected 200 for max_flips")

@@ -22,6 +22,7 @@ def test_the_most_frequent_languages_are_shown_and_texts_are_shortened() -> None
         by_language=languages,
         by_length={"0-49": Group(rows=465, flips=30)},
         by_score={"0.50-0.55": Group(rows=465, flips=30)},
+        by_night={"2026-01-01": Group(rows=465, flips=30)},
         rejects=Rejects(both=0, only_present={}, only_other={}),
         known=1_000,
         unknown_labels=2,
