@@ -53,7 +53,10 @@ DIFFERENT: dict[str, tuple[set[frozenset[str]], str]] = {
         "of the rows to train on it is found by itself, of those to score it is named",
     ),
     "label_column": (
-        groups("train-classifier end-to-end", "score-shards compare-pipelines"),
+        groups(
+            "train-classifier end-to-end",
+            "score-shards compare-pipelines compare-shadow watch-champion",
+        ),
         "of the rows to score it is optional, and measures the accuracy",
     ),
     "promotion": (

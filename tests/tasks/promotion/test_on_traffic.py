@@ -155,7 +155,7 @@ def test_another_champion_than_that_of_the_comparison_stays() -> None:
     ("labels", "max_flips", "is_taken_back", "reason"),
     [
         (BETTER, 1.0, True, "accuracy 0.7000, and 0.8000 of the one before, on 600 rows, p = "),
-        (EQUAL, 1.0, False, "on 2140 rows, p = 1; it is worse below 0.05"),
+        (EQUAL, 1.0, False, "on 2180 rows, p = 1; it is worse below 0.05"),
         (PairedCounts(100, 0, 80, 19), 1.0, False, "199 rows have a label; expected 200 or more"),
         (None, 0.05, True, "0 rows have a label; expected 200 or more; max_flips: 0.1; expected"),
         (None, 0.2, False, "max_flips: 0.1; expected 0.2 at most"),
