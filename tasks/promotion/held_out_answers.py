@@ -1,6 +1,7 @@
 """Answers of two versions to the test rows that neither was trained or validated on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import pandas as pd
@@ -49,24 +50,43 @@ def load_held_out_rows(candidate: ModelVersion, champion: ModelVersion) -> TestR
 
     The tests are of independent rows: a version that has one of equal texts right has all.
     """
-    own, others = origins_of(candidate), origins_of(champion)
-    rows = load_joint_test_rows(origin.training_run_id for origin in own.values() if origin.decides)
+    own = origins_of(candidate).values()
+    rows = load_joint_test_rows(origin.training_run_id for origin in own if origin.decides)
     rows = rows[~rows["text"].map(digest_text).duplicated()].reset_index(drop=True)
-    runs = (origin.training_run_id for origin in (*own.values(), *others.values()))
-    return TestRows(select_unused_by_all(rows, runs), len(rows))
+    return TestRows(select_unused(rows, candidate, champion), len(rows))
+
+
+def select_unused(rows: pd.DataFrame, *versions: ModelVersion) -> pd.DataFrame:
+    """Return those of `rows` (`text`) that none of the versions was trained or validated on."""
+    origins = (origin for version in versions for origin in origins_of(version).values())
+    return select_unused_by_all(rows, (origin.training_run_id for origin in origins))
 
 
 def answer_rows(
     rows: pd.DataFrame, candidate: ModelVersion, champion: ModelVersion
 ) -> HeldOutAnswers:
     """Return how both versions answer labelled rows (`text`, `label`)."""
+    (found,) = answer_groups({"": rows}, candidate, champion).values()
+    return found
+
+
+def answer_groups(
+    groups: Mapping[str, pd.DataFrame], candidate: ModelVersion, champion: ModelVersion
+) -> dict[str, HeldOutAnswers]:
+    """Return how both versions answer each group of labelled rows (`text`, `label`)."""
+    texts = [text for rows in groups.values() for text in rows["text"]]
+    answers = zip(_labels(champion, texts), _labels(candidate, texts), strict=True)
+    return {name: _count(rows, answers) for name, rows in groups.items()}
+
+
+def _count(rows: pd.DataFrame, answers: Iterator[tuple[str | None, str | None]]) -> HeldOutAnswers:
+    """Count the next answers, of the champion and of the other version, to rows."""
     truth = [label_key(label) for label in rows["label"]]
-    texts = rows["text"].tolist()
-    new, present = _labels(candidate, texts), _labels(champion, texts)
-    pairs = zip(present, new, truth, strict=True)
+    found = list(islice(answers, len(truth)))
+    pairs = zip(found, truth, strict=True)
     return HeldOutAnswers(
-        PairedCounts.of((one == true, other == true) for one, other, true in pairs),
-        sum(one != other for one, other in zip(present, new, strict=True)),
+        PairedCounts.of((present == true, new == true) for (present, new), true in pairs),
+        sum(present != new for present, new in found),
     )
 
 

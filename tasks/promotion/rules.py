@@ -1,6 +1,8 @@
 """The rules of promotion: whether a version becomes champion in place of the present one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple
 
 from mlflow.entities.model_registry import ModelVersion
 
@@ -14,7 +16,7 @@ from tasks.promotion.aliases import (
     set_challenger,
     set_champion,
 )
-from tasks.promotion.held_out_answers import answer_rows, load_held_out_rows
+from tasks.promotion.held_out_answers import TestRows, answer_rows, load_held_out_rows
 from tasks.promotion.types import PromotionDecision, Rule
 from tasks.tracking import registry
 from tasks.tracking.mlflow_client import connect
@@ -31,7 +33,27 @@ _CHAMPION_TAG, _RULE_TAG = "champion_version", "promotion_rule"
 Verdict = tuple[bool, str]
 
 
-def decide_promotion(registered: RegisteredModel, rule: Rule) -> PromotionDecision:
+class Judgement(NamedTuple):
+    """What the answers of a version say beside those of the champion.
+
+    Attributes:
+        passed: Whether it may become champion.
+        reason: The figures behind it.
+        tags: The figures, which the version gets as tags.
+    """
+
+    passed: bool
+    reason: str
+    tags: Mapping[str, object] = {}
+
+
+# Of a version and the champion.
+Judge = Callable[[ModelVersion, ModelVersion], Judgement]
+
+
+def decide_promotion(
+    registered: RegisteredModel, rule: Rule, judge: Judge | None = None
+) -> PromotionDecision:
     """Make a new version champion or challenger; write the metrics and the reason on it as tags.
 
     The first full pipeline becomes champion. A later one does if `rule` says so of its answers and
@@ -39,7 +61,13 @@ def decide_promotion(registered: RegisteredModel, rule: Rule) -> PromotionDecisi
     if not, if there are fewer than `MIN_COMPARED_ROWS` such rows, or if its labels differ. A plain
     pipeline returns bare labels and gets no alias, nor does a champion of before that another
     version replaced by hand. A version that is built again keeps the decision.
+
+    Args:
+        registered: The version.
+        rule: When it becomes champion.
+        judge: What decides in place of the test rows, unless the rule is `always` or `never`.
     """
+    judge = judge or partial(_judge_test_rows, rule=rule)
     candidate = registry.get_version(registered.name, registered.version)
     if rule == "always":
         reason = "promoted as it was built, without a comparison"
@@ -59,11 +87,11 @@ def decide_promotion(registered: RegisteredModel, rule: Rule) -> PromotionDecisi
     if by := candidate.tags.get(REPLACED_TAG):
         reason = f"version {by} replaced it as champion by hand; {how_to_promote(candidate)}"
         return PromotionDecision(alias=None, reason=reason)
-    decision = _compare(candidate, champion, rule)
+    decision = _compare(candidate, champion, rule, judge)
     # Another version may have been promoted by hand during the minutes of a comparison.
     while (current := registry.get_aliases(registered.name).get(CHAMPION)) != champion:
         champion = current
-        decision = _compare(candidate, champion, rule)
+        decision = _compare(candidate, champion, rule, judge)
     if decision.alias == CHAMPION:
         set_champion(registered.name, candidate, decision.reason)
     else:
@@ -91,7 +119,9 @@ _VERDICTS: dict[Rule, Callable[[PairedCounts], Verdict]] = {
 }
 
 
-def _compare(candidate: ModelVersion, current: int | None, rule: Rule) -> PromotionDecision:
+def _compare(
+    candidate: ModelVersion, current: int | None, rule: Rule, judge: Judge
+) -> PromotionDecision:
     if rule == "never":
         reason = f"promotion is never; {how_to_promote(candidate)}"
         return PromotionDecision(alias=CHALLENGER, reason=reason)
@@ -101,14 +131,28 @@ def _compare(candidate: ModelVersion, current: int | None, rule: Rule) -> Promot
     if difference := label_difference(candidate, champion):
         reason = f"{difference}; {how_to_promote(candidate)}"
         return PromotionDecision(alias=CHALLENGER, reason=reason)
+    found = judge(candidate, champion)
+    if found.tags:
+        tags = {**found.tags, _CHAMPION_TAG: current, _RULE_TAG: rule}
+        for name, value in tags.items():
+            connect().set_model_version_tag(candidate.name, candidate.version, name, str(value))
+    return PromotionDecision(alias=CHAMPION if found.passed else CHALLENGER, reason=found.reason)
+
+
+def too_few(rows: TestRows, champion: ModelVersion) -> str:
+    """Return why test rows are too few to compare two versions; empty if they are enough."""
+    if len(rows.held_out) >= MIN_COMPARED_ROWS:
+        return ""
+    return (
+        f"{len(rows.held_out)} of {rows.all} test rows are new to it and to champion "
+        f"{champion.version}; expected {MIN_COMPARED_ROWS} or more to compare them"
+    )
+
+
+def _judge_test_rows(candidate: ModelVersion, champion: ModelVersion, *, rule: Rule) -> Judgement:
     rows = load_held_out_rows(candidate, champion)
-    if len(rows.held_out) < MIN_COMPARED_ROWS:
-        reason = (
-            f"{len(rows.held_out)} of {rows.all} test rows are new to it and to champion "
-            f"{current}; expected {MIN_COMPARED_ROWS} or more to compare them; "
-            f"{how_to_promote(candidate)}"
-        )
-        return PromotionDecision(alias=CHALLENGER, reason=reason)
+    if problem := too_few(rows, champion):
+        return Judgement(passed=False, reason=f"{problem}; {how_to_promote(candidate)}")
     counts, flips = answer_rows(rows.held_out, candidate, champion)
     passed, figures = _VERDICTS[rule](counts)
     tags = {
@@ -117,16 +161,12 @@ def _compare(candidate: ModelVersion, current: int | None, rule: Rule) -> Promot
         "p_value": mcnemar_p_value(counts),
         "flips": flips,
         "test_rows": counts.rows,
-        _CHAMPION_TAG: current,
-        _RULE_TAG: rule,
     }
-    for name, value in tags.items():
-        connect().set_model_version_tag(candidate.name, candidate.version, name, str(value))
     reason = (
         f"accuracy {counts.accuracy_of_other:.4f}, and {counts.accuracy_of_present:.4f} of "
-        f"champion {current}, on {counts.rows} test rows; {rule}: {figures}"
+        f"champion {champion.version}, on {counts.rows} test rows; {rule}: {figures}"
     )
-    return PromotionDecision(alias=CHAMPION if passed else CHALLENGER, reason=reason)
+    return Judgement(passed=passed, reason=reason, tags=tags)
 
 
 def how_to_promote(version: ModelVersion) -> str:

@@ -37,8 +37,14 @@ DIFFERENT: dict[str, tuple[set[frozenset[str]], str]] = {
         "end-to-end scores held-out rows where none are given; compare-pipelines takes outputs",
     ),
     "output_dir": (
-        groups("score-shards", "end-to-end", "explain-prediction", "compare-pipelines"),
-        "end-to-end has a folder of its own; explain-prediction reads one; a comparison has two",
+        groups(
+            "score-shards",
+            "end-to-end",
+            "explain-prediction",
+            "compare-pipelines",
+            "compare-shadow watch-champion",
+        ),
+        "end-to-end has a folder of its own; a row, or a shadow, is read; a comparison has two",
     ),
     "finetuned_model": (
         groups("build-inference-pipeline", "end-to-end"),

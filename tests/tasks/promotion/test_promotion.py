@@ -1,5 +1,6 @@
 """Who becomes champion, by rule and by hand."""
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from flows.train_classifier import train_classifier
 from tasks.common.errors import ModelError, ParameterError
 from tasks.promotion import aliases, rules
 from tasks.promotion.held_out_answers import answer_rows
+from tasks.promotion.learnt import judge_learnt
 from tasks.tracking import registry
 from tests.support.builders import Trained, build_unverified, train_unevaluated
 
@@ -38,6 +40,40 @@ def numbered_reviews(path: Path, rows: int) -> Path:
     table = [(f"{film} {words[label]}, {n}", label) for n in range(rows // 2) for label in words]
     pd.DataFrame(table, columns=["text", "label"]).to_csv(path, index=False)
     return path
+
+
+def judge_by_feedback(worse: ModelVersion, better: ModelVersion) -> None:
+    """Check who of two versions may replace the other by held-out feedback."""
+    film = "the film that we saw last night was"
+    words = {"negative": "awful", "positive": "great"}
+    feedback = pd.DataFrame(
+        [
+            (f"{film} {words[label]}, reader {n}", label, f"batch-{1 + n % 2}")
+            for n in range(20)
+            for label in words
+        ],
+        columns=["text", "label", "batch"],
+    )
+    found = judge_learnt(better, worse, feedback=pd.concat([feedback, feedback]))
+    assert found.passed, found.reason
+    retention = json.loads(str(found.tags["feedback_retention"]))
+    assert retention.keys() == {"batch-1", "batch-2"}
+    for rows, before, after in retention.values():
+        assert (rows, after) == (20, 1.0)
+        assert before < 1
+    assert found.tags["feedback_test_rows"] == 40
+    # Better on the feedback is not enough, nor is to keep what it knew.
+    flipped = feedback.assign(
+        label=feedback["label"].map(dict(zip(words, [*words][::-1], strict=True)))
+    )
+    lost = judge_learnt(worse, better, feedback=flipped)
+    assert not lost.passed
+    assert float(str(lost.tags["feedback_p_value"])) < 0.05
+    kept = judge_learnt(better, worse, feedback=flipped)
+    assert not kept.passed
+    assert kept.reason.endswith("; promote it with python -m flows.promote_pipeline --version 2")
+    none = judge_learnt(better, worse, feedback=feedback[:0])
+    assert none.reason.startswith("no held-out feedback is new to both")
 
 
 @pytest.mark.slow
@@ -65,6 +101,8 @@ def test_champions_come_and_go_by_their_answers_to_rows_that_are_new_to_both(
     rows = score(home, data, why="the model changed")
     assert old_uri not in set(rows["inference_pipeline_model_uri"])
     assert not rows["cached"].any()
+
+    judge_by_feedback(registry.find_version(NAME, "1"), version)
 
     # An equal version does not take its place, so that nothing is scored again.
     equal = train(sample_size=500)
