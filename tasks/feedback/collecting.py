@@ -11,10 +11,10 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from tasks.common.counting import count_values
-from tasks.common.errors import DataError
+from tasks.common.errors import DataError, ParameterError
 from tasks.common.settings import get_settings
 from tasks.common.task_errors import describe_error
-from tasks.common.urls import resolved_path
+from tasks.common.urls import path_errors, resolved_path
 from tasks.feedback.feedback_files import (
     digest_feedback_file,
     find_feedback_files,
@@ -59,17 +59,18 @@ def collect(request: FeedbackRequest, model: AnsweringModel) -> CollectedFeedbac
         model: The version that answers today.
 
     Raises:
-        ParameterError: If a place is missing, or the database of the table has no address.
+        ParameterError: If a place or the output folder is missing, or the database of the table has
+            no address.
         DataError: If a batch of the store is damaged.
     """
     settings = get_settings()
     if not request.feedback:
         settings.feedback.mkdir(parents=True, exist_ok=True)
     files = find_feedback_files(request.feedback or [str(settings.feedback)])
-    scored = request.scored and resolved_path("scored", request.scored, "an output folder")
+    scored = _resolve_scored(request.scored) if request.scored else None
     store = FeedbackStore(settings.feedback_store)
     with store.locked():
-        collection = _Collection(store.read(), GivenAnswers(scored or None, model.labels), model)
+        collection = _Collection(store.read(), GivenAnswers(scored, model.labels), model)
         for file in files:
             collection.read_file(file)
         if request.feedback_table:
@@ -93,6 +94,15 @@ def collect(request: FeedbackRequest, model: AnsweringModel) -> CollectedFeedbac
             known=tuple(collection.known),
             store_digest=digest_store(store.read()),
         )
+
+
+def _resolve_scored(scored: str) -> Path:
+    expected = "the output folder of a scoring"
+    folder = resolved_path("scored", scored, expected)
+    with path_errors("scored", scored, expected):
+        if not (folder / "records").is_dir():
+            raise ParameterError(f"scored: {folder} has no records/; expected {expected}")
+    return folder
 
 
 class _Collection:

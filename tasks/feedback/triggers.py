@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from tasks.common.counting import SCORE_BINS
 from tasks.measures.paired import LEVEL
-from tasks.measures.stability import SHIFT
+from tasks.measures.stability import SHIFT, Stability
 from tasks.output.records import ArmRecord, ShardRecord
 
 LEAST_LABELS = 200
@@ -74,25 +74,27 @@ def score_bins(records: Iterable[ShardRecord], model_uri: str) -> tuple[int, ...
 
 
 def should_learn(
-    new_labels: int, drop: AccuracyDrop, stability: float | None, least_labels: int = LEAST_LABELS
+    new_labels: int,
+    drop: AccuracyDrop,
+    stability: Stability | None,
+    least_labels: int = LEAST_LABELS,
 ) -> Verdict:
     """Return whether there is something to learn, and labels enough to learn it from.
 
     Args:
         new_labels: Labels since the last learning.
         drop: What they say about the version.
-        stability: The population stability index of its scores; None without scores.
+        stability: Of the version's scores, beside those of its training; None without scores.
         least_labels: Labels from which on it is worth it.
     """
-    enough = new_labels >= least_labels
-    shifted = stability is not None and stability > SHIFT
-    learn = enough and (drop.is_shown or shifted)
+    is_shift = stability is not None and stability.is_shift
+    learn = new_labels >= least_labels and (drop.is_shown or is_shift)
     accuracy = f"{drop.right / drop.labels:.4f}" if drop.labels else "unknown"
-    psi = "unknown" if stability is None else f"{stability:.3f}"
+    psi = f"{stability.psi:.3f}, p = {stability.p_value:.3g}" if stability else "unknown"
     reason = (
         f"{'learns' if learn else 'does not learn'}: {new_labels} new labels (enough from "
         f"{least_labels} on); accuracy {accuracy} on {drop.labels} labels, expected "
         f"{drop.expected:.4f}, p = {drop.p_value:.3g} (a drop below {LEVEL}); PSI of the scores "
-        f"{psi} (a shift above {SHIFT})"
+        f"{psi} (a shift above {SHIFT}, below {LEVEL})"
     )
     return Verdict(learn, reason)

@@ -111,6 +111,7 @@ CHOICES = st.fixed_dictionaries(
 )
 
 
+@settings(max_examples=50)
 @given(SAID, CHOICES, st.randoms(use_true_random=False))
 def test_choice_does_not_depend_on_the_order(
     said: list[Said], choices: dict[str, Any], random: Any
@@ -132,6 +133,7 @@ def same(one: str, other: object) -> bool:
     return digest_text(one) == digest_text(str(other))
 
 
+@settings(max_examples=50)
 @given(SAID, CHOICES)
 def test_nobody_has_more_than_the_share_of_what_counts(
     said: list[Said], choices: dict[str, Any]

@@ -300,6 +300,8 @@ def test_places_and_an_empty_store(home: Path, tmp_path: Path) -> None:
     assert (home / "feedback").is_dir()
     with pytest.raises(ParameterError, match=r"^feedback: .*/gone is missing; expected a file or"):
         take(feedback=[str(tmp_path / "gone")])
+    with pytest.raises(ParameterError, match=r"^scored: .* has no records/; expected the out"):
+        take(scored=str(tmp_path))
     other = tmp_path / "other.csv"
     other.write_text("text,label\ngood,positive\n")
     assert take(feedback=[str(other), str(tmp_path)]).taken == 1

@@ -4,8 +4,9 @@ import pytest
 from scipy.stats import binom
 
 from tasks.common.counting import SCORE_BINS, score_histogram
-from tasks.feedback.triggers import accuracy_drop, score_bins, should_learn
+from tasks.feedback.triggers import AccuracyDrop, accuracy_drop, score_bins, should_learn
 from tasks.measures.paired import LEVEL
+from tasks.measures.stability import Stability
 from tasks.output.records import ArmRecord, Counts, ShardRecord
 from tests.support.deliveries import record_of
 
@@ -27,32 +28,33 @@ def test_a_version_as_good_as_expected_drops_no_more_often_than_the_level() -> N
 
 
 DROP, NO_DROP = accuracy_drop(160, 200, 0.9), accuracy_drop(180, 200, 0.9)
+SHIFT, NO_SHIFT = Stability(0.21, 0.001), Stability(0.2, 0.001)
 
 
 @pytest.mark.parametrize(
     ("labels", "drop", "stability", "learns"),
     [
         (200, DROP, None, True),
-        (200, NO_DROP, 0.21, True),
-        (200, DROP, 0.3, True),
-        (199, DROP, 0.3, False),
-        (200, NO_DROP, 0.2, False),
+        (200, NO_DROP, SHIFT, True),
+        (200, DROP, SHIFT, True),
+        (199, DROP, SHIFT, False),
+        (200, NO_DROP, NO_SHIFT, False),
         (200, NO_DROP, None, False),
     ],
 )
 def test_labels_enough_and_a_drop_or_a_shift(
-    labels: int, drop: object, stability: float | None, *, learns: bool
+    labels: int, drop: AccuracyDrop, stability: Stability | None, *, learns: bool
 ) -> None:
-    found = should_learn(labels, drop, stability)  # type: ignore[arg-type]
+    found = should_learn(labels, drop, stability)
     assert found.learn is learns
     assert found.reason.startswith("learns: " if learns else "does not learn: ")
 
 
 def test_the_reason_has_the_figures_and_the_bounds() -> None:
-    assert should_learn(150, DROP, 0.25).reason == (
+    assert should_learn(150, DROP, SHIFT).reason == (
         "does not learn: 150 new labels (enough from 200 on); accuracy 0.8000 on 200 labels, "
-        "expected 0.9000, p = 1.7e-05 (a drop below 0.05); PSI of the scores 0.250 (a shift above "
-        "0.2)"
+        "expected 0.9000, p = 1.7e-05 (a drop below 0.05); PSI of the scores 0.210, p = 0.001 (a "
+        "shift above 0.2, below 0.05)"
     )
     unknown = should_learn(5, accuracy_drop(0, 0, 0.9), None, least_labels=5).reason
     assert "accuracy unknown on 0 labels" in unknown
