@@ -1,4 +1,4 @@
-"""A table of a database with feedback: SQLite or PostgreSQL, read alone."""
+"""A table with feedback in a database, SQLite or PostgreSQL; it is never written."""
 
 import hashlib
 from pathlib import Path
@@ -38,7 +38,7 @@ def read_feedback_table(table: str) -> FeedbackSource:
     if isinstance(url, Path):
         raise ParameterError(
             f"{source_variable(target.source)}: names a file with rows, not a database; expected "
-            f"the address of one, or the file itself as feedback"
+            "the address of one, or the file itself as feedback"
         )
     engine = open_engine(url, _TIMEOUT_MS)
     try:

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.arms.assignment import assign_arms
+from tasks.common.files import sha256_of
 from tasks.common.text import columns_called
 from tasks.dataset.labels import KnownLabels
 from tasks.dataset.splitting import digest_text
@@ -82,8 +83,11 @@ class GivenAnswers:
 
 def _answers_of(scored: Path, record: ShardRecord) -> Iterator[tuple[int, _TEXT_AND_ANSWER]]:
     parameters = record.parameters
+    path = table_path(scored, "predictions", record.shard.id)
+    if sha256_of(path) != record.files["predictions"]:
+        raise ValueError(f"{path}: is not that of its record")
     # Not read_table, whose data sets have columns of their own.
-    file = pq.ParquetFile(table_path(scored, "predictions", record.shard.id))
+    file = pq.ParquetFile(path)
     names = file.schema_arrow.names
     wanted = [parameters.text_column]
     if parameters.traffic and parameters.traffic.key_column:

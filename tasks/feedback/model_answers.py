@@ -1,6 +1,7 @@
 """The version that answers today, for texts that no scoring has."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from tasks.feedback.collecting import AnsweringModel
@@ -22,16 +23,18 @@ def load_answering_model(model_uri: str) -> AnsweringModel:
         documents = predict_documents(
             load_pipeline(uri), list(texts), use_cache=True, batch_tokens=DEFAULT_BATCH_TOKENS
         )
-        return [
-            response
-            and GivenAnswer(
-                response["prediction_label"],
-                response["prediction_score"],
-                uri,
-                document["model_metadata"].get("decided_by", ""),
-            )
-            for document in documents
-            for response in [document["response"]]
-        ]
+        return [_answer_of(document, uri) for document in documents]
 
     return AnsweringModel(tuple(load_typed_pipeline(uri).labels), answer)
+
+
+def _answer_of(document: Mapping[str, Any], model_uri: str) -> GivenAnswer | None:
+    response = document["response"]
+    if response is None:
+        return None
+    return GivenAnswer(
+        label=response["prediction_label"],
+        score=response["prediction_score"],
+        model_uri=model_uri,
+        member=document["model_metadata"].get("decided_by", ""),
+    )

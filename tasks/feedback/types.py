@@ -49,7 +49,10 @@ Conflicts = Annotated[
 ]
 MaxShareBy = Annotated[
     Probability,
-    about("Share of the labels that count which may come from one person (the column by) at most."),
+    about(
+        "Share of the labels that count which may come from one person (the column by) at most. "
+        "Labels of which nobody says who gave them are not capped."
+    ),
 ]
 LeastLabels = Annotated[Positive, about("New labels from which on there is something to learn.")]
 
