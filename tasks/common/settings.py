@@ -204,6 +204,14 @@ class Settings(BaseSettings):
         return self.root / "inbox"
 
     @property
+    def feedback(self) -> Path:
+        return self.root / "feedback"
+
+    @property
+    def feedback_store(self) -> Path:
+        return self.root / "feedback-store"
+
+    @property
     def services(self) -> Path:
         return self.root / "services"
 

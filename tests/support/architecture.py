@@ -20,7 +20,7 @@ FOLDERS = ("deployments", "flows", "tasks", "pyfunc")
 RANKS = (
     ("reports", "maintenance"),
     ("lineage", "promotion", "shadow"),
-    ("scoring", "building", "comparison"),
+    ("scoring", "building", "comparison", "feedback"),
     ("composition",),
     ("training", "arms", "delivery", "staging", "business", "inputs"),
     ("dataset",),
