@@ -20,7 +20,7 @@ FOLDERS = ("deployments", "flows", "tasks", "pyfunc")
 RANKS = (
     ("reports", "maintenance"),
     ("lineage", "promotion"),
-    ("scoring", "building", "comparison"),
+    ("scoring", "building", "comparison", "learning"),
     ("composition",),
     ("training", "arms", "delivery", "staging", "business", "inputs"),
     ("dataset",),
