@@ -5,6 +5,7 @@ from typing import Protocol
 
 import numpy as np
 from scipy.sparse import csr_array, hstack, issparse
+from threadpoolctl import threadpool_limits
 
 from tasks.learning.parent import Parent
 from tasks.learning.regression import Examples, Matrix, NearFit, Weights, choose_strength
@@ -85,8 +86,11 @@ def refit(head: Head, rows: LearningRows, parent: Parent) -> Refitted:
     if head.has_bias:
         sizes[-1] = 1.0
     start = head.weights / sizes
-    strength = choose_strength(train, start, rows.folds(), unseen)
-    found = NearFit(train, start).minimum(strength)
+    # On one thread: the last digits of a product depend on how many share it, and the products are
+    # so small that several take longer.
+    with threadpool_limits(1, "blas"):
+        strength = choose_strength(train, start, rows.folds(), unseen)
+        found = NearFit(train, start).minimum(strength)
     return Refitted(
         weights=found * sizes,
         strength=strength,

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 # Strengths of the penalty, from the strongest: each fit goes on from the one before. They are for
 # rows whose mean square is 1.
-STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+STRENGTHS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 
 _MOST_ITERATIONS = 500
 _GRADIENT = 1e-6  # the loss is flat where no part of its gradient is larger
@@ -96,7 +96,7 @@ class NearFit:
         errors[self._rows] -= 1
         errors *= self._shares[:, None]
         loss = -float(self._shares @ found[self._rows]) + strength / 2 * float((change**2).sum())
-        gradient = self._features.T @ errors[:, self._learnt] + strength * change
+        gradient = (errors[:, self._learnt].T @ self._features).T + strength * change
         return loss, gradient.ravel()
 
     def minimum(self, strength: float) -> Weights:

@@ -119,10 +119,10 @@ def read_feedback(feedback: Feedback, labels: Sequence[str]) -> pd.DataFrame:
             f"{feedback.rows}: expected a Parquet file with {', '.join(_FEEDBACK_COLUMNS)} "
             f"({type(error).__name__})"
         ) from error
-    if unknown := sorted(set(rows["label"]) - set(labels)):
+    if unknown := int((~rows["label"].isin(labels)).sum()):
         raise DataError(
-            f"{feedback.rows}: the label {unknown[0]!r} is none of the model's; expected one of "
-            f"{list(labels)}"
+            f"{feedback.rows}: {unknown} rows have a label that is none of the model's; expected "
+            f"one of {list(labels)}"
         )
     rows["text_digest"] = rows["text"].map(digest_text)
     if repeated := int(rows["text_digest"].duplicated().sum()):

@@ -9,6 +9,7 @@ import mlflow
 import pandas as pd
 
 from tasks.common.errors import ModelError
+from tasks.common.settings import get_settings
 from tasks.dataset.splitting import PARTS, digest_text, normalise, sample_rows
 from tasks.dataset.types import Split
 from tasks.tracking.mlflow_client import has_artifact, read_logged_json
@@ -145,12 +146,15 @@ def find_split(run_id: str) -> Split | None:
     record = read_logged_json(run_id, SPLIT_FILE)
     if record is None or not _has_table(run_id, "test"):
         return None
-    split = Split.model_validate(record)
-    if not all(split.part(name).is_file() for name in PARTS):
-        return None
-    if not pd.read_parquet(split.part("test")).equals(load_test_rows(run_id)):
-        return None
-    return split
+    logged = Split.model_validate(record)
+    # The state folder may have moved since.
+    moved = get_settings().data / "splits" / logged.folder.name
+    for split in (logged.model_copy(update={"folder": place}) for place in (moved, logged.folder)):
+        if all(split.part(name).is_file() for name in PARTS) and (
+            pd.read_parquet(split.part("test")).equals(load_test_rows(run_id))
+        ):
+            return split
+    return None
 
 
 def load_measured_digests(run_id: str) -> frozenset[str]:

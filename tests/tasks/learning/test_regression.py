@@ -94,7 +94,7 @@ def test_a_row_of_double_weight_counts_as_two() -> None:
 def test_rows_that_contradict_the_parent_choose_a_weak_penalty_and_noise_a_strong_one() -> None:
     parent = parent_of(6, 3)
     unseen = Examples(np.empty((0, 6)), np.empty(0, np.int64), np.empty(0))
-    folds = np.arange(400) % 5
+    folds = np.arange(400) % 2
     assert choose_strength(examples_of(400, 6, 3), parent, folds, unseen) <= 1e-2
     random = np.random.default_rng(3)
     rows = random.normal(size=(400, 6))
