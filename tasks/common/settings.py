@@ -196,6 +196,11 @@ class Settings(BaseSettings):
         return self.root / "prediction-cache"
 
     @property
+    def replay(self) -> Path:
+        """The replay memory: features of texts that versions learn from again."""
+        return self.root / "replay"
+
+    @property
     def scored(self) -> Path:
         return self.root / "scored"
 

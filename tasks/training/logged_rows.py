@@ -1,6 +1,6 @@
 """Dataset rows in a training run's artifacts: test rows, gate rows, digests of trained texts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -8,7 +8,9 @@ from tempfile import TemporaryDirectory
 import mlflow
 import pandas as pd
 
-from tasks.dataset.splitting import digest_text, normalise, sample_rows
+from tasks.common.errors import ModelError
+from tasks.common.settings import get_settings
+from tasks.dataset.splitting import PARTS, digest_text, normalise, sample_rows
 from tasks.dataset.types import Split
 from tasks.tracking.mlflow_client import has_artifact, read_logged_json
 
@@ -51,16 +53,14 @@ def log_rows(split: Split, train_rows: pd.DataFrame, unlabelled: Sequence[str] =
     others = sample_rows(others, max(1, UNSEEN_ROWS - len(parts["test"])), seed=0)
     unseen = pd.concat([parts["test"], others], ignore_index=True)
     mlflow.log_artifact(str(split.part("test")), _FOLDER)
-    with TemporaryDirectory(prefix="millstream-") as name:
-        for stem, rows in (
-            ("unseen", unseen.head(UNSEEN_ROWS)),
-            ("calibration", sample_rows(train_rows, CALIBRATION_ROWS, seed=0)),
-            ("trained", _digests([*train_rows["text"], *unlabelled])),
-            ("validated", _digests(parts["validation"]["text"])),
-        ):
-            path = Path(name) / f"{stem}.parquet"
-            rows.to_parquet(path, index=False)
-            mlflow.log_artifact(str(path), _FOLDER)
+    _log_tables(
+        {
+            "unseen": unseen.head(UNSEEN_ROWS),
+            "calibration": sample_rows(train_rows, CALIBRATION_ROWS, seed=0),
+            "trained": _digests([*train_rows["text"], *unlabelled]),
+            "validated": _digests(parts["validation"]["text"]),
+        }
+    )
 
 
 def load_test_rows(run_id: str) -> pd.DataFrame:
@@ -135,9 +135,75 @@ def select_unseen(rows: pd.DataFrame, run_id: str) -> pd.DataFrame:
     if _has_table(run_id, "trained"):
         return rows[~digests.isin(_load_table(run_id, "trained")[_DIGESTS])]
     unseen = digests.isin(_unseen_digests(run_id))
-    if (train := _train_part(run_id)) is not None:
+    if (split := find_split(run_id)) is not None:
+        train = pd.read_parquet(split.part("train"))
         unseen |= ~digests.isin(train["text"].map(digest_text))
     return rows[unseen]
+
+
+def find_split(run_id: str) -> Split | None:
+    """Return the split that a training logged, if the one on this machine is still the same."""
+    record = read_logged_json(run_id, SPLIT_FILE)
+    if record is None or not _has_table(run_id, "test"):
+        return None
+    logged = Split.model_validate(record)
+    # The state folder may have moved since.
+    moved = get_settings().data / "splits" / logged.folder.name
+    for split in (logged.model_copy(update={"folder": place}) for place in (moved, logged.folder)):
+        if all(split.part(name).is_file() for name in PARTS) and (
+            pd.read_parquet(split.part("test")).equals(load_test_rows(run_id))
+        ):
+            return split
+    return None
+
+
+def load_measured_digests(run_id: str) -> frozenset[str]:
+    """Return the digests of the texts that a training is measured on: its test and validation part.
+
+    Raises:
+        ModelError: If it is an older one, which did not log them.
+    """
+    tested = load_test_rows(run_id)["text"].map(digest_text)
+    return frozenset({*tested, *_logged_digests(run_id, "validated")})
+
+
+def log_rows_again(run_id: str, learnt: Iterable[str]) -> None:
+    """Log the rows of another training to the active run, as of a model that learnt more texts.
+
+    Args:
+        run_id: The other training.
+        learnt: The texts; none is in its test or validation part.
+
+    Raises:
+        ModelError: If it is an older one, which logged not all of them.
+    """
+    added = _digests(learnt)
+    trained = {*_logged_digests(run_id, "trained"), *added[_DIGESTS]}
+    unseen = _load_table(run_id, "unseen")
+    tables = {
+        **{stem: _load_table(run_id, stem) for stem in ("test", "calibration", "validated")},
+        "unseen": unseen[~unseen["text"].map(digest_text).isin(added[_DIGESTS])],
+        "trained": pd.DataFrame({_DIGESTS: sorted(trained)}),
+    }
+    _log_tables(tables)
+    mlflow.log_dict(read_logged_json(run_id, SPLIT_FILE), SPLIT_FILE)
+
+
+def _logged_digests(run_id: str, stem: str) -> "pd.Series[str]":
+    if not _has_table(run_id, stem):
+        raise ModelError(
+            f"training run {run_id}: has no {_FOLDER}/{stem}.parquet; expected one, as each "
+            "training of today logs it: train again"
+        )
+    return _load_table(run_id, stem)[_DIGESTS]
+
+
+def _log_tables(tables: Mapping[str, pd.DataFrame]) -> None:
+    with TemporaryDirectory(prefix="millstream-") as name:
+        for stem, rows in tables.items():
+            path = Path(name) / f"{stem}.parquet"
+            rows.to_parquet(path, index=False)
+            mlflow.log_artifact(str(path), _FOLDER)
 
 
 def _digests(texts: Iterable[str]) -> pd.DataFrame:
@@ -147,19 +213,6 @@ def _digests(texts: Iterable[str]) -> pd.DataFrame:
 def _unseen_digests(run_id: str) -> set[str]:
     stems = [stem for stem in ("test", "unseen") if _has_table(run_id, stem)]
     return {digest_text(text) for stem in stems for text in _load_table(run_id, stem)["text"]}
-
-
-def _train_part(run_id: str) -> pd.DataFrame | None:
-    """Return the train part of an older run, if the split on this machine is still that one."""
-    record = read_logged_json(run_id, SPLIT_FILE)
-    if record is None or not _has_table(run_id, "test"):
-        return None
-    split = Split.model_validate(record)
-    if not all(split.part(name).is_file() for name in ("train", "test")):
-        return None
-    if not pd.read_parquet(split.part("test")).equals(load_test_rows(run_id)):
-        return None
-    return pd.read_parquet(split.part("train"))
 
 
 def _has_table(run_id: str, stem: str) -> bool:

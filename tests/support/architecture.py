@@ -20,7 +20,7 @@ FOLDERS = ("deployments", "flows", "tasks", "pyfunc")
 RANKS = (
     ("reports", "maintenance"),
     ("lineage", "promotion", "shadow"),
-    ("scoring", "building", "comparison", "feedback"),
+    ("scoring", "building", "comparison", "feedback", "learning"),
     ("composition",),
     ("training", "arms", "delivery", "staging", "business", "inputs"),
     ("dataset",),

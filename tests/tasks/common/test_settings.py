@@ -39,6 +39,7 @@ def test_millstream_home_moves_all_of_it(monkeypatch: pytest.MonkeyPatch, tmp_pa
         settings.mlflow_database,
         settings.prediction_cache,
         settings.prefect_home,
+        settings.replay,
         settings.scored,
     )
     assert {place.parent for place in places} == {tmp_path}

@@ -6,12 +6,14 @@ import mlflow
 import pandas as pd
 import pytest
 
+from tasks.common.settings import get_settings
 from tasks.dataset.types import Split
 from tasks.tracking.mlflow_client import connect
 from tasks.training.logged_rows import (
     CALIBRATION_ROWS,
     UNSEEN_ROWS,
     CheckRows,
+    find_split,
     load_check_rows,
     load_test_rows,
     log_rows,
@@ -174,6 +176,20 @@ def test_without_the_train_part_only_rows_that_were_logged_as_unseen_are(
     pd.testing.assert_frame_equal(
         found.reset_index(drop=True), pd.concat(parts[1:3], ignore_index=True)
     )
+
+
+def test_a_split_is_found_where_the_state_folder_is_now(tmp_path: Path) -> None:
+    before, after = tmp_path / "before" / "key", get_settings().data / "splits" / "key"
+    before.mkdir(parents=True)
+    run_id = log_as_before(whole_split(before), rows("train", 10))
+    assert find_split(run_id) == whole_split(before)
+    after.parent.mkdir(parents=True)
+    before.rename(after)
+    found = find_split(run_id)
+    assert found is not None
+    assert found.folder == after
+    rows("other", 6).to_parquet(found.part("test"), index=False)
+    assert find_split(run_id) is None
 
 
 def test_nothing_is_known_of_a_training_that_was_deleted(tmp_path: Path) -> None:
