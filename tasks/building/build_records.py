@@ -19,6 +19,10 @@ logger = logging.getLogger(__name__)
 
 # MLflow cuts the tags of a run at 8,000 characters, so that the record is a file.
 RECORD = "pipeline.json"
+
+# What a build was to make.
+PLAN = "plan.json"
+
 COMPLETE_TAG = "pipeline"
 
 # Of a build: the gate keys of its members, to be searched for.

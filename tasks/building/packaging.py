@@ -23,7 +23,7 @@ from pyfunc.detectors.selection import DETECTORS
 from pyfunc.engines.selection import has_cuda
 from pyfunc.fingerprint import digest_code
 from tasks.building.artifact import build_artifact
-from tasks.building.build_records import COMPLETE_TAG, GATE_KEYS_TAG, RECORD, read_record
+from tasks.building.build_records import COMPLETE_TAG, GATE_KEYS_TAG, PLAN, RECORD, read_record
 from tasks.building.detector_files import open_for_build
 from tasks.building.members import DownloadedMember, downloaded_members
 from tasks.building.types import BuiltPipeline, Gate, LoggedPipeline
@@ -90,7 +90,7 @@ def log_pipeline(plan: PipelinePlan, package: Path = PACKAGE) -> LoggedPipeline:
             return earlier
         folder = Path(name) / "pipeline"
         built = build_artifact(folder, plan, downloaded, detector, package)
-        return _log_artifact(folder, key, built)
+        return _log_artifact(folder, key, built, plan)
 
 
 def signature_of(business: BusinessSpec | None) -> ModelSignature:
@@ -184,7 +184,9 @@ def _find_equal_pipeline(key: str) -> LoggedPipeline | None:
     return None
 
 
-def _log_artifact(folder: Path, key: str, built: BuiltPipeline) -> LoggedPipeline:
+def _log_artifact(
+    folder: Path, key: str, built: BuiltPipeline, plan: PipelinePlan
+) -> LoggedPipeline:
     tags = {
         "fingerprint": built.fingerprint,
         "kind": built.kind,
@@ -222,6 +224,7 @@ def _log_artifact(folder: Path, key: str, built: BuiltPipeline) -> LoggedPipelin
         logged = LoggedPipeline(
             run_id=run.info.run_id, model_uri=f"models:/{info.model_id}", **dict(built)
         )
+        mlflow.log_dict(plan.model_dump(mode="json"), PLAN)
         mlflow.log_dict(logged.model_dump(mode="json"), RECORD)
         # Last: a run with this tag has a complete model.
         mlflow.set_tag(COMPLETE_TAG, RECORD)

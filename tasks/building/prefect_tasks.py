@@ -24,6 +24,16 @@ def plan_composition(path: str) -> PipelinePlan:
     return planning.plan_composition(path)
 
 
+@task(name="plan learnt pipeline", **RETRY_MLFLOW)
+def plan_learnt_pipeline(
+    pipeline: RegisteredModel, learnt: dict[str, RegisteredModel]
+) -> PipelinePlan:
+    """Plan a registered version once more, with versions that learnt in the place of members."""
+    from tasks.building.replanning import replan
+
+    return replan(pipeline, learnt)
+
+
 @task(name="log pipeline", **RETRY_LONG_WORK)
 def log_pipeline(plan: PipelinePlan) -> LoggedPipeline:
     """Wrap the fine-tuned models, with the code of `pyfunc/`, as one MLflow model."""

@@ -17,13 +17,13 @@ class AccuracyDrop(NamedTuple):
     Attributes:
         right: Labels that are the answer.
         labels: All labels.
-        expected: The accuracy that was expected.
+        expected: The accuracy that was expected; None if nobody knows.
         p_value: How likely so few or fewer are right if the accuracy is the expected one.
     """
 
     right: int
     labels: int
-    expected: float
+    expected: float | None
     p_value: float
 
     @property
@@ -39,7 +39,7 @@ class Verdict(NamedTuple):
     reason: str
 
 
-def accuracy_drop(right: int, labels: int, expected: float) -> AccuracyDrop:
+def accuracy_drop(right: int, labels: int, expected: float | None) -> AccuracyDrop:
     """Return the exact one-sided binomial test of the labels since the last learning of a version.
 
     It holds for a single look. Who looks every hour sees a drop where there is none more often,
@@ -48,11 +48,13 @@ def accuracy_drop(right: int, labels: int, expected: float) -> AccuracyDrop:
     Args:
         right: Labels that are what the version answered, as `prequential.count_right` counts them.
         labels: All labels.
-        expected: The accuracy of the version on the test rows of its training.
+        expected: The accuracy of the version on the test rows of its training, if known.
     """
     from scipy.stats import binomtest
 
-    p_value = binomtest(right, labels, expected, alternative="less").pvalue if labels else 1.0
+    if not labels or expected is None:
+        return AccuracyDrop(right, labels, expected, 1.0)
+    p_value = binomtest(right, labels, expected, alternative="less").pvalue
     return AccuracyDrop(right, labels, expected, float(p_value))
 
 
@@ -90,11 +92,12 @@ def should_learn(
     is_shift = stability is not None and stability.is_shift
     learn = new_labels >= least_labels and (drop.is_shown or is_shift)
     accuracy = f"{drop.right / drop.labels:.4f}" if drop.labels else "unknown"
+    expected = "unknown" if drop.expected is None else f"{drop.expected:.4f}"
     psi = f"{stability.psi:.3f}, p = {stability.p_value:.3g}" if stability else "unknown"
     reason = (
         f"{'learns' if learn else 'does not learn'}: {new_labels} new labels (enough from "
         f"{least_labels} on); accuracy {accuracy} on {drop.labels} labels, expected "
-        f"{drop.expected:.4f}, p = {drop.p_value:.3g} (a drop below {LEVEL}); PSI of the scores "
+        f"{expected}, p = {drop.p_value:.3g} (a drop below {LEVEL}); PSI of the scores "
         f"{psi} (a shift above {SHIFT}, below {LEVEL})"
     )
     return Verdict(learn, reason)

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Annotated, Literal, NamedTuple
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator
 
@@ -115,6 +116,16 @@ class CollectedFeedback(FrozenModel):
     known: tuple[str, ...]
     store_digest: str
 
+    def summary(self) -> dict[str, Any]:
+        """Return what a flow prints."""
+        found = {"taken_in": self.taken, "said_before": self.duplicates, "batch": self.batch}
+        others = {
+            "refused": self.refused,
+            "refused_rows": self.refused_files,
+            "unreadable": self.unreadable,
+        }
+        return found | {name: value for name, value in others.items() if value}
+
 
 class LeftOut(FrozenModel):
     """Rows of the store that do not count.
@@ -130,6 +141,62 @@ class LeftOut(FrozenModel):
     overruled: int = 0
     set_aside: int = 0
     capped: int = 0
+
+
+class MemberFeedback(FrozenModel):
+    """What a member of the pipeline learns.
+
+    Attributes:
+        rows: A Parquet file with `text`, `label` and `held_out`.
+        digest: Of its rows, in any order.
+        labels: How many of them are learnt.
+    """
+
+    rows: Path
+    digest: str
+    labels: int
+
+
+class ChosenFeedback(FrozenModel):
+    """The labels that count.
+
+    Attributes:
+        labels: How many there are.
+        held_out: Those of them that measure, and are not learnt.
+        undecided: Those of them that no member of today's pipeline decided.
+        left_out: Labels that do not count.
+        held_out_rows: A Parquet file with `text`, `label` and `batch` of what is held out.
+        members: What each member learns, by its name.
+    """
+
+    labels: int
+    held_out: int
+    undecided: int
+    left_out: LeftOut
+    held_out_rows: Path
+    members: dict[str, MemberFeedback]
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a flow prints."""
+        found = {
+            "labels": self.labels,
+            "labels_to_learn": sum(member.labels for member in self.members.values()),
+            "labels_held_out": self.held_out,
+        }
+        others = {"labels_of_no_member": self.undecided, **self.left_out.model_dump()}
+        return found | {name: value for name, value in others.items() if value}
+
+
+class Need(FrozenModel):
+    """Whether the champion has something to learn.
+
+    Attributes:
+        learn: Whether it has.
+        reason: Why or why not, in one line.
+    """
+
+    learn: bool
+    reason: str
 
 
 class AccuracyWindow(FrozenModel):

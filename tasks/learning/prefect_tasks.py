@@ -2,10 +2,18 @@
 
 from prefect import task
 
-from tasks.common.task_errors import RETRY_LONG_WORK
-from tasks.learning.types import Feedback
+from tasks.common.task_errors import RETRY_LONG_WORK, RETRY_MLFLOW
+from tasks.learning.types import Feedback, Learners
 from tasks.tracking.names import RegisteredModel
 from tasks.training.types import FineTuned
+
+
+@task(name="find learners", **RETRY_MLFLOW)
+def find_learners() -> Learners:
+    """Return the champion, and the fine-tuned versions inside it."""
+    from tasks.learning.learners import find_learners_of_champion
+
+    return find_learners_of_champion()
 
 
 @task(name="relearn head", **RETRY_LONG_WORK)
@@ -17,3 +25,16 @@ def relearn_head(parent: RegisteredModel, feedback: Feedback) -> FineTuned:
     from tasks.learning.relearning import relearn_or_reuse
 
     return relearn_or_reuse(parent, feedback)
+
+
+@task(name="register learnt model", **RETRY_MLFLOW)
+def register_learnt(
+    fine_tuned: FineTuned, parent: RegisteredModel, feedback: Feedback
+) -> RegisteredModel:
+    """Register what learnt from feedback as a version of `dl_finetuned_model`, once."""
+    from tasks.learning import learners
+    from tasks.tracking.descriptions import describe_finetuned
+
+    found = learners.register_learnt(fine_tuned, parent, feedback.digest)
+    describe_finetuned(fine_tuned.model_uri, fine_tuned.run_id)
+    return found

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tasks.common.parameter_types import FrozenModel
+from tasks.tracking.names import RegisteredModel
 
 # Of the MLflow run of a training: how it learnt, from which version, and from what.
 LEARNING_TAG, PARENT_TAG, FEEDBACK_TAG = "learning", "parent", "feedback_digest"
@@ -22,3 +23,17 @@ class Feedback(FrozenModel):
 
     rows: Path
     digest: str
+
+
+class Learners(FrozenModel):
+    """The champion, whose members learn.
+
+    Attributes:
+        pipeline: Its version.
+        members: The fine-tuned versions that decide its answers, by the names of the members.
+        learnt: The digest of the feedback that members have learnt last, by their names.
+    """
+
+    pipeline: RegisteredModel
+    members: dict[str, RegisteredModel]
+    learnt: dict[str, str]

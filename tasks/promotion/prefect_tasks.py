@@ -1,5 +1,7 @@
 """Prefect tasks that promote versions of the inference pipeline."""
 
+from pathlib import Path
+
 from prefect import task
 
 from tasks.common.task_errors import RETRY_MLFLOW, RETRY_ONCE, step
@@ -14,6 +16,22 @@ def choose_champion(registered: RegisteredModel, rule: Rule) -> PromotionDecisio
     from tasks.promotion.rules import decide_promotion
 
     return decide_promotion(registered, rule)
+
+
+@task(name="choose learnt champion", **RETRY_ONCE)
+def choose_learnt_champion(
+    registered: RegisteredModel, rule: Rule, held_out: Path
+) -> PromotionDecision:
+    """Compare a version that learnt with the champion, on old rows and on held-out feedback."""
+    from functools import partial
+
+    import pandas as pd
+
+    from tasks.promotion.learnt import judge_learnt
+    from tasks.promotion.rules import decide_promotion
+
+    judge = partial(judge_learnt, feedback=pd.read_parquet(held_out))
+    return decide_promotion(registered, rule, judge)
 
 
 @task(name="complete promotion", **RETRY_MLFLOW)

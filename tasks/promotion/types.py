@@ -18,6 +18,14 @@ Promotion = Annotated[
 ]
 
 
+LearntPromotion = Annotated[
+    Literal["if_better", "always", "never"],
+    about(
+        "When the version that learnt becomes champion: if_better, if it is shown to be better on "
+        "the held-out half of the feedback, and is at most 0.5 points worse on old test rows; "
+        "always; or never."
+    ),
+]
 TrafficPromotion = Annotated[
     Literal["never", "if_better", "if_not_worse"],
     about(

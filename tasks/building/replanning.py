@@ -1,0 +1,61 @@
+"""Plan a registered pipeline once more, with other fine-tuned versions in the place of members."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from mlflow.entities.model_registry import ModelVersion
+
+from pyfunc.business.spec import RULES_FILE
+from pyfunc.spec import business_folder
+from tasks.building.build_records import PLAN
+from tasks.business.types import BusinessPlan
+from tasks.common.errors import ModelError
+from tasks.common.files import published_file, sha256_of
+from tasks.common.settings import get_settings
+from tasks.composition.types import PipelinePlan, PlannedMember
+from tasks.tracking import registry
+from tasks.tracking.mlflow_client import downloaded_model_file, read_logged_json
+from tasks.tracking.names import RegisteredModel
+from tasks.tracking.pipeline_members import rebuild_command
+
+_ARTIFACT = Path("artifacts/pipeline")
+
+
+def replan(pipeline: RegisteredModel, learnt: Mapping[str, RegisteredModel]) -> PipelinePlan:
+    """Return the plan of a registered version, with other fine-tuned versions of some members.
+
+    Its rules are those that it ships, whatever became of the file that they came from.
+
+    Args:
+        pipeline: The version.
+        learnt: Versions of `dl_finetuned_model` by the names of their members.
+
+    Raises:
+        ModelError: If it was built before plans were logged.
+    """
+    version = registry.get_version(pipeline.name, pipeline.version)
+    logged = read_logged_json(str(version.run_id), PLAN)
+    if logged is None:
+        raise ModelError(
+            f"{pipeline.uri}: was built before plans were logged; expected a version that "
+            f"{rebuild_command(version)} builds now"
+        )
+    plan = PipelinePlan.model_validate(logged)
+    members = {
+        name: PlannedMember(**{**dict(member), "finetuned": learnt.get(name, member.finetuned)})
+        for name, member in plan.members.items()
+    }
+    business = plan.business
+    if business is not None and business.rules_path is not None:
+        business = _with_shipped_rules(version, business)
+    return plan.model_copy(update={"members": members, "business": business})
+
+
+def _with_shipped_rules(version: ModelVersion, business: BusinessPlan) -> BusinessPlan:
+    shipped = business_folder(_ARTIFACT) / RULES_FILE
+    with downloaded_model_file(str(version.source), str(shipped)) as file:
+        sha256 = sha256_of(file)
+        kept = get_settings().replay / "rules" / f"{sha256}.py"
+        with published_file(kept) as draft:
+            draft.write_bytes(file.read_bytes())
+    return business.model_copy(update={"rules_path": kept, "rules_sha256": sha256})
