@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from tasks.common.settings import get_settings
 from tasks.dataset.splitting import digest_text
 from tasks.feedback.capping import largest_count
 from tasks.feedback.choosing import FeedbackRows, choose_rows, is_held_out
+from tasks.feedback.store import Batch, digest_store
 from tasks.feedback.types import FeedbackChoices, LeftOut
 from tests.tasks.feedback.steps import LABELS, NOON, load, take
 
@@ -181,6 +183,14 @@ def test_capped_labels_are_chosen_by_their_texts_alone() -> None:
     chosen = set(found.rows["text"])
     more = [*said, *((f"more {number}", "negative", number, "") for number in range(5))]
     assert chosen < set(choose(more, max_share_by=0.5).rows["text"])
+    # Not the first of their digests, which are the test part of a training.
+    of_anna = found.rows.loc[found.rows["by"] == "anna", "text_digest"]
+    assert set(of_anna) != set(sorted(digest_text(text) for text, *_ in said[:40])[:10])
+
+
+def test_digest_of_a_store_does_not_depend_on_the_order_of_its_batches() -> None:
+    batches = [Batch(f"{number}", sha256, pa.table({})) for number, sha256 in enumerate("ab")]
+    assert digest_store(batches) == digest_store(batches[::-1]) != digest_store(batches[:1])
 
 
 def test_a_text_is_held_out_for_ever_and_so_is_half_of_them() -> None:

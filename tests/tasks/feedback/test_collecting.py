@@ -1,6 +1,7 @@
 """Feedback is taken once, row by row, with the answer that was given before it."""
 
 import os
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -94,7 +95,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"shard": "SHARD", "row": 9, "label": "positive"}, "row", "no prediction"),
     ({"shard": "SHARD", "row": 0, "label": "positive"}, "row", "no row number"),
     ({"shard": "SHARD", "row": 10**30, "label": "positive"}, "row", "no row number"),
-    ({"shard": "../records/x", "row": 1, "label": "positive"}, "shard", "unknown"),
+    ({"shard": "../records/SHARD", "row": 1, "label": "positive"}, "shard", "unknown"),
     (
         {"shard": "SHARD", "row": 1, "text": "other", "label": "positive"},
         "text",
@@ -111,7 +112,10 @@ def test_rows_that_cannot_be_used_are_named_and_the_others_taken(
 ) -> None:
     shard = publish_shard(tmp_path)
     rows = [
-        {name: shard if value == "SHARD" else value for name, value in row.items()}
+        {
+            name: value.replace("SHARD", shard) if isinstance(value, str) else value
+            for name, value in row.items()
+        }
         for row, _, _ in REFUSED
     ]
     path = write("monday.jsonl", *rows, {"text": "the last one", "label": "positive"})
@@ -139,14 +143,16 @@ def test_rows_that_cannot_be_parsed_are_refused(inbox: Path) -> None:
 def test_rows_of_a_shard_that_is_damaged_or_not_given_are_refused(
     write: Write, tmp_path: Path
 ) -> None:
-    whole, damaged = publish_shard(tmp_path, 1), publish_shard(tmp_path, 2)
-    (tmp_path / "predictions" / f"{damaged}.parquet").write_bytes(b"no table")
-    path = write("a.jsonl", *({"shard": s, "row": 1, "label": "1"} for s in (damaged, whole)))
+    whole, damaged, replaced = shards = [publish_shard(tmp_path, number) for number in (1, 2, 3)]
+    tables = tmp_path / "predictions"
+    (tables / f"{damaged}.parquet").write_bytes(b"no table")
+    shutil.copy(tables / f"{whole}.parquet", tables / f"{replaced}.parquet")
+    path = write("a.jsonl", *({"shard": s, "row": 1, "label": "1"} for s in shards))
     found = take(scored=str(tmp_path))
-    assert (found.taken, found.refused) == (1, {"shard: cannot be read": 1})
+    assert (found.taken, found.refused) == (1, {"shard: cannot be read": 2})
     path.write_text(path.read_text() + "\n")
     found = take()
-    assert (found.taken, found.refused) == (0, {"shard: no output folder": 2})
+    assert (found.taken, found.refused) == (0, {"shard: no output folder": 3})
 
 
 def test_files_that_cannot_be_read_are_named_and_the_others_taken(inbox: Path) -> None:
@@ -214,6 +220,8 @@ def test_rows_that_are_there_are_not_taken_again(home: Path, write: Write) -> No
     found = take()
     assert (found.taken, found.duplicates, found.batch) == (0, 2, "")
     assert load(home).counts.duplicates == 1  # what bert says
+    write("a.jsonl", row | {"when": "2026-11-30T14:00Z"})  # the same place at another time
+    assert take().taken == 1
 
 
 def test_a_file_without_times_may_grow(home: Path, write: Write) -> None:

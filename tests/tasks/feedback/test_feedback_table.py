@@ -42,7 +42,7 @@ def insert(place: Place) -> Callable[..., None]:
 
 
 def test_rows_of_a_table_are_taken_once(
-    home: Path, insert: Callable[..., None], tmp_path: Path
+    place: Place, home: Path, insert: Callable[..., None], tmp_path: Path
 ) -> None:
     shard = publish_shard(tmp_path)
     insert("great", "negative", 1)
@@ -55,6 +55,8 @@ def test_rows_of_a_table_are_taken_once(
     assert rows["text"].tolist() == ["great", "a film, 1 3"]
     assert rows["when"].tolist() == [NOON + timedelta(hours=hour) for hour in (1, 2)]
     assert rows["model_uri"].tolist() == ["models:/p/2", "models:/p/1"]
+    place.query("delete from feedback where text = 'great'")
+    insert("great", "negative", 1)  # in another place of the table
     assert take(**request).known == ("crm.feedback",)
     insert("great", "positive", 4)
     found = take(**request)
