@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from tasks.common.parameter_types import FrozenModel
-from tasks.reports.formatting import Formatter, count, decimal, percent, seconds, speed
+from tasks.pages.formatting import Formatter, count, decimal, percent, seconds, speed
 from tasks.scoring.types import OPTIONS, AttachMib, ReportExamples
 
 REPORT = "report.html"

@@ -12,8 +12,8 @@ from matplotlib.rcsetup import cycler
 from tasks.common.counting import SCORE_BINS
 from tasks.common.task_errors import class_and_line
 from tasks.measures.evaluation_plots import drawing, shorten_name
-from tasks.reports.formatting import format_count_of, percent
-from tasks.reports.page import Plot
+from tasks.pages.formatting import format_count_of, percent
+from tasks.pages.page import Plot
 
 Data = TypeVar("Data")
 
