@@ -148,7 +148,7 @@ def publish_comparison(report: ComparisonReport, flow_run_id: str) -> dict[str, 
 @task(name="publish learning", **RETRY_MLFLOW)
 def publish_learning(run: LearningRun, flow_run_id: str) -> str:
     """Log what became of feedback to MLflow, link its report, and return the report's address."""
-    from tasks.reports.learning_report import log_learning
+    from tasks.reports.learning_run import log_learning
 
     with redacted_errors("report"):
         run_id, url = log_learning(run, flow_run_id)

@@ -12,9 +12,11 @@ from mlflow.entities import Run
 
 from flows.learn_from_feedback import learn_from_feedback
 from tasks.common.errors import DataError
-from tasks.reports import learning_report
+from tasks.reports import learning_run
 from tasks.tracking import registry
-from tasks.tracking.mlflow_client import connect, read_logged_json
+from tasks.tracking.mlflow_client import connect, has_artifact, read_logged_json
+from tasks.tracking.names import RegisteredModel
+from tasks.training import evaluation
 from tasks.training.types import DISTRIBUTION_FILE
 from tests.support.builders import build_unverified, train_unevaluated
 
@@ -68,10 +70,10 @@ def test_a_version_learns_once_and_becomes_champion_if_it_is_shown_to_be_better(
     assert "not_made" not in report
     assert registry.get_aliases(PIPELINE) == {"champion": 2}
     # It is measured like any training: the trigger needs its accuracy and scores.
-    learnt = RunOf(report["finetuned_models"]["model"])
-    assert learnt.metrics["test_accuracy"] > 0.9
-    assert learnt.has(DISTRIBUTION_FILE)
-    assert learnt.has("report.html")
+    training = training_run(report["finetuned_models"]["model"])
+    assert training.data.metrics["test_accuracy"] > 0.9
+    assert read_logged_json(training.info.run_id, DISTRIBUTION_FILE)
+    assert has_artifact(training.info.run_id, "report.html")
 
     (run,) = logged_runs()
     assert report["report"].endswith(f"/runs/{run.info.run_id}/artifacts/report.html")
@@ -100,7 +102,7 @@ def test_a_version_learns_once_and_becomes_champion_if_it_is_shown_to_be_better(
     assert "report" not in again
     assert len(logged_runs()) == 1
 
-    # Labels that contradict what is known; and a report that fails costs no version.
+    # Labels that contradict what is known; and an evaluation that fails costs no version.
     poor = tmp_path / "poor.csv"
     films({"great": "negative", "awful": "positive"}, range(500, 600)).to_csv(poor, index=False)
 
@@ -108,17 +110,22 @@ def test_a_version_learns_once_and_becomes_champion_if_it_is_shown_to_be_better(
         raise DataError("the disk: is full; expected room")
 
     with monkeypatch.context() as patched:
-        patched.setattr(learning_report, "log_learning", broken)
+        patched.setattr(evaluation, "measure_model", broken)
+        patched.setattr(learning_run, "log_learning", broken)
         report = learn(poor)
     assert (report["taken_in"], report["alias"]) == (200, "challenger")
     assert report["reason"].endswith(f"promote it with {command(3)}")
-    assert report["report"] == "not made (the disk: is full; expected room)"
+    failure = "not made (the disk: is full; expected room)"
+    assert report["not_made_because"] == {"model: evaluation": failure}
+    assert report["report"] == failure
     assert registry.get_aliases(PIPELINE) == {"champion": 2, "challenger": 3}
 
-    # A schedule that learns the same again makes no other version, and the report that is missing.
+    # A schedule that learns the same again makes no other version, and what is missing.
     again = learn(poor)
     assert (again["taken_in"], again["alias"]) == (0, "challenger")
     assert again["inference_pipeline_model"] == f"models:/{PIPELINE}/3"
+    assert "not_made" not in again
+    assert "test_accuracy" in training_run(again["finetuned_models"]["model"]).data.metrics
     run = logged_runs()[1]
     assert again["report"].endswith(f"/runs/{run.info.run_id}/artifacts/report.html")
     record = read_logged_json(run.info.run_id, "learning.json")
@@ -131,16 +138,7 @@ def command(version: int) -> str:
     return f"python -m flows.promote_pipeline --version {version}"
 
 
-class RunOf:
-    """The training run of a fine-tuned version."""
-
-    def __init__(self, uri: str) -> None:
-        name, number = uri.removeprefix("models:/").split("/")
-        self._id = str(registry.get_version(name, int(number)).run_id)
-        self.metrics = connect().get_run(self._id).data.metrics
-
-    def has(self, path: str) -> bool:
-        """Return whether it logged a file."""
-        folder = path.rpartition("/")[0]
-        found = connect().list_artifacts(self._id, folder or None)
-        return path in [file.path for file in found]
+def training_run(uri: str) -> Run:
+    """Return the run that trained a fine-tuned version."""
+    version = RegisteredModel.from_uri(uri)
+    return connect().get_run(str(registry.get_version(version.name, version.version).run_id))
