@@ -19,6 +19,7 @@ TRAINING_EXPERIMENT = "train-classifier"
 BUILDING_EXPERIMENT = "build-inference-pipeline"
 SCORING_EXPERIMENT = "score-shards"
 COMPARING_EXPERIMENT = "compare-pipelines"
+LEARNING_EXPERIMENT = "learn-from-feedback"
 
 # Characters; PostgreSQL and MySQL refuse a longer one, and a file name may have 255.
 MAX_RUN_NAME = 250
