@@ -84,9 +84,7 @@ def test_texts_that_the_training_is_measured_on_are_left_out(
 
 
 def test_rows_that_cannot_be_used_are_refused_in_one_line(parent: Parent, tmp_path: Path) -> None:
-    message = (
-        r"feedback.parquet: the label 'neutral' is none of the model's; expected one of \['neg"
-    )
+    message = r"feedback.parquet: 1 rows have a label that is none of the model's; .*'negative'"
     with pytest.raises(DataError, match=message):
         gather_rows(parent, feedback_of(tmp_path, [("a", "neutral")]))
     with pytest.raises(DataError, match=r"1 rows have the text of an earlier one; expected each"):
