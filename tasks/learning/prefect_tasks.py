@@ -17,3 +17,14 @@ def relearn_head(parent: RegisteredModel, feedback: Feedback) -> FineTuned:
     from tasks.learning.relearning import relearn_or_reuse
 
     return relearn_or_reuse(parent, feedback)
+
+
+@task(name="fine-tune from parent", **RETRY_LONG_WORK)
+def finetune_from_parent(parent: RegisteredModel, feedback: Feedback) -> FineTuned:
+    """Train all weights of a fine-tuned version on with feedback, or return an equal model.
+
+    A retry goes on from the last checkpoint.
+    """
+    from tasks.learning.escalation import train_on_or_reuse
+
+    return train_on_or_reuse(parent, feedback)
