@@ -14,15 +14,15 @@ from tasks.dataset.splitting import UNLABELLED, describe_rows, digest_rows
 from tasks.dataset.types import RECORD, Split
 from tasks.learning.parent import Parent, read_parent
 from tasks.learning.rows import LearningRows, gather_rows
-from tasks.learning.types import (
+from tasks.learning.types import Feedback
+from tasks.tracking.mlflow_client import connect
+from tasks.tracking.names import (
     FEEDBACK_ROWS_TAG,
     FEEDBACK_TAG,
     LEARNING_TAG,
     PARENT_TAG,
-    Feedback,
+    RegisteredModel,
 )
-from tasks.tracking.mlflow_client import connect
-from tasks.tracking.names import RegisteredModel
 from tasks.training.fine_tuning import fine_tune_or_reuse
 from tasks.training.finetuned_model import downloaded_classifier
 from tasks.training.logged_rows import find_split

@@ -55,6 +55,8 @@ def test_it_is_a_training_like_any(trained_anew: Trained, tmp_path: Path) -> Non
     registered = register_model.fn(learnt)
     assert registered.version == parent.version + 1
     assert evaluate_model.fn(learnt).metrics["test_accuracy"] > 0.9
+    described = client.get_model_version(registered.name, str(registered.version)).description
+    assert f"| feedback | 60 rows, learnt by {parent.uri} |" in str(described)
     # What gates and comparisons may use.
     texts = [text for text, _ in CORRECTED]
     used = (load_used_digests([run_id]) for run_id in (learnt.run_id, before.info.run_id))

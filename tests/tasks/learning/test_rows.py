@@ -139,6 +139,14 @@ def test_without_the_split_and_what_was_kept_of_it_one_line_says_what_to_do(
         gather_rows(parent, feedback)
 
 
+def test_a_version_that_no_training_logged_is_refused(trained_anew: Trained) -> None:
+    version = finetuned_of(trained_anew)
+    source = str(connect().get_model_version(version.name, str(version.version)).source)
+    other = connect().create_model_version(version.name, source, run_id="0" * 32).version
+    with pytest.raises(ModelError, match=rf"^models:/dl_finetuned_model/{other}: its training run"):
+        read_parent(version.model_copy(update={"version": int(other)}))
+
+
 def test_balanced_rows_count_alike_by_label() -> None:
     ids = np.array([0, 0, 0, 1])
     assert row_weights(ids, balanced=True) == pytest.approx([2 / 3, 2 / 3, 2 / 3, 2])
