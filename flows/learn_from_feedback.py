@@ -1,5 +1,7 @@
 """Learn from corrected labels: a new version of what decided, which has to prove itself."""
 
+import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +23,12 @@ from tasks.common.parameter_types import about
 from tasks.common.task_errors import describe_error, reporting_failures
 from tasks.feedback import types as giving
 from tasks.feedback.prefect_tasks import assess_need, choose_feedback, collect_feedback
-from tasks.learning.prefect_tasks import find_learners, register_learnt, relearn_head
+from tasks.learning.prefect_tasks import (
+    find_learners,
+    finetune_from_parent,
+    register_learnt,
+    relearn_head,
+)
 from tasks.learning.types import Feedback, Learners
 from tasks.promotion.prefect_tasks import choose_learnt_champion, complete_earlier_promotion
 from tasks.promotion.types import LearntPromotion
@@ -32,14 +39,25 @@ from tasks.reports.prefect_tasks import (
     report_training,
 )
 from tasks.reports.types import LearningRun, LearntVersion
+from tasks.tracking.names import CHAMPION, RegisteredModel
 from tasks.training.prefect_tasks import evaluate_model
-from tasks.training.types import Evaluation
+from tasks.training.types import Evaluation, FineTuned
+
+logger = logging.getLogger(__name__)
 
 WhenNeeded = Annotated[
     bool,
     about(
         "Whether it learns only if there are labels enough, and answers are worse or scores other "
         "than those of the training; the reason is in one line."
+    ),
+]
+
+Escalate = Annotated[
+    bool,
+    about(
+        "Whether all weights are trained on with the feedback, for minutes, if the version with a "
+        "new head does not become champion."
     ),
 ]
 
@@ -59,6 +77,7 @@ def learn_from_feedback(
     when_needed: WhenNeeded = False,
     least_labels: giving.LeastLabels = 200,
     promotion: LearntPromotion = "if_better",
+    escalate: Escalate = False,
 ) -> dict[str, Any]:
     """Take in feedback, and learn the champion's heads again from all of it.
 
@@ -84,7 +103,10 @@ def learn_from_feedback(
             report["need"] = need.reason
         report |= {"learnt": not reason, "reason": reason}
         if not reason:
-            learnt = _learn(learners, chosen, promotion)
+            learnt = _learn(learners, chosen, promotion, relearn_head)
+            if escalate and promotion == "if_better" and learnt.decision.alias != CHAMPION:
+                logger.info("the head is not enough: %s", learnt.decision.reason)
+                learnt = _learn(learners, chosen, promotion, finetune_from_parent)
             report |= learnt.summary()
     # From here on a failure costs a report, and no version.
     if learnt:
@@ -115,13 +137,16 @@ def _why_not(learners: Learners, chosen: giving.ChosenFeedback) -> str:
 
 
 def _learn(
-    learners: Learners, chosen: giving.ChosenFeedback, promotion: LearntPromotion
+    learners: Learners,
+    chosen: giving.ChosenFeedback,
+    promotion: LearntPromotion,
+    learn: Callable[[RegisteredModel, Feedback], FineTuned],
 ) -> LearntVersion:
-    """Learn each member's head, build the pipeline with them, and decide what becomes of it."""
+    """Let each member learn, build the pipeline with them, and decide what becomes of it."""
     trainings, members = {}, {}
     for name, labels in chosen.members.items():
         parent, feedback = learners.members[name], Feedback(rows=labels.rows, digest=labels.digest)
-        trainings[name] = relearn_head(parent, feedback)
+        trainings[name] = learn(parent, feedback)
         members[name] = register_learnt(trainings[name], parent, feedback)
     logged = log_pipeline(plan_learnt_pipeline(learners.pipeline, members))
     check_pipeline(logged)

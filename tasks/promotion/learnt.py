@@ -7,9 +7,9 @@ import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
 
 from tasks.dataset.splitting import digest_text
-from tasks.measures.paired import PairedCounts, mcnemar_p_value
+from tasks.measures.paired import MARGIN, PairedCounts, mcnemar_p_value
 from tasks.promotion.held_out_answers import answer_groups, load_held_out_rows, select_unused
-from tasks.promotion.rules import MARGIN, Judgement, how_to_promote, is_better, too_few
+from tasks.promotion.rules import Judgement, how_to_promote, is_better, too_few
 from tasks.promotion.types import LearntGate
 
 # Of a version: for each batch of feedback, its held-out rows, and the accuracy of the champion and

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from tasks.feedback.prequential import WINDOW
 from tasks.feedback.types import AccuracyWindow
-from tasks.measures.paired import LEVEL
+from tasks.measures.paired import LEVEL, MARGIN
 from tasks.pages import formatting
 from tasks.pages.formatting import format_change, format_count_of, format_or_dash, format_time
 from tasks.pages.page import (
@@ -19,7 +19,6 @@ from tasks.pages.page import (
     Table,
 )
 from tasks.pages.plots import MOST_SERIES, RunningAccuracy, draw_plot, plot_running_accuracy
-from tasks.promotion.rules import MARGIN
 from tasks.promotion.types import GroupAccuracy, LearntGate
 from tasks.reports.types import LearningRun
 from tasks.tracking.names import CHAMPION

@@ -50,6 +50,13 @@ CHALLENGER_TAG = "challenger_uri"
 # Of a run: those that have the same are compared with each other.
 SERIES_TAG = "series"
 
+# Of a training that learnt from feedback: how, by which version, from what and how many rows.
+LEARNING_TAG, PARENT_TAG, FEEDBACK_TAG = "learning", "parent", "feedback_digest"
+FEEDBACK_ROWS_TAG = "feedback_rows"
+
+# Of one that learnt a head again: the run of the training whose rows it learnt with.
+ORIGINAL_RUN_TAG = "original_run"
+
 CHAMPION_URI = f"models:/{PIPELINE_MODEL}@{CHAMPION}"
 
 
