@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_array, issparse
 from scipy.special import log_softmax
 
-from tasks.measures.calibration import LabelIds, Logits
+from tasks.measures.calibration import LabelIds, Logits, fit_temperature
 from tasks.measures.paired import MARGIN
 
 logger = logging.getLogger(__name__)
@@ -60,13 +60,14 @@ class Examples:
             return 1.0
         return float(((self.features @ weights).argmax(axis=1) == self.labels).mean())
 
-    def loss(self, weights: Weights) -> float:
+    def loss(self, weights: Weights, temperature: float = 1.0) -> float:
         """Return the sum of the rows' cross-entropies, each times its weight.
 
         Args:
             weights: Of shape (features, labels).
+            temperature: What the logits are divided by.
         """
-        found = log_softmax(self.features @ weights, axis=1)
+        found = log_softmax(self.features @ weights / temperature, axis=1)
         return -float(self.weights @ found[np.arange(len(self)), self.labels])
 
 
@@ -165,8 +166,11 @@ def choose_strength(
 ) -> float:
     """Return the strength whose fits have the lowest loss on rows that they did not learn from.
 
-    Strengths do not count whose fits lose more than `MARGIN` of the parent's accuracy on `unseen`:
-    their model would not become champion. If all do, it is the strongest.
+    It is the mean of the folds and that of `unseen` together, however many rows these have, at the
+    temperature that suits `unseen`: the model gets one of its own, and a head that is only too sure
+    of itself is none the worse. Strengths do not count whose fits lose more than `MARGIN` of the
+    parent's accuracy on `unseen`: their model would not become champion. If all do, it is the
+    strongest.
 
     Args:
         examples: The rows to learn from.
@@ -176,14 +180,16 @@ def choose_strength(
     """
     held = [folds == number for number in np.unique(folds[folds >= 0])]
     fits = [(NearFit(examples.chosen(~rows), parent), examples.chosen(rows)) for rows in held]
-    least = unseen.accuracy(parent) - MARGIN
+    least, judged = unseen.accuracy(parent) - MARGIN, sum(len(rows) for _, rows in fits)
     losses: dict[float, float] = {}
     kept = [STRENGTHS[0]]
     for strength in STRENGTHS:
         found = [(fit.minimum(strength), judges) for fit, judges in fits]
-        losses[strength] = sum(
-            judges.loss(weights) + unseen.loss(weights) / len(fits) for weights, judges in found
-        )
+        losses[strength] = 0.0
+        for weights, judges in found:
+            temperature = fit_temperature(unseen.features @ weights, unseen.labels)
+            losses[strength] += judges.loss(weights, temperature) / judged
+            losses[strength] += unseen.loss(weights, temperature) / max(1, len(unseen)) / len(fits)
         if np.mean([unseen.accuracy(weights) for weights, _ in found]) >= least:
             kept.append(strength)
         if losses[strength] > _HOPELESS * min(losses.values()):

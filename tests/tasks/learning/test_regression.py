@@ -104,3 +104,13 @@ def test_rows_that_contradict_the_parent_choose_a_weak_penalty_and_noise_a_stron
     ).sum(1)
     agreeing = Examples(rows, labels, np.ones(400))
     assert choose_strength(agreeing, parent, folds, unseen) >= 1e-2
+
+
+def test_a_penalty_that_forgets_old_rows_is_too_weak() -> None:
+    parent = parent_of(6, 3)
+    folds = np.arange(400) % 2
+    news, rows = examples_of(400, 6, 3), np.random.default_rng(5).normal(size=(400, 6))
+    old = Examples(rows, (rows @ parent).argmax(axis=1), np.full(400, 1e-3))
+    strength = choose_strength(news, parent, folds, old)
+    assert strength > choose_strength(news, parent, folds, news)
+    assert old.accuracy(NearFit(news, parent).minimum(strength)) > 0.97
