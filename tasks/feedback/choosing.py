@@ -2,8 +2,9 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +12,6 @@ from typing import NamedTuple
 import pandas as pd
 
 from tasks.dataset.labels import label_key
-from tasks.feedback.capping import largest_count
 from tasks.feedback.store import FeedbackStore, digest_store, join_batches
 from tasks.feedback.types import Conflicts, FeedbackChoices, LeftOut
 
@@ -122,3 +122,28 @@ def _capped(kept: pd.DataFrame, max_share: float) -> pd.Index:
 def _place(purpose: str, text_digest: str) -> str:
     """Return the place of a text in an order that is as if by chance, of each purpose another."""
     return hashlib.sha256(f"{purpose}\n{text_digest}".encode()).hexdigest()
+
+
+def largest_count(counts: Mapping[str, int], others: int, max_share: float) -> int:
+    """Return how many labels of each person count at most.
+
+    It is the largest number for which nobody has more than the share of what is left then, and so
+    leaves the most labels. If one person alone has given labels, and the share is below 1, it is 0:
+    one label would be all.
+
+    Args:
+        counts: Labels by person.
+        others: Labels of which nobody says who gave them; they are not capped.
+        max_share: The share, from 0 to 1; it is taken as it is written, in decimal digits.
+    """
+    share = Fraction(str(max_share))
+    most = max(counts.values(), default=0)
+    # Fewer labels of a person leave fewer in all. What is allowed of these is lower from step to
+    # step, and never lower than the solution, so that it ends there.
+    while most > (allowed := int(share * _labels_left(counts, others, most))):
+        most = allowed
+    return most
+
+
+def _labels_left(counts: Mapping[str, int], others: int, most: int) -> int:
+    return others + sum(min(count, most) for count in counts.values())

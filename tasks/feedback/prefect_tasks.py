@@ -41,7 +41,7 @@ def assess_need(
     pipeline: RegisteredModel, choices: FeedbackChoices, scored: str, least_labels: int
 ) -> Need:
     """Return whether a version has something to learn, and why or why not."""
-    from tasks.feedback import need
+    from tasks.feedback import triggers
 
     with redacted_errors("feedback"):
-        return need.assess_need(pipeline, choices, scored, least_labels)
+        return triggers.assess_need(pipeline, choices, scored, least_labels)

@@ -24,6 +24,7 @@ ENTRYPOINTS = {
     "flows/compare_pipelines.py:compare_pipelines": "compare-pipelines/two-versions",
     "flows/compare_shadow.py:compare_shadow": "compare-shadow/shadow-nightly",
     "flows/watch_champion.py:watch_champion": "watch-champion/watch-nightly",
+    "flows/learn_from_feedback.py:learn_from_feedback": "learn-from-feedback/take-in-feedback",
 }
 
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((REPOSITORY / "prefect.yaml").read_text())[

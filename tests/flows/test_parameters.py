@@ -66,8 +66,10 @@ DIFFERENT: dict[str, tuple[set[frozenset[str]], str]] = {
         "of the rows to score it is optional, and measures the accuracy",
     ),
     "promotion": (
-        groups("build-inference-pipeline", "compare-pipelines compare-shadow"),
-        "a comparison promotes only if it is told to, and by a test that may be repeated",
+        groups(
+            "build-inference-pipeline", "compare-pipelines compare-shadow", "learn-from-feedback"
+        ),
+        "a comparison promotes only if told to, by a test that may be repeated; feedback has a gate",
     ),
     "max_flips": (
         groups("compare-pipelines compare-shadow", "watch-champion"),

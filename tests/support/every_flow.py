@@ -10,6 +10,7 @@ from flows.compare_pipelines import compare_pipelines
 from flows.compare_shadow import compare_shadow
 from flows.end_to_end import end_to_end
 from flows.explain_prediction import explain_prediction
+from flows.learn_from_feedback import learn_from_feedback
 from flows.promote_pipeline import promote_pipeline
 from flows.prune_cache import prune_cache
 from flows.score_shards import score_shards
@@ -28,4 +29,5 @@ FLOWS: tuple[Flow[..., Any], ...] = (
     compare_pipelines,
     compare_shadow,
     watch_champion,
+    learn_from_feedback,
 )

@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 
 from tasks.common.settings import get_settings
 from tasks.dataset.splitting import digest_text
-from tasks.feedback.capping import largest_count
-from tasks.feedback.choosing import FeedbackRows, choose_rows, is_held_out
+from tasks.feedback.choosing import FeedbackRows, choose_rows, is_held_out, largest_count
 from tasks.feedback.store import Batch, digest_store
 from tasks.feedback.types import FeedbackChoices, LeftOut
 from tests.tasks.feedback.steps import LABELS, NOON, load, take
