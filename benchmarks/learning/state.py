@@ -108,4 +108,6 @@ class State:
             yield
         finally:
             os.environ["MILLSTREAM_HOME"] = former
+            # MLflow puts the address of its database there, where other folders would find it.
+            os.environ.pop("MLFLOW_TRACKING_URI", None)
             get_settings.cache_clear()

@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 
 from benchmarks.learning.measured import Followed, Poisoning, Results, Step, Update
 from benchmarks.learning.report import write_report
+from benchmarks.learning.state import State
 from benchmarks.learning.stream import (
     IMDB,
     PARTS,
@@ -21,7 +23,10 @@ from benchmarks.learning.stream import (
     write_rows,
 )
 from benchmarks.machine import describe
-from tasks.feedback.capping import largest_count
+from tasks.common.environment import environment_with
+from tasks.common.settings import get_settings
+from tasks.feedback.choosing import largest_count
+from tasks.tracking.mlflow_client import connect
 
 SIZES = Sizes(training_rows=10, batch_rows=5, batches=(1, 2, 2, 1), fixed_rows=4, poisoned_rows=10)
 
@@ -77,6 +82,16 @@ def test_the_cap_meets_the_one_who_poisons_alone(share: float) -> None:
 def test_rows_are_written_as_feedback(tmp_path: Path) -> None:
     path = write_rows([Row('say "bad"\r', "negative", "anna")], tmp_path / "new" / "f.csv")
     assert path.read_bytes() == b'"text","label","by"\n"say ""bad""\r","negative","anna"\n'
+
+
+@pytest.mark.usefixtures("home")
+def test_the_state_of_a_strategy_does_not_lead_into_that_of_another(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        with State(tmp_path / name).opened():
+            connect()
+            assert get_settings().tracking_uri == mlflow.get_tracking_uri()
+            assert f"/{name}/" in mlflow.get_tracking_uri()
+    assert "MLFLOW_TRACKING_URI" not in environment_with({})
 
 
 def step(part: str, right: int, imdb: float, alias: str | None = None) -> Step:
