@@ -1,10 +1,14 @@
 """Learn from corrected labels: a new version of what decided, which has to prove itself."""
 
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 from prefect import flow
+from prefect.runtime import flow_run
 
 from flows.parameters import described, form, record_from
 from tasks.building import types as building
@@ -16,20 +20,44 @@ from tasks.building.prefect_tasks import (
 )
 from tasks.common.console import print_table
 from tasks.common.parameter_types import about
-from tasks.common.task_errors import reporting_failures
+from tasks.common.task_errors import describe_error, reporting_failures
 from tasks.feedback import types as giving
 from tasks.feedback.prefect_tasks import assess_need, choose_feedback, collect_feedback
-from tasks.learning.prefect_tasks import find_learners, register_learnt, relearn_head
+from tasks.learning.prefect_tasks import (
+    find_learners,
+    finetune_from_parent,
+    register_learnt,
+    relearn_head,
+)
 from tasks.learning.types import Feedback, Learners
 from tasks.promotion.prefect_tasks import choose_learnt_champion, complete_earlier_promotion
 from tasks.promotion.types import LearntPromotion
-from tasks.tracking.names import RegisteredModel
+from tasks.reports.prefect_tasks import (
+    missing_files,
+    publish_learning,
+    report_or_reason,
+    report_training,
+)
+from tasks.reports.types import LearningRun, LearntVersion
+from tasks.tracking.names import CHAMPION, RegisteredModel
+from tasks.training.prefect_tasks import evaluate_model
+from tasks.training.types import Evaluation, FineTuned
+
+logger = logging.getLogger(__name__)
 
 WhenNeeded = Annotated[
     bool,
     about(
         "Whether it learns only if there are labels enough, and answers are worse or scores other "
         "than those of the training; the reason is in one line."
+    ),
+]
+
+Escalate = Annotated[
+    bool,
+    about(
+        "Whether all weights are trained on with the feedback, for minutes, if the version with a "
+        "new head does not become champion."
     ),
 ]
 
@@ -49,13 +77,14 @@ def learn_from_feedback(
     when_needed: WhenNeeded = False,
     least_labels: giving.LeastLabels = 200,
     promotion: LearntPromotion = "if_better",
+    escalate: Escalate = False,
 ) -> dict[str, Any]:
     """Take in feedback, and learn the champion's heads again from all of it.
 
     Returns:
         The report: what was taken in, what was learnt, the version, its alias and why it has it.
     """
-    given = locals()
+    given, started = locals(), datetime.now(UTC)
     request = record_from(giving.FeedbackRequest, given)
     choices = record_from(giving.FeedbackChoices, given)
     complete_earlier_promotion()
@@ -63,6 +92,7 @@ def learn_from_feedback(
     # First: a version that cannot be built again is to be told before anything is learnt.
     plan_learnt_pipeline(learners.pipeline, {})
     collected = collect_feedback(request, learners.pipeline.uri)
+    learnt: LearntVersion | None = None
     with TemporaryDirectory(prefix="millstream-") as folder:
         chosen = choose_feedback(choices, tuple(learners.members), Path(folder))
         report = collected.summary() | chosen.summary()
@@ -71,10 +101,28 @@ def learn_from_feedback(
             need = assess_need(learners.pipeline, choices, scored, least_labels)
             reason = "" if need.learn else need.reason
             report["need"] = need.reason
-        if reason:
-            report |= {"learnt": False, "reason": reason}
-        else:
-            report |= {"learnt": True, **_learn(learners, chosen, promotion)}
+        report |= {"learnt": not reason, "reason": reason}
+        if not reason:
+            learnt = _learn(learners, chosen, promotion, relearn_head)
+            if escalate and promotion == "if_better" and learnt.decision.alias != CHAMPION:
+                logger.info("the head is not enough: %s", learnt.decision.reason)
+                learnt = _learn(learners, chosen, promotion, finetune_from_parent)
+            report |= learnt.summary()
+    # From here on a failure costs a report, and no version.
+    if learnt:
+        report |= _measure(learnt)
+    if learnt or collected.taken:
+        outcome = LearningRun(
+            started=started,
+            champion=learners.pipeline,
+            choices=choices,
+            collected=collected,
+            chosen=chosen,
+            learnt=learnt,
+            reason=report["reason"],
+        )
+        published = publish_learning(outcome, flow_run.id or "", return_state=True)
+        report["report"] = report_or_reason(published)
     print_table("Learnt from feedback", report)
     return report
 
@@ -89,25 +137,41 @@ def _why_not(learners: Learners, chosen: giving.ChosenFeedback) -> str:
 
 
 def _learn(
-    learners: Learners, chosen: giving.ChosenFeedback, promotion: LearntPromotion
-) -> dict[str, Any]:
-    """Learn each member's head, build the pipeline with them, and decide what becomes of it."""
-    learnt: dict[str, RegisteredModel] = {}
+    learners: Learners,
+    chosen: giving.ChosenFeedback,
+    promotion: LearntPromotion,
+    learn: Callable[[RegisteredModel, Feedback], FineTuned],
+) -> LearntVersion:
+    """Let each member learn, build the pipeline with them, and decide what becomes of it."""
+    trainings, members = {}, {}
     for name, labels in chosen.members.items():
         parent, feedback = learners.members[name], Feedback(rows=labels.rows, digest=labels.digest)
-        learnt[name] = register_learnt(relearn_head(parent, feedback), parent, feedback)
-    logged = log_pipeline(plan_learnt_pipeline(learners.pipeline, learnt))
+        trainings[name] = learn(parent, feedback)
+        members[name] = register_learnt(trainings[name], parent, feedback)
+    logged = log_pipeline(plan_learnt_pipeline(learners.pipeline, members))
     check_pipeline(logged)
     registered = register_pipeline(logged)
-    decision = choose_learnt_champion(registered, promotion, chosen.held_out_rows)
-    return {
-        "finetuned_models": {name: version.uri for name, version in learnt.items()},
-        "inference_pipeline_model": registered.uri,
-        "alias": decision.alias,
-        "reason": decision.reason,
-        "not_used": logged.unused(building.reasons_by_variants),
-        "answers_now": decision.describe_answering(registered),
-    }
+    return LearntVersion(
+        trainings=trainings,
+        members=members,
+        pipeline=registered,
+        not_used=logged.unused(building.reasons_by_variants),
+        decision=choose_learnt_champion(registered, promotion, chosen.held_out_rows),
+    )
+
+
+def _measure(learnt: LearntVersion) -> dict[str, Any]:
+    """Measure and report what learnt like any training; return what could not be made, and why."""
+    missing: dict[str, str] = {}
+    for name, training in learnt.trainings.items():
+        measured = evaluate_model(training, return_state=True).result(raise_on_failure=False)
+        if not isinstance(measured, Evaluation):
+            missing[f"{name}: evaluation"] = f"not made ({describe_error(measured)})"
+            continue
+        reported = report_training(training, measured.missing, return_state=True)
+        found = missing_files(measured.missing, reported).get("not_made_because", {})
+        missing |= {f"{name}: {file}": reason for file, reason in found.items()}
+    return {"not_made": len(missing), "not_made_because": missing} if missing else {}
 
 
 if __name__ == "__main__":

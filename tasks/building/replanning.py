@@ -41,8 +41,10 @@ def replan(pipeline: RegisteredModel, learnt: Mapping[str, RegisteredModel]) -> 
             f"{rebuild_command(version)} builds now"
         )
     plan = PipelinePlan.model_validate(logged)
+    # An equal plan is the same build, and how its version was found makes it no other.
+    inside = {name: found.model_copy(update={"reused": False}) for name, found in learnt.items()}
     members = {
-        name: PlannedMember(**{**dict(member), "finetuned": learnt.get(name, member.finetuned)})
+        name: PlannedMember(**{**dict(member), "finetuned": inside.get(name, member.finetuned)})
         for name, member in plan.members.items()
     }
     business = plan.business

@@ -4,12 +4,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from tasks.common.counting import SCORE_BINS
 from tasks.common.errors import DataError
 from tasks.comparison.label_counts import LabelCounts
 from tasks.comparison.paired_rows import PairedRow, Scored, match_shards, pair_rows
 from tasks.comparison.types import Comparison, Flip, Group, Rejects, RowChoice
 from tasks.dataset.labels import label_key
+from tasks.dataset.splitting import digest_text
 from tasks.output.records import ShardRecord
 from tasks.tracking.names import RegisteredModel
 
@@ -44,11 +47,25 @@ def compare_outputs(present: Path, other: Path, choice: RowChoice, *, examples: 
             f"{present} and {other}: have answers of {' and '.join(uris)}; expected those of two "
             "versions of one model"
         )
-    counts = _Counts(examples, LabelCounts(*uris))
+    counts, labels = _Counts(examples, LabelCounts(*uris)), _read_labels(choice)
     for records in matched:
         for row in pair_rows((present, other), records, choice.label_column):
-            counts.add(row)
+            counts.add(_with_label(row, labels))
     return counts.result(uris[0], uris[1], left_out)
+
+
+def _read_labels(choice: RowChoice) -> dict[str, str]:
+    """Return labels by the digests of texts."""
+    if choice.labels is None:
+        return {}
+    columns = pq.ParquetFile(choice.labels).read(["text_digest", "label"]).to_pydict()
+    return dict(zip(columns["text_digest"], columns["label"], strict=True))
+
+
+def _with_label(row: PairedRow, labels: Mapping[str, str]) -> PairedRow:
+    if row.truth or not labels or not isinstance(row.text, str):
+        return row
+    return row._replace(truth=labels.get(digest_text(row.text), ""))
 
 
 def _only_version(folder: Path, records: Sequence[ShardRecord]) -> str:

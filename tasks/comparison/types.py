@@ -1,6 +1,7 @@
 """Types of a comparison of two versions on the same rows."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 from tasks.common.parameter_types import FrozenModel, about, path_of
@@ -46,11 +47,13 @@ class RowChoice(FrozenModel):
         label_column: The column with the right labels; empty takes that of the scorings, if any.
         versions: The present version and the one that answered a sample of its rows in its shadow;
             shards of others, or that the shadow does not have, are not compared. None takes all.
+        labels: A Parquet file of `text_digest` and `label`, for rows without a label in the input.
     """
 
     of_last_run: bool = False
     label_column: str = ""
     versions: tuple[str, str] | None = None
+    labels: Path | None = None
 
 
 class Group(FrozenModel):

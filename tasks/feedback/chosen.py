@@ -51,6 +51,18 @@ def write_chosen(
     )
 
 
+def write_labels(folder: Path) -> Path:
+    """Write the labels of the store that count, by the digests of their texts.
+
+    Raises:
+        DataError: If a batch of the store is damaged.
+    """
+    found = load_feedback(get_settings().feedback_store, FeedbackChoices())
+    path = folder / "labels.parquet"
+    found.rows[["text_digest", "label"]].to_parquet(path, index=False)
+    return path
+
+
 def _write_member(rows: pd.DataFrame, folder: Path) -> MemberFeedback:
     said = sorted(zip(rows["text_digest"], rows["label"], strict=True))
     digest = hashlib.sha256(json.dumps(said).encode()).hexdigest()

@@ -6,13 +6,50 @@ Society A 147, 1984, 278-292.
 """
 
 from itertools import accumulate
+from typing import NamedTuple
 
 import pandas as pd
 
+from tasks.common.errors import ModelError
 from tasks.dataset.labels import label_key
 from tasks.feedback.types import AccuracyWindow
+from tasks.tracking import registry
+from tasks.tracking.names import RegisteredModel
+from tasks.tracking.pipeline_members import origins_of
+from tasks.training.logged_rows import load_used_digests
 
 WINDOW = 50  # labels
+
+
+class TestLabels(NamedTuple):
+    """Labels that test the answers before them.
+
+    Attributes:
+        rows: They.
+        known: How many others there are: of texts that the version which answered them was trained
+            or validated on.
+        unchecked: Versions whose labels are all in `rows`, as it is not known which texts they were
+            trained on: they are gone, or a training of before logged not all texts.
+    """
+
+    rows: pd.DataFrame
+    known: int
+    unchecked: tuple[str, ...]
+
+
+def select_tests(rows: pd.DataFrame) -> TestLabels:
+    """Leave out labels of texts that the version which answered them had learnt.
+
+    Args:
+        rows: Labels with the answers before them, as for `prequential`.
+    """
+    used = {str(uri): _used_digests(str(uri)) for uri in sorted(rows["model_uri"].unique())}
+    pairs = zip(rows["model_uri"], rows["text_digest"], strict=True)
+    is_known = pd.Series(
+        [digest in (used[uri] or ()) for uri, digest in pairs], index=rows.index, dtype=bool
+    )
+    unchecked = tuple(uri for uri, digests in used.items() if digests is None)
+    return TestLabels(rows[~is_known], int(is_known.sum()), unchecked)
 
 
 def prequential(rows: pd.DataFrame, window: int = WINDOW) -> dict[str, tuple[AccuracyWindow, ...]]:
@@ -33,6 +70,16 @@ def prequential(rows: pd.DataFrame, window: int = WINDOW) -> dict[str, tuple[Acc
 def count_right(rows: pd.DataFrame) -> int:
     """Return how many labels are the answer that was given before them."""
     return sum(_is_right(rows))
+
+
+def _used_digests(model_uri: str) -> frozenset[str] | None:
+    """Return the digests of the texts that a version learnt; None if that is not known."""
+    named = RegisteredModel.from_uri(model_uri)
+    try:
+        version = registry.get_version(named.name, named.version)
+    except ModelError:
+        return None
+    return load_used_digests(origin.training_run_id for origin in origins_of(version).values())
 
 
 def _is_right(rows: pd.DataFrame) -> list[bool]:

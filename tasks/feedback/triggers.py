@@ -9,7 +9,7 @@ from mlflow.entities.model_registry import ModelVersion
 from tasks.common.counting import SCORE_BINS
 from tasks.common.settings import get_settings
 from tasks.feedback.choosing import load_feedback
-from tasks.feedback.prequential import count_right
+from tasks.feedback.prequential import count_right, select_tests
 from tasks.feedback.types import FeedbackChoices, Need
 from tasks.measures.paired import LEVEL
 from tasks.measures.stability import SHIFT, Stability, population_stability
@@ -56,7 +56,8 @@ def assess_need(
 ) -> Need:
     """Return whether a version has something to learn, and why or why not.
 
-    The labels of its own answers count: those since it became champion.
+    The labels of its own answers count: those since it became champion. Those of texts that it had
+    learnt say nothing about its accuracy.
 
     Args:
         pipeline: The version.
@@ -70,7 +71,8 @@ def assess_need(
     rows = load_feedback(get_settings().feedback_store, choices).rows
     rows = rows[rows["model_uri"] == pipeline.uri]
     version = registry.get_version(pipeline.name, pipeline.version)
-    drop = accuracy_drop(count_right(rows), len(rows), _expected_accuracy(version))
+    tests = select_tests(rows).rows
+    drop = accuracy_drop(count_right(tests), len(tests), _expected_accuracy(version))
     stability = _stability(version, pipeline.uri, Path(scored)) if scored else None
     verdict = should_learn(len(rows), drop, stability, least_labels)
     return Need(learn=verdict.learn, reason=verdict.reason)

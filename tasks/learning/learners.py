@@ -1,9 +1,16 @@
 """The versions inside the champion that learn, and what became of earlier learnings."""
 
 from tasks.common.errors import ParameterError
-from tasks.learning.types import FEEDBACK_TAG, PARENT_TAG, Learners
+from tasks.learning.types import Learners
 from tasks.tracking import registry
-from tasks.tracking.names import CHAMPION, FINETUNED_MODEL, PIPELINE_MODEL, RegisteredModel
+from tasks.tracking.names import (
+    CHAMPION,
+    FEEDBACK_TAG,
+    FINETUNED_MODEL,
+    PARENT_TAG,
+    PIPELINE_MODEL,
+    RegisteredModel,
+)
 from tasks.tracking.pipeline_members import origins_of
 from tasks.training.types import FineTuned
 

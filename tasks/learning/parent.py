@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
 from tasks.common.errors import ModelError
 from tasks.dataset.types import Split
-from tasks.learning.types import ORIGINAL_RUN_TAG
-from tasks.tracking.mlflow_client import connect, read_logged_json
-from tasks.tracking.names import RegisteredModel
+from tasks.tracking.mlflow_client import connect, is_transient, read_logged_json
+from tasks.tracking.names import (
+    ORIGINAL_RUN_TAG,
+    RegisteredModel,
+)
 from tasks.tracking.registry import get_version
 from tasks.training.logged_rows import SPLIT_FILE
 from tasks.training.types import FineTuneParameters
@@ -39,10 +42,10 @@ def read_parent(version: RegisteredModel) -> Parent:
     """Return a version with what its training logged.
 
     Raises:
-        ModelError: If the version is gone, or its training did not log its data set.
+        ModelError: If the version or its training is gone, or that did not log its data set.
     """
     registered = get_version(version.name, version.version)
-    run = connect().get_run(str(registered.run_id))
+    run = _read_run(version, str(registered.run_id))
     record = read_logged_json(run.info.run_id, SPLIT_FILE)
     if record is None:
         raise ModelError(
@@ -60,3 +63,15 @@ def read_parent(version: RegisteredModel) -> Parent:
             {name: value for name, value in known.items() if value is not None}
         ),
     )
+
+
+def _read_run(version: RegisteredModel, run_id: str) -> Run:
+    try:
+        return connect().get_run(run_id)
+    except MlflowException as error:
+        if is_transient(error):
+            raise
+        raise ModelError(
+            f"{version.uri}: its training run {run_id!r} is not in MLflow; expected a version that "
+            "a training of Millstream logged"
+        ) from error

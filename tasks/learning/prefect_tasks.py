@@ -38,3 +38,14 @@ def register_learnt(
     found = learners.register_learnt(fine_tuned, parent, feedback.digest)
     describe_finetuned(fine_tuned.model_uri, fine_tuned.run_id)
     return found
+
+
+@task(name="fine-tune from parent", **RETRY_LONG_WORK)
+def finetune_from_parent(parent: RegisteredModel, feedback: Feedback) -> FineTuned:
+    """Train all weights of a fine-tuned version on with feedback, or return an equal model.
+
+    A retry goes on from the last checkpoint.
+    """
+    from tasks.learning.escalation import train_on_or_reuse
+
+    return train_on_or_reuse(parent, feedback)

@@ -19,17 +19,18 @@ from tasks.learning.parent import Parent, read_parent
 from tasks.learning.rows import LearningRows, gather_rows
 from tasks.learning.static_head import StaticHead
 from tasks.learning.transformer_head import TransformerHead
-from tasks.learning.types import (
+from tasks.learning.types import Feedback
+from tasks.measures.calibration import Logits, fit_temperature
+from tasks.tracking.mlflow_client import package_versions
+from tasks.tracking.names import (
     FEEDBACK_ROWS_TAG,
     FEEDBACK_TAG,
     LEARNING_TAG,
     ORIGINAL_RUN_TAG,
     PARENT_TAG,
-    Feedback,
+    SERIES_TAG,
+    RegisteredModel,
 )
-from tasks.measures.calibration import Logits, fit_temperature
-from tasks.tracking.mlflow_client import package_versions
-from tasks.tracking.names import SERIES_TAG, RegisteredModel
 from tasks.tracking.runs import killed_if_interrupted
 from tasks.training.finetuned_model import downloaded_classifier
 from tasks.training.logged_rows import log_rows_again

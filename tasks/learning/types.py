@@ -1,16 +1,9 @@
-"""Types of learning from feedback: the corrected labels, and the tags of a run that learnt."""
+"""Types of learning from feedback: the corrected labels."""
 
 from pathlib import Path
 
 from tasks.common.parameter_types import FrozenModel
 from tasks.tracking.names import RegisteredModel
-
-# Of the MLflow run of a training: how it learnt, from which version, and from what.
-LEARNING_TAG, PARENT_TAG, FEEDBACK_TAG = "learning", "parent", "feedback_digest"
-FEEDBACK_ROWS_TAG = "feedback_rows"
-
-# The run of the training whose rows are learnt again, by every version that descends from it.
-ORIGINAL_RUN_TAG = "original_run"
 
 
 class Feedback(FrozenModel):

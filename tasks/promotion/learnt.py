@@ -7,9 +7,10 @@ import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
 
 from tasks.dataset.splitting import digest_text
-from tasks.measures.paired import PairedCounts, mcnemar_p_value
+from tasks.measures.paired import MARGIN, PairedCounts, mcnemar_p_value
 from tasks.promotion.held_out_answers import answer_groups, load_held_out_rows, select_unused
-from tasks.promotion.rules import MARGIN, Judgement, how_to_promote, is_better, too_few
+from tasks.promotion.rules import Judgement, how_to_promote, is_better, too_few
+from tasks.promotion.types import LearntGate
 
 # Of a version: for each batch of feedback, its held-out rows, and the accuracy of the champion and
 # of itself on them, as JSON.
@@ -59,6 +60,31 @@ def judge_learnt(
         passed=passed,
         reason=reason if passed else f"{reason}; {how_to_promote(candidate)}",
         tags=dict(_tags(before, new, counts)),
+    )
+
+
+def read_gate(version: ModelVersion) -> LearntGate | None:
+    """Return the figures that `judge_learnt` found of a version; None if it was not judged."""
+    tags = version.tags
+    if RETENTION_TAG not in tags:
+        return None
+    names = ("rows", "champion", "learnt")
+
+    def read(*tag_names: str) -> dict[str, str]:
+        return dict(zip(names, map(tags.__getitem__, tag_names), strict=True))
+
+    batches = json.loads(tags[RETENTION_TAG])
+    return LearntGate.model_validate(
+        {
+            "test": read("test_rows", "champion_accuracy", "accuracy"),
+            "feedback": read(
+                "feedback_test_rows", "feedback_champion_accuracy", "feedback_accuracy"
+            ),
+            "p_value": tags["feedback_p_value"],
+            "batches": {
+                name: dict(zip(names, found, strict=True)) for name, found in batches.items()
+            },
+        }
     )
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from tasks.comparison.types import ComparisonReport
-from tasks.measures.paired import LEVEL, repeated_p_value
+from tasks.measures.paired import LEVEL, MARGIN, repeated_p_value
 from tasks.promotion.aliases import set_champion, write_reason
-from tasks.promotion.rules import MARGIN, MIN_COMPARED_ROWS, how_to_promote, label_difference
+from tasks.promotion.rules import MIN_COMPARED_ROWS, how_to_promote, label_difference
 from tasks.promotion.types import BOUNDS, Bounds, PromotionDecision, Rule
 from tasks.tracking import registry
 from tasks.tracking.names import CHALLENGER, CHAMPION, RegisteredModel

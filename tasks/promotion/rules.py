@@ -8,7 +8,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from tasks.building.build_records import read_labels_of
 from tasks.dataset.labels import label_key
-from tasks.measures.paired import LEVEL, PairedCounts, mcnemar_p_value, paired_difference
+from tasks.measures.paired import LEVEL, MARGIN, PairedCounts, mcnemar_p_value, paired_difference
 from tasks.promotion.aliases import (
     REASON_TAG,
     REPLACED_TAG,
@@ -24,9 +24,6 @@ from tasks.tracking.names import CHALLENGER, CHAMPION, RegisteredModel
 
 # Of 200 rows, an accuracy has an error of three points; fewer decide nothing.
 MIN_COMPARED_ROWS = 200
-
-# `if_not_worse` takes a version whose accuracy is lower by less.
-MARGIN = 0.005
 
 _CHAMPION_TAG, _RULE_TAG = "champion_version", "promotion_rule"
 

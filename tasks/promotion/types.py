@@ -112,6 +112,36 @@ class PromotionDecision(FrozenModel):
         return f"no; python -m flows.promote_pipeline --version {registered.version}"
 
 
+class GroupAccuracy(FrozenModel):
+    """How many rows of a group the champion and a version that learnt are right for.
+
+    Attributes:
+        rows: Rows of the group that are new to both.
+        champion: The share that the champion is right for.
+        learnt: The share that the version is right for.
+    """
+
+    rows: int
+    champion: float
+    learnt: float
+
+
+class LearntGate(FrozenModel):
+    """What decided whether a version that learnt became champion.
+
+    Attributes:
+        test: Old test rows.
+        feedback: All held-out feedback.
+        p_value: Of the test that the version is better on it.
+        batches: Held-out feedback of each batch, by its name.
+    """
+
+    test: GroupAccuracy
+    feedback: GroupAccuracy
+    p_value: float
+    batches: dict[str, GroupAccuracy]
+
+
 PROMOTED = "millstream.pipeline.promoted"
 TAKEN_BACK = "millstream.pipeline.taken-back"
 

@@ -11,9 +11,9 @@ from tasks.measures.paired import (
     paired_difference,
     repeated_p_value,
 )
-from tasks.reports import formatting
-from tasks.reports.formatting import format_or_dash, format_time
-from tasks.reports.page import (
+from tasks.pages import formatting
+from tasks.pages.formatting import format_or_dash, format_time
+from tasks.pages.page import (
     Block,
     Facts,
     KeyMetric,

@@ -16,11 +16,12 @@ from tasks.common.task_errors import (
     RETRY_MLFLOW,
     RETRY_ONCE,
     describe_error,
+    redacted_errors,
     step,
 )
 from tasks.common.urls import resolved_path
 from tasks.comparison.types import ComparisonReport, RowChoice
-from tasks.reports.types import LoggedRun, ReportOptions
+from tasks.reports.types import LearningRun, LoggedRun, ReportOptions
 from tasks.scoring.types import FailureLimits, ScoringParameters, ShardOutcome
 from tasks.shadow.types import ShadowOutcome, shadow_folder
 from tasks.training.types import FineTuned
@@ -142,6 +143,27 @@ def publish_comparison(report: ComparisonReport, flow_run_id: str) -> dict[str, 
         "shards_left_out": len(found.left_out),
         "report": url,
     }
+
+
+@task(name="publish learning", **RETRY_MLFLOW)
+def publish_learning(run: LearningRun, flow_run_id: str) -> str:
+    """Log what became of feedback to MLflow, link its report, and return the report's address."""
+    from tasks.reports.learning_run import log_learning
+
+    with redacted_errors("report"):
+        run_id, url = log_learning(run, flow_run_id)
+    _link_report("learning-report", url, run_id)
+    return url
+
+
+def report_or_reason(state: State[Any]) -> str:
+    """Return the address of a report, or why there is none.
+
+    Args:
+        state: Of `publish_learning`.
+    """
+    found = state.result(raise_on_failure=False)
+    return found if isinstance(found, str) else f"not made ({describe_error(found)})"
 
 
 @task(name="report shadow", task_run_name="report {shadow.version}", **RETRY_MLFLOW)

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.reports import formatting
-from tasks.reports.formatting import describe_accuracies, format_count_of, format_time
-from tasks.reports.page import Block, Facts, KeyMetric, Note, Page, Plots, Quotes, Section, Table
-from tasks.reports.plots import describe_scores, draw_plot, plot_score_distribution, plot_shares
+from tasks.pages import formatting
+from tasks.pages.formatting import describe_accuracies, format_count_of, format_time
+from tasks.pages.page import Block, Facts, KeyMetric, Note, Page, Plots, Quotes, Section, Table
+from tasks.pages.plots import describe_scores, draw_plot, plot_score_distribution, plot_shares
 from tasks.reports.row_examples import Example, ScoredExample
 from tasks.reports.tables import (
     arms_rows,

@@ -14,8 +14,8 @@ import mlflow
 from tasks.common.errors import DataError
 from tasks.output.downloads import write_download
 from tasks.output.records import FORMAT_SUFFIXES
+from tasks.pages.page import plot_errors, render_page
 from tasks.reports.history import previous_run, training_distribution
-from tasks.reports.page import plot_errors, render_page
 from tasks.reports.row_examples import (
     Example,
     ScoredExample,

@@ -7,7 +7,7 @@ from typing import Any
 from tasks.common.console import print_table
 from tasks.common.settings import REPOSITORY, get_settings
 from tasks.common.text import escape_markdown, markdown_table
-from tasks.reports.formatting import count, describe_accuracies, format_or_dash
+from tasks.pages.formatting import count, describe_accuracies, format_or_dash
 from tasks.reports.types import (
     ARM_METRICS,
     TEST_METRICS,

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.reports import formatting
-from tasks.reports.formatting import format_change, format_or_dash, share
-from tasks.reports.page import KeyMetric, Table
+from tasks.pages import formatting
+from tasks.pages.formatting import format_change, format_or_dash, share
+from tasks.pages.page import KeyMetric, Table
 from tasks.reports.types import Metric, RunStatistics
 from tasks.scoring.types import ShardOutcome
 

@@ -14,10 +14,9 @@ from tasks.measures.evaluation_plots import (
     plot_reliability,
     plot_roc_curves,
 )
-from tasks.reports import formatting
-from tasks.reports.formatting import decimal, format_count_of, format_or_dash, format_time
-from tasks.reports.history import TrainingRun, read_training
-from tasks.reports.page import (
+from tasks.pages import formatting
+from tasks.pages.formatting import decimal, format_count_of, format_or_dash, format_time
+from tasks.pages.page import (
     Block,
     Facts,
     KeyMetric,
@@ -29,7 +28,8 @@ from tasks.reports.page import (
     plot_errors,
     render_page,
 )
-from tasks.reports.plots import describe_scores, draw_plot, plot_score_distribution
+from tasks.pages.plots import describe_scores, draw_plot, plot_score_distribution
+from tasks.reports.history import TrainingRun, read_training
 from tasks.reports.tables import (
     comparison_table,
     confusions_table,

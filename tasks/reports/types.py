@@ -3,13 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from tasks.common.parameter_types import FrozenModel
-from tasks.reports.formatting import Formatter, count, decimal, percent, seconds, speed
+from tasks.feedback.types import ChosenFeedback, CollectedFeedback, FeedbackChoices
+from tasks.pages.formatting import Formatter, count, decimal, percent, seconds, speed
+from tasks.promotion.types import PromotionDecision
 from tasks.scoring.types import OPTIONS, AttachMib, ReportExamples
+from tasks.tracking.names import RegisteredModel
+from tasks.training.types import FineTuned
 
 REPORT = "report.html"
 PREDICTIONS = "predictions"
@@ -200,3 +204,53 @@ class LoggedReport:
     metrics: Mapping[str, float]
     previous: Mapping[str, float]
     advice: Sequence[str] = ()
+
+
+class LearntVersion(FrozenModel):
+    """What was learnt from feedback, and what became of it.
+
+    Attributes:
+        trainings: What learnt, by the names of the members.
+        members: The same as versions.
+        pipeline: The version of the pipeline with them inside.
+        not_used: Why engines and precisions do not answer.
+        decision: Whether it is champion, and why.
+    """
+
+    trainings: dict[str, FineTuned]
+    members: dict[str, RegisteredModel]
+    pipeline: RegisteredModel
+    not_used: dict[str, str]
+    decision: PromotionDecision
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a flow prints."""
+        return {
+            "finetuned_models": {name: version.uri for name, version in self.members.items()},
+            "inference_pipeline_model": self.pipeline.uri,
+            **self.decision.model_dump(),
+            "not_used": self.not_used,
+            "answers_now": self.decision.describe_answering(self.pipeline),
+        }
+
+
+class LearningRun(FrozenModel):
+    """What became of feedback: taken in, chosen, learnt, promoted.
+
+    Attributes:
+        started: When the run began.
+        champion: The version that answered when it began.
+        choices: Which labels count.
+        collected: What was taken in.
+        chosen: The labels that count.
+        learnt: The version that learnt them; None if nothing was learnt.
+        reason: Why it is champion or not, or why nothing was learnt.
+    """
+
+    started: datetime
+    champion: RegisteredModel
+    choices: FeedbackChoices
+    collected: CollectedFeedback
+    chosen: ChosenFeedback
+    learnt: LearntVersion | None
+    reason: str

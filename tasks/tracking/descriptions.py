@@ -8,7 +8,12 @@ from typing import Any
 from tasks.common.task_errors import class_and_line
 from tasks.common.text import escape_markdown, markdown_table, printable
 from tasks.tracking.mlflow_client import connect, read_logged_json
-from tasks.tracking.names import FINETUNED_MODEL, RegisteredModel
+from tasks.tracking.names import (
+    FEEDBACK_ROWS_TAG,
+    FINETUNED_MODEL,
+    PARENT_TAG,
+    RegisteredModel,
+)
 from tasks.tracking.registry import find_registered_version
 
 logger = logging.getLogger(__name__)
@@ -113,6 +118,9 @@ def training_rows(run_id: str) -> list[Row]:
         ("data", shown(run.data.params.get("source", "unknown"))),
         ("rows", parts or "unknown"),
     ]
+    if parent := run.data.tags.get(PARENT_TAG):
+        learnt = run.data.tags.get(FEEDBACK_ROWS_TAG, "unknown")
+        rows.append(("feedback", shown(f"{learnt} rows, learnt by {parent}")))
     figures = {
         name: run.data.metrics[key] for key, name in _FIGURES.items() if key in run.data.metrics
     }

@@ -19,6 +19,7 @@ TRAINING_EXPERIMENT = "train-classifier"
 BUILDING_EXPERIMENT = "build-inference-pipeline"
 SCORING_EXPERIMENT = "score-shards"
 COMPARING_EXPERIMENT = "compare-pipelines"
+LEARNING_EXPERIMENT = "learn-from-feedback"
 
 # Characters; PostgreSQL and MySQL refuse a longer one, and a file name may have 255.
 MAX_RUN_NAME = 250
@@ -48,6 +49,13 @@ CHALLENGER_TAG = "challenger_uri"
 
 # Of a run: those that have the same are compared with each other.
 SERIES_TAG = "series"
+
+# Of a training that learnt from feedback: how, by which version, from what and how many rows.
+LEARNING_TAG, PARENT_TAG, FEEDBACK_TAG = "learning", "parent", "feedback_digest"
+FEEDBACK_ROWS_TAG = "feedback_rows"
+
+# Of one that learnt a head again: the run of the training whose rows it learnt with.
+ORIGINAL_RUN_TAG = "original_run"
 
 CHAMPION_URI = f"models:/{PIPELINE_MODEL}@{CHAMPION}"
 

@@ -40,10 +40,18 @@ from tasks.training.types import BASELINE, STATIC, TEMPERATURE, FineTuned, FineT
 logger = logging.getLogger(__name__)
 
 
-def fine_tune_or_reuse(split: Split, parameters: FineTuneParameters, *, reuse: bool) -> FineTuned:
+def fine_tune_or_reuse(
+    split: Split, parameters: FineTuneParameters, *, reuse: bool, base: Path | None = None
+) -> FineTuned:
     """Return the model of an earlier equal training, or fine-tune from the last checkpoint.
 
     An equal training that runs at the same time is waited for, and its model taken.
+
+    Args:
+        split: The labelled rows.
+        parameters: All that shapes the result.
+        reuse: Whether the model of an earlier training is taken.
+        base: A folder with weights to start from, in the place of those of `base_model`.
 
     Raises:
         ModelError: If the base model is missing or cannot be trained as a classifier, or the
@@ -55,7 +63,7 @@ def fine_tune_or_reuse(split: Split, parameters: FineTuneParameters, *, reuse: b
         key = parameters.key(split, static_digest(parameters))
         train = partial(train_static, split, parameters, key)
     else:
-        base = base_model_folder(parameters.base_model)
+        base = base or base_model_folder(parameters.base_model)
         key = parameters.key(split, digest_folder(base))
         train = partial(fine_tune, split, parameters, base, key)
     checkpoints = get_settings().checkpoints / key[:16]

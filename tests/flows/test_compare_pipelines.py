@@ -15,8 +15,8 @@ from flows.promote_pipeline import promote_pipeline
 from tasks.common.errors import ParameterError
 from tasks.common.settings import get_settings
 from tasks.tracking import registry
-from tasks.tracking.mlflow_client import connect
-from tasks.tracking.names import PIPELINE_MODEL
+from tasks.tracking.mlflow_client import connect, ensure_experiment
+from tasks.tracking.names import PIPELINE_MODEL, SCORING_EXPERIMENT
 from tests.support.builders import use_home
 from tests.support.built_once import copied_home
 
@@ -42,10 +42,16 @@ def reviews(tmp_path: Path) -> Path:
     return path
 
 
+def scoring_runs() -> set[str]:
+    experiment = ensure_experiment(SCORING_EXPERIMENT)
+    return {run.info.run_id for run in connect().search_runs([experiment])}
+
+
 def test_versions_are_compared_on_files_and_again_from_their_outputs(
     versions: None, reviews: Path, tmp_path: Path
 ) -> None:
     folder = str(tmp_path / "compared")
+    before = scoring_runs()  # of other tests, in the state folder that this one copied
     ballast = b"1" * 2**30  # of the process that starts the measuring one, which must not count
     report: dict[str, Any] = compare_pipelines(
         [str(reviews)],
@@ -62,11 +68,9 @@ def test_versions_are_compared_on_files_and_again_from_their_outputs(
     assert report["accuracy_of_present"] > report["accuracy_of_other"]
     assert report["p_value"] > 0.99
     assert report["alias"] == "challenger"
-    client = connect()
-    experiment = client.get_experiment_by_name("score-shards")
-    assert experiment
-    for run in client.search_runs([experiment.experiment_id]):
-        assert not client.list_artifacts(run.info.run_id, "predictions")
+    runs = scoring_runs() - before
+    assert len(runs) == 2
+    assert not any(connect().list_artifacts(run, "predictions") for run in runs)
     assert ", p = 1; expected below 0.05; promote it with" in report["reason"]
     for measure in ("rows_per_second", "batch_p95_ms", "peak_mib"):
         for side in ("present", "other"):

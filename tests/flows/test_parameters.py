@@ -69,7 +69,7 @@ DIFFERENT: dict[str, tuple[set[frozenset[str]], str]] = {
         groups(
             "build-inference-pipeline", "compare-pipelines compare-shadow", "learn-from-feedback"
         ),
-        "a comparison promotes only if told to, by a test that may be repeated; feedback has a gate",
+        "a comparison promotes if told to, by a test that may be repeated; feedback has a gate",
     ),
     "max_flips": (
         groups("compare-pipelines compare-shadow", "watch-champion"),

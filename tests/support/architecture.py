@@ -25,7 +25,7 @@ RANKS = (
     ("training", "arms", "delivery", "staging", "business", "inputs"),
     ("dataset",),
     ("download", "static_model"),
-    ("output", "ingestion", "tracking", "sources"),
+    ("output", "ingestion", "tracking", "sources", "pages"),
     ("project", "measures"),
     ("common",),
 )

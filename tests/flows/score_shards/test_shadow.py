@@ -15,6 +15,9 @@ from flows.score_shards import score_shards
 from flows.watch_champion import watch_champion
 from tasks.common.errors import DataError, ParameterError
 from tasks.common.settings import get_settings
+from tasks.feedback.collecting import collect
+from tasks.feedback.model_answers import load_answering_model
+from tasks.feedback.types import FeedbackRequest
 from tasks.output.records import read_records
 from tasks.shadow import shard_sample
 from tasks.shadow.sampling import is_sampled
@@ -157,8 +160,13 @@ def test_a_challenger_is_judged_by_its_shadow_and_a_worse_champion_is_taken_back
     assert watch_champion(str(output))["reason"].endswith(f"rows that {CHALLENGER} answered")
     found = score(inbox, output, shadow_fraction=1.0, shadow=("previous",))["shadow"]
     assert found["previous"]["version"] == CHAMPION
-    assert not watch_champion(str(output), label_column="text")["taken_back"]
-    watched: dict[str, Any] = watch_champion(str(output), label_column="label")
+    # Without a label column, those of feedback count.
+    unlabelled = {"shadow_fraction": 1.0, "shadow": ("previous",), "label_column": None}
+    score(inbox, output, **unlabelled)
+    assert watch_champion(str(output))["taken_back"] is False
+    collect(FeedbackRequest(feedback=(str(inbox / "many.csv"),)), load_answering_model(CHALLENGER))
+    watched: dict[str, Any] = watch_champion(str(output))
+    assert watched["labelled"] == 240
     assert watched["taken_back"], watched["reason"]
     assert registry.get_aliases(PIPELINE_MODEL)["champion"] == 1
     tags = connect().get_model_version(PIPELINE_MODEL, "1").tags

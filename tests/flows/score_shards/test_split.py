@@ -15,7 +15,7 @@ from flows.score_shards import score_shards
 from tasks.common.errors import MillstreamError, ParameterError
 from tasks.output.records import read_records
 from tasks.output.traffic_split import ARMS
-from tasks.reports.formatting import describe_accuracies
+from tasks.pages.formatting import describe_accuracies
 from tasks.reports.summaries import scoring_markdown
 from tasks.tracking.mlflow_client import connect, ensure_experiment
 from tasks.tracking.names import PIPELINE_MODEL, SCORING_EXPERIMENT

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.feedback.prequential import count_right, prequential
+from tasks.feedback.prequential import count_right, prequential, select_tests
 from tasks.feedback.types import AccuracyWindow
 from tests.tasks.feedback.steps import NOON
 
@@ -48,6 +48,15 @@ def test_windows_of_a_version_follow_each_other() -> None:
 
 def test_without_labels_there_is_nothing() -> None:
     assert prequential(labels("models:/p/1", [])) == {}
+
+
+@pytest.mark.usefixtures("new_database")
+def test_labels_of_a_version_that_is_gone_are_kept_and_it_is_named() -> None:
+    rows = labels("models:/p/1", [True, False])
+    found = select_tests(rows)
+    assert found.rows.equals(rows)
+    assert (found.known, found.unchecked) == (0, ("models:/p/1",))
+    assert select_tests(rows[:0]).unchecked == ()
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(1, 50))

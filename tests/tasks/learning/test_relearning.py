@@ -1,9 +1,7 @@
 """A head that learnt again is a training like any: found, registered, evaluated, wrapped."""
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -14,43 +12,16 @@ from tasks.learning.prefect_tasks import relearn_head
 from tasks.learning.types import Feedback
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import RegisteredModel
-from tasks.training.finetuned_model import downloaded_classifier, max_tokens_of
+from tasks.training.finetuned_model import downloaded_classifier
 from tasks.training.logged_rows import load_test_rows, load_used_digests
 from tasks.training.prefect_tasks import evaluate_model, register_model
-from tasks.training.reference import open_reference
 from tasks.training.types import FineTuned
 from tests.support.builders import Trained, build_unverified, finetuned_of, train_unevaluated
-
-# Words that the training had not, for the label that it would not give them.
-CORRECTED = [
-    (f"a {'bleak' if row % 2 else 'lovely'} film, number {row}", ("positive", "negative")[row % 2])
-    for row in range(300, 360)
-]
-
-
-def write_feedback(
-    folder: Path, rows: list[tuple[str, str]] = CORRECTED, *, digest: str = "f" * 64
-) -> Feedback:
-    path = folder / f"{digest[:8]}.parquet"
-    pd.DataFrame(rows, columns=["text", "label"]).assign(held_out=False).to_parquet(path)
-    return Feedback(rows=path, digest=digest)
+from tests.support.learning import CORRECTED, accuracy, answers, write_feedback
 
 
 def relearn(parent: RegisteredModel, feedback: Feedback) -> FineTuned:
     return relearn_head.fn(parent, feedback)
-
-
-def answers(model_uri: str, texts: list[str]) -> Any:
-    with downloaded_classifier(model_uri) as folder:
-        return open_reference(folder, max_tokens=max_tokens_of(folder)).logits(texts)
-
-
-def accuracy(model_uri: str, rows: list[tuple[str, str]]) -> float:
-    found = answers(model_uri, [text for text, _ in rows]).argmax(axis=1)
-    labels = ["negative", "positive"]
-    return float(
-        np.mean([labels[row] == label for row, (_, label) in zip(found, rows, strict=True)])
-    )
 
 
 def test_it_is_a_training_like_any(trained_anew: Trained, tmp_path: Path) -> None:
@@ -84,6 +55,8 @@ def test_it_is_a_training_like_any(trained_anew: Trained, tmp_path: Path) -> Non
     registered = register_model.fn(learnt)
     assert registered.version == parent.version + 1
     assert evaluate_model.fn(learnt).metrics["test_accuracy"] > 0.9
+    described = client.get_model_version(registered.name, str(registered.version)).description
+    assert f"| feedback | 60 rows, learnt by {parent.uri} |" in str(described)
     # What gates and comparisons may use.
     texts = [text for text, _ in CORRECTED]
     used = (load_used_digests([run_id]) for run_id in (learnt.run_id, before.info.run_id))

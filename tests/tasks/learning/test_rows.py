@@ -84,9 +84,7 @@ def test_texts_that_the_training_is_measured_on_are_left_out(
 
 
 def test_rows_that_cannot_be_used_are_refused_in_one_line(parent: Parent, tmp_path: Path) -> None:
-    message = (
-        r"feedback.parquet: the label 'neutral' is none of the model's; expected one of \['neg"
-    )
+    message = r"feedback.parquet: 1 rows have a label that is none of the model's; .*'negative'"
     with pytest.raises(DataError, match=message):
         gather_rows(parent, feedback_of(tmp_path, [("a", "neutral")]))
     with pytest.raises(DataError, match=r"1 rows have the text of an earlier one; expected each"):
@@ -139,6 +137,14 @@ def test_without_the_split_and_what_was_kept_of_it_one_line_says_what_to_do(
     )
     with pytest.raises(ModelError, match=message):
         gather_rows(parent, feedback)
+
+
+def test_a_version_that_no_training_logged_is_refused(trained_anew: Trained) -> None:
+    version = finetuned_of(trained_anew)
+    source = str(connect().get_model_version(version.name, str(version.version)).source)
+    other = connect().create_model_version(version.name, source, run_id="0" * 32).version
+    with pytest.raises(ModelError, match=rf"^models:/dl_finetuned_model/{other}: its training run"):
+        read_parent(version.model_copy(update={"version": int(other)}))
 
 
 def test_balanced_rows_count_alike_by_label() -> None:

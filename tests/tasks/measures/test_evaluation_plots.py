@@ -20,7 +20,7 @@ from tasks.measures.evaluation_plots import (
     plot_confusion_matrix,
     plot_roc_curves,
 )
-from tasks.reports.plots import draw_plot, plot_shares
+from tasks.pages.plots import draw_plot, plot_shares
 
 HOSTILE = (
     r"$\frac{$",  # no mathematics
@@ -114,5 +114,5 @@ def test_a_plot_that_fails_is_a_note_in_its_place() -> None:
     drawn = draw_plot("roc", "ROC", "…", fails, None)
     assert drawn.svg == ""
     assert re.fullmatch(
-        r"ROC: not drawn \(ValueError, line \d+ of tasks/reports/plots\.py\)", drawn.error
+        r"ROC: not drawn \(ValueError, line \d+ of tasks/pages/plots\.py\)", drawn.error
     )

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 from tasks.comparison.types import Comparison, ComparisonReport, Flip, Group, Rejects
+from tasks.pages.page import render_page
 from tasks.reports.comparison_report import comparison_page
-from tasks.reports.page import render_page
 
 
 def test_the_most_frequent_languages_are_shown_and_texts_are_shortened() -> None:

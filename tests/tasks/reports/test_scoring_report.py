@@ -19,7 +19,8 @@ from flows.score_shards import score_shards
 from tasks.common.errors import ShardsFailedError
 from tasks.output.downloads import write_download
 from tasks.output.records import OutputFormat
-from tasks.reports import page, scoring_report
+from tasks.pages import page
+from tasks.reports import scoring_report
 from tasks.reports.history import previous_run
 from tasks.reports.scoring_run import log_scoring_run
 from tasks.reports.summaries import scoring_markdown

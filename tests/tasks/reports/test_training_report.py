@@ -16,7 +16,8 @@ from prefect.client.schemas.sorting import ArtifactSort
 from tasks.common.errors import ModelError
 from tasks.common.settings import get_settings
 from tasks.measures import evaluation_plots
-from tasks.reports import page, training_report
+from tasks.pages import page
+from tasks.reports import training_report
 from tasks.reports.training_report import log_training_report
 from tasks.tracking.mlflow_client import connect
 from tasks.training import evaluation, fine_tuning

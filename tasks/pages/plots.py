@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import StringIO
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,8 +12,8 @@ from matplotlib.rcsetup import cycler
 from tasks.common.counting import SCORE_BINS
 from tasks.common.task_errors import class_and_line
 from tasks.measures.evaluation_plots import drawing, shorten_name
-from tasks.reports.formatting import format_count_of, percent
-from tasks.reports.page import Plot
+from tasks.pages.formatting import format_count_of, percent
+from tasks.pages.page import Plot
 
 Data = TypeVar("Data")
 
@@ -31,6 +31,7 @@ _CSS = {
     _SERIES[2]: "var(--trained)",
     _SERIES[3]: "var(--more)",
 }
+MOST_SERIES = len(_SERIES)
 _STYLES = ("-", "--", ":", "-.")
 
 _STYLE: dict[Any, Any] = {
@@ -141,6 +142,45 @@ def plot_shares(series: Mapping[str, Mapping[str, int]]) -> Figure:
     axes.invert_yaxis()
     axes.margins(x=0.14)
     axes.set_xticks([])  # each bar has a label
+    _add_legend(axes, names=len(series))
+    return figure
+
+
+class RunningAccuracy(NamedTuple):
+    """Accuracies of a version in windows of labels.
+
+    Attributes:
+        labels: How many labels there are up to the end of each window.
+        windows: The accuracy in each window.
+        so_far: The accuracy on all labels up to its end.
+    """
+
+    labels: Sequence[int]
+    windows: Sequence[float]
+    so_far: Sequence[float]
+
+
+def plot_running_accuracy(series: Mapping[str, RunningAccuracy]) -> Figure:
+    """Plot accuracies of versions beside each other: thin steps are windows, lines all so far.
+
+    Args:
+        series: By the name of the version; `MOST_SERIES` at most.
+    """
+    figure = Figure(_SIZE, layout="constrained")
+    axes = figure.subplots()
+    start = 0
+    for color, (name, found) in zip(_SERIES, series.items(), strict=False):
+        edges = [start, *(start + labels for labels in found.labels)]
+        axes.stairs(
+            [100 * value for value in found.windows], edges, baseline=None, color=color, alpha=0.6
+        )
+        so_far = [100 * value for value in found.so_far]
+        axes.plot(edges[1:], so_far, color=color, ls="-", lw=1.8, marker="o", ms=3, label=name)
+        start = edges[-1]
+    axes.set(xlim=(0, start), xlabel="labels, version after version")
+    axes.yaxis.set_major_formatter(lambda value, _place: f"{value:.3g} %")
+    axes.grid(axis="y", color=_LINE, lw=0.8)
+    axes.set_axisbelow(True)
     _add_legend(axes, names=len(series))
     return figure
 

@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.reports.formatting import (
+from tasks.pages.formatting import (
     Formatter,
     count,
     decimal,

@@ -45,7 +45,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot; see `tasks.reports.plots.draw_plot`.
+    """A plot; see `tasks.pages.plots.draw_plot`.
 
     Attributes:
         title: Shown above it.
