@@ -2,8 +2,8 @@
 
 A classifier of snippets meets IMDB, then IMDB of which some labels mean the opposite, then snippets
 again. Each batch of labels tests the champion first, and is learnt then, by the commands of a user:
-not at all, by a new head, and by a new training. Then feedback is poisoned. All state is under
-`var/bench/learning`, and is made anew by each run.
+not at all, by a new head, by all weights where the head is not enough, and by a new training. Then
+feedback is poisoned. All state is under `var/bench/learning`, and is made anew by each run.
 """
 
 import argparse

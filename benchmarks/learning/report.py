@@ -53,7 +53,8 @@ def _stream(results: Results) -> Iterator[str]:
     yield (
         f"The first champion is trained on {results.training_rows:,} snippets, a fifth of which "
         "validate and test. Then labels come in batches. A head refit learns half of them, and "
-        "measures with the other half; a full retraining splits them as it does all rows, and "
+        "measures with the other half; an escalation trains all weights on if its gate refuses "
+        "the head; a full retraining splits them as it does all rows, and "
         "learns four of five. `doing nothing` keeps the first champion. The gates are those of "
         "the flows.\n"
     )

@@ -1,6 +1,5 @@
 """Ways to learn from a batch of labels, and how each of them follows the stream."""
 
-import inspect
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,17 +32,20 @@ def start(state: State, stream: Stream, base_model: str) -> None:
 
 def strategies(base_model: str) -> dict[str, Learn | None]:
     """Return the strategies by name; None does nothing."""
-    from flows.learn_from_feedback import learn_from_feedback
 
-    found: dict[str, Learn | None] = {"doing nothing": None, "head refit": _learn}
-    if "escalate" in inspect.signature(learn_from_feedback.fn).parameters:
-        found["escalation"] = lambda state, file: _learn(state, file, "--escalate")
+    def escalate(state: State, file: Path) -> float:
+        return _learn(state, file, "--escalate")
 
     def train_again(state: State, file: Path) -> float:
         shutil.copy(file, _labelled(state))
         return train(state, base_model)
 
-    return found | {"full retraining": train_again}
+    return {
+        "doing nothing": None,
+        "head refit": _learn,
+        "escalation": escalate,
+        "full retraining": train_again,
+    }
 
 
 def follow(name: str, learn: Learn | None, state: State, stream: Stream) -> Followed:
