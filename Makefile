@@ -18,8 +18,8 @@ export MILLSTREAM_HOME
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo example up status down check-config docs test test-fast faults scale data-sets \
-	operation-test readme-test soak browser-test bench business-bench detectors lint format mlflow-ui prefect-ui \
-	pins clean
+	operation-test readme-test soak browser-test bench business-bench learn-bench detectors lint format mlflow-ui \
+	prefect-ui pins clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,11 @@ bench: $(INSTALLED) ## Benchmark against transformers, MLflow and torch; about 4
 
 business-bench: $(INSTALLED) ## Time look-ups in PostgreSQL and rules, beside a model without them
 	$(BIN)/python -m benchmarks.business_logic
+
+# BASE_MODEL=minilm learns with a transformer, and takes much longer.
+BASE_MODEL ?= static
+learn-bench: $(INSTALLED) ## Compare ways to learn from a stream of labels that changes, and poison it
+	$(BIN)/python -m benchmarks.learning --base-model $(BASE_MODEL)
 
 detectors: $(INSTALLED) ## Print accuracy and speed of the language detectors, on translated manual pages
 	$(BIN)/python -m benchmarks.detectors

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -54,6 +55,17 @@ class Machine(BaseModel):
     packages: dict[str, str]
     git_commit: str
     date: datetime
+
+    def described(self) -> Iterator[tuple[str, str]]:
+        """Yield what a report says of it, by name."""
+        yield "CPU", f"{self.cpu}: {', '.join(self.cpu_flags)}"
+        yield "GPU", self.gpu or "none"
+        yield "cores that may be used", str(self.cores)
+        yield "memory", f"{self.memory_gib} GiB"
+        yield "system", f"{self.kernel}, Python {self.python}"
+        yield "packages", ", ".join(f"{name} {of}" for name, of in self.packages.items())
+        yield "commit", self.git_commit
+        yield "date", self.date.isoformat()
 
 
 def describe() -> Machine:

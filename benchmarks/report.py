@@ -48,14 +48,7 @@ def _machine(results: Results) -> Iterator[str]:
     yield from table(
         ("machine", ""),
         [
-            ("CPU", f"{machine.cpu}: {', '.join(machine.cpu_flags)}"),
-            ("GPU", machine.gpu or "none"),
-            ("cores that may be used", str(machine.cores)),
-            ("memory", f"{machine.memory_gib} GiB"),
-            ("system", f"{machine.kernel}, Python {machine.python}"),
-            ("packages", ", ".join(f"{name} {of}" for name, of in machine.packages.items())),
-            ("commit", machine.git_commit),
-            ("date", machine.date.isoformat()),
+            *machine.described(),
             ("the run took", f"{results.seconds / 60:.1f} min"),
             ("bf16 matrix peak", _peak(peaks)),
         ],
