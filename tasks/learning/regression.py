@@ -187,7 +187,8 @@ def choose_strength(
         found = [(fit.minimum(strength), judges) for fit, judges in fits]
         losses[strength] = 0.0
         for weights, judges in found:
-            temperature = fit_temperature(unseen.features @ weights, unseen.labels)
+            logits = unseen.features @ weights
+            temperature = fit_temperature(logits, unseen.labels) if len(unseen) else 1.0
             losses[strength] += judges.loss(weights, temperature) / judged
             losses[strength] += unseen.loss(weights, temperature) / max(1, len(unseen)) / len(fits)
         if np.mean([unseen.accuracy(weights) for weights, _ in found]) >= least:
