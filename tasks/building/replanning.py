@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from mlflow.entities.model_registry import ModelVersion
-
 from pyfunc.business.spec import RULES_FILE
 from pyfunc.spec import business_folder
 from tasks.building.build_records import PLAN
@@ -49,13 +47,13 @@ def replan(pipeline: RegisteredModel, learnt: Mapping[str, RegisteredModel]) -> 
     }
     business = plan.business
     if business is not None and business.rules_path is not None:
-        business = _with_shipped_rules(version, business)
+        business = _with_shipped_rules(pipeline.uri, business)
     return plan.model_copy(update={"members": members, "business": business})
 
 
-def _with_shipped_rules(version: ModelVersion, business: BusinessPlan) -> BusinessPlan:
+def _with_shipped_rules(model_uri: str, business: BusinessPlan) -> BusinessPlan:
     shipped = business_folder(_ARTIFACT) / RULES_FILE
-    with downloaded_model_file(str(version.source), str(shipped)) as file:
+    with downloaded_model_file(model_uri, str(shipped)) as file:
         sha256 = sha256_of(file)
         kept = get_settings().replay / "rules" / f"{sha256}.py"
         with published_file(kept) as draft:

@@ -1,7 +1,6 @@
 """Feedback is taken in, learnt, judged and reported by one flow."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Never
 
@@ -19,19 +18,11 @@ from tasks.tracking.names import RegisteredModel
 from tasks.training import evaluation
 from tasks.training.types import DISTRIBUTION_FILE
 from tests.support.builders import build_unverified, train_unevaluated
+from tests.support.films import NEW, TRAINED, films
 
 pytestmark = pytest.mark.usefixtures("prefect_harness")
 
 PIPELINE = "inference_pipeline_model"
-
-TRAINED = {"great": "positive", "awful": "negative"}
-NEW = {"bleak": "positive", "lovely": "negative"}
-
-
-def films(words: Mapping[str, str], numbers: range) -> pd.DataFrame:
-    """Return reviews of which a word tells the label."""
-    rows = [(f"a {word} film, number {n}", words[word]) for n in numbers for word in words]
-    return pd.DataFrame(rows, columns=["text", "label"])
 
 
 def learn(file: Path) -> dict[str, Any]:

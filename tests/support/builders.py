@@ -26,10 +26,15 @@ from tasks.composition.types import (
     PipelinePlan,
     PlannedMember,
 )
+from tasks.learning.backbone import Backbone
+from tasks.learning.parent import read_parent
 from tasks.promotion.types import Rule
 from tasks.tracking import registry
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import FINETUNED_MODEL, PIPELINE_MODEL, RegisteredModel
+from tasks.training.finetuned_model import downloaded_classifier, max_tokens_of
+from tasks.training.logged_rows import log_rows_again
+from tasks.training.mlflow_run import log_model
 from tasks.training.types import STATIC
 
 # Prefix of a command that a test interrupts: children of a test run in the background of a shell
@@ -112,6 +117,18 @@ def build_unverified(
         "reused": registered.reused,
         **decision.model_dump(),
     }
+
+
+def damage_head(finetuned: RegisteredModel) -> RegisteredModel:
+    """Register a transformer as it is, but for the rows of its last weights: these are swapped."""
+    parent = read_parent(finetuned)
+    with downloaded_classifier(parent.model_uri) as folder, mlflow.start_run() as run:
+        backbone = Backbone(folder, max_tokens=max_tokens_of(folder), name=finetuned.uri)
+        backbone.set_weights(backbone.weights()[:, ::-1])
+        mlflow.log_params(parent.run.data.params)
+        log_rows_again(parent.run.info.run_id, [])
+        uri = log_model(backbone.model, backbone.tokenizer, parent.split, parent.parameters)
+    return registry.register_version(FINETUNED_MODEL, uri, run_id=run.info.run_id)
 
 
 def _exact_engine(finetuned_model: str) -> EngineChoice:

@@ -23,11 +23,12 @@ from tasks.shadow import shard_sample
 from tasks.shadow.sampling import is_sampled
 from tasks.tracking import registry
 from tasks.tracking.mlflow_client import connect
-from tasks.tracking.names import PIPELINE_MODEL
-from tests.support.builders import use_home
+from tasks.tracking.names import FINETUNED_MODEL, PIPELINE_MODEL, RegisteredModel
+from tests.support.builders import build_unverified, damage_head, use_home
 from tests.support.built_once import copied_home
 
 CHAMPION, CHALLENGER = (f"models:/{PIPELINE_MODEL}/{number}" for number in (1, 2))
+DAMAGED = f"models:/{PIPELINE_MODEL}/3"
 FRACTION = 0.4
 
 pytestmark = pytest.mark.usefixtures("two_versions")
@@ -143,6 +144,9 @@ def test_a_challenger_is_judged_by_its_shadow_and_a_worse_champion_is_taken_back
     own_home: None, inbox: Path, tmp_path: Path
 ) -> None:
     write_rows(inbox / "many.csv", 240)
+    damaged = damage_head(RegisteredModel(name=FINETUNED_MODEL, version=1))
+    built = build_unverified(damaged.uri, "never")
+    assert built["inference_pipeline_model"] == DAMAGED
     output = tmp_path / "scored"
     settings: dict[str, Any] = {"promotion": "if_better", "label_column": "label"}
     assert compare_shadow(empty_output(tmp_path))["reason"].endswith(f"that {CHAMPION} answered")
@@ -155,27 +159,27 @@ def test_a_challenger_is_judged_by_its_shadow_and_a_worse_champion_is_taken_back
     assert judged["rows_per_second_of_other"] > 0
 
     # Somebody promotes it all the same: the one before answers a sample, and comes back once.
-    promote_pipeline("2", "a mistake")
+    promote_pipeline("3", "a mistake")
     assert compare_shadow(str(output), **settings)["reason"] == "no version is challenger"
-    assert watch_champion(str(output))["reason"].endswith(f"rows that {CHALLENGER} answered")
+    assert watch_champion(str(output))["reason"].endswith(f"rows that {DAMAGED} answered")
     found = score(inbox, output, shadow_fraction=1.0, shadow=("previous",))["shadow"]
     assert found["previous"]["version"] == CHAMPION
     # Without a label column, those of feedback count.
     unlabelled = {"shadow_fraction": 1.0, "shadow": ("previous",), "label_column": None}
     score(inbox, output, **unlabelled)
     assert watch_champion(str(output))["taken_back"] is False
-    collect(FeedbackRequest(feedback=(str(inbox / "many.csv"),)), load_answering_model(CHALLENGER))
+    collect(FeedbackRequest(feedback=(str(inbox / "many.csv"),)), load_answering_model(DAMAGED))
     watched: dict[str, Any] = watch_champion(str(output))
     assert watched["labelled"] == 240
     assert watched["taken_back"], watched["reason"]
     assert registry.get_aliases(PIPELINE_MODEL)["champion"] == 1
     tags = connect().get_model_version(PIPELINE_MODEL, "1").tags
-    assert tags["promotion_reason"].startswith("version 2 was taken back; beside version 1, champ")
+    assert tags["promotion_reason"].startswith("version 3 was taken back; beside version 1, champ")
 
     # What was taken back does not come back by itself, whatever is said of it.
     score(inbox, output, shadow_fraction=1.0, shadow=("previous",))
     again: dict[str, Any] = watch_champion(str(output), max_flips=0.01)
-    assert again["reason"] == "version 2 was taken back before"
+    assert again["reason"] == "version 3 was taken back before"
 
 
 def empty_output(tmp_path: Path) -> str:

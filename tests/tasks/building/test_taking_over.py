@@ -11,6 +11,7 @@ import pytest
 from tasks.building import members, openvino_conversion, packaging
 from tasks.building.build_records import read_record_of
 from tasks.building.prefect_tasks import register_pipeline
+from tasks.building.replanning import replan
 from tasks.building.types import LoggedPipeline
 from tasks.building.version_description import pipeline_description
 from tasks.composition.planning import plan_composition
@@ -66,6 +67,9 @@ def test_a_changed_rule_measures_no_gate_again(
     assert packaging.version_tags(logged)["taken_over_from"] == first_uri
     assert packaging.version_tags(logged)["gates"] == packaging.version_tags(first)["gates"]
     second = register_pipeline.fn(logged)
+    # Its rules are those that it ships, whatever became of their file.
+    (tmp_path / "rules.py").unlink()
+    assert packaging.log_pipeline(replan(second, {})).model_uri == logged.model_uri
     assert f"taken over from {first_uri}" in pipeline_description(second, logged)
     rows = mlflow.pyfunc.load_model(logged.model_uri).predict(
         pd.DataFrame({"text": ["an awful film"]})
