@@ -97,6 +97,11 @@ def learn_from_feedback(
         chosen = choose_feedback(choices, tuple(learners.members), Path(folder))
         report = collected.summary() | chosen.summary()
         reason = _why_not(learners, chosen)
+        if when_needed and not reason and _is_tried(learners, chosen):
+            reason = (
+                f"a version that descends from {learners.pipeline.uri} has learnt the same labels, "
+                "and did not become champion"
+            )
         if when_needed and not reason:
             need = assess_need(learners.pipeline, choices, scored, least_labels)
             reason = "" if need.learn else need.reason
@@ -134,6 +139,12 @@ def _why_not(learners: Learners, chosen: giving.ChosenFeedback) -> str:
     if all(learners.learnt.get(name) == member.digest for name, member in chosen.members.items()):
         return f"{learners.pipeline.uri}, the champion, has learnt all labels"
     return ""
+
+
+def _is_tried(learners: Learners, chosen: giving.ChosenFeedback) -> bool:
+    """Return whether all members have children that learnt just these labels."""
+    found = chosen.members.items()
+    return all(member.digest in learners.tried[name] for name, member in found)
 
 
 def _learn(

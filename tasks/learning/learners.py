@@ -3,6 +3,7 @@
 from tasks.common.errors import ParameterError
 from tasks.learning.types import Learners
 from tasks.tracking import registry
+from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import (
     CHAMPION,
     FEEDBACK_TAG,
@@ -42,7 +43,15 @@ def find_learners_of_champion() -> Learners:
         pipeline=pipeline,
         members=members,
         learnt={name: found[FEEDBACK_TAG] for name, found in tags.items() if FEEDBACK_TAG in found},
+        tried={name: _learnt_by_children(member) for name, member in members.items()},
     )
+
+
+def _learnt_by_children(parent: RegisteredModel) -> frozenset[str]:
+    found = connect().search_model_versions(
+        f"name = '{parent.name}' and tags.{PARENT_TAG} = '{parent.uri}'"
+    )
+    return frozenset(version.tags[FEEDBACK_TAG] for version in found)
 
 
 def register_learnt(

@@ -25,8 +25,10 @@ class Learners(FrozenModel):
         pipeline: Its version.
         members: The fine-tuned versions that decide its answers, by the names of the members.
         learnt: The digest of the feedback that members have learnt last, by their names.
+        tried: The digests of feedback that versions have learnt whose parent the member is.
     """
 
     pipeline: RegisteredModel
     members: dict[str, RegisteredModel]
     learnt: dict[str, str]
+    tried: dict[str, frozenset[str]]

@@ -32,7 +32,7 @@ def test_a_version_without_a_plan_is_to_be_built_again(composed: Composed) -> No
     run = client.create_run(client.create_experiment("without a plan"))
     version = client.get_model_version(earlier.name, str(earlier.version))
     copy = client.create_model_version(
-        earlier.name, version.source, run_id=run.info.run_id, tags=version.tags
+        earlier.name, str(version.source), run_id=run.info.run_id, tags=version.tags
     )
     with pytest.raises(ModelError, match=r"was built before plans were logged; expected a version"):
         replan(RegisteredModel(name=earlier.name, version=int(copy.version)), {})

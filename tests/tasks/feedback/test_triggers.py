@@ -1,14 +1,31 @@
 """Learning begins with labels enough, and a drop or a shift; the reason is one line."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
 import pytest
 from scipy.stats import binom
 
 from tasks.common.counting import SCORE_BINS, score_histogram
-from tasks.feedback.triggers import AccuracyDrop, accuracy_drop, score_bins, should_learn
+from tasks.common.settings import get_settings
+from tasks.feedback.collecting import AnsweringModel
+from tasks.feedback.triggers import (
+    AccuracyDrop,
+    accuracy_drop,
+    assess_need,
+    score_bins,
+    should_learn,
+)
+from tasks.feedback.types import FeedbackChoices, GivenAnswer
 from tasks.measures.paired import LEVEL
 from tasks.measures.stability import Stability
 from tasks.output.records import ArmRecord, Counts, ShardRecord
+from tasks.tracking.names import RegisteredModel
+from tests.support.builders import Trained, use_home
+from tests.support.built_once import copied_home
 from tests.support.deliveries import record_of
+from tests.tasks.feedback.steps import LABELS, take
 
 
 def test_drop_is_the_exact_one_sided_test() -> None:
@@ -91,3 +108,36 @@ def test_score_bins_are_those_of_the_rows_that_a_version_answered() -> None:
     assert score_bins(records, "models:/p/1") == score_histogram([0.9, 0.9, 0.1])
     assert score_bins(records, "models:/p/2") == score_histogram([0.2, 0.3])
     assert score_bins(records, "models:/p/4") == (0,) * SCORE_BINS
+
+
+@pytest.mark.parametrize(
+    ("right", "said"),
+    [
+        (0, "learns: 40 new labels (enough from 40 on); accuracy 0.0000 on 40 labels, expected "),
+        (40, "does not learn: 40 new labels (enough from 40 on); accuracy 1.0000 on 40 labels"),
+    ],
+)
+def test_the_labels_of_the_champion_s_own_answers_count(
+    trained: Trained,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    right: int,
+    said: str,
+) -> None:
+    use_home(copied_home(trained.home, tmp_path / "own"), monkeypatch)
+    champion = RegisteredModel.from_uri(trained.pipeline["inference_pipeline_model"])
+    texts = pd.DataFrame({"text": [f"unheard of, number {n}" for n in range(80)]})
+    for name, uri in (("own", champion.uri), ("other", "models:/p/9")):
+        part = texts[40:] if name == "other" else texts[:40]
+        label = "positive" if right else "negative"
+        part.assign(label=label).to_csv(tmp_path / f"{name}.csv", index=False)
+
+        def answer(asked: Sequence[str], uri: str = uri) -> list[GivenAnswer | None]:
+            return [GivenAnswer("positive", 0.9, uri) for _ in asked]
+
+        take(AnsweringModel(LABELS, answer), feedback=(str(tmp_path / f"{name}.csv"),))
+    need = assess_need(champion, FeedbackChoices(), "", 40)
+    assert need.reason.startswith(said)
+    assert need.learn is (right == 0)
+    assert not assess_need(champion, FeedbackChoices(), "", 41).learn
+    get_settings.cache_clear()
