@@ -124,7 +124,7 @@ def damage_head(finetuned: RegisteredModel) -> RegisteredModel:
     parent = read_parent(finetuned)
     with downloaded_classifier(parent.model_uri) as folder, mlflow.start_run() as run:
         backbone = Backbone(folder, max_tokens=max_tokens_of(folder), name=finetuned.uri)
-        backbone.set_weights(backbone.weights()[:, ::-1])
+        backbone.set_weights(backbone.weights()[:, ::-1].copy())
         mlflow.log_params(parent.run.data.params)
         log_rows_again(parent.run.info.run_id, [])
         uri = log_model(backbone.model, backbone.tokenizer, parent.split, parent.parameters)

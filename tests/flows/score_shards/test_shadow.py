@@ -13,7 +13,7 @@ from flows.promote_pipeline import promote_pipeline
 from flows.run_requests import ScoringRequest
 from flows.score_shards import score_shards
 from flows.watch_champion import watch_champion
-from tasks.common.errors import DataError, ParameterError
+from tasks.common.errors import DataError, ParameterError, SupersededError
 from tasks.common.settings import get_settings
 from tasks.feedback.collecting import collect
 from tasks.feedback.model_answers import load_answering_model
@@ -175,6 +175,12 @@ def test_a_challenger_is_judged_by_its_shadow_and_a_worse_champion_is_taken_back
     assert registry.get_aliases(PIPELINE_MODEL)["champion"] == 1
     tags = connect().get_model_version(PIPELINE_MODEL, "1").tags
     assert tags["promotion_reason"].startswith("version 3 was taken back; beside version 1, champ")
+
+    # A re-scoring that waited for the version that was taken back has nothing to do any more.
+    with pytest.raises(SupersededError, match=r"/3 is not champion any more; version 1 is"):
+        score(inbox, output, model_uri="3", while_champion=True)
+    back = score(inbox, output, model_uri="1", while_champion=True, shadow=())
+    assert back["cache_hits"] == back["scored"] == 300
 
     # What was taken back does not come back by itself, whatever is said of it.
     score(inbox, output, shadow_fraction=1.0, shadow=("previous",))
