@@ -33,7 +33,7 @@ SETTLING = 1.0  # seconds that a second event would take at most
 
 @pytest.fixture(params=["learning", "comparing"])
 def command(
-    request: pytest.FixtureRequest, new_database: None, prefect_harness: None, tmp_path: Path
+    request: pytest.FixtureRequest, new_database: None, prefect_with_events: None, tmp_path: Path
 ) -> list[str]:
     """A command that makes version 2 champion in place of 1, and the state folder for it."""
     data, feedback, labelled = (tmp_path / name for name in ("data.csv", "new.csv", "rows.csv"))
@@ -56,10 +56,12 @@ def seconds_or_killed(command: list[str], home: Path, after: float | None) -> fl
     api_url = PREFECT_API_URL.value()
     assert api_url
     began = time.monotonic()
+    # Without the address of the database that MLflow leaves there.
+    inherited = {name: os.environ[name] for name in os.environ.keys() - {"MLFLOW_TRACKING_URI"}}
     process = subprocess.Popen(
         [sys.executable, "-m", *command],
         cwd=REPOSITORY,
-        env=os.environ | {"MILLSTREAM_HOME": str(home), "PREFECT_API_URL": api_url},
+        env=inherited | {"MILLSTREAM_HOME": str(home), "PREFECT_API_URL": api_url},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
