@@ -1,7 +1,8 @@
 """Learn from corrected labels: a new version of what decided, which has to prove itself."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +20,9 @@ from tasks.building.prefect_tasks import (
     register_pipeline,
 )
 from tasks.common.console import print_table
+from tasks.common.files import waited_lock
 from tasks.common.parameter_types import about
+from tasks.common.settings import get_settings
 from tasks.common.task_errors import describe_error, reporting_failures
 from tasks.feedback import types as giving
 from tasks.feedback.prefect_tasks import assess_need, choose_feedback, collect_feedback
@@ -87,21 +90,18 @@ def learn_from_feedback(
     given, started = locals(), datetime.now(UTC)
     request = record_from(giving.FeedbackRequest, given)
     choices = record_from(giving.FeedbackChoices, given)
-    complete_earlier_promotion()
-    learners = find_learners()
-    # First: a version that cannot be built again is to be told before anything is learnt.
-    plan_learnt_pipeline(learners.pipeline, {})
-    collected = collect_feedback(request, learners.pipeline.uri)
     learnt: LearntVersion | None = None
-    with TemporaryDirectory(prefix="millstream-") as folder:
+    with _sole_learning(), TemporaryDirectory(prefix="millstream-") as folder:
+        complete_earlier_promotion()
+        learners = find_learners()
+        # First: a version that cannot be built again is to be told before anything is learnt.
+        plan_learnt_pipeline(learners.pipeline, {})
+        collected = collect_feedback(request, learners.pipeline.uri)
         chosen = choose_feedback(choices, tuple(learners.members), Path(folder))
         report = collected.summary() | chosen.summary()
         reason = _why_not(learners, chosen)
-        if when_needed and not reason and _is_tried(learners, chosen):
-            reason = (
-                f"a version that descends from {learners.pipeline.uri} has learnt the same labels, "
-                "and did not become champion"
-            )
+        if when_needed and not reason:
+            reason = _too_few(learners, chosen, least_labels)
         if when_needed and not reason:
             need = assess_need(learners.pipeline, choices, scored, least_labels)
             reason = "" if need.learn else need.reason
@@ -132,6 +132,15 @@ def learn_from_feedback(
     return report
 
 
+@contextmanager
+def _sole_learning() -> Iterator[None]:
+    """Hold the state folder against other learnings: one that waits finds nothing new to learn."""
+    folder = get_settings().replay
+    folder.mkdir(parents=True, exist_ok=True)
+    with waited_lock(folder / ".lock", "the end of another learning"):
+        yield
+
+
 def _why_not(learners: Learners, chosen: giving.ChosenFeedback) -> str:
     """Return why there is nothing to learn; empty if there is."""
     if not chosen.members:
@@ -141,10 +150,15 @@ def _why_not(learners: Learners, chosen: giving.ChosenFeedback) -> str:
     return ""
 
 
-def _is_tried(learners: Learners, chosen: giving.ChosenFeedback) -> bool:
-    """Return whether all members have children that learnt just these labels."""
-    found = chosen.members.items()
-    return all(member.digest in learners.tried[name] for name, member in found)
+def _too_few(learners: Learners, chosen: giving.ChosenFeedback, least_labels: int) -> str:
+    """Return why labels are too few since the last learning; empty if there was none."""
+    new = chosen.labels - learners.labels
+    if not learners.labels or new >= least_labels:
+        return ""
+    return (
+        f"does not learn: {new} more labels count than at the last learning from "
+        f"{learners.pipeline.uri}; expected {least_labels} or more"
+    )
 
 
 def _learn(
@@ -158,7 +172,7 @@ def _learn(
     for name, labels in chosen.members.items():
         parent, feedback = learners.members[name], Feedback(rows=labels.rows, digest=labels.digest)
         trainings[name] = learn(parent, feedback)
-        members[name] = register_learnt(trainings[name], parent, feedback)
+        members[name] = register_learnt(trainings[name], parent, feedback, chosen.labels)
     logged = log_pipeline(plan_learnt_pipeline(learners.pipeline, members))
     check_pipeline(logged)
     registered = register_pipeline(logged)

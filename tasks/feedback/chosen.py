@@ -44,7 +44,7 @@ def write_chosen(
     return ChosenFeedback(
         labels=len(rows),
         held_out=int(rows["held_out"].sum()),
-        undecided=int((~rows["member"].isin(members)).sum()),
+        undecided=int((~rows["held_out"] & ~rows["member"].isin(members)).sum()),
         left_out=found.counts,
         held_out_rows=held_out,
         members=learnt,

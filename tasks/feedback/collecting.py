@@ -29,7 +29,7 @@ from tasks.feedback.feedback_rows import (
 )
 from tasks.feedback.feedback_table import read_feedback_table
 from tasks.feedback.given_answers import GivenAnswers
-from tasks.feedback.store import Batch, FeedbackStore, digest_store, join_batches
+from tasks.feedback.store import FeedbackStore, digest_store, join_batches
 from tasks.feedback.types import Answerer, CollectedFeedback, FeedbackRequest
 
 logger = logging.getLogger(__name__)
@@ -70,12 +70,13 @@ def collect(request: FeedbackRequest, model: AnsweringModel) -> CollectedFeedbac
     scored = _resolve_scored(request.scored) if request.scored else None
     store = FeedbackStore(settings.feedback_store)
     with store.locked():
-        collection = _Collection(store.read(), GivenAnswers(scored, model.labels), model)
+        collection = _Collection(store, GivenAnswers(scored, model.labels), model)
         for file in files:
             collection.read_file(file)
         if request.feedback_table:
             read = partial(read_feedback_table, request.feedback_table)
             collection.read(request.feedback_table, read)
+        collection.require_any()
         rows = collection.new_rows()
         refused_files = collection.keep_refused(store)
         # Last: a file counts as taken once its rows are in the store.
@@ -108,10 +109,9 @@ def _resolve_scored(scored: str) -> Path:
 class _Collection:
     """What a collection found so far."""
 
-    def __init__(
-        self, batches: Sequence[Batch], answers: GivenAnswers, model: AnsweringModel
-    ) -> None:
-        self._stored = _StoredRows(join_batches(batches))
+    def __init__(self, store: FeedbackStore, answers: GivenAnswers, model: AnsweringModel) -> None:
+        self._store = store
+        self._stored = _StoredRows(join_batches(store.read()))
         self._answers, self._answer = answers, model.answer
         self._checker = RowChecker(model.labels)
         self._sources: list[FeedbackSource] = []
@@ -144,6 +144,17 @@ class _Collection:
         if not self._is_known(name, source.sha256):
             self._sources.append(source)
 
+    def require_any(self) -> None:
+        """Check that of the files and tables, if there are any, one can be read.
+
+        Raises:
+            DataError: If none can, with the first reason.
+        """
+        if self.unreadable and not (self._sources or self.known):
+            reason, *others = self.unreadable.values()
+            more = f"; {len(others)} more cannot be read either" if others else ""
+            raise DataError(f"feedback: {reason}{more}")
+
     def new_rows(self) -> list[FeedbackRow]:
         """Return the rows that the store does not have, with their answers."""
         checked = chain.from_iterable(map(self._check_rows, self._sources))
@@ -174,7 +185,9 @@ class _Collection:
 
     def _is_known(self, name: str, sha256: str) -> bool:
         here = {source.sha256 for source in self._sources}
-        if is_known := sha256 in here | self._stored.sources:
+        # Rows that were refused may be of use now: a label that is known, a folder that is there.
+        stored = sha256 in self._stored.sources and not self._store.has_refused(sha256)
+        if is_known := stored or sha256 in here:
             self.known.append(name)
         return is_known
 
@@ -186,7 +199,9 @@ class _Collection:
                 self.refused.append(error.of_row(source.name, source.sha256, row.number))
 
     def _join(self, row: FeedbackRow) -> FeedbackRow:
-        return self._answers.join(row) if row.shard is not None else row
+        # A row with a text of its own needs no folder.
+        is_alone = row.shard is None or (row.text and not self._answers.has_folder)
+        return row if is_alone else self._answers.join(row)
 
     def _changed(
         self, rows: Iterable[FeedbackRow], change: Callable[[FeedbackRow], FeedbackRow]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -244,11 +244,15 @@ def _parse_time(value: object, modified: datetime | None) -> datetime:
             found = datetime(found.year, found.month, found.day, tzinfo=UTC)
         zoned = found if found.tzinfo else found.replace(tzinfo=UTC)
         # pandas has a subclass of its own, with nanoseconds.
-        return datetime.fromisoformat(zoned.astimezone(UTC).isoformat(timespec="microseconds"))
+        given = datetime.fromisoformat(zoned.astimezone(UTC).isoformat(timespec="microseconds"))
     except (ValueError, OverflowError):
         reason = "missing" if value is None else "no time"
         expected = "expected a time such as 2026-11-30T17:05:00+01:00"
         raise RefusedValueError("when", value, reason, expected) from None
+    # Else no correction would ever be newer. Without a zone, an hour of elsewhere may be ahead.
+    if given > datetime.now(UTC) + timedelta(days=1):
+        raise RefusedValueError("when", value, "in the future", "expected a time that has come")
+    return given
 
 
 def _parse_name(value: object) -> str:

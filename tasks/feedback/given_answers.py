@@ -37,6 +37,11 @@ class GivenAnswers:
         self._shard = ""
         self._rows: Mapping[int, _TEXT_AND_ANSWER] = {}
 
+    @property
+    def has_folder(self) -> bool:
+        """Whether there is an output folder to look for answers in."""
+        return self._scored is not None
+
     def join(self, row: FeedbackRow) -> FeedbackRow:
         """Return a row that names a prediction, with its text and answer.
 

@@ -96,7 +96,7 @@ class FeedbackStore:
 
     def keep_refused(self, sha256: str, refusals: Sequence[Refusal]) -> Path | None:
         """Write the refused rows of a file or table; return where, None if there are none."""
-        target = self.folder / "refused" / f"{sha256[:_NAME_DIGITS]}.parquet"
+        target = self._refused(sha256)
         if not refusals:
             target.unlink(missing_ok=True)
             return None
@@ -104,6 +104,13 @@ class FeedbackStore:
         with published_file(target) as draft:
             pq.write_table(table, draft)
         return target
+
+    def has_refused(self, sha256: str) -> bool:
+        """Return whether rows of a file or table were refused the last time."""
+        return self._refused(sha256).is_file()
+
+    def _refused(self, sha256: str) -> Path:
+        return self.folder / "refused" / f"{sha256[:_NAME_DIGITS]}.parquet"
 
     def _named(self) -> Iterator[tuple[Path, re.Match[str]]]:
         for path in self.folder.glob("batch-*.parquet"):

@@ -163,7 +163,7 @@ class ChosenFeedback(FrozenModel):
     Attributes:
         labels: How many there are.
         held_out: Those of them that measure, and are not learnt.
-        undecided: Those of them that no member of today's pipeline decided.
+        undecided: Those of the others that no member of today's pipeline decided, and none learns.
         left_out: Labels that do not count.
         held_out_rows: A Parquet file with `text`, `label` and `batch` of what is held out.
         members: What each member learns, by its name.

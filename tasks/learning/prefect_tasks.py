@@ -29,13 +29,13 @@ def relearn_head(parent: RegisteredModel, feedback: Feedback) -> FineTuned:
 
 @task(name="register learnt model", **RETRY_MLFLOW)
 def register_learnt(
-    fine_tuned: FineTuned, parent: RegisteredModel, feedback: Feedback
+    fine_tuned: FineTuned, parent: RegisteredModel, feedback: Feedback, labels: int
 ) -> RegisteredModel:
     """Register what learnt from feedback as a version of `dl_finetuned_model`, once."""
     from tasks.learning import learners
     from tasks.tracking.descriptions import describe_finetuned
 
-    found = learners.register_learnt(fine_tuned, parent, feedback.digest)
+    found = learners.register_learnt(fine_tuned, parent, feedback.digest, labels)
     describe_finetuned(fine_tuned.model_uri, fine_tuned.run_id)
     return found
 

@@ -25,10 +25,11 @@ class Learners(FrozenModel):
         pipeline: Its version.
         members: The fine-tuned versions that decide its answers, by the names of the members.
         learnt: The digest of the feedback that members have learnt last, by their names.
-        tried: The digests of feedback that versions have learnt whose parent the member is.
+        labels: How many labels counted at the last learning of a member or of one of its children,
+            whatever became of it.
     """
 
     pipeline: RegisteredModel
     members: dict[str, RegisteredModel]
     learnt: dict[str, str]
-    tried: dict[str, frozenset[str]]
+    labels: int

@@ -52,6 +52,9 @@ SERIES_TAG = "series"
 
 # Of a training that learnt from feedback: how, by which version, from what and how many rows.
 LEARNING_TAG, PARENT_TAG, FEEDBACK_TAG = "learning", "parent", "feedback_digest"
+
+# Of a fine-tuned version that learnt: how many labels counted then, held-out ones included.
+FEEDBACK_LABELS_TAG = "feedback_labels"
 FEEDBACK_ROWS_TAG = "feedback_rows"
 
 # Of one that learnt a head again: the run of the training whose rows it learnt with.

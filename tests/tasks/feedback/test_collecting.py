@@ -191,11 +191,41 @@ def test_a_file_that_changes_while_it_is_read_waits(
 
     with monkeypatch.context() as patch:
         patch.setattr("tasks.feedback.feedback_files.read_columns", read_and_write)
-        found = take()
-    assert found.unreadable == {
-        str(path): f"{path}: changed while it was read; expected a file that is complete"
-    }
+        with pytest.raises(DataError, match=f"^feedback: {path}: changed while it was read; expec"):
+            take()
     assert take().taken == 1
+
+
+def test_a_run_of_which_nothing_can_be_read_fails(write: Write, inbox: Path) -> None:
+    for name in ("a.xlsx", "b.xlsx"):
+        (inbox / name).write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"^feedback: .*a\.xlsx: .*; 1 more cannot be read either$"):
+        take()
+    write("c.jsonl", {"text": "good", "label": "positive"})
+    found = take()
+    assert (found.taken, len(found.unreadable)) == (1, 2)
+    assert take().taken == 0
+
+
+def test_rows_that_were_refused_are_tried_again(home: Path, write: Write, tmp_path: Path) -> None:
+    shard = publish_shard(tmp_path)
+    write(
+        "a.jsonl",
+        {"text": "good", "label": "positive"},
+        {"shard": shard, "row": 2, "label": "negative"},
+        {"text": "a film, 1 3", "shard": shard, "row": 3, "label": "negative"},
+    )
+    first = take()
+    assert (first.taken, first.refused) == (2, {"shard: no output folder": 1})
+    found = take(scored=str(tmp_path))
+    assert (found.taken, found.refused, found.duplicates) == (1, {}, 2)
+    assert load(home).rows["label"].tolist().count("negative") == 2
+    assert len(take(scored=str(tmp_path)).known) == 1
+
+
+def test_a_label_of_the_future_would_overrule_every_correction(write: Write) -> None:
+    write("a.jsonl", {"text": "good", "label": "positive", "when": "2999-01-01"})
+    assert take().refused == {"when: in the future": 1}
 
 
 def test_a_file_is_taken_once(home: Path, write: Write) -> None:
