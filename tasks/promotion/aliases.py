@@ -35,6 +35,9 @@ _PENDING_TAG = "promotion_pending"
 # finds this version again, and would make it champion again.
 REPLACED_TAG = "replaced_by_hand"
 
+# On a champion that an audit took back; its value is the version that came back.
+TAKEN_BACK_TAG = "taken_back_for"
+
 _LONGEST_REASON = 1_000  # characters; MLflow servers refuse tags of 5,000 or more
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from tasks.comparison.types import ComparisonReport
 from tasks.measures.paired import LEVEL, MARGIN, repeated_p_value
-from tasks.promotion.aliases import REPLACED_TAG, set_champion, write_reason
+from tasks.promotion.aliases import TAKEN_BACK_TAG, set_champion, write_reason
 from tasks.promotion.rules import MIN_COMPARED_ROWS, how_to_promote, label_difference
 from tasks.promotion.types import BOUNDS, Bounds, PromotionDecision, Rule
 from tasks.tracking import registry
@@ -37,8 +37,8 @@ def decide_on_traffic(report: ComparisonReport, rule: Rule, bounds: Bounds) -> P
     if champion != present.version:
         reason = f"version {champion} is champion, and not {present.version} as in the comparison"
         return PromotionDecision(alias=None, reason=reason)
-    if by := candidate.tags.get(REPLACED_TAG):
-        reason = f"version {by} replaced it as champion; {how_to_promote(candidate)}"
+    if by := candidate.tags.get(TAKEN_BACK_TAG):
+        reason = f"it was taken back for version {by}; {how_to_promote(candidate)}"
         return PromotionDecision(alias=None, reason=reason)
     passed, figures = _verdict(report, rule)
     blocked = list(_blocks(report, bounds))

@@ -8,7 +8,13 @@ from prefect.settings import PREFECT_API_URL
 
 from tasks.comparison.types import ComparisonReport
 from tasks.measures.paired import LEVEL, repeated_p_value
-from tasks.promotion.aliases import REASON_TAG, REPLACED_TAG, complete_promotion, set_champion
+from tasks.promotion.aliases import (
+    REASON_TAG,
+    REPLACED_TAG,
+    TAKEN_BACK_TAG,
+    complete_promotion,
+    set_champion,
+)
 from tasks.promotion.rules import MIN_COMPARED_ROWS
 from tasks.promotion.types import (
     AUDITED_FLIPS,
@@ -23,9 +29,8 @@ from tasks.tracking.registry import previous_champion_number
 
 logger = logging.getLogger(__name__)
 
-# On a champion that was taken back: the number of the version that came back. The second is gone
-# when the event is out.
-_TAKEN_BACK_TAG, _PENDING_TAG = "taken_back_for", "taking_back_for"
+# As `TAKEN_BACK_TAG`, until the event is out.
+_PENDING_TAG = "taking_back_for"
 
 
 def decide_audit(report: ComparisonReport, max_flips: float) -> AuditDecision:
@@ -45,7 +50,7 @@ def decide_audit(report: ComparisonReport, max_flips: float) -> AuditDecision:
     if registry.get_aliases(present.name).get(CHAMPION) != present.version:
         reason = f"version {present.version} is not champion any more"
         return AuditDecision(taken_back=False, reason=reason)
-    if _TAKEN_BACK_TAG in registry.get_version(former.name, former.version).tags:
+    if TAKEN_BACK_TAG in registry.get_version(former.name, former.version).tags:
         reason = f"version {former.version} was taken back before"
         return AuditDecision(taken_back=False, reason=reason)
     worse, figures = _verdict(report, max_flips)
@@ -63,7 +68,7 @@ def take_back(champion: RegisteredModel, former: RegisteredModel, reason: str) -
     """
     client, name = connect(), champion.name
     # A build of equal inputs does not make it champion again, as if it had been replaced by hand.
-    for tag in (_PENDING_TAG, _TAKEN_BACK_TAG, REPLACED_TAG):
+    for tag in (_PENDING_TAG, TAKEN_BACK_TAG, REPLACED_TAG):
         client.set_model_version_tag(name, str(champion.version), tag, str(former.version))
     set_champion(name, registry.get_version(name, former.version), reason)
     _complete(champion, former.version, reason)

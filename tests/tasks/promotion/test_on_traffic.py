@@ -170,9 +170,13 @@ def test_a_champion_is_taken_back_if_the_one_before_is_better_or_differs_too_muc
     assert decision.reason.startswith("beside version 2, champion before: ")
     assert reason in decision.reason
     assert registry.get_aliases(NAME)["champion"] == (2 if is_taken_back else 1)
-    again = decide_audit(report(BETTER), 1.0)
     if is_taken_back:
-        assert again.reason == "version 1 is not champion any more"
+        assert decide_audit(report(BETTER), 1.0).reason == "version 1 is not champion any more"
+        # The two do not take turns, whatever a comparison says.
+        uris = {"present": version_uri(NAME, 2), "other": version_uri(NAME, 1)}
+        back = decide_on_traffic(report(BETTER, **uris), "if_better", Bounds())
+        assert back.alias is None
+        assert back.reason.startswith("it was taken back for version 2; promote it with")
 
 
 def test_few_rows_take_no_champion_back() -> None:
