@@ -1,8 +1,6 @@
 """Compare the challenger with the champion by the sample that it answered, night after night."""
 
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from prefect import flow
@@ -14,13 +12,12 @@ from flows.project_defaults import OUTPUT
 from tasks.common.console import print_table
 from tasks.common.task_errors import reporting_failures
 from tasks.comparison import types as comparing
-from tasks.comparison.prefect_tasks import compare_rows, measure_speed
-from tasks.feedback.prefect_tasks import find_labels
+from tasks.comparison.prefect_tasks import measure_speed
 from tasks.output.row_parameters import InputLabelColumn
 from tasks.promotion import types as promoting
 from tasks.promotion.prefect_tasks import choose_champion_on_traffic, complete_earlier_promotion
 from tasks.reports.prefect_tasks import publish_comparison
-from tasks.shadow.prefect_tasks import find_shadow
+from tasks.shadow.prefect_tasks import compare_shadow_rows, find_shadow
 from tasks.shadow.types import ShadowedOutput
 
 
@@ -55,13 +52,7 @@ def compare_shadow(
         report: dict[str, Any] = {"days": 0, "alias": None, "reason": shadow.reason}
         print_table("Compared shadow", report)
         return report
-    with TemporaryDirectory(prefix="millstream-") as folder:
-        choice = comparing.RowChoice(
-            label_column=label_column or "",
-            versions=shadow.versions,
-            labels=find_labels(Path(folder)),
-        )
-        found = compare_rows(request.folder, shadow.folder, choice, examples)
+    found = compare_shadow_rows(request.folder, shadow, label_column or "", examples)
     speeds = measure_speed(request.folder, found)
     compared = comparing.ComparisonReport(comparison=found, speeds=speeds, compared=started)
     report = publish_comparison(compared, flow_run.id or "")

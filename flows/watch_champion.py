@@ -1,8 +1,6 @@
 """Take a champion back if the version before it turns out to be better, or answers otherwise."""
 
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from prefect import flow
@@ -14,13 +12,11 @@ from flows.project_defaults import OUTPUT
 from tasks.common.console import print_table
 from tasks.common.task_errors import reporting_failures
 from tasks.comparison import types as comparing
-from tasks.comparison.prefect_tasks import compare_rows
-from tasks.feedback.prefect_tasks import find_labels
 from tasks.output.row_parameters import InputLabelColumn
 from tasks.promotion import types as promoting
 from tasks.promotion.prefect_tasks import complete_earlier_promotion, take_back_if_worse
 from tasks.reports.prefect_tasks import publish_comparison
-from tasks.shadow.prefect_tasks import find_shadow
+from tasks.shadow.prefect_tasks import compare_shadow_rows, find_shadow
 from tasks.shadow.types import ShadowedOutput
 from tasks.tracking.names import CHAMPION, PREVIOUS
 
@@ -49,13 +45,7 @@ def watch_champion(
     shadow = find_shadow(request.folder, CHAMPION, PREVIOUS)
     report: dict[str, Any] = {"taken_back": False, "reason": shadow.reason}
     if not shadow.reason:
-        with TemporaryDirectory(prefix="millstream-") as folder:
-            choice = comparing.RowChoice(
-                label_column=label_column or "",
-                versions=shadow.versions,
-                labels=find_labels(Path(folder)),
-            )
-            found = compare_rows(request.folder, shadow.folder, choice, examples)
+        found = compare_shadow_rows(request.folder, shadow, label_column or "", examples)
         compared = comparing.ComparisonReport(comparison=found, speeds=None, compared=started)
         report = publish_comparison(compared, flow_run.id or "")
         report |= take_back_if_worse(compared, max_flips).model_dump()

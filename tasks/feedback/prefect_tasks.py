@@ -36,15 +36,6 @@ def choose_feedback(
         return write_chosen(choices, members, folder)
 
 
-@task(name="find labels", **RETRY_ONCE)
-def find_labels(folder: Path) -> Path:
-    """Write the labels of feedback that count, by the digests of their texts."""
-    from tasks.feedback.chosen import write_labels
-
-    with redacted_errors("feedback"):
-        return write_labels(folder)
-
-
 @task(name="assess need", **RETRY_MLFLOW)
 def assess_need(
     pipeline: RegisteredModel, choices: FeedbackChoices, scored: str, least_labels: int

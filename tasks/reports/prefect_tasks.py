@@ -20,10 +20,10 @@ from tasks.common.task_errors import (
     step,
 )
 from tasks.common.urls import resolved_path
-from tasks.comparison.types import ComparisonReport, RowChoice
+from tasks.comparison.types import ComparisonReport
 from tasks.reports.types import LearningRun, LoggedRun, ReportOptions
 from tasks.scoring.types import FailureLimits, ScoringParameters, ShardOutcome
-from tasks.shadow.types import ShadowOutcome, shadow_folder
+from tasks.shadow.types import FoundShadow, ShadowOutcome, shadow_folder
 from tasks.training.types import FineTuned
 
 
@@ -171,13 +171,14 @@ def report_shadow(
     parameters: ScoringParameters, shadow: ShadowOutcome, examples: int
 ) -> dict[str, Any]:
     """Compare all samples that a shadow has answered, and publish the comparison."""
-    from tasks.comparison.counting import compare_outputs
     from tasks.reports.comparison_report import log_comparison
+    from tasks.shadow.answers import compare_answers
 
-    present = parameters.output_dir
-    choice = RowChoice(versions=(parameters.model.uri, shadow.version))
-    other = shadow_folder(present, shadow.version)
-    found = compare_outputs(present, other, choice, examples=examples)
+    answers = FoundShadow(
+        versions=(parameters.model.uri, shadow.version),
+        folder=shadow_folder(parameters.output_dir, shadow.version),
+    )
+    found = compare_answers(parameters.output_dir, answers, label_column="", examples=examples)
     report = ComparisonReport(comparison=found, speeds=None, compared=datetime.now(UTC))
     run_id, url = log_comparison(report, parameters.flow_run_id)
     _link_report("shadow-report", url, run_id)

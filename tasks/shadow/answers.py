@@ -1,10 +1,13 @@
-"""Find what a version answered as a shadow, to be compared with the present one."""
+"""What a version answered as a shadow: found, and compared with the present version."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from tasks.comparison.counting import compare_outputs
 from tasks.comparison.paired_rows import match_shards
-from tasks.comparison.types import RowChoice
+from tasks.comparison.types import Comparison, RowChoice
 from tasks.comparison.versions import find_pair
+from tasks.feedback.chosen import write_labels
 from tasks.shadow.types import FoundShadow, shadow_folder
 from tasks.tracking import registry
 from tasks.tracking.names import CHALLENGER, PIPELINE_MODEL, PREVIOUS
@@ -35,3 +38,29 @@ def find_answers(output_dir: Path, present: str, other: str) -> FoundShadow:
         reason = f"{folder} has no answers of {versions[1]} to rows that {versions[0]} answered"
         return FoundShadow(reason=reason)
     return FoundShadow(versions=versions, folder=folder)
+
+
+def compare_answers(
+    output_dir: Path, shadow: FoundShadow, *, label_column: str, examples: int
+) -> Comparison:
+    """Compare all rows that a version answered as a shadow with the present version's answers.
+
+    Labels of feedback on the same texts count where the input has none.
+
+    Args:
+        output_dir: The output folder.
+        shadow: The two versions, and what the shadow answered.
+        label_column: The column with the right labels; empty takes that of the scorings, if any.
+        examples: How many flips to quote at most; 0 quotes none.
+
+    Raises:
+        DataError: If a table or a batch of feedback cannot be read.
+        ParameterError: If there is no such column.
+    """
+    with TemporaryDirectory(prefix="millstream-") as folder:
+        choice = RowChoice(
+            label_column=label_column,
+            versions=shadow.versions,
+            labels=write_labels(Path(folder)),
+        )
+        return compare_outputs(output_dir, shadow.folder, choice, examples=examples)

@@ -41,7 +41,8 @@ def plan_shadow(reference: str, parameters: ScoringParameters, *, audit_days: in
         return ShadowPlan(model=None, reason=reason)
     if reference == PREVIOUS:
         number = registry.previous_champion_number(scored_with.name)
-        reference = version_uri(scored_with.name, number or 0)
+        assert number is not None  # noqa: S101 -- it is no absence
+        reference = version_uri(scored_with.name, number)
     model = resolve_scoring_model(reference, parameters.rows, parameter="shadow")
     found = RegisteredModel.from_uri(model.uri)
     if found == scored_with:

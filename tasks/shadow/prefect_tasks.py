@@ -8,8 +8,10 @@ from tasks.common.task_errors import (
     RETRY_BUSY_MLFLOW,
     RETRY_FILE_ACCESS,
     RETRY_MLFLOW,
+    RETRY_ONCE,
     redacted_errors,
 )
+from tasks.comparison.types import Comparison
 from tasks.output.records import ShardRecord
 from tasks.scoring.types import ScoringParameters
 from tasks.shadow.types import FoundShadow, ShadowPlan
@@ -38,3 +40,13 @@ def find_shadow(output_dir: Path, present: str, other: str) -> FoundShadow:
     from tasks.shadow.answers import find_answers
 
     return find_answers(output_dir, present, other)
+
+
+@task(name="compare shadow", **RETRY_ONCE, persist_result=False)  # it holds texts of rows
+def compare_shadow_rows(
+    output_dir: Path, shadow: FoundShadow, label_column: str, examples: int
+) -> Comparison:
+    """Compare all rows that a version answered as a shadow with the present version's answers."""
+    from tasks.shadow.answers import compare_answers
+
+    return compare_answers(output_dir, shadow, label_column=label_column, examples=examples)
