@@ -122,7 +122,11 @@ def build_unverified(
 def damage_head(finetuned: RegisteredModel) -> RegisteredModel:
     """Register a transformer as it is, but for the rows of its last weights: these are swapped."""
     parent = read_parent(finetuned)
-    with downloaded_classifier(parent.model_uri) as folder, mlflow.start_run() as run:
+    experiment = parent.run.info.experiment_id
+    with (
+        downloaded_classifier(parent.model_uri) as folder,
+        mlflow.start_run(experiment_id=experiment) as run,
+    ):
         backbone = Backbone(folder, max_tokens=max_tokens_of(folder), name=finetuned.uri)
         backbone.set_weights(backbone.weights()[:, ::-1].copy())
         mlflow.log_params(parent.run.data.params)

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 from pyfunc.tokens import Encoder
 from tasks.building import openvino_conversion
-from tasks.common.settings import get_settings
+from tasks.common.settings import REPOSITORY, get_settings
 from tasks.promotion.aliases import promote_by_hand
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import PIPELINE_MODEL
@@ -65,11 +65,14 @@ def prefect_with_events(prefect_harness: None, prefect_database: Path) -> Iterat
 
 @pytest.fixture(autouse=True)
 def _no_run_is_left() -> Iterator[None]:
-    """MLflow's functions begin a run if there is none; it would fail the tests after it."""
+    """MLflow's functions begin a run if there is none, which fails later tests, or is committed."""
+    default_runs = REPOSITORY / "mlruns"  # where MLflow's default experiment writes
+    before = default_runs.exists()
     yield
     left = mlflow.active_run()
     mlflow.end_run()
     assert left is None
+    assert default_runs.exists() == before
 
 
 @pytest.fixture(scope="session")
