@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from tasks.output.derived_files import is_review_changed
 from tasks.output.file_ids import is_shard_id
 from tasks.output.folder import LOCK, STAGING, locked_folder, output_errors
 from tasks.output.records import SUFFIXES
+from tasks.shadow.types import SHADOW
 
 logger = logging.getLogger(__name__)
 
@@ -83,8 +84,17 @@ def find_output_folders(root: Path, unreadable: list[Path] | None = None) -> lis
 
 
 def _candidate_folders(limits: Limits) -> list[Path]:
-    given = {folder for folder in limits.output_dirs if next(list_own_files(folder), None)}
-    return sorted({*find_output_folders(get_settings().scored), *given})
+    given = with_shadows(limits.output_dirs)
+    named = {folder for folder in given if next(list_own_files(folder), None)}
+    # Those inside others first, so that the outer ones are empty.
+    return sorted({*find_output_folders(get_settings().scored), *named}, reverse=True)
+
+
+def with_shadows(folders: Iterable[Path]) -> Iterator[Path]:
+    """Yield output folders, and those inside them that have the answers of shadows."""
+    for folder in folders:
+        yield folder
+        yield from find_output_folders(folder / SHADOW)
 
 
 def list_own_files(folder: Path) -> Iterator[Path]:
@@ -147,7 +157,7 @@ def _free_folder(folder: Path, limits: Limits) -> str:
                 return keep_reason
             for path in list_own_files(folder):
                 path.unlink(missing_ok=True)
-            for part in (*_SUFFIXES, STAGING):
+            for part in (*_SUFFIXES, STAGING, SHADOW):
                 with suppress(OSError):  # not there, not empty, or a link
                     (folder / part).rmdir()
     except OutputInUseError:

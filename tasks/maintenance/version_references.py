@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from tasks.common.settings import get_settings
 from tasks.maintenance.disk_usage import is_locked
-from tasks.maintenance.stale_outputs import find_output_folders
+from tasks.maintenance.stale_outputs import find_output_folders, with_shadows
 from tasks.maintenance.types import Limits
 from tasks.output.folder import LOCK
 from tasks.output.records import MEMBERS_COLUMN, table_path
@@ -68,11 +68,12 @@ def read_references(folder: Path) -> FolderReferences:
 def known_output_folders(limits: Limits) -> list[Path]:
     """Return all output folders: found under `scored/`, given, or named by a scoring run.
 
-    Unreadable folders are included.
+    Unreadable folders are included, and the answers of shadows.
     """
     unreadable: list[Path] = []
     found = find_output_folders(get_settings().scored, unreadable)
-    return sorted({*found, *unreadable, *limits.output_dirs, *scoring_run_folders()})
+    named = with_shadows({*limits.output_dirs, *scoring_run_folders()})
+    return sorted({*found, *unreadable, *named})
 
 
 def scoring_run_folders() -> dict[Path, set[str]]:

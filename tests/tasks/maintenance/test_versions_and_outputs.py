@@ -111,6 +111,17 @@ def test_version_that_a_record_names_stays_until_its_output_is_freed(
     assert versions_left() == {P2, P3, F2, F3}
 
 
+def test_version_that_answered_as_a_shadow_stays_until_its_answers_are_freed(
+    state: Path, tmp_path: Path
+) -> None:
+    output = score(tmp_path / "elsewhere", shadow=(P1,), shadow_fraction=1.0)
+    shadow = output / "shadow" / "version-1"
+    assert clean_versions()["versions"]["items"] == 0
+    freed = names(clean_versions("outputs", output_dirs=(output,)))
+    assert freed == {str(output), str(shadow), P1, F1}
+    assert not output.exists()
+
+
 def test_challenger_that_answered_no_row_stays_with_the_record_that_names_it(
     state: Path, tmp_path: Path
 ) -> None:
