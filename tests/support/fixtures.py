@@ -29,7 +29,7 @@ from tests.support.builders import (
     build_unverified,
     use_home,
 )
-from tests.support.built_once import BuiltHome, built_once, home_built_once
+from tests.support.built_once import BuiltHome, built_once, copied_home, home_built_once
 from tests.support.operation import Operation, in_operation
 from tests.support.postgres import Postgres, running_postgres
 from tests.support.prefect_server import make_database, prefect_server
@@ -222,6 +222,17 @@ def two_versions(
     use_home(_two_versions_once, monkeypatch)
     connect()
     return _two_versions_once
+
+
+@pytest.fixture
+def own_versions(
+    two_versions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """A copy of `two_versions` for a test that moves aliases."""
+    use_home(copied_home(two_versions, tmp_path / "var"), monkeypatch)
+    connect()
+    yield
+    get_settings.cache_clear()
 
 
 @pytest.fixture(scope="session")

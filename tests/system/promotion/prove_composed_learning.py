@@ -1,4 +1,4 @@
-"""A composed champion with rules learns in the member that decided; `make operation-test`."""
+"""A composed champion with rules learns in the member that decided; `make promotion-test`."""
 
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def test_the_member_that_decided_learns_and_the_rest_stays(tmp_path: Path) -> No
     before = decisions(tmp_path / "scored")
     assert set(before["prediction_decided_by"]) == {"film"}
     feedback = tmp_path / "feedback.csv"
-    right = {text: label for text, label in films(NEW, range(400, 500)).itertuples(index=False)}
+    right = films(NEW, range(400, 500)).set_index("text")["label"]
     labels = [right[text] for text in before["text"]]
     before[["shard", "row"]].assign(label=labels).to_csv(feedback, index=False)
 

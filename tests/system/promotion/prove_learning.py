@@ -38,7 +38,6 @@ def logged_runs() -> list[Run]:
     return list(client.search_runs([experiment.experiment_id], order_by=["start_time ASC"]))
 
 
-@pytest.mark.slow
 def test_a_version_learns_once_and_becomes_champion_if_it_is_shown_to_be_better(
     new_database: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
