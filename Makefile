@@ -18,8 +18,8 @@ export MILLSTREAM_HOME
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo example up status down check-config docs test test-fast faults scale data-sets \
-	operation-test promotion-test readme-test soak browser-test bench business-bench learn-bench detectors \
-	lint format mlflow-ui prefect-ui pins clean
+	operation-test command-test promotion-test readme-test soak browser-test bench business-bench learn-bench \
+	detectors lint format mlflow-ui prefect-ui pins clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ data-sets: $(INSTALLED) ## Train on and score the shapes of ten public data sets
 
 operation-test: $(INSTALLED) ## Test the services of make up: overlaps, reruns, events, kills
 	$(BIN)/python -m pytest tests/system/operating/prove_*.py
+
+command-test: $(INSTALLED) ## Run commands and a served model in processes of their own
+	$(BIN)/python -m pytest tests/system/commands/prove_*.py
 
 promotion-test: $(INSTALLED) ## Compare, learn, promote and take back: with processes that measure
 	$(BIN)/python -m pytest tests/system/promotion/prove_*.py

@@ -75,9 +75,10 @@ def compare_pipelines(
         folder = Path(output_dir) if output_dir else get_settings().root / "compared"
         present, other = folder / "champion", folder / "challenger"
         reading = {name: given[name] for name in text_format.ReadOptions.model_fields}
-        for version, side in zip(
-            find_versions(champion, challenger), (present, other), strict=True
-        ):
+        versions = find_versions(champion, challenger)
+        if not versions:
+            return _nothing_compared()
+        for version, side in zip(versions, (present, other), strict=True):
             score_shards(
                 request.inputs,
                 str(side),
@@ -97,6 +98,12 @@ def compare_pipelines(
     if promotion != "never":
         bounds = record_from(promoting.Bounds, given)
         shown |= choose_champion_on_traffic(report, promotion, bounds).model_dump()
+    print_table("Compared pipelines", shown)
+    return shown
+
+
+def _nothing_compared() -> dict[str, Any]:
+    shown = {"alias": None, "reason": "no version is challenger"}
     print_table("Compared pipelines", shown)
     return shown
 

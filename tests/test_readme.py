@@ -120,7 +120,7 @@ def _deployments() -> dict[str, dict[str, Any]]:
 
 
 def _check_curl(words: list[str]) -> None:
-    """The body is sent to a real server in `test_serving.py`."""
+    """The body is sent to a real server in `prove_serving.py`."""
     assert words[-1].endswith("/invocations")
 
 

@@ -10,8 +10,8 @@ from tasks.tracking.names import RegisteredModel
 
 
 @task(name="find versions", **RETRY_MLFLOW)
-def find_versions(present: str, other: str) -> tuple[RegisteredModel, RegisteredModel]:
-    """Return the two versions that references name."""
+def find_versions(present: str, other: str) -> tuple[RegisteredModel, RegisteredModel] | None:
+    """Return the two versions that references name; None if no version is challenger."""
     from tasks.comparison.versions import find_pair
 
     return find_pair(present, other)

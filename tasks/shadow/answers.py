@@ -10,7 +10,7 @@ from tasks.comparison.versions import find_pair
 from tasks.feedback.chosen import write_labels
 from tasks.shadow.types import FoundShadow, shadow_folder
 from tasks.tracking import registry
-from tasks.tracking.names import CHALLENGER, PIPELINE_MODEL, PREVIOUS
+from tasks.tracking.names import PIPELINE_MODEL, PREVIOUS
 
 
 def find_answers(output_dir: Path, present: str, other: str) -> FoundShadow:
@@ -24,14 +24,13 @@ def find_answers(output_dir: Path, present: str, other: str) -> FoundShadow:
     Raises:
         ParameterError: If a version is not there, is plain, or if both are the same.
     """
-    if other == CHALLENGER and CHALLENGER not in registry.get_aliases(PIPELINE_MODEL):
-        return FoundShadow(reason="no version is challenger")
     if other == PREVIOUS:
         number = registry.previous_champion_number(PIPELINE_MODEL)
         if number is None:
             return FoundShadow(reason="no version was champion before")
         other = str(number)
-    found = find_pair(present, other)
+    if not (found := find_pair(present, other)):
+        return FoundShadow(reason="no version is challenger")
     folder = shadow_folder(output_dir, found[1].uri)
     versions = (found[0].uri, found[1].uri)
     if not match_shards(output_dir, folder, RowChoice(versions=versions))[0]:

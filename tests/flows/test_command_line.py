@@ -14,7 +14,6 @@ from prefect import Flow, flow, task
 from prefect.exceptions import ParameterTypeError
 from prefect.logging.configuration import setup_logging
 from prefect.logging.handlers import PrefectConsoleHandler
-from prefect.settings import PREFECT_API_URL
 from rich.console import Console
 
 from deployments.reference import exit_codes
@@ -27,8 +26,6 @@ from tasks.common.settings import REPOSITORY
 from tests.support.builders import Trained
 from tests.support.commands import run_command
 from tests.support.every_flow import FLOWS
-from tests.support.prefect_server import copy_database
-from tests.support.scoring_command import state_folder
 
 FLOW_NAMES = [flow.fn.__name__ for flow in FLOWS]
 HEAVY = {"mlflow", "torch", "transformers", "pandas", "pyarrow", "sklearn", "matplotlib", "gcld3"}
@@ -368,69 +365,6 @@ def test_bad_parameter_is_refused_before_a_server_is_started(home: Path) -> None
     expected = "error: --epochs: Input should be greater than or equal to 1, got 0\n"
     assert (process.stdout, process.stderr) == ("", expected)
     assert not list(home.rglob("*.db"))
-
-
-@pytest.mark.slow
-def test_command_scores_a_file(trained: Trained, tmp_path: Path) -> None:
-    rows = tmp_path / "rows.csv"
-    rows.write_text("text\na great film\n")
-    process = run_command(
-        "flows.score_shards",
-        "--inputs",
-        rows,
-        "--output-dir",
-        tmp_path / "out",
-        home=trained.home,
-        PREFECT_API_URL=str(PREFECT_API_URL.value()),
-    )
-    assert process.returncode == 0, process.stderr
-    assert "Scored shards" in process.stdout
-    assert "a great film" not in process.stdout + process.stderr
-    assert len(list((tmp_path / "out" / "predictions").glob("*.parquet"))) == 1
-
-
-@pytest.mark.slow
-def test_command_names_a_bad_row_with_a_server_of_its_own(
-    new_database: None, prefect_database: Path, home: Path, tmp_path: Path
-) -> None:
-    copy_database(prefect_database, home / "prefect" / "prefect.db")
-    rows = tmp_path / "rows.csv"
-    rows.write_text("text,label\na,x\n ,y\n")
-    process = run_command(
-        "flows.train_classifier",
-        "--steps",
-        "split_data",
-        "--data-files",
-        rows,
-        home=home,
-        PREFECT_HOME=str(home / "prefect"),
-        PYTHONPROFILEIMPORTTIME="1",
-    )
-    assert process.returncode == 3, process.stderr
-    # Importing it takes more than a second, and the server is another process.
-    assert "prefect.client" in process.stderr
-    assert "prefect.server" not in process.stderr
-    assert "View at" not in process.stderr  # it has no user interface
-    lines = [line for line in process.stderr.splitlines() if line.startswith("error:")]
-    assert lines == [f"error: {rows}: row 2: the text is empty; expected a text with words"]
-    assert "Traceback" not in process.stderr
-
-
-@pytest.mark.slow
-def test_what_orchestrates_nothing_starts_no_server(trained: Trained, tmp_path: Path) -> None:
-    rows = tmp_path / "rows.csv"
-    rows.write_text("text\na great film\n")
-    home = state_folder(trained.home, tmp_path / "var")
-    scoring = ("--inputs", rows, "--output-dir", tmp_path / "out", "--dry-run")
-    for arguments in (("promote_pipeline", "--version", "1"), ("score_shards", *scoring)):
-        process = run_command(
-            f"flows.{arguments[0]}", *arguments[1:], home=home, PREFECT_API_URL=""
-        )
-        assert process.returncode == 0, process.stderr
-        assert "Traceback" not in process.stderr
-    assert "expected model calls" in process.stdout
-    assert not (home / "logs").exists()
-    assert not list(home.rglob("prefect.db"))
 
 
 def test_control_characters_do_not_reach_the_terminal(

@@ -8,6 +8,7 @@ import pytest
 from flows.compare_pipelines import compare_pipelines
 from flows.comparison_requests import ComparisonRequest
 from tasks.common.errors import ParameterError
+from tests.support.builders import Trained
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,11 @@ def test_what_cannot_be_compared_is_refused_before_anything_starts(
 ) -> None:
     with pytest.raises(ParameterError, match=problem):
         ComparisonRequest(**given)
+
+
+def test_without_a_challenger_nothing_is_compared(trained: Trained, tmp_path: Path) -> None:
+    report = compare_pipelines([str(tmp_path / "reviews.csv")], promotion="if_better")
+    assert report == {"alias": None, "reason": "no version is challenger"}
 
 
 def test_a_version_is_not_compared_with_itself(two_versions: Path, tmp_path: Path) -> None:

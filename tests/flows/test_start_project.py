@@ -8,51 +8,10 @@ import pytest
 
 from flows.start_project import start_project
 from tasks.common.errors import ParameterError
-from tasks.common.settings import REPOSITORY, get_settings
+from tasks.common.settings import get_settings
 from tasks.project.project_file import write_project_file
 from tests.support.commands import run_in_project
-
-
-def write_tickets(path: Path) -> None:
-    queues = ("billing", "login")
-    rows = [f'{n},"please help me with problem {n}",{queues[n % 2]}' for n in range(40)]
-    path.write_text("\n".join(["id,body,queue", *rows]) + "\n", encoding="utf-8")
-
-
-def test_a_file_becomes_the_defaults_of_every_flow(tmp_path: Path) -> None:
-    write_tickets(tmp_path / "my tickets.csv")
-    started = run_in_project(
-        tmp_path, "flows.start_project", "--source", str(tmp_path / "my tickets.csv")
-    )
-    assert started.returncode == 0, started.stderr
-    assert "2, rows of each: billing 20, login 20" in started.stdout
-    assert "Prefect" not in started.stderr  # no server
-    text = (tmp_path / "millstream.toml").read_text()
-    assert 'name = "my_tickets"\nsource = "my tickets.csv"\ntext_column = "body"\n' in text
-
-    checked = run_in_project(tmp_path, "deployments.check_config")
-    assert checked.returncode == 0
-    assert checked.stdout == (
-        f"valid: the variables of the environment, {REPOSITORY}/prefect.yaml, "
-        f"{tmp_path}/millstream.toml\n"
-    )
-    shown = run_in_project(tmp_path, "flows.train_classifier", "--help").stdout
-    assert f"[default: {tmp_path}/my tickets.csv]" in " ".join(shown.replace("│", "").split())
-    shown = run_in_project(tmp_path, "flows.score_shards", "--help").stdout
-    assert "models:/my_tickets_inference_pipeline_model@champion" in "".join(
-        shown.replace("│", "").split()
-    )
-
-    assert "[default: queue]" not in shown  # files to score have no labels
-
-    again = run_in_project(
-        tmp_path, "flows.start_project", "--source", str(tmp_path / "my tickets.csv")
-    )
-    assert again.returncode == 2
-    assert again.stderr == (
-        f"error: {tmp_path}/millstream.toml: is there; expected none: --overwrite replaces it, "
-        "MILLSTREAM_PROJECT=another.toml keeps it\n"
-    )
+from tests.support.queues import write_two_queues
 
 
 @pytest.fixture
@@ -97,7 +56,7 @@ def test_the_file_has_the_zone_of_the_machine_and_each_key_once(
     monkeypatch.setenv("TZ", zone)
     monkeypatch.setattr("tzlocal.unix._cache_tz_name", None)
     (tmp_path / "stored").mkdir()
-    write_tickets(tmp_path / "stored" / "3f2a.csv")
+    write_two_queues(tmp_path / "stored" / "3f2a.csv")
     # What lies beside the file is named by its own name, wherever a link leads.
     source = tmp_path / "tickets.csv"
     source.symlink_to(tmp_path / "stored" / "3f2a.csv")

@@ -72,7 +72,6 @@ def _ask(address: str, texts: list[str]) -> list[dict[str, Any]]:
     return [json.loads(row["text"]) for row in response.json()["predictions"]]
 
 
-@pytest.mark.slow
 def test_the_served_pipeline_answers_the_original_texts_and_names_its_members(
     served: str, composed: Composed
 ) -> None:
