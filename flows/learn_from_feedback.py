@@ -20,6 +20,7 @@ from tasks.building.prefect_tasks import (
     register_pipeline,
 )
 from tasks.common.console import print_table
+from tasks.common.errors import ModelError
 from tasks.common.files import waited_lock
 from tasks.common.parameter_types import about
 from tasks.common.settings import get_settings
@@ -97,7 +98,7 @@ def learn_from_feedback(
         # First: a version that cannot be built again is to be told before anything is learnt.
         plan_learnt_pipeline(learners.pipeline, {})
         collected = collect_feedback(request, learners.pipeline.uri)
-        chosen = choose_feedback(choices, tuple(learners.members), Path(folder))
+        chosen = choose_feedback(choices, learners.members, Path(folder))
         report = collected.summary() | chosen.summary()
         reason = _why_not(learners, chosen)
         if when_needed and not reason:
@@ -111,7 +112,10 @@ def learn_from_feedback(
             learnt = _learn(learners, chosen, promotion, relearn_head)
             if escalate and promotion == "if_better" and learnt.decision.alias != CHAMPION:
                 logger.info("the head is not enough: %s", learnt.decision.reason)
-                learnt = _learn(learners, chosen, promotion, finetune_from_parent)
+                try:
+                    learnt = _learn(learners, chosen, promotion, finetune_from_parent)
+                except ModelError as error:  # the version whose head learnt is there
+                    report["escalation"] = f"not made ({error})"
             report |= learnt.summary()
     # From here on a failure costs a report, and no version.
     if learnt:

@@ -26,7 +26,8 @@ def replan(pipeline: RegisteredModel, learnt: Mapping[str, RegisteredModel]) -> 
 
     Args:
         pipeline: The version.
-        learnt: Versions of `dl_finetuned_model` by the names of their members.
+        learnt: Versions of `dl_finetuned_model` by the names of their members, as `origins_of` of
+            the version has them.
 
     Raises:
         ModelError: If it was built before plans were logged.
@@ -39,16 +40,19 @@ def replan(pipeline: RegisteredModel, learnt: Mapping[str, RegisteredModel]) -> 
             f"{rebuild_command(version)} builds now"
         )
     plan = PipelinePlan.model_validate(logged)
-    # An equal plan is the same build, and how its version was found makes it no other.
-    inside = {name: found.model_copy(update={"reused": False}) for name, found in learnt.items()}
-    members = {
-        name: PlannedMember(**{**dict(member), "finetuned": inside.get(name, member.finetuned)})
-        for name, member in plan.members.items()
-    }
+    members = dict(plan.members)
+    for name, found in learnt.items():
+        # A single member has a name of its own in a composition file, and none in the registry.
+        place = next(iter(members)) if len(members) == 1 else name
+        # An equal plan is the same build, and how its version was found makes it no other.
+        inside = found.model_copy(update={"reused": False})
+        members[place] = PlannedMember(**{**dict(members[place]), "finetuned": inside})
     business = plan.business
     if business is not None and business.rules_path is not None:
         business = _with_shipped_rules(pipeline.uri, business)
-    return plan.model_copy(update={"members": members, "business": business})
+    # Errors name the version: its file has other members, and may be gone.
+    named = {"file": pipeline.uri} if plan.file else {}
+    return plan.model_copy(update={"members": members, "business": business, **named})
 
 
 def _with_shipped_rules(model_uri: str, business: BusinessPlan) -> BusinessPlan:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from tasks.common.counting import SCORE_BINS
 from tasks.common.errors import DataError
 from tasks.comparison.label_counts import LabelCounts
-from tasks.comparison.paired_rows import PairedRow, Scored, match_shards, pair_rows
+from tasks.comparison.paired_rows import PairedRow, Rejected, Scored, match_shards, pair_rows
 from tasks.comparison.types import Comparison, Flip, Group, Rejects, RowChoice
 from tasks.dataset.labels import label_key
 from tasks.dataset.splitting import digest_text
@@ -114,12 +114,12 @@ class _Counts:
         present, other = row.present, row.other
         if isinstance(present, Scored) and isinstance(other, Scored):
             self._add_answers(row, present, other)
-        elif isinstance(other, Scored):
-            self._only[0][str(present)] += 1
-        elif isinstance(present, Scored):
-            self._only[1][str(other)] += 1
-        else:
+        elif isinstance(present, Rejected) and isinstance(other, Rejected):
             self._rejected += 1
+        elif isinstance(present, Rejected):
+            self._only[0][present.reason] += 1
+        elif isinstance(other, Rejected):
+            self._only[1][other.reason] += 1
         if row.truth:
             self._labels.add(row)
 
@@ -143,6 +143,7 @@ class _Counts:
             known=self._labels.known,
             unknown_labels=self._labels.unknown_labels,
             repeated=self._labels.repeated,
+            decided=self._labels.decided,
             unknown_trainings=self._labels.unknown_trainings,
             labels=self._labels.right,
             examples=tuple(self._examples),

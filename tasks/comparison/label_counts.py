@@ -3,7 +3,7 @@
 from collections import Counter
 from functools import cached_property
 
-from tasks.comparison.paired_rows import PairedRow, Scored
+from tasks.comparison.paired_rows import PairedRow, Rejected, Scored
 from tasks.comparison.versions import digests_used_by
 from tasks.dataset.labels import KnownLabels
 from tasks.dataset.splitting import digest_text
@@ -26,6 +26,7 @@ class LabelCounts:
         known: Rows that do not count: one of both was trained or validated on their text.
         unknown_labels: Rows that do not count: neither version knows their label.
         repeated: Rows that do not count: one before had their text.
+        decided: Rows that do not count: a look-up or a rule of one version refused them.
         unknown_trainings: Whether a training of before logged not all its texts, so that no row
             counts.
     """
@@ -36,7 +37,7 @@ class LabelCounts:
         self._counted: set[str] = set()
         self._right: Counter[tuple[bool, bool]] = Counter()
         self.unknown_trainings = self._used is None
-        self.known = self.unknown_labels = self.repeated = 0
+        self.known = self.unknown_labels = self.repeated = self.decided = 0
 
     @cached_property
     def _names(self) -> tuple[KnownLabels, ...]:
@@ -55,7 +56,9 @@ class LabelCounts:
             return
         truths = [names.find(row.truth) for names in self._names]
         digest = digest_text(str(row.text))
-        if truths == [None, None]:
+        if any(isinstance(answer, Rejected) and answer.is_decided for answer in answers):
+            self.decided += 1
+        elif truths == [None, None]:
             self.unknown_labels += 1
         elif digest in self._used:
             self.known += 1

@@ -16,6 +16,8 @@ from tasks.dataset.labels import label_text
 from tasks.output.records import Shard, ShardRecord, read_records, table_path
 from tasks.output.tables import take_rows
 
+_DECIDING_STEPS = ("lookup", "rules")
+
 _ANSWER = ("prediction_label", "prediction_score", "language_detected")
 
 
@@ -25,6 +27,18 @@ class Scored(NamedTuple):
     label: str
     score: float
     language: str
+
+
+class Rejected(NamedTuple):
+    """Why a version rejected a row.
+
+    Attributes:
+        reason: The step and the reason.
+        is_decided: Whether a look-up or a rule refused it, which says nothing of the model.
+    """
+
+    reason: str
+    is_decided: bool
 
 
 class PairedRow(NamedTuple):
@@ -45,8 +59,8 @@ class PairedRow(NamedTuple):
     row: int
     text: object
     truth: str
-    present: Scored | str
-    other: Scored | str
+    present: Scored | Rejected
+    other: Scored | Rejected
 
 
 def match_shards(
@@ -140,7 +154,7 @@ def _read_side(
     record: ShardRecord,
     label_column: str,
     rows: Sequence[int] | None = None,
-) -> dict[int, tuple[Scored | str, Any, Any]]:
+) -> dict[int, tuple[Scored | Rejected, Any, Any]]:
     """Return answer or reason, text and label of rows of a shard; None takes all."""
     scored = _read(path := table_path(folder, "predictions", shard.id), rows)
     if label_column and not columns_called(scored.column_names, label_column):
@@ -149,7 +163,7 @@ def _read_side(
         )
     rejected = _read(table_path(folder, "rejected", shard.id), rows)
     answers = zip(*(scored[name].to_pylist() for name in _ANSWER), strict=True)
-    found: dict[int, tuple[Scored | str, Any, Any]] = {
+    found: dict[int, tuple[Scored | Rejected, Any, Any]] = {
         row: (Scored(*answer), text, truth)
         for row, answer, text, truth in zip(
             scored["row"].to_pylist(),
@@ -164,7 +178,7 @@ def _read_side(
     for row, (step, reason), truth in zip(
         rejected["row"].to_pylist(), reasons, truths, strict=True
     ):
-        found[row] = (f"{step}: {reason}", None, truth)
+        found[row] = (Rejected(f"{step}: {reason}", step in _DECIDING_STEPS), None, truth)
     return found
 
 

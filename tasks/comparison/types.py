@@ -120,6 +120,7 @@ class Comparison(FrozenModel):
         known: Rows with a label whose text one of them was trained or validated on.
         unknown_labels: Rows with a label that neither knows.
         repeated: Rows with a label whose text a row before had.
+        decided: Rows with a label that a look-up or a rule of one of them refused.
         unknown_trainings: Whether a training of before logged not all its texts, so that no label
             counts.
         labels: Other rows with a label that one of them answered, by who is right; a rejected row
@@ -142,6 +143,7 @@ class Comparison(FrozenModel):
     known: int
     unknown_labels: int
     repeated: int
+    decided: int = 0
     unknown_trainings: bool
     labels: PairedCounts | None
     examples: tuple[Flip, ...]
@@ -196,6 +198,7 @@ class ComparisonReport(FrozenModel):
             "rows_known_from_training": found.known,
             "rows_of_unknown_labels": found.unknown_labels,
             "rows_of_repeated_texts": found.repeated,
+            "rows_refused_by_rules": found.decided,
             "rejected_by_both": rejects.both,
             "rejected_by_present_alone": sum(rejects.only_present.values()),
             "rejected_by_other_alone": sum(rejects.only_other.values()),

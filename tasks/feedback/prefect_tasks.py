@@ -27,7 +27,7 @@ def collect_feedback(request: FeedbackRequest, model_uri: str) -> CollectedFeedb
 
 @task(name="choose feedback", **RETRY_ONCE)
 def choose_feedback(
-    choices: FeedbackChoices, members: tuple[str, ...], folder: Path
+    choices: FeedbackChoices, members: dict[str, RegisteredModel], folder: Path
 ) -> ChosenFeedback:
     """Write the labels that count: what each member learns, and what is held out."""
     from tasks.feedback.chosen import write_chosen

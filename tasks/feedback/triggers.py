@@ -146,11 +146,15 @@ def _expected_accuracy(version: ModelVersion) -> float | None:
     """Return the accuracy on test rows that the build or the training found; None of neither."""
     if "accuracy" in version.tags:
         return float(version.tags["accuracy"])
-    found = [
-        connect().get_run(origin.training_run_id).data.metrics.get("test_accuracy")
-        for origin in origins_of(version).values()
-    ]
-    return found[0] if len(found) == 1 else None
+    origins = list(origins_of(version).values())
+    if len(origins) > 1:
+        return _metric(str(version.run_id), "accuracy")  # of the composition's gate
+    return _metric(origins[0].training_run_id, "test_accuracy")
+
+
+def _metric(run_id: str, name: str) -> float | None:
+    value: float | None = connect().get_run(run_id).data.metrics.get(name)
+    return value
 
 
 def _stability(version: ModelVersion, model_uri: str, scored: Path) -> Stability | None:

@@ -164,6 +164,8 @@ class ChosenFeedback(FrozenModel):
         labels: How many there are.
         held_out: Those of them that measure, and are not learnt.
         undecided: Those of the others that no member of today's pipeline decided, and none learns.
+        unknown_to_member: Those of the others whose member does not know the label, and learns none
+            of them.
         left_out: Labels that do not count.
         held_out_rows: A Parquet file with `text`, `label` and `batch` of what is held out.
         members: What each member learns, by its name.
@@ -172,6 +174,7 @@ class ChosenFeedback(FrozenModel):
     labels: int
     held_out: int
     undecided: int
+    unknown_to_member: int
     left_out: LeftOut
     held_out_rows: Path
     members: dict[str, MemberFeedback]
@@ -183,7 +186,11 @@ class ChosenFeedback(FrozenModel):
             "labels_to_learn": sum(member.labels for member in self.members.values()),
             "labels_held_out": self.held_out,
         }
-        others = {"labels_of_no_member": self.undecided, **self.left_out.model_dump()}
+        others = {
+            "labels_of_no_member": self.undecided,
+            "labels_unknown_to_member": self.unknown_to_member,
+            **self.left_out.model_dump(),
+        }
         return found | {name: value for name, value in others.items() if value}
 
 

@@ -139,6 +139,7 @@ def _labels(found: Comparison) -> Iterator[Block]:
         (found.known, "one of both was trained or validated on their texts"),
         (found.unknown_labels, "neither version knows the label"),
         (found.repeated, "a row before has the same text"),
+        (found.decided, "a look-up or a rule of one version refused them"),
     ):
         if rows:
             yield Note(f"{formatting.count(rows)} rows with a label do not count: {why}.")

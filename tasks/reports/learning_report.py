@@ -146,6 +146,7 @@ def _labels(run: LearningRun) -> Iterator[Block]:
             *learnt,
             ("measure, and are never learnt", formatting.count(chosen.held_out)),
             ("of no member of today", formatting.count(chosen.undecided)),
+            ("unknown to the member that decided", formatting.count(chosen.unknown_to_member)),
         ]
     )
     left_out = [

@@ -46,6 +46,24 @@ def decisions(folder: Path) -> pd.DataFrame:
     return pd.concat([pd.read_parquet(path) for path in (folder / "predictions").glob("*.parquet")])
 
 
+def test_a_single_model_with_rules_learns_and_keeps_them(tmp_path: Path) -> None:
+    film = train(tmp_path, "film", TRAINED, 400, 0.6)
+    (tmp_path / "rules.py").write_text(RULES)
+    composition = tmp_path / "single.yaml"
+    composition.write_text(
+        f"members:\n  sentiment: {{model: {film}}}\nanswer: sentiment\nrules: rules.py\n"
+    )
+    assert build_inference_pipeline(composition=str(composition))["alias"] == "champion"
+    feedback = tmp_path / "feedback.csv"
+    films(NEW, range(400, 500)).to_csv(feedback, index=False)
+    report: dict[str, Any] = learn_from_feedback((str(feedback),), escalate=True)
+    assert report["alias"] == "champion", report["reason"]
+    (learnt,) = report["finetuned_models"].values()
+    assert members_of(f"models:/{PIPELINE_MODEL}/2") == {"model": learnt} != {"model": film}
+    again: dict[str, Any] = learn_from_feedback((str(feedback),))
+    assert again["reason"].endswith("the champion, has learnt all labels")
+
+
 def test_the_member_that_decided_learns_and_the_rest_stays(tmp_path: Path) -> None:
     quick = train(tmp_path, "quick", QUICK, 100, 0.1)
     film = train(tmp_path, "film", TRAINED, 400, 0.6)

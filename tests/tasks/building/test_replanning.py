@@ -1,12 +1,20 @@
 """A registered version is planned once more, with other versions in the place of members."""
 
+from pathlib import Path
+
 import pytest
 
 from tasks.building.replanning import replan
 from tasks.common.errors import ModelError
 from tasks.tracking.mlflow_client import connect
 from tasks.tracking.names import FINETUNED_MODEL, RegisteredModel
-from tests.support.builders import Composed
+from tests.support.builders import Composed, Trained
+from tests.support.business import build_with_rules, write_composition
+
+RULES = """
+def after(rows):
+    return rows[["prediction_label"]].rename(columns={"prediction_label": "queue"})
+"""
 
 
 def test_a_composed_version_keeps_what_learnt_nothing(composed: Composed) -> None:
@@ -25,6 +33,19 @@ def test_a_composed_version_keeps_what_learnt_nothing(composed: Composed) -> Non
         "film": 7,
     }
     assert not plan.members["film"].finetuned.reused
+
+
+def test_a_single_member_is_found_whatever_a_file_calls_it(
+    trained_anew: Trained, tmp_path: Path
+) -> None:
+    finetuned = trained_anew.training["finetuned_model"]
+    built = build_with_rules(
+        write_composition(tmp_path, finetuned, lookups="rules: ticket_rules.py\n", rules=RULES)
+    )
+    other = RegisteredModel(name=FINETUNED_MODEL, version=7)
+    plan = replan(RegisteredModel.from_uri(built), {"model": other})
+    assert {name: member.finetuned.version for name, member in plan.members.items()} == {"film": 7}
+    assert plan.file == built  # in errors; the file is another build
 
 
 def test_a_version_without_a_plan_is_to_be_built_again(composed: Composed) -> None:

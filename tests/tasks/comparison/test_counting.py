@@ -84,6 +84,35 @@ def test_counts_are_those_of_the_joined_tables(folders: tuple[Path, Path]) -> No
     assert Comparison.model_validate_json(found.model_dump_json()) == found
 
 
+def reject(folder: Path, text: str, step: str) -> None:
+    """Let a folder look as if a step had rejected the row with a text."""
+    for path in (folder / "predictions").glob("*.parquet"):
+        scored = pd.read_parquet(path)
+        is_wanted = scored["text"] == text
+        if is_wanted.any():
+            scored[~is_wanted].to_parquet(path)
+            table = folder / "rejected" / path.name
+            rejected = pd.read_parquet(table)
+            moved = scored[is_wanted].assign(step=step, reason="opted out")
+            columns = rejected.columns.intersection(moved.columns)
+            pd.concat([rejected, moved[[*columns]]]).to_parquet(table)
+
+
+@pytest.mark.parametrize(("step", "decided"), [("rules", 1), ("lookup", 1), ("predict", 0)])
+def test_a_row_that_a_rule_or_a_look_up_refused_says_nothing_of_a_model(
+    folders: tuple[Path, Path], step: str, decided: int
+) -> None:
+    before = compare_outputs(*folders, RowChoice(), examples=0).labels
+    # No other row has this text.
+    reject(folders[0], FILM.format(word="awful", row=25), step)
+    found = compare_outputs(*folders, RowChoice(), examples=0)
+    assert found.rejects.only_present == {f"{step}: opted out": 1}
+    assert found.decided == decided
+    assert before
+    assert found.labels
+    assert found.labels.rows == before.rows - decided
+
+
 def change_record(path: Path, **fields: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 

@@ -70,6 +70,7 @@ def learning(version: LearntVersion | None = None, **collected: Any) -> Learning
             labels=240,
             held_out=120,
             undecided=2,
+            unknown_to_member=0,
             left_out=LeftOut(overruled=11, capped=13),
             held_out_rows=Path("/tmp/held-out.parquet"),
             members={"model": member},
