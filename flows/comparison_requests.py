@@ -45,8 +45,8 @@ class ComparisonRequest(FrozenModel):
                 )
             if len(self.outputs) != 2 or len(set(self.folders)) != 2:
                 raise ParameterError(
-                    f"outputs: {len(set(self.folders))} folders; expected two, of the present "
-                    "version first"
+                    f"outputs: {' '.join(self.outputs)}; expected two folders, that of the "
+                    "champion first"
                 )
             for folder in self.folders:
                 if not (folder / "records").is_dir():

@@ -16,8 +16,11 @@ from tests.support.builders import Trained
     [
         ({}, r"^inputs: missing; expected files that both versions score, or outputs"),
         ({"inputs": ["a.csv"], "outputs": ["a", "b"]}, r"^outputs: beside inputs; expected one"),
-        ({"outputs": ["a", "./a"]}, r"^outputs: 1 folders; expected two"),
-        ({"outputs": ["a", "b", "a"]}, r"^outputs: 2 folders; expected two"),
+        (
+            {"outputs": ["a", "./a"]},
+            r"^outputs: a \./a; expected two folders, that of the champion first$",
+        ),
+        ({"outputs": ["a", "b", "a"]}, r"^outputs: a b a; expected two folders"),
         ({"outputs": ["a", "b"]}, r"^outputs: /.*/a has no records; expected the output folder"),
         ({"outputs": ["a", "b"], "output_dir": "c"}, r"^output_dir: 'c' beside outputs, of wh"),
         ({"inputs": ["a.csv"], "champion": "no such!"}, r"^champion: 'no such!'; expected"),

@@ -55,7 +55,7 @@ def test_versions_are_compared_on_files_and_again_from_their_outputs(
     runs = scoring_runs() - before
     assert len(runs) == 2
     assert not any(connect().list_artifacts(run, "predictions") for run in runs)
-    assert ", p = 1; expected below 0.05; promote it with" in report["reason"]
+    assert ", repeated_p_value = 1; expected below 0.05; promote it with" in report["reason"]
     for measure in ("rows_per_second", "batch_p95_ms", "peak_mib"):
         for side in ("present", "other"):
             assert report[f"{measure}_of_{side}"] > 0

@@ -72,7 +72,8 @@ def test_a_better_one_becomes_champion_once() -> None:
     decision = decide_on_traffic(report(BETTER), "if_better", Bounds())
     assert decision.alias == "champion"
     assert decision.reason.startswith(
-        "beside champion 1 on traffic, if_better: accuracy 0.8000 and 0.7000 on 600 rows, p = "
+        "beside champion 1 on traffic, if_better: accuracy 0.8000 and 0.7000 on 600 rows, "
+        "repeated_p_value = "
     )
     assert registry.get_aliases(NAME) == {"champion": 2}
     assert registry.find_version(NAME, "2").tags["promotion_reason"] == decision.reason
