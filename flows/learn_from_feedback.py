@@ -115,6 +115,7 @@ def learn_from_feedback(
                 try:
                     learnt = _learn(learners, chosen, promotion, finetune_from_parent)
                 except ModelError as error:  # the version whose head learnt is there
+                    logger.warning("the escalation is not made: %s", error)
                     report["escalation"] = f"not made ({error})"
             report |= learnt.summary()
     # From here on a failure costs a report, and no version.

@@ -51,8 +51,8 @@ def replan(pipeline: RegisteredModel, learnt: Mapping[str, RegisteredModel]) -> 
     if business is not None and business.rules_path is not None:
         business = _with_shipped_rules(pipeline.uri, business)
     # Errors name the version: its file has other members, and may be gone.
-    named = {"file": pipeline.uri} if plan.file else {}
-    return plan.model_copy(update={"members": members, "business": business, **named})
+    changed = {"members": members, "business": business, "file": pipeline.uri}
+    return plan.model_copy(update=changed)
 
 
 def _with_shipped_rules(model_uri: str, business: BusinessPlan) -> BusinessPlan:

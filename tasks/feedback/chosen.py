@@ -99,15 +99,17 @@ def _are_known(rows: pd.DataFrame, members: Mapping[str, RegisteredModel]) -> pd
         return pd.Series(True, index=rows.index)
     labels = {name: _labels_of(member) for name, member in members.items()}
     known = [
-        name not in labels or label in labels[name]
+        not labels.get(name) or label in labels[name]
         for name, label in zip(rows["member"], rows["label"], strict=True)
     ]
     return pd.Series(known, index=rows.index, dtype=bool)
 
 
 def _labels_of(member: RegisteredModel) -> Sequence[str]:
+    """Return the labels of a member; none of a training of before, which learning refuses."""
     run_id = str(registry.get_version(member.name, member.version).run_id)
-    return Split.model_validate(read_logged_json(run_id, SPLIT_FILE)).labels
+    record = read_logged_json(run_id, SPLIT_FILE)
+    return Split.model_validate(record).labels if record else ()
 
 
 def _write_member(rows: pd.DataFrame, folder: Path) -> MemberFeedback:

@@ -1,4 +1,4 @@
-"""A composed champion with rules learns in the member that decided; `make promotion-test`."""
+"""A champion with rules learns, a composed one in the member that decided."""
 
 from pathlib import Path
 from typing import Any

@@ -90,6 +90,16 @@ def test_a_member_is_known_by_its_version_and_else_by_its_name(
     found = write_chosen(FeedbackChoices(), trained, tmp_path)
     assert set(found.members) == {"film"}
     assert found.undecided > 0
+    # The version that answered as film is called quick now.
+    exchanged = {"film": child, "quick": parent}
+    found = write_chosen(FeedbackChoices(), exchanged, tmp_path)
+    assert (set(found.members), found.undecided) == ({"quick"}, 0)
+    # A training of before logged no labels: learning says so, and not the choice.
+    run = connect().create_run(connect().create_experiment("before"))
+    copy = connect().create_model_version(parent.name, str(version.source), run.info.run_id)
+    old = RegisteredModel(name=copy.name, version=int(copy.version))
+    found = write_chosen(FeedbackChoices(), {"film": old, "other": old}, tmp_path)
+    assert (set(found.members), found.unknown_to_member) == ({"film"}, 0)
 
 
 def test_a_single_model_learns_all(versions: dict[str, RegisteredModel], tmp_path: Path) -> None:
