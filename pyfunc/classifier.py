@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from .batch_queue import BatchQueue
 from .batching import DEFAULT_BATCH_TOKENS, padded_length, split_into_batches
 from .contract import Prediction
 from .engines.engine import Engine, Logits
@@ -85,6 +86,7 @@ class Classifier:
         encoder: Its tokenizer.
         engine: The engine that computes the logits.
         labels: The labels, in the order of the engine's outputs.
+        queue: Batches that wait for the engine.
     """
 
     def __init__(
@@ -113,7 +115,8 @@ class Classifier:
         self.labels = read_labels(folder)
         self.encoder = Encoder(folder, max_tokens=max_tokens)
         self._temperature = temperature
-        self._callers = callers or ThreadPoolExecutor(engine.callers, thread_name_prefix="engine")
+        threads = callers or ThreadPoolExecutor(engine.callers, thread_name_prefix="engine")
+        self.queue = BatchQueue(self._logits, threads, engine.streams)
 
     def predict(
         self,
@@ -163,15 +166,13 @@ class Classifier:
             The batches in the order of their computation; each text is in one of them.
         """
         lengths = [min(padded_length(len(row.ids)), self.encoder.max_tokens) for row in tokens]
-        return [
-            self._submit(indices, [tokens[index] for index in indices], lengths[indices[0]])
-            for indices in split_into_batches(lengths, batch_tokens)
-        ]
-
-    def _submit(self, indices: Sequence[int], rows: Sequence[Tokens], length: int) -> Batch:
-        logits = self._callers.submit(self._logits, rows, length)
-        truncated = [row.truncated for row in rows]
-        return Batch(indices, truncated, self.labels, logits, self._temperature)
+        batches, caller = [], object()
+        for indices in split_into_batches(lengths, batch_tokens):
+            rows = [tokens[index] for index in indices]
+            logits = self.queue.submit(caller, rows, lengths[indices[0]], batch_tokens)
+            truncated = [row.truncated for row in rows]
+            batches.append(Batch(indices, truncated, self.labels, logits, self._temperature))
+        return batches
 
     def _predict_rows(
         self, texts: Sequence[str], batch_tokens: int, rows_of: Callable[[Batch], Iterable[Row]]

@@ -3,7 +3,7 @@
 import logging
 import math
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 
 import pandas as pd
@@ -131,6 +131,16 @@ class InferencePipeline:
             cache_failures=self._cache.failures_of_thread - failures,
             retried=work.retried,
         )
+
+    @property
+    def waiting(self) -> int:
+        """Texts that wait for an engine."""
+        return sum(queue.waiting for queue in self._composition.queues)
+
+    def watch_batches(self, listener: Callable[[int], None]) -> None:
+        """Call a function with the number of texts of each batch, in the threads of the engines."""
+        for queue in self._composition.queues:
+            queue.watch(listener)
 
     def count_stored(self, texts: Iterable[str], *, all_scores: bool = False) -> int:
         """Return how many of the texts the prediction cache answers; `all_scores` as above."""

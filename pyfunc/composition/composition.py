@@ -5,6 +5,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Self
 
+from ..batch_queue import BatchQueue
 from ..classifier import Classifier
 from ..contract import Answer, Language, MemberAnswer, Provenance
 from ..engines.engine import Engine
@@ -57,6 +58,11 @@ class Composition:
     def engines(self) -> dict[str, Engine]:
         """The engine of each member."""
         return {name: member.classifier.engine for name, member in self._members.items()}
+
+    @property
+    def queues(self) -> list[BatchQueue]:
+        """The batches that wait for the engine of each member."""
+        return [member.classifier.queue for member in self._members.values()]
 
     @cached_property
     def labels(self) -> list[str]:

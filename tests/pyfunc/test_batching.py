@@ -1,7 +1,9 @@
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyfunc.batching import padded_length, split_into_batches
+from pyfunc.batching import CALL_TOKENS, padded_length, split_into_batches
 
 
 @given(st.lists(st.integers(1, 40)), st.integers(1, 100))
@@ -24,12 +26,17 @@ def test_longer_rows_come_first_and_equal_ones_in_order(
 
 
 @given(st.lists(st.integers(1, 40)), st.integers(1, 100))
-def test_a_batch_ends_only_where_another_row_would_not_fit(
+def test_a_batch_ends_where_another_row_would_not_fit_or_cost_more_than_a_call(
     lengths: list[int], batch_tokens: int
 ) -> None:
     found = list(split_into_batches(lengths, batch_tokens))
-    for batch in found[:-1]:
-        assert (len(batch) + 1) * lengths[batch[0]] > batch_tokens
+    for batch, following in pairwise(found):
+        longest = lengths[batch[0]]
+        padding = sum(longest - lengths[row] for row in batch)
+        assert padding <= CALL_TOKENS
+        assert (len(batch) + 1) * longest > batch_tokens or padding + longest - lengths[
+            following[0]
+        ] > CALL_TOKENS
 
 
 def test_rows_of_equal_length_fill_their_batches() -> None:
