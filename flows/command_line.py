@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
@@ -142,7 +143,7 @@ def _defaults_of(flow: Flow[..., Any]) -> dict[str, Any]:
 
 def _app(function: Callable[..., object]) -> App:
     app = App(
-        name=f"python -m flows.{function.__name__}",
+        name=f"python -m {_module_of(function)}",
         version_flags=(),
         default_parameter=Parameter(
             consume_multiple=True, negative_iterable=(), show_default=_shown_default
@@ -150,6 +151,12 @@ def _app(function: Callable[..., object]) -> App:
     )
     app.default(function)
     return app
+
+
+def _module_of(function: Callable[..., object]) -> str:
+    """Return the module that is the command: it has the function's name."""
+    room = "deployments" if "deployments" in Path(inspect.getfile(function)).parts else "flows"
+    return f"{room}.{function.__name__}"
 
 
 def _shown_default(value: object) -> object:

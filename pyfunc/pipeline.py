@@ -5,6 +5,7 @@ import math
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
+from typing import Any
 
 import pandas as pd
 
@@ -13,7 +14,7 @@ from .cache.cache import PredictionCache
 from .cache.contents import count_stored_texts
 from .cache.single_flight import Claims, InFlight
 from .composition.composition import Composition
-from .contract import CONTRACT, Answer, Answers, Outcome, Refusal
+from .contract import CONTRACT, Answer, Answers, Outcome, Refusal, to_json
 from .detectors.detector import LanguageDetector
 from .errors import PredictParameterError
 from .inference import Call, Computation, Progress, Rule
@@ -80,7 +81,11 @@ class InferencePipeline:
         answers = self.answer(
             texts, use_cache=use_cache, batch_tokens=batch_tokens, all_scores=all_scores
         )
-        return [outcome.to_document() for outcome in answers.outcomes]
+        return [to_json(document) for document in self.documents(answers)]
+
+    def documents(self, answers: Answers) -> list[dict[str, Any]]:
+        """Return the document of each row of what `answer` returned."""
+        return [outcome.document() for outcome in answers.outcomes]
 
     def answer(
         self,

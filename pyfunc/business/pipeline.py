@@ -81,8 +81,12 @@ class BusinessPipeline:
             batch_tokens=batch_tokens,
             all_scores=all_scores,
         )
+        return [to_json(document) for document in self.documents(answers)]
+
+    def documents(self, answers: BusinessAnswers) -> list[dict[str, Any]]:
+        """Return the document of each row of what `answer_rows` returned, with its decision."""
         rows = zip(answers.outcomes, answers.columns.to_pylist(), strict=True)
-        return [to_json(self._document(outcome, row)) for outcome, row in rows]
+        return [self._document(outcome, row) for outcome, row in rows]
 
     def answer(self, texts: Sequence[object], **options: Any) -> BusinessAnswers:
         """Answer or refuse each row without other columns; see `answer_rows`."""

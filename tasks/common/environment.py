@@ -151,3 +151,8 @@ def _running_server_url(settings: Settings) -> str:
         socket.create_connection((place.hostname, port), timeout=1).close()
         return url
     return ""
+
+
+def share_metrics(folder: Path) -> None:
+    """Let `prometheus_client`, which is not imported yet, write metrics that processes share."""
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)

@@ -39,6 +39,10 @@ class Settings(BaseSettings):
         host: Address that the servers of `make up` listen on (`MILLSTREAM_HOST`).
         prefect_port: Port of Prefect's server and UI (`PREFECT_PORT`).
         mlflow_port: Port of MLflow's server and UI (`MLFLOW_PORT`).
+        serve_port: Port of online serving (`SERVE_PORT`).
+        serve: Whether `make up` starts online serving (`SERVE`; 0 does not).
+        serve_token: What requests to online serving have to send (`MILLSTREAM_SERVE_TOKEN`);
+            needed where it listens beyond this machine.
         concurrent_runs: Runs that its worker has at a time (`MILLSTREAM_CONCURRENT_RUNS`).
         longest_run_hours: Hours after which a run is cancelled (`MILLSTREAM_LONGEST_RUN_HOURS`).
         notification_url: Webhook that is notified of failed runs of schedules and events
@@ -65,6 +69,9 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", validation_alias="MILLSTREAM_HOST")
     prefect_port: Port = Field(default=4200, validation_alias="PREFECT_PORT")
     mlflow_port: Port = Field(default=5000, validation_alias="MLFLOW_PORT")
+    serve_port: Port = Field(default=8000, validation_alias="SERVE_PORT")
+    serve: bool = Field(default=True, validation_alias="SERVE")
+    serve_token: SecretStr = Field(default=SecretStr(""), validation_alias="MILLSTREAM_SERVE_TOKEN")
     concurrent_runs: Annotated[int, Field(ge=1)] = Field(
         default=2, validation_alias="MILLSTREAM_CONCURRENT_RUNS"
     )

@@ -1,8 +1,7 @@
-"""Load registered pipelines, once per process, and predict with them."""
+"""Load registered pipelines, keep the last ones, and predict with them."""
 
 import json
 import threading
-from functools import lru_cache
 from typing import Any, cast
 
 import mlflow
@@ -22,11 +21,16 @@ from tasks.tracking.names import PIPELINE_MODEL, parse_pipeline_reference
 from tasks.tracking.pipeline_members import rebuild_command
 from tasks.tracking.registry import find_registered_version, find_version
 
+# As many as a split of scoring has; online, the version that answers and the one before.
+_MOST_LOADED = 2
+
 _load_lock = threading.Lock()
+# By URI and registry: another registry has another model at the same URI.
+_loaded: dict[tuple[str, str, str], PyFuncModel] = {}
 
 
 def load_pipeline(model_uri: str) -> PyFuncModel:
-    """Return the pipeline at `model_uri`; each process loads it once.
+    """Return the pipeline at `model_uri`; a process keeps the last two.
 
     Args:
         model_uri: An immutable URI: `models:/<name>/<number>`, not an alias.
@@ -34,18 +38,36 @@ def load_pipeline(model_uri: str) -> PyFuncModel:
     Raises:
         ModelError: If it cannot be loaded.
     """
-    settings = get_settings()
+    key = _key(model_uri)
     with _load_lock:
-        return _load_cached(model_uri, settings.tracking_uri, str(settings.prediction_cache))
+        model = _loaded.pop(key, None) or _load(model_uri)
+        _loaded[key] = model  # the last used is the last
+        for oldest in list(_loaded)[:-_MOST_LOADED]:
+            del _loaded[oldest]
+        return model
 
 
-@lru_cache(maxsize=2)  # as many as a split of scoring has
-def _load_cached(model_uri: str, _registry: str, cache_dir: str) -> PyFuncModel:
-    # `_registry` is part of the cache key: another registry has another model at the same URI.
+def is_loaded(model_uri: str) -> bool:
+    """Return whether `load_pipeline` has this pipeline at hand."""
+    return _key(model_uri) in _loaded
+
+
+def forget_pipelines() -> None:
+    """Let go of the pipelines that were loaded; one in use stays until its user lets go of it."""
+    with _load_lock:
+        _loaded.clear()
+
+
+def _key(model_uri: str) -> tuple[str, str, str]:
+    settings = get_settings()
+    return model_uri, settings.tracking_uri, str(settings.prediction_cache)
+
+
+def _load(model_uri: str) -> PyFuncModel:
     connect()
     try:
         model: PyFuncModel = mlflow.pyfunc.load_model(
-            model_uri, model_config={"cache_dir": cache_dir}
+            model_uri, model_config={"cache_dir": str(get_settings().prediction_cache)}
         )
     except MlflowException as error:
         if is_transient(error):

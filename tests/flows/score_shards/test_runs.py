@@ -123,10 +123,10 @@ def test_run_on_a_machine_without_the_engine_says_why_another_answers(
     shipped = sys.modules[type(pipeline).__module__.replace(".pipeline", ".engines.selection")]
     reasons = {"openvino": "not here", "torch": ""}
     monkeypatch.setattr(shipped, "unsupported_reason", lambda variant: reasons[variant.engine])
-    pipeline_loader._load_cached.cache_clear()
+    pipeline_loader.forget_pipelines()
     with on_log("pyfunc.pipeline", "answers", lambda: None) as lines:
         second = score_shards([str(inputs)], str(tmp_path / "out"), workers=2)
-    pipeline_loader._load_cached.cache_clear()
+    pipeline_loader.forget_pipelines()
     fallback = "openvino f32: not here"
     assert lines == [f"torch f32 answers ({fallback})"]
     assert (second["engine"], second["engine_fallback"]) == ("torch f32 on cpu", fallback)

@@ -1,0 +1,147 @@
+"""`python -m deployments.serve`: answer requests with a registered version, until Ctrl-C."""
+
+import ipaddress
+import socket
+from functools import partial
+from typing import Annotated
+
+from pydantic import Field
+
+from flows.parameters import described, record_from
+from tasks.common.errors import ParameterError
+from tasks.common.parameter_types import about
+from tasks.common.settings import Settings, get_settings
+from tasks.output.traffic_split import SplitChoice, SplitKey
+from tasks.serving.types import (
+    DeadlineSeconds,
+    MaxMib,
+    MaxTexts,
+    PollSeconds,
+    Processes,
+    ServedUri,
+    ServingOptions,
+)
+from tasks.tracking.location import check_location
+
+OPTIONS = ServingOptions()
+
+ServePort = Annotated[
+    int | None, about("Port to listen on; none takes SERVE_PORT."), Field(ge=1, le=65_535)
+]
+
+# Connections that wait until a process takes them.
+_BACKLOG = 2_048
+# What was taken is answered within its deadline; this is for sending it.
+_SENDING_SECONDS = 2
+# A process that does not answer the one that started it is replaced.
+_HEALTH_SECONDS = 30
+
+
+@described
+def serve(
+    model_uri: ServedUri = OPTIONS.model_uri,
+    port: ServePort = None,
+    workers: Processes = 1,
+    split: SplitChoice = OPTIONS.split,
+    split_key: SplitKey = OPTIONS.split_key,
+    deadline_seconds: DeadlineSeconds = OPTIONS.deadline_seconds,
+    max_texts: MaxTexts = OPTIONS.max_texts,
+    max_mib: MaxMib = OPTIONS.max_mib,
+    poll_seconds: PollSeconds = OPTIONS.poll_seconds,
+) -> None:
+    """Answer requests with a version of the inference pipeline, until Ctrl-C.
+
+    It listens on MILLSTREAM_HOST. Beyond this machine it needs MILLSTREAM_SERVE_TOKEN.
+    """
+    given = locals()
+    options, settings = record_from(ServingOptions, given), get_settings()
+    token = settings.serve_token.get_secret_value()
+    _check_token(settings.host, token)
+    check_location(settings)
+    listener = _listen(settings, port or settings.serve_port)
+    run_server(options, listener, token=token, workers=workers)
+
+
+def run_server(
+    options: ServingOptions, listener: socket.socket, *, token: str, workers: int
+) -> None:
+    """Answer requests until a signal ends the process.
+
+    Args:
+        options: How they are answered.
+        listener: What they come from.
+        token: What they have to send; empty lets everybody in.
+        workers: Processes.
+    """
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    from tasks.serving.processes import make_application, metrics_folder
+
+    with metrics_folder(workers) as folder:
+        config = uvicorn.Config(
+            # Each process makes its own; a name of it would carry no options.
+            partial(make_application, options, token, folder),
+            factory=True,
+            workers=workers,
+            loop="uvloop",
+            http="httptools",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_worker_healthcheck=_HEALTH_SECONDS,
+            backlog=_BACKLOG,
+            timeout_graceful_shutdown=round(options.deadline_seconds) + _SENDING_SECONDS,
+        )
+        if workers == 1:
+            uvicorn.Server(config).run(sockets=[listener])
+        else:
+            Multiprocess(config, sockets=[listener]).run()
+
+
+def _check_token(host: str, token: str) -> None:
+    """Refuse to listen beyond this machine without a token.
+
+    Raises:
+        ParameterError: If it would.
+    """
+    if not token and not _is_loopback(host):
+        raise ParameterError(
+            f"MILLSTREAM_SERVE_TOKEN: missing, and MILLSTREAM_HOST is {host}, which others reach; "
+            "expected a token, or a loopback address such as 127.0.0.1"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listen(settings: Settings, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        ParameterError: If the address cannot be listened on.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, port))
+    except OSError as error:
+        listener.close()
+        raise ParameterError(
+            f"port: {settings.host}:{port} cannot be listened on ({error.strerror}); expected a "
+            "port that is free, as in --port 8001"
+        ) from error
+    listener.set_inheritable(True)
+    return listener
+
+
+if __name__ == "__main__":
+    from flows.command_line import run_without_server
+
+    run_without_server(serve)

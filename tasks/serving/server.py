@@ -1,0 +1,185 @@
+"""What online serving has in one process: the versions, the line, the metrics, and its life."""
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+
+from pyfunc.cpu_quota import usable_cores
+from tasks.common.errors import DataError
+from tasks.common.task_errors import class_and_line
+from tasks.common.text import printable
+from tasks.serving.answers import Health
+from tasks.serving.following import Follower
+from tasks.serving.line import LineRequest, OverloadedError, RequestLine
+from tasks.serving.metrics import Metrics
+from tasks.serving.protocol import Body, parse_body
+from tasks.serving.types import ServingOptions
+from tasks.serving.versions import AnsweredRows, ServedModel
+
+logger = logging.getLogger("millstream.serving")
+
+DEADLINE_HEADER = "x-deadline-seconds"
+
+JSON = "application/json"
+
+
+class RequestRefusedError(Exception):
+    """A request is refused.
+
+    Attributes:
+        status: The HTTP status.
+        error: Why, in one line.
+        retry_after: Seconds after which another attempt may succeed; 0 says nothing.
+    """
+
+    def __init__(self, status: int, error: str, *, retry_after: float = 0) -> None:
+        super().__init__(error)
+        self.status = status
+        self.error = error
+        self.retry_after = retry_after
+
+
+class Server:
+    """The parts of online serving in one process."""
+
+    def __init__(self, options: ServingOptions, *, shared_metrics: bool) -> None:
+        self.options = options
+        self.metrics = Metrics(shared=shared_metrics)
+        self.follower = Follower(options, self.metrics.note_swap)
+        self._line: RequestLine | None = None
+
+    @property
+    def line(self) -> RequestLine:
+        """The line; it is there while the application lives."""
+        assert self._line is not None  # noqa: S101
+        return self._line
+
+    @asynccontextmanager
+    async def life(self, _: FastAPI) -> AsyncIterator[None]:
+        """Start what answers, and answer what was taken before it ends."""
+        # One more than the streams of an engine: its rows are ready when a stream is.
+        self._line = RequestLine(usable_cores() + 1, self._on_answered)
+        self.follower.start()
+        try:
+            yield
+        finally:
+            self.follower.stop()
+            await asyncio.to_thread(self.line.close)
+
+    async def answer(self, request: Request, kind: type[Body]) -> LineRequest:
+        """Answer the rows of a request.
+
+        Raises:
+            RequestRefusedError: If it cannot be answered.
+        """
+        _check_content_type(request)
+        try:
+            asked = parse_body(kind, await request.body())
+            deadline = self._deadline(request)
+            served = self.served()
+            if len(asked.texts) > self.options.max_texts:
+                raise DataError(
+                    f"{len(asked.texts)} texts; expected at most {self.options.max_texts}"
+                )
+            served.check_columns(asked.columns)
+        except DataError as error:
+            raise RequestRefusedError(400, printable(str(error))) from None
+        try:
+            waiting = self.line.submit(asked, served, within=deadline)
+        except OverloadedError as error:
+            raise RequestRefusedError(
+                503,
+                f"{self.line.texts} texts are in the line; expected fewer than are answered within "
+                f"{deadline:g} s",
+                retry_after=error.retry_after,
+            ) from None
+        self.metrics.line.set(self.line.texts)
+        return await self._wait(request, waiting, deadline)
+
+    async def _wait(self, request: Request, waiting: LineRequest, deadline: float) -> LineRequest:
+        gone = asyncio.ensure_future(_until_disconnected(request))
+        both: set[asyncio.Future[Any]] = {waiting.answered, gone}
+        try:
+            await asyncio.wait(both, timeout=deadline, return_when=asyncio.FIRST_COMPLETED)
+            if waiting.answered.done():
+                return waiting.answered.result()
+        except Exception as error:  # noqa: BLE001 -- what the model raised on every text
+            # Without the message, which may quote a text.
+            logger.error("a call of the model failed: %s", class_and_line(error))
+            raise RequestRefusedError(
+                500, f"the model failed ({type(error).__name__}); the log has the line"
+            ) from None
+        finally:
+            gone.cancel()
+            waiting.answered.cancel()  # nothing, if it is done
+        if gone.done() and not gone.cancelled():
+            raise RequestRefusedError(499, "the client went away")
+        raise RequestRefusedError(
+            504, f"not answered within {deadline:g} s; expected a shorter line"
+        )
+
+    def _deadline(self, request: Request) -> float:
+        given = request.headers.get(DEADLINE_HEADER)
+        if given is None:
+            return self.options.deadline_seconds
+        try:
+            seconds = float(given)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds <= self.options.deadline_seconds:
+            raise DataError(
+                f"{DEADLINE_HEADER}: expected a number above 0 and up to "
+                f"{self.options.deadline_seconds:g}"
+            )
+        return seconds
+
+    def served(self) -> ServedModel:
+        """Return what answers now.
+
+        Raises:
+            RequestRefusedError: If no version is loaded yet.
+        """
+        now = self.follower.now
+        if now.served is None:
+            why = now.error or "it is being loaded"
+            raise RequestRefusedError(
+                503,
+                f"{self.options.model_uri}: no version answers yet: {why}",
+                retry_after=self.options.poll_seconds,
+            )
+        return now.served
+
+    def _on_answered(self, answered: AnsweredRows) -> None:
+        self.metrics.count_answers(answered)
+        self.metrics.line.set(self.line.texts)
+
+    def health(self) -> dict[str, Any]:
+        """Return what `/health` answers."""
+        now = self.follower.now
+        versions = now.served.versions if now.served else ()
+        return Health(
+            status=now.status,
+            wanted=self.options.model_uri,
+            versions=[version.model.uri for version in versions],
+            since=now.since.isoformat() if now.since else None,
+            swaps=now.swaps,
+            error=now.error,
+            line_texts=self.line.texts,
+            expected_seconds=round(self.line.expected_seconds, 3),
+        ).model_dump()
+
+
+def _check_content_type(request: Request) -> None:
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given != JSON:
+        raise RequestRefusedError(415, f"Content-Type: expected {JSON}")
+
+
+async def _until_disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
