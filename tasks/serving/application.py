@@ -17,8 +17,9 @@ from pyfunc.contract import to_json
 from tasks.serving.answers import ClassifyAnswer, Health, InvocationsAnswer, Problem
 from tasks.serving.limits import Limits
 from tasks.serving.line import LineRequest
-from tasks.serving.protocol import Body, ClassifyBody, InvocationsBody
-from tasks.serving.server import DEADLINE_HEADER, JSON, RequestRefusedError, Server
+from tasks.serving.protocol import ClassifyBody, InvocationsBody
+from tasks.serving.schema import describe_bodies, described
+from tasks.serving.server import JSON, RequestRefusedError, Server
 from tasks.serving.types import ServingOptions
 
 VERSION_HEADER = "X-Model-Version"
@@ -42,6 +43,7 @@ def create_application(
     )
     _add_answers(app, server)
     _add_watching(app, server)
+    describe_bodies(app, ClassifyBody, InvocationsBody)
     app.add_exception_handler(RequestRefusedError, _refused)
     app.add_exception_handler(HTTPException, _not_found)
     app.add_exception_handler(Exception, _failed)
@@ -52,13 +54,13 @@ def create_application(
 
 
 def _add_answers(app: FastAPI, server: Server) -> None:
-    @app.post("/classify", **_described(ClassifyBody, ClassifyAnswer))
+    @app.post("/classify", **described(ClassifyBody, ClassifyAnswer))
     async def classify(request: Request) -> Response:
         """Classify texts."""
         answered = await server.answer(request, ClassifyBody)
         return _answered(answered, orjson.dumps({"answers": answered.documents}))
 
-    @app.post("/invocations", **_described(InvocationsBody, InvocationsAnswer))
+    @app.post("/invocations", **described(InvocationsBody, InvocationsAnswer))
     async def invocations(request: Request) -> Response:
         """Classify texts, in MLflow's protocol."""
         answered = await server.answer(request, InvocationsBody)
@@ -90,40 +92,6 @@ def _add_watching(app: FastAPI, server: Server) -> None:
         """Answer the metrics, for Prometheus."""
         content = await asyncio.to_thread(server.metrics.render)
         return Response(content, media_type=CONTENT_TYPE_LATEST)
-
-
-def _described(body: type[Body], answer: type[Any]) -> dict[str, Any]:
-    """Return what describes a path: the application itself reads the bodies, which is faster."""
-    problems = {
-        400: "The body is not as expected.",
-        401: "The token is missing.",
-        413: "The body is too long.",
-        415: "The body is no JSON.",
-        500: "The model failed on every text.",
-        503: "The line is too long, or no version is loaded; Retry-After has the seconds.",
-        504: "The deadline has passed.",
-    }
-    return {
-        "response_model": answer,
-        "responses": {
-            status: {"model": Problem, "description": why} for status, why in problems.items()
-        },
-        "openapi_extra": {
-            "requestBody": {
-                "required": True,
-                "content": {JSON: {"schema": body.model_json_schema()}},
-            },
-            "parameters": [
-                {
-                    "name": DEADLINE_HEADER,
-                    "in": "header",
-                    "required": False,
-                    "schema": {"type": "number", "exclusiveMinimum": 0},
-                    "description": "Seconds within which the request is to be answered.",
-                }
-            ],
-        },
-    }
 
 
 def _answered(answered: LineRequest, content: bytes) -> Response:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from starlette.exceptions import HTTPException
+
 from tasks.common.text import printable
 from tasks.serving.metrics import Metrics
 
@@ -75,8 +77,6 @@ class Limits:
                 await _refuse(noting, 413, self._too_long(f"{size} bytes"))
             else:
                 await self._application(scope, self._limited(receive), noting)
-        except BodyTooLongError:
-            await _refuse(noting, 413, self._too_long("more"))
         finally:
             self._note(scope, status, time.perf_counter() - started)
 
@@ -95,7 +95,7 @@ class Limits:
             message = await receive()
             size += len(message.get("body", b""))
             if size > self._max_bytes:
-                raise BodyTooLongError
+                raise HTTPException(413, self._too_long("more"))
             return message
 
         return limited
@@ -118,10 +118,6 @@ class Limits:
             status,
             1_000 * seconds,
         )
-
-
-class BodyTooLongError(Exception):
-    """A body without a length turned out to be too long."""
 
 
 def _length(headers: MutableMapping[bytes, bytes]) -> int | None:

@@ -174,4 +174,5 @@ def describe_invalid(error: ValidationError) -> str:
     place = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     named = f"{place}: " if place else ""
-    return printable(" ".join(f"{named}{first['msg']}{more}".split()))
+    problem = "unknown field" if first["type"] == "extra_forbidden" else first["msg"]
+    return printable(" ".join(f"{named}{problem}{more}".split()))

@@ -24,6 +24,7 @@ from tasks.serving.versions import AnsweredRows, ServedModel
 logger = logging.getLogger("millstream.serving")
 
 DEADLINE_HEADER = "x-deadline-seconds"
+LEAST_DEADLINE = 0.05  # seconds
 
 JSON = "application/json"
 
@@ -120,7 +121,7 @@ class Server:
         if gone.done() and not gone.cancelled():
             raise RequestRefusedError(499, "the client went away")
         raise RequestRefusedError(
-            504, f"not answered within {deadline:g} s; expected a shorter line"
+            504, f"not answered within {deadline:g} s; expected a shorter line or fewer texts"
         )
 
     def _deadline(self, request: Request) -> float:
@@ -131,12 +132,9 @@ class Server:
             seconds = float(given)
         except ValueError:
             seconds = math.nan
-        if not 0 < seconds <= self.options.deadline_seconds:
-            raise DataError(
-                f"{DEADLINE_HEADER}: expected a number above 0 and up to "
-                f"{self.options.deadline_seconds:g}"
-            )
-        return seconds
+        if not seconds >= LEAST_DEADLINE:
+            raise DataError(f"{DEADLINE_HEADER}: expected a number from {LEAST_DEADLINE:g}")
+        return min(seconds, self.options.deadline_seconds)
 
     def served(self) -> ServedModel:
         """Return what answers now.
