@@ -17,7 +17,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export MILLSTREAM_HOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo example up status down check-config docs test test-fast faults scale data-sets \
+.PHONY: help setup demo example up serve status down check-config docs test test-fast faults scale data-sets \
 	operation-test command-test promotion-test readme-test soak browser-test bench business-bench learn-bench \
 	detectors lint format mlflow-ui prefect-ui pins clean
 
@@ -135,6 +135,9 @@ check-config: $(INSTALLED) ## Validate prefect.yaml, more strictly than Prefect,
 
 docs: $(INSTALLED) ## Generate docs/reference.md from the code
 	$(BIN)/python -m deployments.reference
+
+serve: $(INSTALLED) ## Answer requests with the champion at port SERVE_PORT, until Ctrl-C
+	$(BIN)/python -m deployments.serve
 
 mlflow-ui: $(INSTALLED) ## Serve MLflow's UI alone, at port MLFLOW_PORT
 	$(BIN)/python -m deployments.user_interface mlflow

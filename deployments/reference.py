@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from prefect import Flow
@@ -10,6 +10,7 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
 from deployments.prefect_file.placeholders import read_yaml
+from deployments.serve import serve
 from pyfunc.cache.settings import DEFAULT_SIZE_LIMIT
 from tasks.common.errors import OTHER_EXIT_CODES, MillstreamError
 from tasks.common.parameter_types import FrozenModel
@@ -36,6 +37,8 @@ def render_reference() -> str:
         _HEAD,
         "## Flows\n",
         *(_flow_section(flow) for flow in loaded),
+        "## Online serving\n",
+        _section("serve", "deployments.serve", serve),
         "## Deployments\n",
         _table(("deployment", "schedule", "parameters"), _deployment_rows(deployments)),
         "## Variables of the environment\n",
@@ -49,8 +52,12 @@ def render_reference() -> str:
 
 
 def _flow_section(flow: Flow[..., Any]) -> str:
-    head = (inspect.getdoc(flow.fn) or "").splitlines()[0]
-    schema = parameter_schema(flow)
+    return _section(flow.name, f"flows.{flow.fn.__name__}", flow)
+
+
+def _section(title: str, module: str, command: Flow[..., Any] | Callable[..., Any]) -> str:
+    head = (inspect.getdoc(getattr(command, "fn", command)) or "").splitlines()[0]
+    schema = parameter_schema(command)
     rows = [
         (
             f"`{name}`",
@@ -61,7 +68,7 @@ def _flow_section(flow: Flow[..., Any]) -> str:
         for name, field in schema.properties.items()
     ]
     table = _table(("parameter", "values", "default", "what it is"), rows)
-    return f"### {flow.name}\n\n`python -m flows.{flow.fn.__name__}`. {head}\n\n{table}"
+    return f"### {title}\n\n`python -m {module}`. {head}\n\n{table}"
 
 
 def _allowed_values(field: dict[str, Any]) -> str:

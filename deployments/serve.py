@@ -1,12 +1,12 @@
 """`python -m deployments.serve`: answer requests with a registered version, until Ctrl-C."""
 
-import ipaddress
 import socket
 from functools import partial
 from typing import Annotated
 
 from pydantic import Field
 
+from deployments.services.exposure import check_serve_token
 from flows.parameters import described, record_from
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import about
@@ -56,7 +56,7 @@ def serve(
     given = locals()
     options, settings = record_from(ServingOptions, given), get_settings()
     token = settings.serve_token.get_secret_value()
-    _check_token(settings.host, token)
+    check_serve_token(settings)
     check_location(settings)
     listener = _listen(settings, port or settings.serve_port)
     run_server(options, listener, token=token, workers=workers)
@@ -99,28 +99,6 @@ def run_server(
             Multiprocess(config, sockets=[listener]).run()
 
 
-def _check_token(host: str, token: str) -> None:
-    """Refuse to listen beyond this machine without a token.
-
-    Raises:
-        ParameterError: If it would.
-    """
-    if not token and not _is_loopback(host):
-        raise ParameterError(
-            f"MILLSTREAM_SERVE_TOKEN: missing, and MILLSTREAM_HOST is {host}, which others reach; "
-            "expected a token, or a loopback address such as 127.0.0.1"
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _listen(settings: Settings, port: int) -> socket.socket:
     """Return a socket that listens.
 
@@ -134,8 +112,8 @@ def _listen(settings: Settings, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise ParameterError(
-            f"port: {settings.host}:{port} cannot be listened on ({error.strerror}); expected a "
-            "port that is free, as in --port 8001"
+            f"SERVE_PORT: {settings.host}:{port} cannot be listened on ({error.strerror}); "
+            "expected a port that is free, as in --port 8001"
         ) from error
     listener.set_inheritable(True)
     return listener

@@ -6,6 +6,7 @@ from deployments import check_config
 from deployments.command import run_command
 from deployments.server.registration import register_deployments
 from deployments.services.definitions import PREFECT, WORKER, Service, api_url, services_of
+from deployments.services.exposure import check_serve_token
 from deployments.services.health import check_ports, wait_until_healthy
 from deployments.services.lock import services_lock
 from deployments.services.processes import end_processes, leftover_processes
@@ -29,6 +30,8 @@ def up() -> None:
     check_environment()
     settings = get_settings()
     check_location(settings)
+    if settings.serve:
+        check_serve_token(settings)
     _say("checking prefect.yaml")
     check_config.check_prefect_file()
     with services_lock(settings):

@@ -11,11 +11,13 @@ from tasks.common.settings import Settings
 PREFECT = "prefect"
 MLFLOW = "mlflow"
 WORKER = "worker"
+SERVE = "serve"
 POOL = "millstream"
 
 _WORKERS = f"{POOL}-"
 
-_HEALTH_PATHS = {PREFECT: "/api/health", MLFLOW: "/health"}
+# That of online serving answers before a version is loaded: there may be no champion yet.
+_HEALTH_PATHS = {PREFECT: "/api/health", MLFLOW: "/health", SERVE: "/version"}
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ def services_of(settings: Settings) -> tuple[Service, ...]:
         services.append(prefect_server(settings))
     if settings.tracking_uri.startswith("sqlite:"):
         services.append(mlflow_server(settings))
+    if settings.serve:
+        services.append(_online_serving(settings))
     return (*services, _worker(settings))
 
 
@@ -129,6 +133,16 @@ def worker_name(settings: Settings) -> str:
 def is_our_worker(name: str) -> bool:
     """Return whether the `make up` of any machine and state folder started the worker."""
     return name.startswith(_WORKERS)
+
+
+def _online_serving(settings: Settings) -> Service:
+    return Service(
+        name=SERVE,
+        address=f"http://{settings.reachable_host}:{settings.serve_port}",
+        command=_python("deployments.serve"),
+        environment={},
+        port=("SERVE_PORT", settings.serve_port),
+    )
 
 
 def _worker(settings: Settings) -> Service:

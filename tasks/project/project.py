@@ -42,6 +42,7 @@ _SERVER_VARIABLES = {
     "host": "MILLSTREAM_HOST",
     "prefect_port": "PREFECT_PORT",
     "mlflow_port": "MLFLOW_PORT",
+    "serve_port": "SERVE_PORT",
     "concurrent_runs": "MILLSTREAM_CONCURRENT_RUNS",
 }
 
@@ -85,12 +86,14 @@ class Serve(FrozenModel):
         host: Address that they listen on.
         prefect_port: Port of Prefect's server and UI.
         mlflow_port: Port of MLflow's server and UI.
+        serve_port: Port of online serving.
         concurrent_runs: Runs that the worker has at a time.
     """
 
     host: str | None = None
     prefect_port: Port | None = None
     mlflow_port: Port | None = None
+    serve_port: Port | None = None
     concurrent_runs: Positive | None = None
 
 

@@ -40,6 +40,7 @@ timezone = "{timezone}"
 [serve]
 # prefect_port = 4200
 # mlflow_port = 5000
+# serve_port = 8000
 """
 
 

@@ -56,6 +56,7 @@ class Operation:
             "MILLSTREAM_PROJECT": os.devnull,
             "PREFECT_PORT": str(self.prefect_port),
             "MLFLOW_PORT": str(self.mlflow_port),
+            "SERVE": "0",  # a process with a model, which few tests need
             # Several processes with a thread a core slow each other down.
             "OMP_NUM_THREADS": "1",
             **self.variables,

@@ -79,11 +79,8 @@ def test_processes_share_the_address_and_a_killed_one_is_replaced(
         parent = psutil.Process(process.pid)
 
         def servers() -> set[int]:
-            return {
-                child.pid
-                for child in parent.children()
-                if "spawn_main" in " ".join(child.cmdline())
-            }
+            alive = (child for child in parent.children() if child.status() != psutil.STATUS_ZOMBIE)
+            return {child.pid for child in alive if "spawn_main" in " ".join(child.cmdline())}
 
         before = servers()
         assert len(before) == 2
@@ -133,7 +130,7 @@ def test_a_port_in_use_is_said_in_a_line(trained: Trained) -> None:
         port = taken.getsockname()[1]
         ended = subprocess.run(command(port), capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2
-    assert f"port: 127.0.0.1:{port} cannot be listened on" in ended.stderr
+    assert f"SERVE_PORT: 127.0.0.1:{port} cannot be listened on" in ended.stderr
 
 
 def test_requests_made_from_the_schema_find_no_fault(trained: Trained, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ Nothing is made up: the servers and the worker are real.
 import socket
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import pytest
 
 from deployments.services.definitions import POOL
 from tests.support.builders import Trained
-from tests.support.operation import FINAL, Operation, free_ports, rows_in, until
+from tests.support.operation import FINAL, Operation, free_ports, in_operation, rows_in, until
 from tests.support.processes import marked, process_of
 from tests.support.scoring_command import state_folder
 
@@ -76,6 +76,35 @@ def test_many_write_at_once_and_the_server_stands_still_for_nobody(operation: Op
                 operation.patch(QUEUE, {"is_paused": is_paused})
                 assert operation.get(QUEUE)["is_paused"] is is_paused
     assert set().union(*(future.result() for future in writing)) == {httpx.codes.CREATED}
+
+
+def test_online_serving_waits_for_a_champion_and_is_started_again(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    address = f"http://127.0.0.1:{port}"
+    with in_operation(tmp_path / "var", SERVE="1", SERVE_PORT=str(port)) as operation:
+        assert f"serve    works    {address}" in operation.command("status").stdout
+        waits = httpx.get(f"{address}/health")
+        assert waits.status_code == httpx.codes.SERVICE_UNAVAILABLE
+        assert "nothing is registered" in waits.json()["error"]
+        process_of(operation.home, "serve").kill()
+
+        def is_back() -> bool:
+            with suppress(httpx.TransportError):
+                return httpx.get(f"{address}/version").is_success
+            return False
+
+        until(lambda: not is_back(), "the end of the server")
+        until(is_back, "another server")
+
+
+def test_others_need_a_token_before_anything_is_started(tmp_path: Path) -> None:
+    prefect_port, mlflow_port = free_ports(2)
+    variables = {"SERVE": "1", "MILLSTREAM_HOST": "0.0.0.0"}
+    up = Operation(tmp_path, prefect_port, mlflow_port, variables).command("up")
+    assert up.returncode == 2
+    assert "MILLSTREAM_SERVE_TOKEN: missing" in up.stderr
+    assert "SERVE=0" in up.stderr
+    assert not (tmp_path / "services").exists()
 
 
 def test_up_once_more_changes_nothing(operation: Operation) -> None:

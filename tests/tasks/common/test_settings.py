@@ -253,7 +253,11 @@ def test_servers_are_found_where_they_listen(
     monkeypatch.setenv("MILLSTREAM_HOST", host)
     assert Settings().mlflow_url == f"http://{found_at}:5000"
     assert api_url(Settings()) == f"http://{found_at}:4200/api"
-    assert [service.name for service in services_of(Settings())] == ["prefect", "mlflow", "worker"]
+    names = ["prefect", "mlflow", "serve", "worker"]
+    assert [service.name for service in services_of(Settings())] == names
+    monkeypatch.setenv("SERVE", "0")
+    names.remove("serve")
+    assert [service.name for service in services_of(Settings())] == names
 
 
 def test_the_address_that_a_kill_left_behind_is_not_believed(tmp_path: Path) -> None:
