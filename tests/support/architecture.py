@@ -19,7 +19,7 @@ FOLDERS = ("deployments", "flows", "tasks", "pyfunc")
 # The rooms of tasks/, highest first. A room imports lower ranks, not its neighbours in a rank.
 RANKS = (
     ("reports", "maintenance"),
-    ("lineage", "promotion", "shadow"),
+    ("lineage", "promotion", "shadow", "serving"),
     ("scoring", "building", "comparison", "feedback", "learning"),
     ("composition",),
     ("training", "arms", "delivery", "staging", "business", "inputs"),

@@ -1,0 +1,1 @@
+"""Online serving: one address for the champion, with batches, limits and a record."""
