@@ -86,7 +86,10 @@ _INPUT_COLUMNS = b"millstream.input_columns"
 
 
 def mark_input_columns(table: pa.Table, names: Sequence[str]) -> pa.Table:
-    """Return a table that says which of its columns are input to whoever reads it as a file."""
+    """Return a table that says which of its columns are input to whoever reads it as a file.
+
+    None says that it is no input, as its texts are left out.
+    """
     metadata = table.schema.metadata or {}
     return table.replace_schema_metadata(metadata | {_INPUT_COLUMNS: json.dumps([*names])})
 

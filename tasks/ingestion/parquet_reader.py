@@ -99,9 +99,12 @@ def read_parquet_batches(
 def _input_schema(path: Path, file: pq.ParquetFile) -> pa.Schema:
     """Return the columns that are input; a file of recorded requests has their answers too."""
     try:
-        return select_input_columns(file.schema_arrow)
+        schema = select_input_columns(file.schema_arrow)
     except ValueError as error:
         raise DataError(f"{path}: its metadata is damaged ({error})") from error
+    if file.schema_arrow.names and not schema.names:
+        raise DataError(f"{path}: has requests that are recorded without text; expected texts")
+    return schema
 
 
 def _checked_schema(path: Path, file: pq.ParquetFile) -> pa.Schema:

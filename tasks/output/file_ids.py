@@ -134,7 +134,12 @@ def new_recorded_id(first: datetime, version: int) -> str:
 def recorded_ids(output_dir: Path) -> list[str]:
     """Return the ids of the files of recorded requests in a folder, the oldest first."""
     found = (path.stem for path in (output_dir / "records").glob("online-*.json"))
-    return sorted(name for name in found if _RECORDED_ID.fullmatch(name))
+    return sorted(filter(is_recorded_id, found))
+
+
+def is_recorded_id(name: str) -> bool:
+    """Return whether a name is that of a file of recorded requests."""
+    return _RECORDED_ID.fullmatch(name) is not None
 
 
 def file_id_of(shard_id: str) -> str:

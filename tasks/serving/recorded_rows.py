@@ -1,6 +1,5 @@
 """Answered requests as rows: in the columns that staging has, with those of the request."""
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,14 +11,15 @@ import pyarrow as pa
 from pyfunc.business.column_types import is_null, to_python, to_schema
 from pyfunc.contract import Outcome
 from tasks.arms.types import ScoringModel
+from tasks.common.text import sha256_of_text
 from tasks.ingestion.column_types import JsonTypeInference, cast_values, to_json
 from tasks.ingestion.table_reader import PLACE
-from tasks.output.records import RESERVED_COLUMNS
+from tasks.output.records import ANSWERED_COLUMN, DIGEST_COLUMN, RESERVED_COLUMNS
 
-TEXT, DIGEST, ANSWERED_AT = "text", "text_sha256", "answered_at"
+TEXT = "text"
 
 # What no column of a request may be called.
-RECORDED_COLUMNS = frozenset({*RESERVED_COLUMNS, TEXT, DIGEST, ANSWERED_AT})
+RECORDED_COLUMNS = frozenset({*RESERVED_COLUMNS, TEXT, DIGEST_COLUMN, ANSWERED_COLUMN})
 
 
 _TIME = pa.timestamp("us", tz="UTC")
@@ -60,10 +60,8 @@ class AnsweredRequest:
 
 
 def digest_of(text: object) -> str | None:
-    """Return the SHA-256 of a text in UTF-8, in hexadecimal; None of what is no text."""
-    if not isinstance(text, str):
-        return None
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+    """Return the SHA-256 of a text; None of what is no text."""
+    return sha256_of_text(text) if isinstance(text, str) else None
 
 
 def stage_requests(
@@ -79,8 +77,8 @@ def stage_requests(
     columns = {
         TEXT: pa.array(shown, pa.string()),
         **{name: _to_column(list(_values(requests, name))) for name in names},
-        ANSWERED_AT: pa.array(times, _TIME),
-        DIGEST: pa.array(map(digest_of, texts), pa.string()),
+        ANSWERED_COLUMN: pa.array(times, _TIME),
+        DIGEST_COLUMN: pa.array(map(digest_of, texts), pa.string()),
         **{field.name: pa.nulls(len(texts), field.type) for field in PLACE},
         "row": pa.array(range(1, len(texts) + 1), PLACE.field("row").type),
         "raw": pa.array(raw, PLACE.field("raw").type),

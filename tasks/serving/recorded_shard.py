@@ -4,13 +4,16 @@ They have the columns of scoring, so that what reads an output reads recorded re
 """
 
 import hashlib
+import logging
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from pyfunc.contract import Outcome
 from tasks.arms.answering import ArmAnswers, Work
@@ -33,6 +36,8 @@ from tasks.serving.recorded_rows import (
 )
 from tasks.tracking.names import RegisteredModel
 
+logger = logging.getLogger(__name__)
+
 _SOURCE = "online requests"
 
 
@@ -41,7 +46,7 @@ def write_recorded(
 ) -> ShardRecord:
     """Write requests that one version answered, and return the record of their shard.
 
-    A process that is killed leaves drafts, as scoring does.
+    A process that is killed leaves drafts, as scoring does; see also `complete_interrupted`.
 
     Args:
         folder: The output folder.
@@ -69,8 +74,7 @@ def write_recorded(
     )
     rejected = tally.count_rejected(build_rejected(shard, rows, outcomes))
     # Without texts there is nothing that could be scored again.
-    own = [name for name in rows.column_names if name not in PLACE.names]
-    own = own if with_text else [name for name in own if name != TEXT]
+    own = [name for name in rows.column_names if name not in PLACE.names] if with_text else []
     tables = {
         "predictions": mark_input_columns(predictions, own),
         "rejected": mark_input_columns(rejected, own),
@@ -97,6 +101,41 @@ def _publish(folder: Path, record: ShardRecord, tables: Mapping[str, pa.Table]) 
         record = record.model_copy(update={"files": files})
         record_draft.write_text(record.model_dump_json(indent=2), encoding="utf-8")
     return record
+
+
+def complete_interrupted(folder: Path, idle_seconds: float = 60.0) -> None:
+    """Publish shards whose writer was killed when all of their files were written.
+
+    Their rows would be lost else, or be in a table that has no record.
+
+    Args:
+        folder: The output folder.
+        idle_seconds: How long ago its record was written: before, a server may be publishing it.
+
+    Raises:
+        OSError: If a file cannot be read or renamed.
+    """
+    for draft in sorted((folder / "records").glob(".online-*.draft")):
+        with suppress(FileNotFoundError, ValidationError):  # another server did; a part of one
+            if time.time() - draft.stat().st_mtime < idle_seconds:
+                continue
+            record = ShardRecord.model_validate_json(draft.read_bytes())
+            if all(_publish_draft(folder, name, record) for name in FOLDERS):
+                draft.replace(record_path(folder, record.shard.id))
+                logger.info(
+                    "%s: was left by a server that was killed, and is whole", record.shard.id
+                )
+
+
+def _publish_draft(folder: Path, name: str, record: ShardRecord) -> bool:
+    """Give a table its name unless it has it; return whether it is there as the record says."""
+    target = table_path(folder, name, record.shard.id)
+    drafts = target.parent.glob(f".{target.name}.*.draft")
+    for path in [target] if target.exists() else drafts:
+        if sha256_of(path) == record.files[name]:
+            path.replace(target)
+            return True
+    return False
 
 
 def _remove_tables(folder: Path, shard_id: str) -> None:

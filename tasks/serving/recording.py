@@ -16,7 +16,7 @@ from tasks.common.task_errors import class_and_line, describe_error
 from tasks.output.file_ids import is_shard_id, shards_of_folder
 from tasks.output.folder import resolve_writable_folder
 from tasks.serving.recorded_rows import RECORDED_COLUMNS, AnsweredRequest
-from tasks.serving.recorded_shard import write_recorded
+from tasks.serving.recorded_shard import complete_interrupted, write_recorded
 
 logger = logging.getLogger(__name__)
 
@@ -195,6 +195,7 @@ class Recorder:
         rows, characters = pending.rows, pending.characters
         failure, may_pass = "", False
         try:
+            complete_interrupted(self._folder)
             write_recorded(self._folder, pending.requests, with_text=self._options.with_text)
         except OSError as error:
             failure, may_pass = describe_error(error), True

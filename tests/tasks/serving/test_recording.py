@@ -31,6 +31,7 @@ from tasks.output.records import (
     write_record,
 )
 from tasks.serving import recording
+from tasks.serving.recorded_shard import write_recorded
 from tasks.serving.recording import Recorder, RecordOptions
 from tests.support.deliveries import record_of, shard_id
 from tests.support.recorded import MODEL, NOON, answered
@@ -177,13 +178,12 @@ def test_a_full_buffer_drops_and_counts_and_nobody_waits(
     record: Callable[..., Recorder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     may_write = threading.Event()
-    write = recording.write_recorded
 
     def slow(*arguments: Any, **options: Any) -> Any:
         may_write.wait()
-        return write(*arguments, **options)
+        return write_recorded(*arguments, **options)
 
-    monkeypatch.setattr(recording, "write_recorded", slow)
+    monkeypatch.setattr("tasks.serving.recording.write_recorded", slow)
     recorder = record(rows_per_file=10)
     started = time.monotonic()
     for _ in range(20):
@@ -314,3 +314,64 @@ def test_servers_that_are_killed_leave_whole_files_and_drafts(
     left = [path.name for path in folder.rglob("*") if path.is_file() and path.stem not in names]
     assert all(name.endswith(".draft") or name.startswith("online-") for name in left)
     assert not any(map(is_shard_id, names))
+
+
+KILLED_SERVER = """
+import os, signal, sys
+from pathlib import Path
+from tasks.serving.recording import Recorder
+from tests.support.recorded import answered
+
+renamed, replace = [], Path.replace
+
+def killed(path, target):
+    if len(renamed) == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    renamed.append(path)
+    return replace(path, target)
+
+Path.replace = killed
+recorder = Recorder(Path(sys.argv[1]))
+recorder.add(answered(["one", "", "three"]))
+recorder.close()
+"""
+
+
+@pytest.mark.parametrize("renamed", [0, 1, 2])
+def test_what_a_killed_server_had_written_is_published_by_the_next(
+    record: Callable[..., Recorder], tmp_path: Path, renamed: int
+) -> None:
+    folder = tmp_path / "online"
+    command = [sys.executable, "-c", KILLED_SERVER, str(folder), str(renamed)]
+    assert subprocess.run(command, cwd=REPOSITORY).returncode == -signal.SIGKILL
+    assert recorded_ids(folder) == []
+    recorder = record(rows_per_file=1)
+    recorder.add(answered(["later"]))
+    wait_for(lambda: recorder.recorded == 1)
+    assert len(recorded_ids(folder)) == 1  # the other server may be alive
+    (draft,) = (folder / "records").glob(".*.draft")
+    os.utime(draft, (0, 0))
+    recorder.add(answered(["last"]))
+    wait_for(lambda: recorder.recorded == 2)
+    assert len(recorded_ids(folder)) == 3
+    assert sorted(text for table in tables(folder) for text in table["text"]) == [
+        "last",
+        "later",
+        "one",
+        "three",
+    ]
+    assert list(folder.rglob("*.draft")) == []
+
+
+def test_a_part_of_a_draft_is_left_for_a_clean_up(
+    record: Callable[..., Recorder], tmp_path: Path
+) -> None:
+    draft = tmp_path / "online" / "records" / ".online-x.json.1-0a0a0a0a.draft"
+    draft.parent.mkdir(parents=True)
+    draft.write_text("{")
+    os.utime(draft, (0, 0))
+    recorder = record()
+    recorder.add(answered(["one"]))
+    recorder.close()
+    assert recorder.recorded == 1
+    assert draft.exists()
