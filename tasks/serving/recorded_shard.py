@@ -21,9 +21,9 @@ from tasks.arms.tally import Tally
 from tasks.arms.types import ScoringModel
 from tasks.common.arrow import mark_input_columns
 from tasks.common.counting import count_values
-from tasks.common.files import published_file, sha256_of
+from tasks.common.files import published_file, read_plain_file, sha256_of
 from tasks.ingestion.table_reader import PLACE
-from tasks.output.file_ids import new_recorded_id
+from tasks.output.file_ids import is_recorded_id, new_recorded_id
 from tasks.output.records import FOLDERS, Shard, ShardRecord, record_path, table_path
 from tasks.output.row_parameters import RowParameters
 from tasks.output.tables import build_predictions, build_rejected
@@ -41,10 +41,8 @@ logger = logging.getLogger(__name__)
 _SOURCE = "online requests"
 
 
-def write_recorded(
-    folder: Path, requests: Sequence[AnsweredRequest], *, with_text: bool
-) -> ShardRecord:
-    """Write requests that one version answered, and return the record of their shard.
+def write_recorded(folder: Path, requests: Sequence[AnsweredRequest], *, with_text: bool) -> None:
+    """Write requests that one version answered as a shard.
 
     A process that is killed leaves drafts, as scoring does; see also `complete_interrupted`.
 
@@ -81,13 +79,16 @@ def write_recorded(
     }
     record = _describe(shard, requests, parameters, tally)
     try:
-        return _publish(folder, record, tables)
+        _publish(folder, record, tables)
     except OSError:
+        # Another server may have published it, to which this one seemed to be killed.
+        if record_path(folder, shard.id).exists():
+            return
         _remove_tables(folder, shard.id)
         raise
 
 
-def _publish(folder: Path, record: ShardRecord, tables: Mapping[str, pa.Table]) -> ShardRecord:
+def _publish(folder: Path, record: ShardRecord, tables: Mapping[str, pa.Table]) -> None:
     """Write tables and record before the first of them gets its name, the record's last."""
     shard_id = record.shard.id
     with ExitStack() as drafts:
@@ -100,31 +101,30 @@ def _publish(folder: Path, record: ShardRecord, tables: Mapping[str, pa.Table]) 
             files[name] = sha256_of(draft)
         record = record.model_copy(update={"files": files})
         record_draft.write_text(record.model_dump_json(indent=2), encoding="utf-8")
-    return record
 
 
 def complete_interrupted(folder: Path, idle_seconds: float = 60.0) -> None:
     """Publish shards whose writer was killed when all of their files were written.
 
-    Their rows would be lost else, or be in a table that has no record.
+    Their rows would be lost else, or be in a table that has no record. What cannot be published is
+    left for a clean-up.
 
     Args:
         folder: The output folder.
         idle_seconds: How long ago its record was written: before, a server may be publishing it.
-
-    Raises:
-        OSError: If a file cannot be read or renamed.
     """
     for draft in sorted((folder / "records").glob(".online-*.draft")):
-        with suppress(FileNotFoundError, ValidationError):  # another server did; a part of one
+        # It may be a part of a record, or another server may publish it now.
+        with suppress(OSError, ValidationError):
             if time.time() - draft.stat().st_mtime < idle_seconds:
                 continue
-            record = ShardRecord.model_validate_json(draft.read_bytes())
-            if all(_publish_draft(folder, name, record) for name in FOLDERS):
-                draft.replace(record_path(folder, record.shard.id))
-                logger.info(
-                    "%s: was left by a server that was killed, and is whole", record.shard.id
-                )
+            record = ShardRecord.model_validate_json(read_plain_file(draft))
+            shard_id = record.shard.id
+            if is_recorded_id(shard_id) and all(
+                _publish_draft(folder, name, record) for name in FOLDERS
+            ):
+                draft.replace(record_path(folder, shard_id))
+                logger.info("%s: was left by a server that was killed, and is whole", shard_id)
 
 
 def _publish_draft(folder: Path, name: str, record: ShardRecord) -> bool:
@@ -132,7 +132,7 @@ def _publish_draft(folder: Path, name: str, record: ShardRecord) -> bool:
     target = table_path(folder, name, record.shard.id)
     drafts = target.parent.glob(f".{target.name}.*.draft")
     for path in [target] if target.exists() else drafts:
-        if sha256_of(path) == record.files[name]:
+        if sha256_of(path) == record.files.get(name):
             path.replace(target)
             return True
     return False

@@ -21,6 +21,7 @@ import pytest
 
 from tasks.arms.assignment import is_sampled
 from tasks.common.errors import OutputError, ParameterError
+from tasks.common.files import sha256_of
 from tasks.common.settings import REPOSITORY
 from tasks.output.file_ids import is_shard_id, recorded_ids
 from tasks.output.records import (
@@ -31,7 +32,7 @@ from tasks.output.records import (
     write_record,
 )
 from tasks.serving import recording
-from tasks.serving.recorded_shard import write_recorded
+from tasks.serving.recorded_shard import complete_interrupted, write_recorded
 from tasks.serving.recording import Recorder, RecordOptions
 from tests.support.deliveries import record_of, shard_id
 from tests.support.recorded import MODEL, NOON, answered
@@ -241,6 +242,48 @@ def test_a_folder_that_cannot_be_written_for_a_while_loses_nothing(
     assert (recorder.recorded, recorder.dropped) == (1, 1)
 
 
+def test_drafts_that_a_clean_up_removes_are_written_again(
+    record: Callable[..., Recorder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "_RETRY_SECONDS", 0.05)
+    removed: list[Path] = []
+
+    def digest(path: Path) -> str:
+        if not removed:
+            removed.extend((tmp_path / "online").rglob("*.draft"))
+            for draft in removed:
+                draft.unlink()
+        return sha256_of(path)
+
+    monkeypatch.setattr("tasks.serving.recorded_shard.sha256_of", digest)
+    recorder = record(rows_per_file=1)
+    recorder.add(answered(["one"]))
+    wait_for(lambda: recorder.recorded == 1)
+    assert len(removed) == 1
+    assert (recorder.dropped, len(recorded_ids(tmp_path / "online"))) == (0, 1)
+
+
+def test_a_shard_that_another_server_published_meanwhile_is_there_once(
+    record: Callable[..., Recorder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, replace = tmp_path / "online", Path.replace
+
+    def after_another(path: Path, target: Path) -> Path:
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", replace)
+            complete_interrupted(folder, idle_seconds=0)
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", after_another)
+    recorder = record()
+    recorder.add(answered(["one"]))
+    recorder.close()
+    assert (recorder.recorded, recorder.dropped) == (1, 0)
+    (found,) = tables(folder)
+    assert found["text"].tolist() == ["one"]
+    assert len(recorded_ids(folder)) == 1
+
+
 def test_tables_whose_record_cannot_get_its_name_are_removed(
     record: Callable[..., Recorder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -363,15 +406,21 @@ def test_what_a_killed_server_had_written_is_published_by_the_next(
     assert list(folder.rglob("*.draft")) == []
 
 
-def test_a_part_of_a_draft_is_left_for_a_clean_up(
+def test_what_is_no_whole_shard_is_left_for_a_clean_up(
     record: Callable[..., Recorder], tmp_path: Path
 ) -> None:
     draft = tmp_path / "online" / "records" / ".online-x.json.1-0a0a0a0a.draft"
     draft.parent.mkdir(parents=True)
     draft.write_text("{")
-    os.utime(draft, (0, 0))
+    other = draft.with_name(".online-y.json.1-0a0a0a0a.draft")
+    elsewhere = record_of("../online-y", 1, {})
+    other.write_text(elsewhere.model_dump_json())
+    folder = draft.with_name(".online-z.draft")
+    folder.mkdir()
+    for path in (draft, other, folder):
+        os.utime(path, (0, 0))
     recorder = record()
     recorder.add(answered(["one"]))
     recorder.close()
     assert recorder.recorded == 1
-    assert draft.exists()
+    assert all(path.exists() for path in (draft, other, folder))
