@@ -20,13 +20,14 @@ from flows.score_shards import score_shards
 from pyfunc.batching import DEFAULT_BATCH_TOKENS
 from tasks.common.errors import ParameterError, ShardsFailedError
 from tasks.common.settings import get_settings
+from tasks.comparison.speed import sample_texts
 from tasks.output.file_ids import recorded_ids
 from tasks.output.records import PREDICTION_COLUMNS, read_records
 from tasks.scoring.scoring_model import resolve_scoring_model
 from tasks.scoring.types import ScoringParameters
 from tasks.serving.recorded_rows import AnsweredRequest
 from tasks.serving.recording import Recorder, RecordOptions
-from tasks.shadow.answers import compare_answers
+from tasks.shadow.answers import compare_answers, find_answers
 from tasks.shadow.shard_sample import answer_sample
 from tasks.shadow.types import FoundShadow, shadow_folder
 from tasks.tracking.mlflow_client import connect
@@ -214,6 +215,7 @@ def test_requests_without_text_are_no_input(home: Path, tmp_path: Path) -> None:
         ShardsFailedError, match=r"parquet: has requests that are recorded without text; exp"
     ):
         score_shards([str(online / "predictions")], str(tmp_path / "again"))
+    assert sample_texts(online) == []  # none to measure the speed of versions on
 
 
 def test_a_version_answers_recorded_requests_in_their_shadow(online: Path, tmp_path: Path) -> None:
@@ -225,6 +227,7 @@ def test_a_version_answers_recorded_requests_in_their_shadow(online: Path, tmp_p
     shadow = FoundShadow(versions=(CHAMPION, CHALLENGER), folder=folder)
     comparison = compare_answers(online, shadow, label_column="", examples=3)
     assert (comparison.rows, comparison.scored) == (14, 12)
+    assert find_answers(online, "champion", "challenger").folder == folder
 
 
 # Lineage
