@@ -1,5 +1,6 @@
-"""Assign rows to the arms of an A/B split by their keys."""
+"""Assign rows to the arms of an A/B split by their keys, and to a sample by their texts."""
 
+import hashlib
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -7,6 +8,8 @@ import pyarrow as pa
 from tasks.dataset.labels import label_key, label_text
 from tasks.output.row_parameters import RowParameters
 from tasks.output.tables import extract_texts
+
+_HASH_RANGE = 2.0**64
 
 
 class Assigned(NamedTuple):
@@ -50,3 +53,15 @@ def key_of(value: object) -> str:
     if isinstance(value, bytes):
         value = value.decode(errors="surrogateescape")
     return label_key(label_text(value) or "")
+
+
+def is_sampled(text: object, share: float) -> bool:
+    """Return whether the rows of a text are in the sample that shadows answer, or a server records.
+
+    They are where the first eight bytes of the SHA-256 of `shadow`, line feed and text, as a number
+    from 0 to 1, are below the share. So all versions answer the same rows, every night, and a
+    larger share keeps the rows of a smaller one.
+    """
+    key = f"shadow\n{key_of(text)}".encode(errors="surrogatepass")
+    place = int.from_bytes(hashlib.sha256(key).digest()[:8], "big")
+    return place < share * _HASH_RANGE

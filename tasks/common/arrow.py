@@ -1,5 +1,10 @@
-"""Arrow columns as Python values, without an error for what Python cannot hold."""
+"""Arrow columns as Python values, without an error for what Python cannot hold.
 
+Of a table with answers, the schema may say which columns are input, so that it can be read again.
+"""
+
+import json
+from collections.abc import Sequence
 from datetime import time
 from typing import Self
 
@@ -74,3 +79,31 @@ def decoded_bytes(batch: pa.RecordBatch) -> int:
         if isinstance(column, pa.DictionaryArray):
             size += column.dictionary_decode().nbytes - column.nbytes
     return size
+
+
+# In a schema's metadata: a JSON list.
+_INPUT_COLUMNS = b"millstream.input_columns"
+
+
+def mark_input_columns(table: pa.Table, names: Sequence[str]) -> pa.Table:
+    """Return a table that says which of its columns are input to whoever reads it as a file.
+
+    None says that it is no input, as its texts are left out.
+    """
+    metadata = table.schema.metadata or {}
+    return table.replace_schema_metadata(metadata | {_INPUT_COLUMNS: json.dumps([*names])})
+
+
+def select_input_columns(schema: pa.Schema) -> pa.Schema:
+    """Return the columns of a schema that are input: all, unless it says which; see above.
+
+    Raises:
+        ValueError: If it says that in another form.
+    """
+    marked = (schema.metadata or {}).get(_INPUT_COLUMNS)
+    if marked is None:
+        return schema
+    names = json.loads(marked)
+    if not isinstance(names, list):
+        raise ValueError("expected a list of columns in millstream.input_columns")
+    return pa.schema([field for field in schema if field.name in names])

@@ -1,5 +1,6 @@
 """Text of people and for people: names of columns, Markdown, text that a terminal may print."""
 
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 
@@ -52,3 +53,8 @@ def columns_called(names: Iterable[str], wanted: str) -> list[str]:
     if wanted in names:
         return [wanted]
     return [name for name in names if name.strip().casefold() == wanted.strip().casefold()]
+
+
+def sha256_of_text(text: str) -> str:
+    """Return the SHA-256 of a text in UTF-8, in hexadecimal, as any other program computes it."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -50,7 +50,9 @@ def sample_texts(output_dir: Path) -> list[str]:
     for record in chosen:
         table = pq.ParquetFile(table_path(output_dir, "predictions", record.shard.id)).read()
         names = columns_called(table.column_names, record.parameters.text_column)
-        texts += table[names[0]].slice(0, -(-MOST_TEXTS // len(chosen))).to_pylist()
+        # Recorded requests may be without text.
+        found = table[names[0]].slice(0, -(-MOST_TEXTS // len(chosen))).drop_null()
+        texts += found.to_pylist()
     return texts[:MOST_TEXTS]
 
 

@@ -214,6 +214,7 @@ class _Collection:
                 self.refused.append(error.of_row(row.source, row.source_sha256, row.source_row))
 
     def _with_answers(self, rows: Sequence[FeedbackRow]) -> Iterator[FeedbackRow]:
+        rows = self._answers.join_texts(rows)
         texts = [row.text for row in rows if row.model_uri is None]
         answers = iter(self._answer(texts) if texts else ())
 

@@ -1,23 +1,61 @@
-"""The answers that feedback is about: from the predictions of a shard, by row."""
+"""The answers that feedback is about: from the predictions of a shard, by row.
 
-from collections.abc import Iterator, Mapping, Sequence
+Those of recorded online requests are found by their texts as well, which may not be recorded.
+"""
+
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.arms.assignment import assign_arms
 from tasks.common.files import sha256_of
-from tasks.common.text import columns_called
+from tasks.common.text import columns_called, sha256_of_text
 from tasks.dataset.labels import KnownLabels
 from tasks.dataset.splitting import digest_text
 from tasks.feedback.feedback_rows import FeedbackRow, RefusedValueError
-from tasks.output.records import DECIDER_COLUMN, ShardRecord, read_record, table_path
+from tasks.output.file_ids import is_recorded_id, recorded_ids
+from tasks.output.records import (
+    ANSWERED_COLUMN,
+    DECIDER_COLUMN,
+    DIGEST_COLUMN,
+    ShardRecord,
+    read_record,
+    table_path,
+)
 from tasks.output.tables import extract_texts
 from tasks.output.traffic_split import ARMS
 
 _ANSWER = ("row", "prediction_label", "prediction_score")
-_TEXT_AND_ANSWER = tuple[object, str, float, str, str]
+
+
+logger = logging.getLogger(__name__)
+
+
+class _Given(NamedTuple):
+    """An answer that was given.
+
+    Attributes:
+        text: The text; None if it was not recorded.
+        label: The label.
+        score: Its score.
+        model_uri: The version that was asked.
+        member: The member that decided; empty if the version is not composed.
+        digest: Of a recorded request, the SHA-256 of the text; else empty.
+        when: Of a recorded request, when it was answered; else None.
+    """
+
+    text: object
+    label: str
+    score: float
+    model_uri: str
+    member: str
+    digest: str
+    when: datetime | None
 
 
 class GivenAnswers:
@@ -35,7 +73,7 @@ class GivenAnswers:
             {path.stem for path in (scored / "records").glob("*.json")} if scored else set()
         )
         self._shard = ""
-        self._rows: Mapping[int, _TEXT_AND_ANSWER] = {}
+        self._rows: Mapping[int, _Given] = {}
 
     @property
     def has_folder(self) -> bool:
@@ -56,19 +94,64 @@ class GivenAnswers:
         if number not in self._rows:
             expected = f"expected a row in predictions/{shard}.parquet of {self._scored}"
             raise RefusedValueError("row", number, "no prediction", expected)
-        text, label, score, model_uri, member = self._rows[number]
-        if row.text and digest_text(row.text) != digest_text(str(text)):
+        return self._with(row, self._rows[number])
+
+    def join_texts(self, rows: Sequence[FeedbackRow]) -> list[FeedbackRow]:
+        """Return rows, with the answer of the recorded request that had the same text.
+
+        It is the last that was given before the label. Rows that have an answer, or a text that no
+        request before them had, stay as they are.
+        """
+        places: dict[str, list[int]] = {}
+        for place, row in enumerate(rows):
+            if row.model_uri is None:
+                places.setdefault(sha256_of_text(row.text), []).append(place)
+        last: dict[int, tuple[datetime, _Given]] = {}
+        for given in self._recorded(places):
+            for place in places.get(given.digest, ()):
+                when = given.when
+                if when is None or when > rows[place].when:
+                    continue
+                if place not in last or last[place][0] <= when:
+                    last[place] = (when, given)
+        return [
+            self._with(row, last[place][1]) if place in last else row
+            for place, row in enumerate(rows)
+        ]
+
+    def _with(self, row: FeedbackRow, given: _Given) -> FeedbackRow:
+        """Return a row with an answer.
+
+        Raises:
+            RefusedValueError: If the row has another text, or no text and none was recorded.
+        """
+        if given.text is None and not row.text:
+            expected = "expected the text beside shard and row"
+            raise RefusedValueError("text", None, "not recorded", expected)
+        if row.text and not _is_text_of(row.text, given):
             expected = "expected the text of the prediction, or none"
             raise RefusedValueError("text", row.text, "another one than that of the row", expected)
         return row._replace(
-            text=str(text),
-            model_uri=model_uri,
-            answered_label=self._known.find(label) or label,
-            answered_score=score,
-            member=member,
+            text=row.text if given.text is None else str(given.text),
+            model_uri=given.model_uri,
+            answered_label=self._known.find(given.label) or given.label,
+            answered_score=given.score,
+            member=given.member,
         )
 
-    def _read(self, shard: str) -> Mapping[int, _TEXT_AND_ANSWER]:
+    def _recorded(self, digests: Collection[str]) -> Iterator[_Given]:
+        """Yield the recorded answers of files that have one of some texts."""
+        if self._scored is None or not digests:
+            return
+        for shard in recorded_ids(self._scored):
+            try:
+                record = read_record(self._scored, shard)
+                if record is not None and _has_any(self._scored, shard, digests):
+                    yield from (given for _, given in _answers_of(self._scored, record))
+            except (ValueError, OSError, KeyError, pa.ArrowException):
+                logger.warning("%s: recorded requests that cannot be read are left out", shard)
+
+    def _read(self, shard: str) -> Mapping[int, _Given]:
         if self._scored is None:
             expected = "expected the output folder of the scoring, in scored"
             raise RefusedValueError("shard", shard, "no output folder", expected)
@@ -86,7 +169,7 @@ class GivenAnswers:
             raise RefusedValueError("shard", shard, "cannot be read", expected) from None
 
 
-def _answers_of(scored: Path, record: ShardRecord) -> Iterator[tuple[int, _TEXT_AND_ANSWER]]:
+def _answers_of(scored: Path, record: ShardRecord) -> Iterator[tuple[int, _Given]]:
     parameters = record.parameters
     path = table_path(scored, "predictions", record.shard.id)
     if sha256_of(path) != record.files["predictions"]:
@@ -98,16 +181,37 @@ def _answers_of(scored: Path, record: ShardRecord) -> Iterator[tuple[int, _TEXT_
     if parameters.traffic and parameters.traffic.key_column:
         wanted.append(parameters.traffic.key_column)
     columns = {name for want in wanted for name in columns_called(names, want)[:1]}
-    if is_composed := DECIDER_COLUMN in names:
-        columns.add(DECIDER_COLUMN)
+    columns |= {DECIDER_COLUMN, DIGEST_COLUMN, ANSWERED_COLUMN}.intersection(names)
     rows = file.read([*_ANSWER, *columns])
     arms = assign_arms(rows, parameters).arms
     numbers, labels, scores = (rows[name].to_pylist() for name in _ANSWER)
-    members = rows[DECIDER_COLUMN].to_pylist() if is_composed else [""] * rows.num_rows
+    members = _values(rows, DECIDER_COLUMN)
+    is_recorded = is_recorded_id(record.shard.id)
+    digests = _values(rows, DIGEST_COLUMN if is_recorded else "")
+    times = _values(rows, ANSWERED_COLUMN if is_recorded else "")
     texts = extract_texts(rows, parameters.text_column)
-    for number, text, label, score, arm, member in zip(
-        numbers, texts, labels, scores, arms, members, strict=True
+    for number, text, label, score, arm, member, digest, when in zip(
+        numbers, texts, labels, scores, arms, members, digests, times, strict=True
     ):
         # Not the version in the row: of an answer from the cache, that is the one that computed it.
         version = record.arms[ARMS[arm]] if record.arms else record
-        yield number, (text, label, score, version.model_uri, member or "")
+        yield (
+            number,
+            _Given(text, label, score, version.model_uri, member or "", digest or "", when),
+        )
+
+
+def _values(rows: pa.Table, column: str) -> list[Any]:
+    return rows[column].to_pylist() if column in rows.column_names else [None] * rows.num_rows
+
+
+def _has_any(scored: Path, shard: str, digests: Collection[str]) -> bool:
+    with pq.ParquetFile(table_path(scored, "predictions", shard)) as file:
+        (found,) = file.read([DIGEST_COLUMN]).columns
+    return not set(digests).isdisjoint(found.to_pylist())
+
+
+def _is_text_of(text: str, given: _Given) -> bool:
+    if given.text is None:
+        return sha256_of_text(text) == given.digest
+    return digest_text(text) == digest_text(str(given.text))

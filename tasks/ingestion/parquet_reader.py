@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks.common.arrow import decoded_bytes
+from tasks.common.arrow import decoded_bytes, select_input_columns
 from tasks.common.cancellation import raise_if_stopped
 from tasks.common.errors import DataError
 from tasks.ingestion.compression import open_seekable
@@ -85,15 +85,30 @@ def read_parquet_batches(
     """
     with _open_parquet(path, compression) as file:
         # Without metadata: a serialised schema loses the names inside maps.
-        if not file.schema_arrow.equals(schema):
+        if not _input_schema(path, file).equals(schema):
             raise DataError(f"{path}: its columns have changed; expected those surveyed")
         groups = range(file.metadata.num_row_groups)
-        batches = chain.from_iterable(_group_batches(path, file, group, rows) for group in groups)
+        # None reads all; by name, a column with a dot in its name would be a part of another.
+        names = None if schema.equals(file.schema_arrow) else schema.names
+        batches = chain.from_iterable(
+            _group_batches(path, file, group, rows, names) for group in groups
+        )
         yield from _merged((batch for batch in batches if batch.num_rows), rows)
 
 
+def _input_schema(path: Path, file: pq.ParquetFile) -> pa.Schema:
+    """Return the columns that are input; a file of recorded requests has their answers too."""
+    try:
+        schema = select_input_columns(file.schema_arrow)
+    except ValueError as error:
+        raise DataError(f"{path}: its metadata is damaged ({error})") from error
+    if file.schema_arrow.names and not schema.names:
+        raise DataError(f"{path}: has requests that are recorded without text; expected texts")
+    return schema
+
+
 def _checked_schema(path: Path, file: pq.ParquetFile) -> pa.Schema:
-    schema = file.schema_arrow
+    schema = _input_schema(path, file)
     if len(schema) > MAX_COLUMNS:
         raise DataError(f"{path}: {len(schema)} columns; expected at most {MAX_COLUMNS}")
     level = schema.types
@@ -168,7 +183,7 @@ def _open_parquet(path: Path, compression: Compression) -> Iterator[pq.ParquetFi
 
 
 def _group_batches(
-    path: Path, file: pq.ParquetFile, group: int, rows: int
+    path: Path, file: pq.ParquetFile, group: int, rows: int, names: list[str] | None
 ) -> Iterator[pa.RecordBatch]:
     if not _has_rows(path, file, group):
         return
@@ -176,7 +191,7 @@ def _group_batches(
     at_once = min(rows, _batch_rows(_row_bytes(metadata)))
     found = 0
     # Threads would keep more columns in memory at once.
-    for batch in file.iter_batches(at_once, row_groups=[group], use_threads=False):
+    for batch in file.iter_batches(at_once, row_groups=[group], columns=names, use_threads=False):
         found += batch.num_rows
         yield batch
     _check_rows(path, found, metadata.num_rows)

@@ -18,7 +18,9 @@ from tasks.composition.decision_path import describe_path
 from tasks.composition.known_answers import Decided
 from tasks.lineage.business import business_fields, replay_rules
 from tasks.lineage.verification import pipeline_version, verify_prediction
+from tasks.output.file_ids import is_recorded_id
 from tasks.output.records import (
+    ANSWERED_COLUMN,
     DECIDER_COLUMN,
     FOLDERS,
     MEMBERS_COLUMN,
@@ -57,7 +59,7 @@ def trace_row(output_dir: Path, shard_id: str, row: int, *, verify: bool) -> dic
         verify: Whether to predict the row again and compare the results.
 
     Raises:
-        ParameterError: If there is no such shard or row.
+        ParameterError: If there is no such shard or row, or its text is needed and not recorded.
         DataError: If the shard's record is damaged.
         ModelError: If the row's version is gone, or its prediction differs now.
     """
@@ -71,6 +73,8 @@ def trace_row(output_dir: Path, shard_id: str, row: int, *, verify: bool) -> dic
         "input_file": record.shard.source,
         "input_sha256": record.shard.sha256,
     }
+    if is_recorded_id(shard_id):
+        chain[ANSWERED_COLUMN] = values[ANSWERED_COLUMN].isoformat()
     if folder == "rejected":
         chain |= {"rejected_by": values["step"], "reason": values["reason"]}
         raw = values["raw"]
@@ -95,6 +99,11 @@ def trace_row(output_dir: Path, shard_id: str, row: int, *, verify: bool) -> dic
 
 def _verify(chain: Mapping[str, Any], parameters: RowParameters) -> dict[str, str]:
     text, report = chain["text"], dict[str, str]()
+    if text is None:  # of an answered row, it was there once
+        raise ParameterError(
+            f"verify: {chain['shard']} row {chain['row']}: was recorded without its text; expected "
+            "a row with a text"
+        )
     if chain.get("rules_digest"):
         text, report = replay_rules(chain, parameters, text)
     return verify_prediction(chain, text) | report
@@ -137,8 +146,9 @@ def _load_row(output_dir: Path, record: ShardRecord, row: int) -> tuple[str, dic
 
 
 def _contract_fields(row: pa.Table, text_column: str) -> dict[str, Any]:
-    """Return the text of a row and the columns that every output has."""
+    """Return the text of a row and the columns that every output has, or recorded requests."""
     names = [
+        ANSWERED_COLUMN,
         *PREDICTION_COLUMNS,
         SCORES_COLUMN,
         DECIDER_COLUMN,

@@ -14,7 +14,7 @@ from tasks.common.settings import get_settings
 from tasks.maintenance.disk_usage import is_locked, measure_files
 from tasks.maintenance.types import IN_USE, YOUNGER, CleanupResult, Leftover, Limits
 from tasks.output.derived_files import is_review_changed
-from tasks.output.file_ids import is_shard_id
+from tasks.output.file_ids import is_shard_id, recorded_ids
 from tasks.output.folder import LOCK, STAGING, locked_folder, output_errors
 from tasks.output.records import SUFFIXES
 from tasks.shadow.types import SHADOW
@@ -32,7 +32,8 @@ def clean_outputs(limits: Limits) -> CleanupResult:
 
     Searched are `scored/` and `limits.output_dirs`. Only files that Millstream wrote are removed,
     and folders that become empty. A folder that a run holds stays. No other output depends on
-    these files: scoring rejects them as input, since they have the contract's columns.
+    these files: scoring rejects them as input, since they have the contract's columns. Recorded
+    online requests stay, which no run makes again; drafts of servers that were killed do not.
     """
     leftovers = []
     kept: Counter[str] = Counter()
@@ -55,7 +56,7 @@ def clean_outputs(limits: Limits) -> CleanupResult:
 
 
 def find_output_folders(root: Path, unreadable: list[Path] | None = None) -> list[Path]:
-    """Return the folders at and below `root` that hold files Millstream wrote.
+    """Return the folders at and below `root` with files Millstream wrote, recorded ones included.
 
     Args:
         root: A folder, which may be missing.
@@ -73,7 +74,7 @@ def find_output_folders(root: Path, unreadable: list[Path] | None = None) -> lis
         root, followlinks=unreadable is not None, onerror=note_unreadable
     ):
         folder = Path(name)
-        if next(list_own_files(folder), None) is not None:
+        if recorded_ids(folder) or next(list_own_files(folder), None) is not None:
             found.add(folder.resolve())
             # Its own sub-folders are no outputs; another output inside it is one.
             folders[:] = [part for part in folders if part not in (*_SUFFIXES, STAGING)]
@@ -85,9 +86,9 @@ def find_output_folders(root: Path, unreadable: list[Path] | None = None) -> lis
 
 def _candidate_folders(limits: Limits) -> list[Path]:
     given = with_shadows(limits.output_dirs)
-    named = {folder for folder in given if next(list_own_files(folder), None)}
+    found = {*find_output_folders(get_settings().scored), *given}
     # Those inside others first, so that the outer ones are empty.
-    return sorted({*find_output_folders(get_settings().scored), *named}, reverse=True)
+    return sorted((folder for folder in found if next(list_own_files(folder), None)), reverse=True)
 
 
 def with_shadows(folders: Iterable[Path]) -> Iterator[Path]:

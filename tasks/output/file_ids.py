@@ -1,10 +1,15 @@
-"""Ids of input files: unique within an output folder, and the same in every run that has it."""
+"""Ids of input files: unique within an output folder, and the same in every run that has it.
+
+Files of recorded requests have ids of another form, by which their folder is known.
+"""
 
 import hashlib
 import os
 import re
+import secrets
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 
@@ -21,6 +26,9 @@ _SHARD_ID = re.compile(
     rf".+-(?:[0-9a-f]{{{_FORMER_DIGITS}}}|[0-9a-f]{{{_DIGITS}}}|[0-9a-f]{{{_MORE_DIGITS}}})-\d{{5,}}",
     re.DOTALL,
 )
+
+
+_RECORDED_ID = re.compile(r"online-\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{8}-v\d+")
 
 
 class FileIds:
@@ -108,6 +116,30 @@ def _name_of(file_id: str) -> str:
 def is_shard_id(name: str) -> bool:
     """Return whether a name has the form of a shard's id, also of a former version's."""
     return _SHARD_ID.fullmatch(name) is not None
+
+
+def new_recorded_id(first: datetime, version: int) -> str:
+    """Return an id for a file of recorded requests: `online-20261130T113412.123456Z-0f3a9c21-v7`.
+
+    Ids sort by time, and random digits tell files of several servers apart. None has the form of a
+    shard's id: what takes shards for what a run can make again leaves recorded requests alone.
+
+    Args:
+        first: When the first of the requests was answered.
+        version: The number of the version that answered them.
+    """
+    return f"online-{first.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(4)}-v{version}"
+
+
+def recorded_ids(output_dir: Path) -> list[str]:
+    """Return the ids of the files of recorded requests in a folder, the oldest first."""
+    found = (path.stem for path in (output_dir / "records").glob("online-*.json"))
+    return sorted(filter(is_recorded_id, found))
+
+
+def is_recorded_id(name: str) -> bool:
+    """Return whether a name is that of a file of recorded requests."""
+    return _RECORDED_ID.fullmatch(name) is not None
 
 
 def file_id_of(shard_id: str) -> str:

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from tasks.common.errors import OutputError, OutputInUseError, ParameterError
 from tasks.common.files import published_file
 from tasks.common.urls import resolved_path
+from tasks.output.file_ids import recorded_ids
 
 logger = logging.getLogger(__name__)
 
@@ -31,23 +32,43 @@ _PERMANENT_ERRNOS = frozenset(
 
 
 def resolve_output_folder(output_dir: str) -> Path:
+    """Return the absolute path of a writable folder for the output of a run; see below.
+
+    Raises:
+        ParameterError: If it cannot be one, or has recorded requests: a run removes the drafts of
+            runs that were killed, and a server may be writing its own.
+        OutputError: If it may not be written, or its disk is full.
+    """
+    folder = resolve_writable_folder("output_dir", output_dir)
+    if recorded_ids(folder):
+        raise ParameterError(
+            f"output_dir: {folder} has recorded online requests; expected a folder of its own"
+        )
+    return folder
+
+
+def resolve_writable_folder(parameter: str, text: str) -> Path:
     """Return the absolute path of a writable folder that exists or can be created.
+
+    Args:
+        parameter: The parameter that has it, for the error.
+        text: The path.
 
     Raises:
         ParameterError: If it is empty or an address, or a file is in its place.
         OutputError: If it may not be written, or its disk is full.
     """
-    if not output_dir.strip():
-        raise ParameterError("output_dir: missing; expected a folder")
-    folder = resolved_path("output_dir", output_dir, "a folder on this machine")
+    if not text.strip():
+        raise ParameterError(f"{parameter}: missing; expected a folder")
+    folder = resolved_path(parameter, text, "a folder on this machine")
     if (length := len(os.fsencode(folder))) > _LONGEST_FOLDER:
         raise ParameterError(
-            f"output_dir: a path of {length} bytes; expected at most {_LONGEST_FOLDER}, since "
+            f"{parameter}: a path of {length} bytes; expected at most {_LONGEST_FOLDER}, since "
             "those of the files in it are longer"
         )
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir():
-        raise ParameterError(f"output_dir: {existing} is a file; expected a folder")
+        raise ParameterError(f"{parameter}: {existing} is a file; expected a folder")
     try:
         # Permission bits mislead, as under /proc.
         with TemporaryFile(dir=existing) as probe:
@@ -55,7 +76,7 @@ def resolve_output_folder(output_dir: str) -> Path:
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise OutputError(
-            f"output_dir: {existing} cannot be written ({reason}); expected a folder that can be"
+            f"{parameter}: {existing} cannot be written ({reason}); expected a folder that can be"
         ) from error
     return folder
 

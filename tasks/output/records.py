@@ -256,6 +256,10 @@ DECIDER_COLUMN, MEMBERS_COLUMN = "prediction_decided_by", "prediction_members"
 # Of a file in `review/`, for the label that people give.
 REVIEWED_COLUMN = "reviewed_label"
 
+# Input columns of recorded online requests: the SHA-256 of the text, which is null if it is not
+# recorded, and when the request was answered.
+DIGEST_COLUMN, ANSWERED_COLUMN = "text_sha256", "answered_at"
+
 _OPTIONAL = {SCORES_COLUMN, FLAG_COLUMN, REVIEW_COLUMN, DECIDER_COLUMN, MEMBERS_COLUMN}
 ADDED_COLUMNS = frozenset({*PREDICTION_COLUMNS, *_OPTIONAL})
 RESERVED_COLUMNS = frozenset({*ADDED_COLUMNS, *REJECTED_COLUMNS, REVIEWED_COLUMN})

@@ -1,13 +1,12 @@
 """Draw a sample of the rows of a published shard, as they were read from its input."""
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.arms.assignment import key_of
+from tasks.arms.assignment import is_sampled
 from tasks.common.errors import DataError
 from tasks.ingestion.table_reader import PLACE, READ_STEP
 from tasks.output.records import FOLDERS, RESERVED_COLUMNS, ShardRecord, table_path
@@ -15,7 +14,6 @@ from tasks.output.tables import extract_texts, take_rows
 from tasks.staging.arrow_files import write_staged
 
 _ROWS_AT_ONCE = 2_000
-_HASH_RANGE = 2.0**64
 
 
 def write_sample(
@@ -35,18 +33,6 @@ def write_sample(
         OutputError: If the file cannot be written.
     """
     write_staged(_sampled_rows(source, record, share), target, output_dir)
-
-
-def is_sampled(text: object, share: float) -> bool:
-    """Return whether the rows of a text are in the sample.
-
-    They are where the first eight bytes of the SHA-256 of `shadow`, line feed and text, as a number
-    from 0 to 1, are below the share. So all versions answer the same rows, every night, and a
-    larger share keeps the rows of a smaller one.
-    """
-    key = f"shadow\n{key_of(text)}".encode(errors="surrogatepass")
-    place = int.from_bytes(hashlib.sha256(key).digest()[:8], "big")
-    return place < share * _HASH_RANGE
 
 
 def _sampled_rows(source: Path, record: ShardRecord, share: float) -> Iterator[pa.Table]:

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from flows.run_requests import ScoringRequest
+from tasks.arms.assignment import is_sampled
 from tasks.common.errors import DataError, ParameterError
 from tasks.output.records import read_records
 from tasks.shadow import shard_sample
-from tasks.shadow.sampling import is_sampled
 from tasks.tracking.names import PIPELINE_MODEL
 from tests.support.shadows import FRACTION, score_beside, write_inbox
 

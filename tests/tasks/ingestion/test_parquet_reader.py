@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tasks.common.arrow import mark_input_columns
 from tasks.common.errors import DataError
 from tasks.ingestion import parquet_reader
 from tasks.ingestion.formats import MAX_CELL
@@ -348,3 +349,20 @@ def test_what_is_no_table_is_refused_before_it_is_unpacked(
     with pytest.raises(DataError, match=f"^{path}: its content does not start with PAR1; exp"):
         survey(path, (), ())
     assert not home.exists()
+
+
+def test_columns_that_are_no_input_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "recorded.parquet"
+    table = pa.table({"a.b": [{"c": 1}], "row": [1], "a": [{"b": 2}], "text": ["a film"]})
+    pq.write_table(mark_input_columns(table, ["text", "a.b"]), path)
+    found = read_columns(path, lambda names: names)
+    assert [row.values for row in found] == [({"c": 1}, "a film")]
+
+
+@pytest.mark.parametrize("marked", ["no JSON", "7", "{}"])
+def test_a_damaged_list_of_input_columns_is_named(tmp_path: Path, marked: str) -> None:
+    path = tmp_path / "recorded.parquet"
+    table = pa.table({"text": ["a film"]})
+    pq.write_table(table.replace_schema_metadata({"millstream.input_columns": marked}), path)
+    with pytest.raises(DataError, match=f"^{path}: its metadata is damaged"):
+        list(read_columns(path, lambda names: names))
