@@ -2,6 +2,7 @@
 
 import socket
 from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -12,6 +13,7 @@ from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import about
 from tasks.common.settings import Settings, get_settings
 from tasks.output.traffic_split import SplitChoice, SplitKey
+from tasks.recording.types import RecordFolder, RecordFraction, RecordText
 from tasks.serving.types import (
     DeadlineSeconds,
     MaxMib,
@@ -48,6 +50,9 @@ def serve(
     max_texts: MaxTexts = OPTIONS.max_texts,
     max_mib: MaxMib = OPTIONS.max_mib,
     poll_seconds: PollSeconds = OPTIONS.poll_seconds,
+    record: RecordFolder = OPTIONS.record,
+    record_fraction: RecordFraction = OPTIONS.record_fraction,
+    record_text: RecordText = OPTIONS.record_text,
 ) -> None:
     """Answer requests with a version of the inference pipeline, until Ctrl-C.
 
@@ -58,6 +63,11 @@ def serve(
     token = settings.serve_token.get_secret_value()
     check_serve_token(settings)
     check_location(settings)
+    if options.record:
+        # Imported here: it is heavy, and `--help` needs none of it.
+        from tasks.recording.recorder import resolve_record_folder
+
+        resolve_record_folder(Path(options.record))
     listener = _listen(settings, port or settings.serve_port)
     run_server(options, listener, token=token, workers=workers)
 

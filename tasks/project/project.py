@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -28,9 +27,9 @@ from pydantic_settings import (
 
 from tasks.common.errors import ParameterError
 from tasks.common.files import read_plain_file
-from tasks.common.parameter_types import FrozenModel, Positive
-from tasks.common.settings import Port, get_settings
+from tasks.common.settings import get_settings
 from tasks.common.urls import is_url, local_path, refuse_login
+from tasks.project.tables import SERVER_VARIABLES, Schedules, Serve
 from tasks.project.toml_lines import line_of_key
 
 # It becomes part of names in MLflow's registry, of run names and of event names.
@@ -38,63 +37,12 @@ ProjectName = Annotated[str, Field(pattern=r"^([A-Za-z][A-Za-z0-9_-]{0,39})?$")]
 
 _PREFIX, _LEVELS = "MILLSTREAM_", "__"
 
-_SERVER_VARIABLES = {
-    "host": "MILLSTREAM_HOST",
-    "prefect_port": "PREFECT_PORT",
-    "mlflow_port": "MLFLOW_PORT",
-    "serve_port": "SERVE_PORT",
-    "concurrent_runs": "MILLSTREAM_CONCURRENT_RUNS",
-}
-
 # Flow parameters of the same names.
 _PARAMETERS = {
     *("source", "text_column", "label_column", "label_names", "base_model"),
     *("separator", "encoding", "header"),
     *("languages", "language_policy"),
 }
-
-
-class Schedules(FrozenModel):
-    """When the schedules of `make up` start their runs.
-
-    Attributes:
-        nightly: Cron line of scoring the inbox.
-        weekly_training: Cron line of the training.
-        timezone: IANA name of the time zone of both.
-    """
-
-    nightly: str = "0 1 * * *"
-    weekly_training: str = "0 3 * * 0"
-    timezone: str = "Etc/UTC"
-
-    @field_validator("timezone")
-    @classmethod
-    def _is_known(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError(
-                f"{name!r}; expected an IANA time zone, such as Europe/Berlin"
-            ) from error
-        return name
-
-
-class Serve(FrozenModel):
-    """The servers of `make up`. What is not given has the default of the settings.
-
-    Attributes:
-        host: Address that they listen on.
-        prefect_port: Port of Prefect's server and UI.
-        mlflow_port: Port of MLflow's server and UI.
-        serve_port: Port of online serving.
-        concurrent_runs: Runs that the worker has at a time.
-    """
-
-    host: str | None = None
-    prefect_port: Port | None = None
-    mlflow_port: Port | None = None
-    serve_port: Port | None = None
-    concurrent_runs: Positive | None = None
 
 
 class Project(BaseSettings):
@@ -233,7 +181,7 @@ def get_project() -> Project:
 def server_variables() -> dict[str, str]:
     """Return what the table `serve` has, as the variables of the settings of the same meaning."""
     given = get_project().serve.model_dump(exclude_none=True)
-    return {_SERVER_VARIABLES[name]: str(value) for name, value in given.items()}
+    return {SERVER_VARIABLES[name]: str(value) for name, value in given.items()}
 
 
 def place_of(*keys: str) -> str:
@@ -247,7 +195,7 @@ def place_of(*keys: str) -> str:
 def variable_of(*keys: str) -> str:
     """Return the variable that wins over a key."""
     if keys[0] == "serve":
-        return _SERVER_VARIABLES.get(keys[-1], keys[-1])
+        return SERVER_VARIABLES.get(keys[-1], keys[-1])
     return _PREFIX + _LEVELS.join(keys).upper()
 
 

@@ -1,1 +1,1 @@
-"""Online serving: one address for the champion, with batches, limits and a record."""
+"""Online serving: one address for the champion, with batches and limits."""

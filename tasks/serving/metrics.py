@@ -8,6 +8,7 @@ from collections import Counter as Count
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from tasks.recording.recorder import Recorder
 from tasks.serving.versions import AnsweredRows, ServedModel
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5, 10)
@@ -21,7 +22,6 @@ class Metrics:
         seconds: Time from the last byte of a request to the first of its answer.
         line: Texts that wait in the line.
         batches: Texts that an engine computes together.
-        dropped: Answered rows that were not kept.
     """
 
     def __init__(self, *, shared: bool) -> None:
@@ -77,8 +77,17 @@ class Metrics:
         self._cache_failures = Counter(
             "millstream_cache_failures", "Failures of the prediction cache.", registry=own
         )
-        self.dropped = Counter(
-            "millstream_unrecorded_rows", "Answered rows that were not kept.", registry=own
+        self._recorded = Gauge(
+            "millstream_recorded_rows",
+            "Answered rows in the record, since the start.",
+            registry=own,
+            multiprocess_mode="sum",
+        )
+        self._dropped = Gauge(
+            "millstream_unrecorded_rows",
+            "Answered rows that were to be recorded and are not, since the start.",
+            registry=own,
+            multiprocess_mode="sum",
         )
         self._versions: set[str] = set()
 
@@ -112,6 +121,11 @@ class Metrics:
         for number in self._versions | now:
             self._serving.labels(number).set(number in now)
         self._versions = now
+
+    def note_record(self, recorder: Recorder) -> None:
+        """Note how many rows are recorded."""
+        self._recorded.set(recorder.recorded)
+        self._dropped.set(recorder.dropped)
 
     def render(self) -> bytes:
         """Return the metrics in the text format of Prometheus."""

@@ -5,6 +5,8 @@ import logging
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -13,13 +15,15 @@ from pyfunc.cpu_quota import usable_cores
 from tasks.common.errors import DataError
 from tasks.common.task_errors import class_and_line
 from tasks.common.text import printable
+from tasks.recording.recorded_rows import AnsweredRequest
+from tasks.recording.recorder import Recorder
 from tasks.serving.answers import Health
 from tasks.serving.following import Follower
 from tasks.serving.line import LineRequest, OverloadedError, RequestLine
 from tasks.serving.metrics import Metrics
 from tasks.serving.protocol import Body, parse_body
 from tasks.serving.types import ServingOptions
-from tasks.serving.versions import AnsweredRows, ServedModel
+from tasks.serving.versions import AnsweredPart, AnsweredRows, ServedModel
 
 logger = logging.getLogger("millstream.serving")
 
@@ -53,6 +57,7 @@ class Server:
         self.metrics = Metrics(shared=shared_metrics)
         self.follower = Follower(options, self.metrics.note_swap)
         self._line: RequestLine | None = None
+        self._recorder: Recorder | None = None
 
     @property
     def line(self) -> RequestLine:
@@ -65,12 +70,19 @@ class Server:
         """Start what answers, and answer what was taken before it ends."""
         # One more than the streams of an engine: its rows are ready when a stream is.
         self._line = RequestLine(usable_cores() + 1, self._on_answered)
+        if self.options.record:
+            self._recorder = Recorder(Path(self.options.record), self.options.recording)
         self.follower.start()
         try:
             yield
         finally:
             self.follower.stop()
-            await asyncio.to_thread(self.line.close)
+            await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        self.line.close()
+        if self._recorder:
+            self._recorder.close()
 
     async def answer(self, request: Request, kind: type[Body]) -> LineRequest:
         """Answer the rows of a request.
@@ -155,6 +167,10 @@ class Server:
     def _on_answered(self, answered: AnsweredRows) -> None:
         self.metrics.count_answers(answered)
         self.metrics.line.set(self.line.texts)
+        if self._recorder:
+            for part in answered.parts:
+                self._recorder.add(_to_record(part))
+            self.metrics.note_record(self._recorder)
 
     def health(self) -> dict[str, Any]:
         """Return what `/health` answers."""
@@ -181,3 +197,14 @@ def _check_content_type(request: Request) -> None:
 async def _until_disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def _to_record(part: AnsweredPart) -> AnsweredRequest:
+    return AnsweredRequest(
+        texts=part.asked.texts,
+        outcomes=part.answers.outcomes,
+        model=part.version.model,
+        when=datetime.now(UTC),
+        columns=part.asked.columns,
+        added=getattr(part.answers, "columns", None),
+    )

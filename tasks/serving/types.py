@@ -9,6 +9,13 @@ from pyfunc.batching import DEFAULT_BATCH_TOKENS, MAX_BATCH_TOKENS
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel, about
 from tasks.output.traffic_split import AskedSplit, SplitChoice, SplitKey, parse_split
+from tasks.recording.types import (
+    RECORDING,
+    RecordFolder,
+    RecordFraction,
+    RecordOptions,
+    RecordText,
+)
 from tasks.tracking.names import CHAMPION_URI, parse_pipeline_reference
 
 ServedUri = Annotated[
@@ -56,6 +63,9 @@ class ServingOptions(FrozenModel):
     max_texts: MaxTexts = 1_000
     max_mib: MaxMib = 8.0
     poll_seconds: PollSeconds = 2.0
+    record: RecordFolder = ""
+    record_fraction: RecordFraction = RECORDING.fraction
+    record_text: RecordText = RECORDING.with_text
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -67,7 +77,21 @@ class ServingOptions(FrozenModel):
                 f"split_key: {self.split_key!r} without a split; expected split as well, as in "
                 "challenger=0.1"
             )
+        self._check_record()
         return self
+
+    def _check_record(self) -> None:
+        for name in ("record_fraction", "record_text"):
+            if not self.record and getattr(self, name) != type(self).model_fields[name].default:
+                raise ParameterError(
+                    f"{name}: {getattr(self, name)} without record; expected record as well, a "
+                    "folder such as var/scored/online"
+                )
+
+    @property
+    def recording(self) -> RecordOptions:
+        """What is recorded of answered requests."""
+        return RecordOptions(fraction=self.record_fraction, with_text=self.record_text)
 
     @property
     def asked_split(self) -> AskedSplit | None:

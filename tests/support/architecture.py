@@ -20,7 +20,7 @@ FOLDERS = ("deployments", "flows", "tasks", "pyfunc")
 RANKS = (
     ("reports", "maintenance"),
     ("lineage", "promotion", "shadow", "serving"),
-    ("scoring", "building", "comparison", "feedback", "learning"),
+    ("scoring", "building", "comparison", "feedback", "learning", "recording"),
     ("composition",),
     ("training", "arms", "delivery", "staging", "business", "inputs"),
     ("dataset",),

@@ -6,7 +6,7 @@ from typing import Any
 
 from pyfunc.contract import Answer, Language, Outcome, Prediction, Provenance, Refusal
 from tasks.arms.types import ScoringModel
-from tasks.serving.recorded_rows import AnsweredRequest
+from tasks.recording.recorded_rows import AnsweredRequest
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 MODEL = ScoringModel(

@@ -7,7 +7,8 @@ import pytest
 
 from tasks.common.errors import ParameterError
 from tasks.common.settings import REPOSITORY, get_settings
-from tasks.project.project import Project, Schedules, Serve, get_project, server_variables
+from tasks.project.project import Project, get_project, server_variables
+from tasks.project.tables import Schedules, Serve
 
 Write = Callable[[str], Project]
 

@@ -31,9 +31,10 @@ from tasks.output.records import (
     read_records,
     write_record,
 )
-from tasks.serving import recording
-from tasks.serving.recorded_shard import complete_interrupted, write_recorded
-from tasks.serving.recording import Recorder, RecordOptions
+from tasks.recording import recorder as recording
+from tasks.recording.recorded_shard import complete_interrupted, write_recorded
+from tasks.recording.recorder import Recorder
+from tasks.recording.types import RecordOptions
 from tests.support.deliveries import record_of, shard_id
 from tests.support.recorded import MODEL, NOON, answered
 
@@ -184,7 +185,7 @@ def test_a_full_buffer_drops_and_counts_and_nobody_waits(
         may_write.wait()
         return write_recorded(*arguments, **options)
 
-    monkeypatch.setattr("tasks.serving.recording.write_recorded", slow)
+    monkeypatch.setattr("tasks.recording.recorder.write_recorded", slow)
     recorder = record(rows_per_file=10)
     started = time.monotonic()
     for _ in range(20):
@@ -255,7 +256,7 @@ def test_drafts_that_a_clean_up_removes_are_written_again(
                 draft.unlink()
         return sha256_of(path)
 
-    monkeypatch.setattr("tasks.serving.recorded_shard.sha256_of", digest)
+    monkeypatch.setattr("tasks.recording.recorded_shard.sha256_of", digest)
     recorder = record(rows_per_file=1)
     recorder.add(answered(["one"]))
     wait_for(lambda: recorder.recorded == 1)
@@ -313,7 +314,8 @@ def test_a_folder_of_a_scoring_or_without_permission_is_refused(tmp_path: Path) 
 SERVER = """
 import itertools, sys
 from pathlib import Path
-from tasks.serving.recording import Recorder, RecordOptions
+from tasks.recording.recorder import Recorder
+from tasks.recording.types import RecordOptions
 from tests.support.recorded import answered
 
 recorder = Recorder(Path(sys.argv[1]), RecordOptions(rows_per_file=20, seconds_per_file=0.01))
@@ -362,7 +364,7 @@ def test_servers_that_are_killed_leave_whole_files_and_drafts(
 KILLED_SERVER = """
 import os, signal, sys
 from pathlib import Path
-from tasks.serving.recording import Recorder
+from tasks.recording.recorder import Recorder
 from tests.support.recorded import answered
 
 renamed, replace = [], Path.replace

@@ -23,10 +23,11 @@ from tasks.common.settings import get_settings
 from tasks.comparison.speed import sample_texts
 from tasks.output.file_ids import recorded_ids
 from tasks.output.records import PREDICTION_COLUMNS, read_records
+from tasks.recording.recorded_rows import AnsweredRequest
+from tasks.recording.recorder import Recorder
+from tasks.recording.types import RecordOptions
 from tasks.scoring.scoring_model import resolve_scoring_model
 from tasks.scoring.types import ScoringParameters
-from tasks.serving.recorded_rows import AnsweredRequest
-from tasks.serving.recording import Recorder, RecordOptions
 from tasks.shadow.answers import compare_answers, find_answers
 from tasks.shadow.shard_sample import answer_sample
 from tasks.shadow.types import FoundShadow, shadow_folder

@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Annotated
 
 from tasks.arms.assignment import is_sampled
 from tasks.common.errors import DataError, ParameterError
-from tasks.common.parameter_types import FrozenModel, Positive, about
 from tasks.common.task_errors import class_and_line, describe_error
 from tasks.output.file_ids import is_shard_id, shards_of_folder
 from tasks.output.folder import resolve_writable_folder
-from tasks.serving.recorded_rows import RECORDED_COLUMNS, AnsweredRequest
-from tasks.serving.recorded_shard import complete_interrupted, write_recorded
+from tasks.recording.recorded_rows import RECORDED_COLUMNS, AnsweredRequest
+from tasks.recording.recorded_shard import complete_interrupted, write_recorded
+from tasks.recording.types import RECORDING, RecordOptions
 
 logger = logging.getLogger(__name__)
 
@@ -24,28 +23,6 @@ _FILES_BUFFERED = 5  # as many rows as so many files have, before rows are dropp
 _FILE_CHARACTERS = 2**24
 _ROW_CHARACTERS = 200  # what a row takes beside its texts, about
 _RETRY_SECONDS = 5.0
-
-RecordFraction = Annotated[
-    float, about("Share of the texts whose rows are recorded, chosen by a hash.", gt=0, le=1)
-]
-RecordText = Annotated[bool, about("Whether the texts are recorded, or the SHA-256 of each alone.")]
-
-
-class RecordOptions(FrozenModel):
-    """What is recorded, and how large a file gets.
-
-    Attributes:
-        rows_per_file: Rows with which a file is written.
-        seconds_per_file: Seconds after its first row with which it is written.
-    """
-
-    fraction: RecordFraction = 1.0
-    with_text: RecordText = True
-    rows_per_file: Positive = 10_000
-    seconds_per_file: Annotated[float, about("Seconds.", gt=0)] = 60.0
-
-
-RECORDING = RecordOptions()
 
 
 @dataclass
@@ -92,7 +69,7 @@ class Recorder:
     """
 
     def __init__(self, folder: Path, options: RecordOptions = RECORDING) -> None:
-        self._folder = _resolve_folder(folder)
+        self._folder = resolve_record_folder(folder)
         self._options = options
         self._pending: dict[str, _Pending] = {}
         self._rows = self._characters = 0  # pending, or being written
@@ -214,7 +191,13 @@ class Recorder:
                 self._drop(rows, failure)
 
 
-def _resolve_folder(folder: Path) -> Path:
+def resolve_record_folder(folder: Path) -> Path:
+    """Return the path of a folder that requests can be recorded in.
+
+    Raises:
+        ParameterError: If it has the output of a scoring, whose runs remove drafts.
+        OutputError: If it may not be written, or its disk is full.
+    """
     found = resolve_writable_folder("record", str(folder))
     if any(map(is_shard_id, shards_of_folder(found))):
         raise ParameterError(

@@ -27,7 +27,7 @@ from tasks.output.file_ids import is_recorded_id, new_recorded_id
 from tasks.output.records import FOLDERS, Shard, ShardRecord, record_path, table_path
 from tasks.output.row_parameters import RowParameters
 from tasks.output.tables import build_predictions, build_rejected
-from tasks.serving.recorded_rows import (
+from tasks.recording.recorded_rows import (
     TEXT,
     AnsweredRequest,
     digest_of,

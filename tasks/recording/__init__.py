@@ -1,0 +1,1 @@
+"""Answered requests of online serving, recorded as an output folder of scoring."""

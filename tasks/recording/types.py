@@ -1,0 +1,35 @@
+"""Types of the record of answered requests: parameters of the command."""
+
+from typing import Annotated
+
+from tasks.common.parameter_types import FrozenModel, Positive, about, path_of
+
+RecordFolder = Annotated[
+    str,
+    path_of("record", "a folder on this machine"),
+    about(
+        "Folder that keeps answered requests, laid out as an output of score-shards; empty keeps "
+        "none."
+    ),
+]
+RecordFraction = Annotated[
+    float, about("Share of the texts whose rows are recorded, chosen by a hash.", gt=0, le=1)
+]
+RecordText = Annotated[bool, about("Whether the texts are recorded, or the SHA-256 of each alone.")]
+
+
+class RecordOptions(FrozenModel):
+    """What is recorded, and how large a file gets.
+
+    Attributes:
+        rows_per_file: Rows with which a file is written.
+        seconds_per_file: Seconds after its first row with which it is written.
+    """
+
+    fraction: RecordFraction = 1.0
+    with_text: RecordText = True
+    rows_per_file: Positive = 10_000
+    seconds_per_file: Annotated[float, about("Seconds.", gt=0)] = 60.0
+
+
+RECORDING = RecordOptions()
