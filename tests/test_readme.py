@@ -19,6 +19,7 @@ from prefect.flows import load_flow_from_entrypoint
 
 from flows.command_line import parse
 from tasks.common.settings import REPOSITORY, Settings, get_settings
+from tasks.serving.protocol import ClassifyBody, InvocationsBody, parse_body
 from tests.support.builders import Trained
 
 README = REPOSITORY / "README.md"
@@ -120,8 +121,11 @@ def _deployments() -> dict[str, dict[str, Any]]:
 
 
 def _check_curl(words: list[str]) -> None:
-    """The body is sent to a real server in `prove_serving.py`."""
-    assert words[-1].endswith("/invocations")
+    """Check the body; such ones are sent to real servers in `prove_serving.py` and `prove_serve.py`."""
+    kind = {"/classify": ClassifyBody, "/invocations": InvocationsBody}[
+        "/" + words[-1].split("/")[-1]
+    ]
+    assert parse_body(kind, words[words.index("-d") + 1].encode()).texts
 
 
 def _check_files(words: list[str]) -> None:

@@ -41,5 +41,5 @@ def test_a_record_without_texts_has_their_digests(trained: Trained, tmp_path: Pa
 
 
 def test_options_of_a_record_need_one() -> None:
-    with pytest.raises(ParameterError, match="record_fraction: 0.5 without record"):
+    with pytest.raises(ParameterError, match=r"record_fraction: 0\.5 without record"):
         ServingOptions(record_fraction=0.5)
