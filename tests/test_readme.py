@@ -121,10 +121,9 @@ def _deployments() -> dict[str, dict[str, Any]]:
 
 
 def _check_curl(words: list[str]) -> None:
-    """Check the body; such ones are sent to real servers in `prove_serving.py` and `prove_serve.py`."""
-    kind = {"/classify": ClassifyBody, "/invocations": InvocationsBody}[
-        "/" + words[-1].split("/")[-1]
-    ]
+    """Check the body; `prove_serving.py` and `prove_serve.py` send such to real servers."""
+    kinds = {"classify": ClassifyBody, "invocations": InvocationsBody}
+    kind = kinds[words[-1].rpartition("/")[2]]
     assert parse_body(kind, words[words.index("-d") + 1].encode()).texts
 
 
