@@ -19,7 +19,7 @@ from prefect.flows import load_flow_from_entrypoint
 
 from flows.command_line import parse
 from tasks.common.settings import REPOSITORY, Settings, get_settings
-from tasks.serving.protocol import ClassifyBody, InvocationsBody, parse_body
+from tasks.serving.protocol import Body, ClassifyBody, InvocationsBody, parse_body
 from tests.support.builders import Trained
 
 README = REPOSITORY / "README.md"
@@ -122,7 +122,7 @@ def _deployments() -> dict[str, dict[str, Any]]:
 
 def _check_curl(words: list[str]) -> None:
     """Check the body; `prove_serving.py` and `prove_serve.py` send such to real servers."""
-    kinds = {"classify": ClassifyBody, "invocations": InvocationsBody}
+    kinds: dict[str, type[Body]] = {"classify": ClassifyBody, "invocations": InvocationsBody}
     kind = kinds[words[-1].rpartition("/")[2]]
     assert parse_body(kind, words[words.index("-d") + 1].encode()).texts
 

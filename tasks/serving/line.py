@@ -92,6 +92,7 @@ class RequestLine:
         self._changed = threading.Condition()
         self._closed = False
         self._texts = 0
+        self._idle = 0
         self._seconds_per_text = 0.0
         self._loop = asyncio.get_running_loop()
         self._threads = [
@@ -170,13 +171,17 @@ class RequestLine:
                 pieces = self._next_pieces()
                 if pieces or self._closed:
                     return pieces
+                self._idle += 1
                 self._changed.wait()
+                self._idle -= 1
 
     def _next_pieces(self) -> list[_Piece]:
         pieces: list[_Piece] = []
         rest: list[LineRequest] = []
-        room = MOST_TEXTS
-        while self._requests and room:
+        # A share for each thread that is idle: a call ends when the last of its texts is answered.
+        share = min(MOST_TEXTS, -(-self._texts // (self._idle + 1)))
+        rows = 0
+        while self._requests and rows < share:
             request = self._requests[0]
             if pieces and _kind(request) != _kind(pieces[0].request):
                 break
@@ -185,10 +190,10 @@ class RequestLine:
             if request.answered.cancelled():
                 self._texts -= length - request.taken
                 continue
-            start, end = request.taken, min(length, request.taken + room)
+            start, end = request.taken, min(length, request.taken + MOST_TEXTS - rows)
             request.taken = end
             pieces.append(_Piece(request, start, end))
-            room -= end - start
+            rows += end - start
             self._texts -= end - start
             if end < length:
                 rest.append(request)
