@@ -13,7 +13,7 @@ from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import about
 from tasks.common.settings import Settings, get_settings
 from tasks.output.traffic_split import SplitChoice, SplitKey
-from tasks.recording.types import RecordFolder, RecordFraction, RecordText
+from tasks.recording.types import RecordFolder, RecordFraction, RecordSeconds, RecordText
 from tasks.serving.types import (
     DeadlineSeconds,
     MaxMib,
@@ -22,7 +22,9 @@ from tasks.serving.types import (
     Processes,
     ServedUri,
     ServingOptions,
+    Shadow,
 )
+from tasks.shadow.types import ShadowFraction
 from tasks.tracking.location import check_location
 
 OPTIONS = ServingOptions()
@@ -53,6 +55,9 @@ def serve(
     record: RecordFolder = OPTIONS.record,
     record_fraction: RecordFraction = OPTIONS.record_fraction,
     record_text: RecordText = OPTIONS.record_text,
+    record_seconds: RecordSeconds = OPTIONS.record_seconds,
+    shadow: Shadow = OPTIONS.shadow,
+    shadow_fraction: ShadowFraction = OPTIONS.shadow_fraction,
 ) -> None:
     """Answer requests with a version of the inference pipeline, until Ctrl-C.
 

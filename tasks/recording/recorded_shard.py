@@ -41,7 +41,9 @@ logger = logging.getLogger(__name__)
 _SOURCE = "online requests"
 
 
-def write_recorded(folder: Path, requests: Sequence[AnsweredRequest], *, with_text: bool) -> None:
+def write_recorded(
+    folder: Path, requests: Sequence[AnsweredRequest], *, with_text: bool
+) -> ShardRecord:
     """Write requests that one version answered as a shard.
 
     A process that is killed leaves drafts, as scoring does; see also `complete_interrupted`.
@@ -50,6 +52,9 @@ def write_recorded(folder: Path, requests: Sequence[AnsweredRequest], *, with_te
         folder: The output folder.
         requests: The requests, of which there is at least one.
         with_text: Whether the texts are written, or their digests alone.
+
+    Returns:
+        The record of the shard.
 
     Raises:
         OSError: If the folder cannot be written.
@@ -82,10 +87,10 @@ def write_recorded(folder: Path, requests: Sequence[AnsweredRequest], *, with_te
         _publish(folder, record, tables)
     except OSError:
         # Another server may have published it, to which this one seemed to be killed.
-        if record_path(folder, shard.id).exists():
-            return
-        _remove_tables(folder, shard.id)
-        raise
+        if not record_path(folder, shard.id).exists():
+            _remove_tables(folder, shard.id)
+            raise
+    return record
 
 
 def _publish(folder: Path, record: ShardRecord, tables: Mapping[str, pa.Table]) -> None:

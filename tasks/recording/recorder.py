@@ -3,16 +3,18 @@
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
 from tasks.arms.assignment import is_sampled
+from tasks.arms.types import ScoringModel
 from tasks.common.errors import DataError, ParameterError
 from tasks.common.task_errors import class_and_line, describe_error
 from tasks.output.file_ids import is_shard_id, shards_of_folder
 from tasks.output.folder import resolve_writable_folder
+from tasks.output.records import ShardRecord
 from tasks.recording.recorded_rows import RECORDED_COLUMNS, AnsweredRequest
 from tasks.recording.recorded_shard import complete_interrupted, write_recorded
 from tasks.recording.types import RECORDING, RecordOptions
@@ -57,6 +59,8 @@ class Recorder:
     Args:
         folder: The folder; it need not exist.
         options: What is recorded.
+        on_written: Called in the thread of the writer with the record of each file, and the version
+            that answered its rows.
 
     Attributes:
         recorded: Rows that are in files.
@@ -68,9 +72,15 @@ class Recorder:
         OutputError: If it may not be written, or its disk is full.
     """
 
-    def __init__(self, folder: Path, options: RecordOptions = RECORDING) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        options: RecordOptions = RECORDING,
+        on_written: Callable[[ShardRecord, ScoringModel], None] | None = None,
+    ) -> None:
         self._folder = resolve_record_folder(folder)
         self._options = options
+        self._on_written = on_written
         self._pending: dict[str, _Pending] = {}
         self._rows = self._characters = 0  # pending, or being written
         self._closing = False
@@ -173,7 +183,11 @@ class Recorder:
         failure, may_pass = "", False
         try:
             complete_interrupted(self._folder)
-            write_recorded(self._folder, pending.requests, with_text=self._options.with_text)
+            record = write_recorded(
+                self._folder, pending.requests, with_text=self._options.with_text
+            )
+            if self._on_written:
+                self._on_written(record, pending.requests[0].model)
         except OSError as error:
             failure, may_pass = describe_error(error), True
         except Exception as error:  # noqa: BLE001 -- else no later row would ever be recorded

@@ -16,6 +16,9 @@ RecordFraction = Annotated[
     float, about("Share of the texts whose rows are recorded, chosen by a hash.", gt=0, le=1)
 ]
 RecordText = Annotated[bool, about("Whether the texts are recorded, or the SHA-256 of each alone.")]
+RecordSeconds = Annotated[
+    float, about("Seconds after its first row with which a file is written.", gt=0, le=86_400)
+]
 
 
 class RecordOptions(FrozenModel):
@@ -23,13 +26,12 @@ class RecordOptions(FrozenModel):
 
     Attributes:
         rows_per_file: Rows with which a file is written.
-        seconds_per_file: Seconds after its first row with which it is written.
     """
 
     fraction: RecordFraction = 1.0
     with_text: RecordText = True
     rows_per_file: Positive = 10_000
-    seconds_per_file: Annotated[float, about("Seconds.", gt=0)] = 60.0
+    seconds_per_file: RecordSeconds = 60.0
 
 
 RECORDING = RecordOptions()

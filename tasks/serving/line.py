@@ -112,6 +112,11 @@ class RequestLine:
         """How long a request that comes now is expected to wait."""
         return self._texts * self._seconds_per_text
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits or is answered."""
+        return self._idle == len(self._threads)
+
     def submit(self, asked: AskedRows, served: ServedModel, *, within: float) -> LineRequest:
         """Put a request into the line.
 

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from tasks.recording.recorder import Recorder
+from tasks.serving.shadowing import OnlineShadow
 from tasks.serving.versions import AnsweredRows, ServedModel
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5, 10)
@@ -89,6 +90,18 @@ class Metrics:
             registry=own,
             multiprocess_mode="sum",
         )
+        self._shadow_rows = Gauge(
+            "millstream_shadow_rows",
+            "Rows that the shadow answered, since the start.",
+            registry=own,
+            multiprocess_mode="sum",
+        )
+        self._shadow_dropped = Gauge(
+            "millstream_shadow_dropped_files",
+            "Recorded files that the shadow did not come to, since the start.",
+            registry=own,
+            multiprocess_mode="sum",
+        )
         self._versions: set[str] = set()
 
     def count_request(self, path: str, status: int) -> None:
@@ -122,8 +135,11 @@ class Metrics:
             self._serving.labels(number).set(number in now)
         self._versions = now
 
-    def note_record(self, recorder: Recorder) -> None:
-        """Note how many rows are recorded."""
+    def note_record(self, recorder: Recorder, shadow: OnlineShadow | None) -> None:
+        """Note how many rows are recorded, and answered by the shadow."""
+        if shadow:
+            self._shadow_rows.set(shadow.answered)
+            self._shadow_dropped.set(shadow.dropped)
         self._recorded.set(recorder.recorded)
         self._dropped.set(recorder.dropped)
 

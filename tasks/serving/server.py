@@ -22,6 +22,7 @@ from tasks.serving.following import Follower
 from tasks.serving.line import LineRequest, OverloadedError, RequestLine
 from tasks.serving.metrics import Metrics
 from tasks.serving.protocol import Body, parse_body
+from tasks.serving.shadowing import OnlineShadow
 from tasks.serving.types import ServingOptions
 from tasks.serving.versions import AnsweredPart, AnsweredRows, ServedModel
 
@@ -58,6 +59,7 @@ class Server:
         self.follower = Follower(options, self.metrics.note_swap)
         self._line: RequestLine | None = None
         self._recorder: Recorder | None = None
+        self._shadow: OnlineShadow | None = None
 
     @property
     def line(self) -> RequestLine:
@@ -70,8 +72,12 @@ class Server:
         """Start what answers, and answer what was taken before it ends."""
         # One more than the streams of an engine: its rows are ready when a stream is.
         self._line = RequestLine(usable_cores() + 1, self._on_answered)
+        if self.options.shadow:
+            self._shadow = OnlineShadow(self.options, lambda: self.line.is_idle)
         if self.options.record:
-            self._recorder = Recorder(Path(self.options.record), self.options.recording)
+            written = self._shadow.add if self._shadow else None
+            folder = Path(self.options.record)
+            self._recorder = Recorder(folder, self.options.recording, written)
         self.follower.start()
         try:
             yield
@@ -83,6 +89,8 @@ class Server:
         self.line.close()
         if self._recorder:
             self._recorder.close()
+        if self._shadow:
+            self._shadow.close()
 
     async def answer(self, request: Request, kind: type[Body]) -> LineRequest:
         """Answer the rows of a request.
@@ -170,7 +178,7 @@ class Server:
         if self._recorder:
             for part in answered.parts:
                 self._recorder.add(_to_record(part))
-            self.metrics.note_record(self._recorder)
+            self.metrics.note_record(self._recorder, self._shadow)
 
     def health(self) -> dict[str, Any]:
         """Return what `/health` answers."""

@@ -14,8 +14,10 @@ from tasks.recording.types import (
     RecordFolder,
     RecordFraction,
     RecordOptions,
+    RecordSeconds,
     RecordText,
 )
+from tasks.shadow.types import SHADOWS, ShadowFraction
 from tasks.tracking.names import CHAMPION_URI, parse_pipeline_reference
 
 ServedUri = Annotated[
@@ -42,6 +44,13 @@ MaxMib = Annotated[float, about("MiB of the body of a request at most.", gt=0, l
 PollSeconds = Annotated[
     float, about("Seconds between two looks at where an alias points.", gt=0, le=3_600)
 ]
+Shadow = Annotated[
+    str,
+    about(
+        "Version that answers a sample of the recorded texts as well, while no request waits: a "
+        "number, an alias or a URI. Its answers go into shadow/ of the record."
+    ),
+]
 UseCache = Annotated[
     bool, about("Whether answers are looked up in the prediction cache, and stored.")
 ]
@@ -66,6 +75,9 @@ class ServingOptions(FrozenModel):
     record: RecordFolder = ""
     record_fraction: RecordFraction = RECORDING.fraction
     record_text: RecordText = RECORDING.with_text
+    record_seconds: RecordSeconds = RECORDING.seconds_per_file
+    shadow: Shadow = ""
+    shadow_fraction: ShadowFraction = SHADOWS.shadow_fraction
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -81,17 +93,28 @@ class ServingOptions(FrozenModel):
         return self
 
     def _check_record(self) -> None:
-        for name in ("record_fraction", "record_text"):
+        for name in ("record_fraction", "record_text", "record_seconds", "shadow"):
             if not self.record and getattr(self, name) != type(self).model_fields[name].default:
                 raise ParameterError(
                     f"{name}: {getattr(self, name)} without record; expected record as well, a "
                     "folder such as var/scored/online"
                 )
+        if self.shadow:
+            parse_pipeline_reference(self.shadow, parameter="shadow")
+            if self.split or not self.record_text:
+                raise ParameterError(
+                    f"shadow: {self.shadow} beside a split, or a record without texts; expected "
+                    "one version that answers, and the texts for the other one"
+                )
 
     @property
     def recording(self) -> RecordOptions:
         """What is recorded of answered requests."""
-        return RecordOptions(fraction=self.record_fraction, with_text=self.record_text)
+        return RecordOptions(
+            fraction=self.record_fraction,
+            with_text=self.record_text,
+            seconds_per_file=self.record_seconds,
+        )
 
     @property
     def asked_split(self) -> AskedSplit | None:

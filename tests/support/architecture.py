@@ -18,8 +18,8 @@ FOLDERS = ("deployments", "flows", "tasks", "pyfunc")
 
 # The rooms of tasks/, highest first. A room imports lower ranks, not its neighbours in a rank.
 RANKS = (
-    ("reports", "maintenance"),
-    ("lineage", "promotion", "shadow", "serving"),
+    ("reports", "maintenance", "serving"),
+    ("lineage", "promotion", "shadow"),
     ("scoring", "building", "comparison", "feedback", "learning", "recording"),
     ("composition",),
     ("training", "arms", "delivery", "staging", "business", "inputs"),

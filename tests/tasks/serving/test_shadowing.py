@@ -1,0 +1,88 @@
+"""Another version answers what was recorded while no request waits, and the two are compared."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.compare_shadow import compare_shadow
+from tasks.common.errors import ParameterError
+from tasks.output.file_ids import shards_of_folder
+from tasks.output.records import read_records
+from tasks.scoring.scoring_model import resolve_scoring_model
+from tasks.serving.shadowing import OnlineShadow
+from tasks.serving.types import ServingOptions
+from tests.support.served import classify, served
+
+SECONDS = 60
+TEXTS = [f"one two three four five six seven eight nine ten {number}" for number in range(60)]
+
+
+def wait_for_files(folder: Path, files: int) -> None:
+    deadline = time.monotonic() + SECONDS
+    while len(shards_of_folder(folder)) < files:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_the_challenger_answers_the_same_rows_and_is_compared(
+    own_versions: None, tmp_path: Path
+) -> None:
+    folder = tmp_path / "online"
+    options: dict[str, Any] = {"record": str(folder), "record_seconds": 0.2, "shadow": "challenger"}
+    with served(**options, shadow_fraction=1.0) as client:
+        classify(client, *TEXTS)
+        wait_for_files(folder / "shadow" / "version-2", 1)
+        classify(client, "another text")
+        assert "millstream_shadow_rows 60.0" in client.get("/metrics").text
+        wait_for_files(folder / "shadow" / "version-2", 2)
+    assert shards_of_folder(folder / "shadow" / "version-2") == shards_of_folder(folder)
+    shadows = list(read_records(folder / "shadow" / "version-2"))
+    assert {record.model_uri for record in shadows} == {"models:/inference_pipeline_model/2"}
+    assert sum(record.counts.cached for record in shadows) == 61
+    report = compare_shadow(output_dir=str(folder))
+    assert report["rows"] == 61
+
+
+def test_a_shadow_that_cannot_answer_costs_no_request(
+    own_versions: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options: dict[str, Any] = {"record": str(tmp_path), "record_seconds": 0.05, "shadow": "9"}
+    with served(**options) as client:
+        classify(client, *TEXTS[:2])
+        wait_for_files(tmp_path, 1)
+        deadline = time.monotonic() + SECONDS
+        while "shadow 9: " not in caplog.text:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        classify(client, *TEXTS[:2])
+    assert not (tmp_path / "shadow").exists()
+
+
+def test_files_beyond_a_few_are_dropped_and_counted(own_versions: None, tmp_path: Path) -> None:
+    folder = tmp_path / "online"
+    with served(record=str(folder)) as client:
+        classify(client, *TEXTS[:2])
+    (record,) = read_records(folder)
+    model = resolve_scoring_model(record.model_uri)
+    options = ServingOptions(record=str(folder), shadow="challenger", shadow_fraction=1.0)
+    shadow = OnlineShadow(options, is_idle=lambda: False)
+    for _ in range(7):  # one is waited for, four wait
+        shadow.add(record, model)
+    shadow.close()
+    assert (shadow.answered, shadow.dropped) == (0, 7)
+    assert not (folder / "shadow").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"shadow": "challenger"},
+        {"shadow": "challenger", "record": "online", "record_text": False},
+        {"shadow": "challenger", "record": "online", "split": "challenger=0.1"},
+    ],
+)
+def test_a_shadow_needs_a_record_with_texts_of_one_version(options: dict[str, Any]) -> None:
+    with pytest.raises(ParameterError, match="shadow: challenger"):
+        ServingOptions(**options)
