@@ -18,7 +18,7 @@ export MILLSTREAM_HOME
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo example up serve status down check-config docs test test-fast faults scale data-sets \
-	operation-test command-test promotion-test readme-test soak browser-test bench business-bench learn-bench \
+	operation-test command-test promotion-test readme-test soak serving-soak browser-test bench business-bench learn-bench \
 	detectors lint format mlflow-ui prefect-ui pins clean
 
 help: ## Show this list
@@ -89,6 +89,9 @@ readme-test: $(INSTALLED) ## Run the six commands of README in a copy of the rep
 
 soak: $(INSTALLED) ## Score a growing folder every minute for 15, while runs and services are killed
 	$(BIN)/python -m pytest -s tests/system/soak/prove_soak.py
+
+serving-soak: $(INSTALLED) ## Serve online for 12 minutes: promotions under load, kills, poisoned and long texts
+	$(BIN)/python -m pytest -s tests/system/serving/prove_*.py
 
 # Each run replaces the screenshots of the docs; `make browser-test PICTURES=` keeps them.
 PICTURES ?= docs/images

@@ -1,14 +1,14 @@
 """`python -m deployments.serve` as a process: signals, several processes, any request."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -16,67 +16,37 @@ import psutil
 import pytest
 
 from tests.support.builders import Trained
-
-START_TIMEOUT_S = 90
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def command(port: int, *options: str) -> list[str]:
-    return [sys.executable, "-m", "deployments.serve", "--port", str(port), *options]
-
-
-@contextmanager
-def server(folder: Path, *options: str) -> Iterator[tuple[httpx.Client, "subprocess.Popen[bytes]"]]:
-    port = free_port()
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command(port, *options), stdout=log, stderr=log)
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            deadline = time.monotonic() + START_TIMEOUT_S
-            while not answers(client):
-                assert process.poll() is None, (folder / "log").read_text()
-                assert time.monotonic() < deadline, (folder / "log").read_text()
-                time.sleep(0.2)
-            yield client, process
-    finally:
-        for child in psutil.Process(process.pid).children() if process.poll() is None else []:
-            child.kill()
-        process.kill()
-        process.wait()
-
-
-def answers(client: httpx.Client) -> bool:
-    try:
-        return client.get("/ping").status_code == 200
-    except httpx.TransportError:
-        return False
+from tests.support.online import (
+    START_TIMEOUT_S,
+    free_port,
+    is_loaded,
+    online_server,
+    serve_command,
+)
 
 
 def test_a_signal_ends_it_after_what_it_took_is_answered(trained: Trained, tmp_path: Path) -> None:
     texts = [f"a film of {number} minutes" for number in range(500)]
-    with server(tmp_path) as (client, process), ThreadPoolExecutor(4) as threads:
-        body = {"texts": texts, "use_cache": False}
-        asking = [threads.submit(client.post, "/classify", json=body) for _ in range(4)]
+    body = {"texts": texts, "use_cache": False}
+    with online_server(tmp_path) as server, ThreadPoolExecutor(4) as threads:
+        asking = [
+            threads.submit(httpx.post, f"{server.address}/classify", json=body, timeout=60)
+            for _ in range(4)
+        ]
         time.sleep(0.3)
-        process.send_signal(signal.SIGTERM)
+        server.process.send_signal(signal.SIGTERM)
         found = [one.result() for one in asking]
-        assert process.wait(30) in (0, -signal.SIGTERM)
+        assert server.process.wait(30) in (0, -signal.SIGTERM)
     assert [response.status_code for response in found] == [200] * 4
     assert [len(response.json()["answers"]) for response in found] == [500] * 4
-    assert "film" not in (tmp_path / "log").read_text()
+    assert "film" not in server.log.read_text()
 
 
 def test_processes_share_the_address_and_a_killed_one_is_replaced(
     trained: Trained, tmp_path: Path
 ) -> None:
-    with server(tmp_path, "--workers", "2") as (client, process):
-        parent = psutil.Process(process.pid)
+    with online_server(tmp_path, "--workers", "2") as server:
+        parent = psutil.Process(server.process.pid)
 
         def servers() -> set[int]:
             alive = (child for child in parent.children() if child.status() != psutil.STATUS_ZOMBIE)
@@ -86,16 +56,16 @@ def test_processes_share_the_address_and_a_killed_one_is_replaced(
         assert len(before) == 2
         os.kill(min(before), signal.SIGKILL)
         deadline = time.monotonic() + START_TIMEOUT_S
-        while len(servers() - {min(before)}) < 2 or not answers(client):
-            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+        while len(servers() - {min(before)}) < 2 or not is_loaded(server.address):
+            assert time.monotonic() < deadline, server.log.read_text()
             time.sleep(0.2)
         for number in range(20):
-            with httpx.Client(base_url=client.base_url, timeout=30) as other:
-                response = other.post("/classify", json={"texts": [f"text {number}"]})
-                assert response.status_code in (200, 503)
+            body = {"texts": [f"text {number}"]}
+            response = httpx.post(f"{server.address}/classify", json=body, timeout=30)
+            assert response.status_code in (200, 503)  # the new process may still load
         counted = [
             float(line.rsplit(" ", 1)[1])
-            for line in client.get("/metrics").text.splitlines()
+            for line in httpx.get(f"{server.address}/metrics").text.splitlines()
             if line.startswith('millstream_requests_total{path="/classify"')
         ]
         assert sum(counted) == 20
@@ -116,7 +86,11 @@ def test_what_is_wrong_is_said_in_a_line_before_anything_is_loaded(
 ) -> None:
     environment = os.environ | {"MILLSTREAM_HOST": host}
     ended = subprocess.run(
-        command(free_port(), *options), env=environment, capture_output=True, text=True, timeout=60
+        serve_command(free_port(), *options),
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert ended.returncode in (2, 6)
     assert ended.stderr.startswith("error: ")
@@ -129,7 +103,7 @@ def test_a_port_in_use_is_said_in_a_line(trained: Trained) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        ended = subprocess.run(command(port), capture_output=True, text=True, timeout=60)
+        ended = subprocess.run(serve_command(port), capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2
     assert f"SERVE_PORT: 127.0.0.1:{port} cannot be listened on" in ended.stderr
 
@@ -140,12 +114,12 @@ def test_requests_made_from_the_schema_find_no_fault(trained: Trained, tmp_path:
         '[checks.not_a_server_error]\nexpected-statuses = ["2xx", "3xx", "4xx", "504"]\n'
         "[checks.positive_data_acceptance]\nenabled = false\n"
     )
-    with server(tmp_path) as (client, _):
+    with online_server(tmp_path) as server:
         found = subprocess.run(
             [
                 str(Path(sys.executable).parent / "schemathesis"),
                 "run",
-                f"{client.base_url}/openapi.json",
+                f"{server.address}/openapi.json",
                 "--max-examples=50",
                 "--phases=examples,coverage,fuzzing",
                 "--no-color",
@@ -157,3 +131,23 @@ def test_requests_made_from_the_schema_find_no_fault(trained: Trained, tmp_path:
         )
         assert found.returncode == 0, found.stdout[-4_000:]
         assert "Warnings" not in found.stdout
+
+
+def test_what_a_client_asked_before_it_went_away_is_dropped(
+    trained: Trained, tmp_path: Path
+) -> None:
+    body = {"texts": [f"a film of {number} minutes" for number in range(1_000)], "use_cache": False}
+    with online_server(tmp_path) as server:
+        for _ in range(8):
+            with suppress(httpx.ReadTimeout):
+                httpx.post(
+                    f"{server.address}/classify", json=body, timeout=httpx.Timeout(30, read=0.05)
+                )
+        deadline = time.monotonic() + 30
+        while httpx.get(f"{server.address}/health").json()["line_texts"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        metrics = httpx.get(f"{server.address}/metrics").text
+        answered = re.findall(r'millstream_texts_total{source="computed".*} (.*)', metrics)
+        assert sum(map(float, answered)) < 8_000
+        assert 'status="499"' in metrics
