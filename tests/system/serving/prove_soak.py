@@ -39,7 +39,8 @@ EVERY = 500  # one text of so many is poisoned, and a client in fifty requests g
 def poison(home: Path) -> None:
     """Make the model raise on texts with the last token of its vocabulary."""
     source = connect().get_model_version(PIPELINE_MODEL, "1").source
-    (classifier,) = home.glob(f"**/{source.rpartition('/')[2]}/**/members/*/classifier")
+    model_id = str(source).rpartition("/")[2]
+    (classifier,) = home.glob(f"**/{model_id}/**/members/*/classifier")
     tokenizer = json.loads((classifier / "tokenizer.json").read_text())
     vocabulary = tokenizer["model"]["vocab"]
     last = max(vocabulary, key=vocabulary.__getitem__)
