@@ -25,7 +25,7 @@ from benchmarks.machine import describe
 from benchmarks.peers import ORDERED_F32, Peer, open_peers
 from benchmarks.plan import KINDS, QUICK, Plan
 from benchmarks.race import differing, run_rounds
-from benchmarks.serving import served
+from benchmarks.serving.processes import served
 from benchmarks.texts import mixed, sample, token_counts, write_files
 from benchmarks.timing import median_of, median_speedup, percentile
 from pyfunc.composition.tree import LANGUAGE, Node, Route
