@@ -78,9 +78,9 @@ class LoadPlan:
         ServedModel("imdb", "int8", (BEFORE, MLFLOW, CLASSIFY, LITSERVE), (CLASSIFY,)),
     )
     rounds: int = 2
-    closed_seconds: float = 8.0
+    closed_seconds: float = 6.0
     open_seconds: float = 60.0
-    warm_up: float = 1.5
+    warm_up: float = 1.0
     clients: tuple[int, ...] = (1, 8, 32)
     shares: tuple[float, ...] = (0.25, 0.5, 0.75, 0.9)
     repeated: int = 200

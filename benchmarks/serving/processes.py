@@ -6,8 +6,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -56,17 +56,13 @@ def bound_to_cores(cores: int) -> Iterator[int]:
 
 @contextmanager
 def running(
-    command: Callable[[int], Sequence[str]],
-    folder: Path,
-    variables: Mapping[str, str] | None = None,
-    working_folder: Path | None = None,
+    command: Callable[[int], Sequence[str]], folder: Path, working_folder: Path | None = None
 ) -> Iterator[Server]:
     """Run a server for the block, which begins once `/ping` answers.
 
     Args:
         command: Returns the command for a port.
         folder: Folder of the server's state and log.
-        variables: Environment variables besides those of this process.
         working_folder: Where it runs; None for `folder`.
 
     Raises:
@@ -78,7 +74,7 @@ def running(
         process = subprocess.Popen(
             command(port),
             cwd=working_folder or folder,
-            env=_environment(folder) | dict(variables or {}),
+            env=_environment(folder),
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -88,7 +84,8 @@ def running(
         yield Server(port, process)
     finally:
         # MLflow starts uvicorn through a shell, in the same process group.
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has ended by itself
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 

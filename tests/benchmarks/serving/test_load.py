@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +209,7 @@ def test_arrivals_have_the_gaps_of_a_poisson_process() -> None:
         return answer()
 
     measure(respond, rate=300.0, seconds=1.5)
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
     mean = sum(gaps) / len(gaps)
     assert mean == pytest.approx(1 / 300, rel=0.25)
     # The share of gaps above the mean: 1/e; of equal gaps it would be about a half.
