@@ -45,7 +45,7 @@ async def generate(order: LoadOrder) -> Load:
     """Generate a load, and return what was seen.
 
     Raises:
-        ValueError: If the order has both a rate and clients, or neither, or no texts.
+        ValueError: If the order has both a rate and clients, or neither, or too few texts.
     """
     if bool(order.clients) == bool(order.rate):
         raise ValueError(f"clients {order.clients}, rate {order.rate}: expected one of the two")
@@ -96,20 +96,27 @@ class _Generator:
                 arrivals.create_task(self._arrival(at, request))
 
     def summary(self) -> Load:
-        """Return what was seen."""
+        """Return what was seen.
+
+        Raises:
+            ValueError: If the texts ran out in the warm-up.
+        """
+        if self._ran_out and self._ended <= self._counted_from:
+            texts = len(self._order.texts)
+            raise ValueError(f"texts: {texts} ran out in the warm-up; expected more")
         found = self._latencies
         p50, p99, p999, slowest = (
             1_000 * percentile(found, percent) if found else None for percent in (50, 99, 99.9, 100)
         )
         ended = self._ended if self._ran_out else max(self._ended, self._until)
         return Load(
-            seconds=max(ended - self._counted_from, 1e-9),
+            seconds=ended - self._counted_from,
             outcomes=dict(self._outcomes),
             p50=p50,
             p99=p99,
             p999=p999,
             slowest=slowest,
-            cpu_seconds=time.process_time() - (self._cpu or 0.0),
+            cpu_seconds=time.process_time() - self._cpu if self._cpu else 0.0,
             connections=self._most,
             rate=self._order.rate or None,
             waited=self._waited,

@@ -37,7 +37,7 @@ class LoadOrder(Record):
     seconds: float
     warm_up: float = 0.0
     seed: int = 0
-    connections: int = 1_000
+    connections: int = 512  # a process may often have 1,024 files
     timeout: float = 30.0
 
 

@@ -229,6 +229,14 @@ def test_distinct_texts_are_sent_once_and_the_load_ends_with_them() -> None:
     assert load.seconds < 5
 
 
+def test_texts_that_run_out_in_the_warm_up_are_an_error() -> None:
+    async def respond(path: str, body: bytes) -> bytes:
+        return answer()
+
+    with pytest.raises(ValueError, match="texts: 3 ran out in the warm-up"):
+        measure(respond, clients=1, texts=TEXTS[:3], warm_up=10)
+
+
 def test_repeated_texts_are_drawn_from_all() -> None:
     asked: list[str] = []
 
