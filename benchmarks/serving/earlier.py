@@ -6,13 +6,10 @@ import subprocess
 import tarfile
 from pathlib import Path
 
+from benchmarks.serving.names import UnavailableError
 from tasks.common.settings import REPOSITORY
 
 COMMIT = "4b62efa6f903f2d00f5d342536fcb8c4130ab57c"
-
-
-class MissingCommitError(Exception):
-    """The commit is not in this repository."""
 
 
 def copy_with_earlier_code(model: Path, folder: Path) -> Path:
@@ -23,7 +20,7 @@ def copy_with_earlier_code(model: Path, folder: Path) -> Path:
         folder: The folder of the copy, which is not there.
 
     Raises:
-        MissingCommitError: If the repository lacks the commit, as a shallow clone does.
+        UnavailableError: If the repository lacks the commit, as a shallow clone does.
     """
     archive = _read_code()
     shipped = folder / "artifacts" / "pipeline" / "pyfunc"
@@ -39,7 +36,7 @@ def _read_code() -> bytes:
     try:
         found = subprocess.run(command, capture_output=True, check=False)
     except OSError as error:
-        raise MissingCommitError(f"git cannot be run ({error.strerror})") from error
+        raise UnavailableError(f"git cannot be run ({error.strerror})") from error
     if found.returncode:
-        raise MissingCommitError(f"commit {COMMIT[:7]} is not here, as in a shallow clone")
+        raise UnavailableError(f"commit {COMMIT[:7]} is not here, as in a shallow clone")
     return found.stdout

@@ -10,3 +10,7 @@ TRANSFORMERS: Final = "transformers pipeline behind FastAPI"
 LITSERVE: Final = "LitServe"
 
 SERVERS = (BEFORE, MLFLOW, INVOCATIONS, CLASSIFY, TRANSFORMERS, LITSERVE)
+
+
+class UnavailableError(Exception):
+    """A server cannot be measured here; the message says why."""

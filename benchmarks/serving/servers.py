@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.serving.earlier import MissingCommitError, copy_with_earlier_code
+from benchmarks.serving.earlier import copy_with_earlier_code
 from benchmarks.serving.measured import Dialect
 from benchmarks.serving.names import (
     BEFORE,
@@ -16,6 +16,7 @@ from benchmarks.serving.names import (
     LITSERVE,
     MLFLOW,
     TRANSFORMERS,
+    UnavailableError,
 )
 from benchmarks.serving.processes import Server, mlflow_command, running
 from pyfunc.spec import PipelineSpec, Variant, member_folder
@@ -102,12 +103,15 @@ def open_servers(names: Collection[str], weights: Weights, folder: Path) -> Iter
         for name in names:
             process = _OURS if name in (INVOCATIONS, CLASSIFY) else name
             if process not in processes:
-                command, reason = _command(process, weights, folder)
-                if reason:
-                    skipped[name] = reason
+                try:
+                    command = _command(process, weights, folder)
+                except UnavailableError as error:
+                    skipped[name] = str(error)
                     continue
                 place = folder / f"server-{len(processes)}"
-                server = stack.enter_context(running(command, place, working_folder=REPOSITORY))
+                # Away from the repository MLflow's server has but the code that a model ships.
+                where = None if process in (BEFORE, MLFLOW) else REPOSITORY
+                server = stack.enter_context(running(command, place, where))
                 server.pause()
                 processes[process] = server
             opened[name] = Endpoint(processes[process], _DIALECTS[name])
@@ -117,32 +121,32 @@ def open_servers(names: Collection[str], weights: Weights, folder: Path) -> Iter
 Command = Callable[[int], Sequence[str]]
 
 
-def _command(process: str, weights: Weights, folder: Path) -> tuple[Command, str]:
-    """Return the command of a server for a port, or why it cannot run."""
+def _command(process: str, weights: Weights, folder: Path) -> Command:
+    """Return the command of a server for a port.
+
+    Raises:
+        UnavailableError: If it cannot run here.
+    """
     if process == BEFORE:
-        try:
-            copy = copy_with_earlier_code(weights.artifact.parents[1], folder / "earlier")
-        except MissingCommitError as error:
-            return _module(""), str(error)
-        return mlflow_command(str(copy)), ""
+        copy = copy_with_earlier_code(weights.artifact.parents[1], folder / "earlier")
+        return mlflow_command(str(copy))
     if process == MLFLOW:
-        return mlflow_command(weights.model_uri), ""
+        return mlflow_command(weights.model_uri)
     if process == _OURS:
-        return _module("deployments.serve", model_uri=weights.model_uri), ""
+        return _module("deployments.serve", model_uri=weights.model_uri)
     if process == TRANSFORMERS:
-        classifier = str(weights.member / "classifier")
-        return _module(
-            "benchmarks.serving.plain_server", classifier=classifier, max_tokens=weights.max_tokens
-        ), ""
+        classifier, max_tokens = weights.member / "classifier", weights.max_tokens
+        name = "benchmarks.serving.plain_server"
+        return _module(name, classifier=classifier, max_tokens=max_tokens)
     if importlib.util.find_spec("litserve") is None:
-        return _module(""), "it is not installed; `pip install --group bench` does it"
+        raise UnavailableError("it is not installed; `pip install --group bench` does it")
     return _module(
         "benchmarks.serving.litserve_server",
         member=weights.member,
         engine=weights.variant.engine,
         precision=weights.variant.precision,
         max_tokens=weights.max_tokens,
-    ), ""
+    )
 
 
 def _module(name: str, **options: object) -> Command:

@@ -13,8 +13,8 @@ import pytest
 from benchmarks.plan import QUICK, LoadPlan
 from benchmarks.serving import earlier
 from benchmarks.serving.distinct import distinct_texts
-from benchmarks.serving.earlier import MissingCommitError, copy_with_earlier_code
-from benchmarks.serving.names import CLASSIFY, SERVERS
+from benchmarks.serving.earlier import copy_with_earlier_code
+from benchmarks.serving.names import CLASSIFY, SERVERS, UnavailableError
 from benchmarks.serving.processes import bound_to_cores, running
 from tasks.common.settings import REPOSITORY
 
@@ -62,7 +62,7 @@ def test_earlier_code_replaces_what_a_model_ships(tmp_path: Path) -> None:
     (tmp_path / "model" / "model.py").write_text("")
     try:
         copy = copy_with_earlier_code(tmp_path / "model", tmp_path / "copy")
-    except MissingCommitError:
+    except UnavailableError:
         pytest.skip("a shallow clone")
     code = copy / "artifacts" / "pipeline" / "pyfunc"
     assert (copy / "artifacts" / "pipeline" / "pipeline.json").read_text() == "{}"
@@ -77,7 +77,7 @@ def test_a_commit_that_is_not_there_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(earlier, "COMMIT", "0" * 40)
-    with pytest.raises(MissingCommitError, match="commit 0000000 is not here"):
+    with pytest.raises(UnavailableError, match="commit 0000000 is not here"):
         copy_with_earlier_code(tmp_path / "model", tmp_path / "copy")
 
 
