@@ -27,6 +27,7 @@ _ASKED = 50  # texts that each server labels before
 _REPEATING_CLIENTS = 8
 _SPARE = 200  # texts beyond those that a load is expected to need
 _ALL_TEXTS = 25_000  # more than a data set has
+_WARM_UP_S = 2.0  # after the start of a server
 _ONCE_S = 60  # more than a server needs for the repeated texts
 
 
@@ -110,6 +111,8 @@ class _Bench:
         names = list(self._endpoints.opened)
         for number in range(self._plan.rounds):
             self._measure_alone()
+            if number == 0:
+                self._warm_up()
             for texts, clients in keys:
                 turn = {
                     name: self._closed_loop(name, texts, clients)
@@ -146,6 +149,18 @@ class _Bench:
         texts = list(islice(self._distinct, rows))
         seconds, _ = run_alone(self._weights, texts, self._plan.cores, self._folder)
         self.alone.append(rows / seconds)
+
+    def _warm_up(self) -> None:
+        """Let each server compute batches of many shapes, each of which costs more at first."""
+        for name in self._endpoints.opened:
+            order = LoadOrder(
+                port=0,
+                dialect="text",
+                texts=self._take(max(self.alone) * _WARM_UP_S),
+                clients=self._plan.clients[-1],
+                seconds=_WARM_UP_S,
+            )
+            self._run(name, order)
 
     def _closed_loop(self, name: str, texts: Texts, clients: int) -> Load:
         order = LoadOrder(

@@ -6,9 +6,10 @@ from typing import Any
 
 import litserve
 
-# The documentation's example of 8 and 0.1 s lets a lone request wait for 0.1 s.
-_BATCH_SIZE = 32
-_BATCH_TIMEOUT_S = 0.01
+# The size is that of the documentation's example. Of sizes 8, 16 and 32 with 0, 0.01, 0.05 and the
+# example's 0.1 s, this pair answered most at 8 and 32 clients; with 0.1 s one client waits for it.
+_BATCH_SIZE = 8
+_BATCH_TIMEOUT_S = 0.0
 
 
 class ClassifierApi(litserve.LitAPI):  # type: ignore[misc]

@@ -128,7 +128,7 @@ def test_whole_plan_takes_less_than_45_minutes() -> None:
     plan = LoadPlan()
     closed = (plan.closed_seconds + plan.warm_up + 1) * plan.rounds * (len(plan.clients) + 1)
     opened = (plan.open_seconds + plan.warm_up + 1) * len(plan.shares)
-    starts = 15
+    starts = 20
     seconds = sum(
         len(model.closed) * (closed + starts) + len(model.open) * opened for model in plan.models
     )
