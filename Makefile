@@ -101,7 +101,8 @@ browser-test: $(INSTALLED) ## Test both user interfaces and attacks in a browser
 	$(BIN)/python -m pytest -s -x tests/system/browser/prove_*.py
 
 # All its state is under var/bench.
-bench: $(INSTALLED) ## Benchmark against transformers, MLflow and torch; about 40 minutes on two cores
+bench: $(INSTALLED) ## Benchmark against transformers, MLflow, torch and LitServe; about 80 minutes on two cores
+	$(PIP) install --constraint constraints.txt --group bench
 	$(BIN)/python -m benchmarks
 
 business-bench: $(INSTALLED) ## Time look-ups in PostgreSQL and rules, beside a model without them
@@ -152,7 +153,7 @@ pins: ## Resolve pyproject.toml and rewrite constraints.txt
 	.ci/system-packages $(PYTHON)
 	$(PYTHON) -m venv --clear .venv-pins
 	.venv-pins/bin/python -m pip install --upgrade pip
-	.venv-pins/bin/python -m pip install --group dev
+	.venv-pins/bin/python -m pip install --group dev --group bench
 	.venv-pins/bin/python -m pip freeze --all > .venv-pins/frozen.txt
 	{ grep '^#' constraints.txt; sed 's/+.*//' .venv-pins/frozen.txt; } > .venv-pins/constraints.txt
 	mv .venv-pins/constraints.txt constraints.txt

@@ -6,6 +6,7 @@ All parts share texts, weights and machine, run their competitors in turns, and 
     race     rows/s of each peer, engine and registered pipeline
     flow     the whole flow: cold, warm and resumed
     growth   time and memory by number of rows, and one core compared with two
-    serving  latency of the served model, compared with a model that does nothing
+    serving  latency of the served model, compared with a model that does nothing, and servers of
+             the same weights under load
     budgets  rows/s by the token budget of a batch
 """

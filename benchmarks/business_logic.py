@@ -22,7 +22,7 @@ import psycopg
 from rich.console import Console
 
 from benchmarks.machine import describe
-from benchmarks.serving import served
+from benchmarks.serving.processes import served
 from benchmarks.texts import sample
 from pyfunc.business.addresses import source_variable
 from pyfunc.cache.contents import drop_entries

@@ -68,6 +68,6 @@ def measure_cores(
         for cores in (1, 2):
             log = prepared.home / "logs" / f"cores-{cores}.log"
             run_module("benchmarks.drive_engine", order | {"cores": cores}, log)
-            seconds[str(cores)] = float(json.loads(answer.read_text(encoding="utf-8")))
+            seconds[str(cores)] = float(json.loads(answer.read_text(encoding="utf-8"))["seconds"])
         results.append(seconds)
     return Cores(rows=len(texts), rounds=tuple(results))

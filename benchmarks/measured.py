@@ -6,13 +6,9 @@ from pydantic import BaseModel, ConfigDict
 
 from benchmarks.machine import Machine
 from benchmarks.plan import Kind
+from benchmarks.record import Record
+from benchmarks.serving.measured import Comparison
 from tasks.composition.types import CompositionCheck
-
-
-class Record(BaseModel):
-    """A part of the results: frozen, without unknown fields."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Gate(BaseModel):
@@ -224,6 +220,7 @@ class Results(Record):
     growth: tuple[GrowthRound, ...] = ()
     cores: Cores | None = None
     serving: tuple[ServingRound, ...] = ()
+    served: tuple[Comparison, ...] = ()
     budgets: tuple[Budgets, ...] = ()
     cascades: tuple[CascadeRace, ...] = ()
     routes: tuple[RouteRace, ...] = ()

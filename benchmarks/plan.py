@@ -1,11 +1,14 @@
 """Sizes of the benchmark: rows, rounds, requests and parts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Literal, get_args
 
+from benchmarks.serving.names import BEFORE, CLASSIFY, LITSERVE, MLFLOW, SERVERS, TRANSFORMERS
+
 Kind = Literal["snippets", "imdb"]
 Precision = Literal["auto", "int8"]
+ServedPrecision = Literal["f32", "auto", "int8"]
 Part = Literal["race", "flow", "growth", "cores", "serving", "budgets", "cascade", "route"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -27,13 +30,67 @@ _SPLITS: dict[Kind, dict[str, float]] = {
 CASCADE_MEMBERS = ("quick", "film")
 WHOLE = "the whole"
 
+_WITHOUT_TRANSFORMERS = tuple(name for name in SERVERS if name != TRANSFORMERS)
+
 SEED = 20_240
 ALL_ROWS = 33_530  # of both kinds
 
 
 @dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A version that is served, by which servers, and which of them get an open loop.
+
+    Attributes:
+        kind: The texts.
+        precision: The precision that its build asked for.
+        closed: The servers under closed loops.
+        open: The servers under open loops.
+    """
+
+    kind: Kind
+    precision: ServedPrecision
+    closed: tuple[str, ...]
+    open: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPlan:
+    """The sizes of the loads on servers; the defaults take about 40 minutes on two cores.
+
+    Attributes:
+        models: The served versions.
+        rounds: Turns of each closed loop.
+        closed_seconds: Duration of a closed loop.
+        open_seconds: Duration of an open loop.
+        warm_up: Seconds before each that are not counted.
+        clients: Numbers of clients of the closed loops with distinct texts. The last one measures
+            the capacity of a server.
+        shares: Rates of the open loops, as shares of that capacity.
+        repeated: Number of texts that repeated ones are drawn from, by 8 clients.
+        engine_rows: Texts for the engine alone, by kind.
+        cores: Cores that servers and load generator share.
+    """
+
+    # Transformers has f32 alone, and int8 is faster on each machine that has a CPU.
+    models: tuple[ServedModel, ...] = (
+        ServedModel("snippets", "f32", SERVERS, (CLASSIFY,)),
+        ServedModel("snippets", "int8", _WITHOUT_TRANSFORMERS, (BEFORE, CLASSIFY, LITSERVE)),
+        ServedModel("imdb", "int8", (BEFORE, MLFLOW, CLASSIFY, LITSERVE), (CLASSIFY,)),
+    )
+    rounds: int = 2
+    closed_seconds: float = 6.0
+    open_seconds: float = 60.0
+    warm_up: float = 1.0
+    clients: tuple[int, ...] = (1, 8, 32)
+    shares: tuple[float, ...] = (0.25, 0.5, 0.75, 0.9)
+    repeated: int = 200
+    engine_rows: tuple[int, int] = (3_000, 400)
+    cores: int = 2
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """The sizes of all parts; the defaults take about 40 minutes on two cores.
+    """The sizes of all parts; the defaults take about 80 minutes on two cores.
 
     Attributes:
         rounds: Turns of each comparison.
@@ -43,6 +100,7 @@ class Plan:
         growth_rows: Rows of both kinds, at the same mix, in ascending order.
         core_rows: Snippets for one core and two.
         requests: Requests of each kind a round.
+        load: The loads on servers.
         budgets: Token budgets of a batch.
         training_rows: Texts of each kind for fine-tuning.
         taught_rows: Texts of each kind for a static model; 0 is all.
@@ -59,6 +117,7 @@ class Plan:
     growth_rows: tuple[int, ...] = (1_000, 10_000, ALL_ROWS)
     core_rows: int = 1_500
     requests: int = 200
+    load: LoadPlan = field(default_factory=LoadPlan)
     budgets: tuple[int, ...] = (256, 512, 1_024, 2_048, 4_096, 8_192)
     training_rows: tuple[int, int] = (4_000, 2_000)
     taught_rows: tuple[int, int] = (0, 2_000)
@@ -92,6 +151,17 @@ QUICK = Plan(
     growth_rows=(40, 160),
     core_rows=64,
     requests=20,
+    load=LoadPlan(
+        models=(ServedModel("snippets", "int8", SERVERS, (CLASSIFY,)),),
+        rounds=1,
+        closed_seconds=1.0,
+        open_seconds=2.0,
+        warm_up=0.5,
+        clients=(1, 8),
+        shares=(0.5, 0.75),
+        repeated=20,
+        engine_rows=(64, 64),
+    ),
     budgets=(512, 2_048),
     training_rows=(64, 64),
     taught_rows=(64, 64),

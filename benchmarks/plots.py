@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.measured import Results
 from benchmarks.report import PERCENTILES, SERVED, latencies
+from benchmarks.serving.plots import draw_loads
 from benchmarks.timing import median_of
 
 _OURS = {"engine": "tab:blue", "pyfunc": "tab:cyan"}
@@ -20,6 +21,7 @@ def write_plots(results: Results, folder: Path) -> None:
         "rows_per_second": results.races and _races(results),
         "growth": results.growth and _growth(results),
         "latency": results.serving and _latency(results),
+        "load": draw_loads(results.served),
         "budgets": results.budgets and _budgets(results),
     }
     for name, figure in plots.items():

@@ -9,7 +9,7 @@ import mlflow
 
 from benchmarks.child import run_module
 from benchmarks.measured import Gate
-from benchmarks.plan import MAX_TOKENS, Kind, Plan, Precision
+from benchmarks.plan import MAX_TOKENS, Kind, Plan, Precision, ServedPrecision
 from pyfunc.spec import PipelineSpec, member_folder
 from tasks.tracking.mlflow_client import connect
 
@@ -23,6 +23,7 @@ class Prepared:
         device: `cpu` or `cuda`.
         artifact: Folder of a pipeline with every engine, which has a single member.
         pipelines: The registered versions by kind of text and precision.
+        served: Those that are served under load, by the same.
         main: Name of the default engine, which the build chose.
         gates: Quality gates of the engines in the build of that pipeline.
     """
@@ -31,6 +32,7 @@ class Prepared:
     device: str
     artifact: Path
     pipelines: dict[tuple[Kind, Precision], str]
+    served: dict[tuple[Kind, ServedPrecision], str]
     main: str
     gates: tuple[Gate, ...]
 
@@ -63,16 +65,23 @@ def prepare(plan: Plan, home: Path, device: str) -> Prepared:
         device: `cpu`, or `cuda` without int8.
     """
     wanted = [key for key in plan.pipelines if device == "cpu" or key[1] != "int8"]
-    pipelines = dict(zip(wanted, _build(plan, wanted, home), strict=True))
+    served = [(model.kind, model.precision) for model in plan.load.models if device == "cpu"]
+    # The one with every engine is the last one.
+    keys = list(dict.fromkeys([*served, *wanted]))
+    built = dict(zip(keys, _build(plan, keys, home), strict=True))
+    pipelines = {key: built[key] for key in wanted}
     richest = pipelines[wanted[-1]]
-    default = _tags(pipelines["snippets", "auto"])
+    default = version_tags(pipelines["snippets", "auto"])
     return Prepared(
         home=home,
         device=device,
         artifact=fetch_artifact(richest, home / "artifact"),
         pipelines=pipelines,
+        served={key: built[key] for key in served},
         main=f"engine {default['engine']} {default['precision']}",
-        gates=tuple(Gate.model_validate(gate) for gate in json.loads(_tags(richest)["gates"])),
+        gates=tuple(
+            Gate.model_validate(gate) for gate in json.loads(version_tags(richest)["gates"])
+        ),
     )
 
 
@@ -84,7 +93,7 @@ def fetch_artifact(model_uri: str, folder: Path) -> Path:
     return Path(logged) / "artifacts" / "pipeline"
 
 
-def _build(plan: Plan, wanted: Iterable[tuple[Kind, Precision]], home: Path) -> list[str]:
+def _build(plan: Plan, wanted: Iterable[tuple[Kind, ServedPrecision]], home: Path) -> list[str]:
     answer = home / "answer.json"
     order = {
         "training": plan.training_of("snippets"),
@@ -98,7 +107,8 @@ def _build(plan: Plan, wanted: Iterable[tuple[Kind, Precision]], home: Path) -> 
     return uris
 
 
-def _tags(model_uri: str) -> dict[str, str]:
+def version_tags(model_uri: str) -> dict[str, str]:
+    """Return the tags of a registered version, given as `models:/NAME/NUMBER`."""
     name, number = model_uri.removeprefix("models:/").split("/")
     tags: dict[str, str] = connect().get_model_version(name, number).tags
     return tags

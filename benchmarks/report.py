@@ -7,6 +7,8 @@ from statistics import median
 from benchmarks.measured import FlowRun, Gate, Race, Results, ServingRound
 from benchmarks.peers import ORDERED_F32
 from benchmarks.report_of_compositions import cascade_lines, route_lines
+from benchmarks.serving.report import served_lines
+from benchmarks.serving.targets import served_targets
 from benchmarks.tables import NOTHING, shown, table
 from benchmarks.targets import Target, share_of_peak, targets
 from benchmarks.timing import median_of, median_speedup, percentile
@@ -31,12 +33,14 @@ def _lines(results: Results) -> Iterator[str]:
     yield from table(header, map(_gate, results.gates))
     yield "\n## Targets\n"
     yield "They were set for two cores of a CPU; ratios are medians of those of each round.\n"
-    yield from table(("figure", "target", "seen", "met"), map(_target, targets(results)))
+    found = [*targets(results), *served_targets(results.served)]
+    yield from table(("figure", "target", "seen", "met"), map(_target, found))
     for race in results.races:
         yield from _race(race, results.peak)
     yield from _flow(results)
     yield from _growth(results)
     yield from _serving(results)
+    yield from served_lines(results.served)
     yield from _budgets(results)
     for cascade in results.cascades:
         yield from cascade_lines(cascade)

@@ -9,13 +9,15 @@ from typing import Any
 
 import torch
 
-from benchmarks import budgets, compositions, flow, growth, race, serving
+from benchmarks import budgets, compositions, flow, growth, race
 from benchmarks.engines import engine_alone, open_engines
 from benchmarks.machine import describe
 from benchmarks.measured import Results
 from benchmarks.peak import Peak
 from benchmarks.plan import KINDS, MAX_TOKENS, Kind, Part, Plan
 from benchmarks.prepare import Prepared, prepare
+from benchmarks.serving import latency
+from benchmarks.serving.compare import compare
 from benchmarks.texts import sample, write_files
 
 logger = logging.getLogger(__name__)
@@ -81,6 +83,8 @@ class _Suite:
         for part, (field, found) in fields.items():
             if part in parts:
                 yield {field: found()}
+            if part == "serving" and part in parts:
+                yield from self._served()
 
     def _race(self, kind: Kind) -> Any:
         texts = sample(kind, self._plan.rows_of(kind))
@@ -99,7 +103,7 @@ class _Suite:
 
     def _serving(self) -> Any:
         requests = self._plan.requests * (self._plan.rounds + 1)
-        return serving.measure(
+        return latency.measure(
             self._prepared,
             self._prepared.pipelines["snippets", "auto"],
             self._main,
@@ -107,6 +111,14 @@ class _Suite:
             rounds=self._plan.rounds,
             between=self._peak.sample,
         )
+
+    def _served(self) -> Iterator[dict[str, Any]]:
+        """Yield the models under load that are done so far; there are none on a GPU."""
+        done = []
+        for model in self._plan.load.models:
+            if (model.kind, model.precision) in self._prepared.served:
+                done.append(compare(model, self._plan.load, self._prepared))
+                yield {"served": tuple(done)}
 
     def _cores(self) -> Any:
         return growth.measure_cores(

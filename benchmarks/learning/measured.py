@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks.learning.stream import MEASURED, PARTS
 from benchmarks.machine import Machine
-from benchmarks.measured import Record
+from benchmarks.record import Record
 
 TOLERANCE = 0.02  # below the best accuracy, of what counts as recovered
 

@@ -25,7 +25,7 @@ from benchmarks.machine import describe
 from benchmarks.peers import ORDERED_F32, Peer, open_peers
 from benchmarks.plan import KINDS, QUICK, Plan
 from benchmarks.race import differing, run_rounds
-from benchmarks.serving import served
+from benchmarks.serving.processes import served
 from benchmarks.texts import mixed, sample, token_counts, write_files
 from benchmarks.timing import median_of, median_speedup, percentile
 from pyfunc.composition.tree import LANGUAGE, Node, Route
@@ -256,7 +256,7 @@ def test_the_quick_plan_is_a_small_one() -> None:
     assert whole.growth_rows == (1_000, 10_000, 33_530)
 
 
-@pytest.mark.parametrize("path", sorted((REPOSITORY / "benchmarks").glob("*.py")), ids=str)
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "benchmarks").rglob("*.py")), ids=str)
 def test_modules_stay_short(path: Path) -> None:
     assert path.read_text().count("\n") <= 250
 
