@@ -30,14 +30,20 @@ def make_application(options: ServingOptions, token: str, folder: Path | None) -
         token: What requests have to send; empty lets everybody in.
         folder: Where the processes share their metrics; None for a single one.
     """
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
-    )
-    for name in ("millstream", "uvicorn.error"):
-        logging.getLogger(name).setLevel(logging.INFO)
+    _log_to_terminal()
     if folder is not None:
         share_metrics(folder)
     # The library reads the variable as it is imported.
     from tasks.serving.application import create_application
 
     return create_application(options, token=token, shared_metrics=folder is not None)
+
+
+def _log_to_terminal() -> None:
+    """Give the loggers of a server a handler of their own; that of Prefect takes 0.3 ms a line."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s | %(levelname)-7s | %(message)s"))
+    for name in ("millstream", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        logger.handlers, logger.propagate = [handler], False
