@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import mlflow
@@ -217,3 +218,16 @@ def test_a_request_that_is_not_answered_in_time_is_given_up(trained: Trained) ->
         }
         assert client.get("/health").json()["line_texts"] <= 1_000
         assert classify(client, TEXTS[0])
+
+
+def test_a_request_that_would_wait_too_long_is_refused_at_once(trained: Trained) -> None:
+    texts = [f"{TEXTS[0]} {number}" for number in range(1_000)]
+    with served(deadline_seconds=0.3) as client, ThreadPoolExecutor(16) as threads:
+        bodies = [{"texts": texts, "use_cache": False}] * 48
+        found = list(threads.map(lambda body: client.post("/classify", json=body), bodies))
+        refused = [response for response in found if response.status_code == 503]
+        assert {response.status_code for response in found} <= {200, 503, 504}
+        assert refused
+        for response in refused:
+            assert int(response.headers["retry-after"]) >= 1
+            assert "texts are in the line" in response.json()["error"]
