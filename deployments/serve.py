@@ -96,7 +96,7 @@ def run_server(
     with metrics_folder(workers) as folder:
         config = uvicorn.Config(
             # Each process makes its own; a name of it would carry no options.
-            partial(make_application, options, token, folder),
+            partial(make_application, options, token, folder, workers),
             factory=True,
             workers=workers,
             loop="uvloop",

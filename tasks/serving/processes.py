@@ -1,15 +1,22 @@
 """Make the application in each process of online serving; all share a folder of metrics."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import psutil
+from filelock import FileLock, Timeout
+
 from tasks.common.environment import share_metrics
 from tasks.serving.types import ServingOptions
+
+# Until the process ends: a lock that nothing refers to is released.
+_held: list[FileLock] = []
 
 
 @contextmanager
@@ -22,21 +29,48 @@ def metrics_folder(workers: int) -> Iterator[Path | None]:
         yield Path(folder)
 
 
-def make_application(options: ServingOptions, token: str, folder: Path | None) -> Any:
+def make_application(options: ServingOptions, token: str, folder: Path | None, workers: int) -> Any:
     """Return the application of this process.
 
     Args:
         options: How it answers.
         token: What requests have to send; empty lets everybody in.
         folder: Where the processes share their metrics; None for a single one.
+        workers: How many there are.
     """
     _log_to_terminal()
     if folder is not None:
+        _take_cores(folder, workers)
+        _forget_dead(folder)
         share_metrics(folder)
     # The library reads the variable as it is imported.
     from tasks.serving.application import create_application
 
     return create_application(options, token=token, shared_metrics=folder is not None)
+
+
+def _take_cores(folder: Path, workers: int) -> None:
+    """Take a share of the cores, that of a process which has ended included.
+
+    An engine has a stream a core: all processes on all cores would slow each other down.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if workers > len(cores):
+        return
+    for number in range(workers):
+        lock = FileLock(folder / f"cores-{number}.lock")
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+            _held.append(lock)
+            os.sched_setaffinity(0, cores[number::workers])
+            return
+
+
+def _forget_dead(folder: Path) -> None:
+    """Remove gauges of processes that have ended: counts and sums of theirs stay."""
+    for path in folder.glob("gauge_live*_*.db"):
+        if not psutil.pid_exists(int(path.stem.rpartition("_")[2])):
+            path.unlink(missing_ok=True)
 
 
 def _log_to_terminal() -> None:

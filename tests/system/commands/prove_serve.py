@@ -54,11 +54,19 @@ def test_processes_share_the_address_and_a_killed_one_is_replaced(
 
         before = servers()
         assert len(before) == 2
+        cores = {pid: set(psutil.Process(pid).cpu_affinity() or []) for pid in before}
+        available = set(parent.cpu_affinity() or [])
+        assert set().union(*cores.values()) == available
+        if len(available) > 1:
+            assert sum(map(len, cores.values())) == len(available)
         os.kill(min(before), signal.SIGKILL)
         deadline = time.monotonic() + START_TIMEOUT_S
         while len(servers() - {min(before)}) < 2 or not is_loaded(server.address):
             assert time.monotonic() < deadline, server.log.read_text()
             time.sleep(0.2)
+        assert set().union(*(psutil.Process(pid).cpu_affinity() or [] for pid in servers())) == (
+            available
+        )
         for number in range(20):
             body = {"texts": [f"text {number}"]}
             response = httpx.post(f"{server.address}/classify", json=body, timeout=30)
