@@ -3,10 +3,12 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from starlette.testclient import TestClient
 
+from tasks.output.file_ids import shards_of_folder
 from tasks.serving.application import create_application
 from tasks.serving.types import ServingOptions
 
@@ -41,3 +43,11 @@ def classify(client: TestClient, *texts: str, **fields: Any) -> list[dict[str, A
     assert response.status_code == 200, response.text
     answers: list[dict[str, Any]] = response.json()["answers"]
     return answers
+
+
+def wait_for_files(folder: Path, files: int) -> None:
+    """Wait until a record, or the shadow of one, has files."""
+    deadline = time.monotonic() + SECONDS
+    while len(shards_of_folder(folder)) < files:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
