@@ -15,6 +15,10 @@ from filelock import FileLock, Timeout
 from tasks.common.environment import share_metrics
 from tasks.serving.types import ServingOptions
 
+# How long a thread keeps others from running: those of the engine wait for it after each batch.
+# With Python's 5 ms, eight clients got 5 % fewer answers on two cores.
+_SWITCH_SECONDS = 0.0005
+
 # Until the process ends: a lock that nothing refers to is released.
 _held: list[FileLock] = []
 
@@ -39,6 +43,7 @@ def make_application(options: ServingOptions, token: str, folder: Path | None, w
         workers: How many there are.
     """
     _log_to_terminal()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     if folder is not None:
         _take_cores(folder, workers)
         _forget_dead(folder)
