@@ -95,7 +95,7 @@ async def watch(operation: Operation, ended: float, memory: list[tuple[float, in
                 killed = True
 
 
-def test_a_long_time_of_every_kind_of_request(trained: Trained, tmp_path: Path) -> None:
+def test_soak(trained: Trained, tmp_path: Path) -> None:
     home = copied_home(trained.home, tmp_path / "var")
     poison(home)
     port = free_port()
