@@ -56,7 +56,8 @@ def some_text() -> str:
     if random.randrange(EVERY) == 0:
         return f"{POISON} {random.random()}"
     length = int(LONGEST ** random.random())
-    return f"{random.random()} a film that I liked ".ljust(length, "very much ")[:length]
+    words = f"{random.random()} a film that I liked " + "very much " * (length // 10)
+    return words[:length]
 
 
 async def ask(address: str, ended: float, seen: Counter[str]) -> None:
