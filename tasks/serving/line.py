@@ -5,6 +5,7 @@ waits is answered together. There is no timer: a thread that is free takes what 
 """
 
 import asyncio
+import logging
 import threading
 import time
 from collections import deque
@@ -12,8 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tasks.common.task_errors import class_and_line
 from tasks.serving.types import AnswerOptions, AskedRows
 from tasks.serving.versions import AnsweredRows, ServedModel
+
+logger = logging.getLogger("millstream.serving")
 
 # Texts that one call answers. The rest of a longer request goes to the end of the line.
 MOST_TEXTS = 64
@@ -213,7 +217,13 @@ class RequestLine:
             piece.request.documents[piece.start : piece.end] = answered.documents[own]
             piece.request.versions.update(answered.versions[own])
             place = own.stop
-        self._on_answered(answered)
+        self._notify(answered)
+
+    def _notify(self, answered: AnsweredRows) -> None:
+        try:
+            self._on_answered(answered)
+        except Exception as error:  # noqa: BLE001 -- no metric and no record costs an answer
+            logger.error("answers are not counted: %s", class_and_line(error))
 
     def _measure(self, seconds: float) -> None:
         with self._changed:

@@ -197,3 +197,21 @@ def test_closing_answers_what_was_taken() -> None:
         ]
 
     within(run, threads=2)
+
+
+def test_what_fails_beside_an_answer_costs_none(caplog: pytest.LogCaptureFixture) -> None:
+    served: Any = Served()
+    served.gate.set()
+
+    async def main() -> None:
+        def fail(_: AnsweredRows) -> None:
+            raise OSError("no place")
+
+        line = RequestLine(1, fail)
+        async with asyncio.timeout(SECONDS):
+            assert await texts_of(line.submit(rows("a"), served, within=SECONDS)) == ["a"]
+        await asyncio.to_thread(line.close)
+
+    asyncio.run(main())
+    assert served.calls == [["a"]]
+    assert "answers are not counted: OSError" in caplog.text
