@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from flows.project_defaults import with_project
 from flows.step_selection import Need, choose_steps
+from tasks.arms.asked_split import check_split, split_with
 from tasks.arms.types import ScoringModel
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel, about
@@ -111,7 +112,7 @@ class ScoringRequest(FrozenModel):
                 "only_failed: goes on from the run before; expected resume as well"
             )
         _ = self.language  # it checks itself
-        self._check_split()
+        check_split(self.split, self.split_key)
         self._check_shadow()
         return self
 
@@ -126,15 +127,6 @@ class ScoringRequest(FrozenModel):
                 "expected one of them"
             )
 
-    def _check_split(self) -> None:
-        if self.asked_split is not None:
-            parse_pipeline_reference(self.asked_split.reference, parameter="split")
-        elif self.split_key:
-            raise ParameterError(
-                f"split_key: {self.split_key!r} without a split; expected split as well, as in "
-                "challenger=0.1"
-            )
-
     @property
     def asked_split(self) -> AskedSplit | None:
         """The version and the share that `split` asks for; none if it is empty."""
@@ -142,15 +134,9 @@ class ScoringRequest(FrozenModel):
 
     def split_with(self, challenger: ScoringModel | None) -> TrafficSplit | None:
         """Return the split between model_uri and a challenger; none without one."""
-        if challenger is None:
+        if challenger is None or self.asked_split is None:
             return None
-        return TrafficSplit(
-            challenger_uri=challenger.uri,
-            fingerprint=challenger.fingerprint,
-            rules_digest=challenger.rules_digest,
-            share=parse_split(self.split).share,
-            key_column=self.split_key,
-        )
+        return split_with(challenger, self.asked_split, self.split_key)
 
     @property
     def language(self) -> LanguagePolicy:

@@ -212,10 +212,6 @@ class Outcome:
             return self.answer.document(cached=self.source != "computed")
         return self._refused.document()
 
-    def to_document(self) -> str:
-        """Return the row's JSON document."""
-        return to_json(self.document())
-
     @property
     def _refused(self) -> Refusal:
         assert self.refusal  # noqa: S101 -- checked at the start

@@ -6,6 +6,7 @@ from typing import Annotated, Self
 from pydantic import ConfigDict, model_validator
 
 from pyfunc.batching import DEFAULT_BATCH_TOKENS, MAX_BATCH_TOKENS
+from tasks.arms.asked_split import check_split
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel, about
 from tasks.output.traffic_split import AskedSplit, SplitChoice, SplitKey, parse_split
@@ -82,13 +83,7 @@ class ServingOptions(FrozenModel):
     @model_validator(mode="after")
     def _check(self) -> Self:
         parse_pipeline_reference(self.model_uri)
-        if self.asked_split is not None:
-            parse_pipeline_reference(self.asked_split.reference, parameter="split")
-        elif self.split_key:
-            raise ParameterError(
-                f"split_key: {self.split_key!r} without a split; expected split as well, as in "
-                "challenger=0.1"
-            )
+        check_split(self.split, self.split_key)
         self._check_record()
         return self
 

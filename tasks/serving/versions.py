@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pyfunc.contract import Answers, Outcome
+from pyfunc.contract import Answers
+from tasks.arms.asked_split import split_with
 from tasks.arms.assignment import key_of
 from tasks.arms.types import ScoringModel
 from tasks.common.errors import DataError
@@ -99,11 +100,6 @@ class AnsweredRows:
     versions: list[int]
     parts: list[AnsweredPart]
 
-    @property
-    def outcomes(self) -> list[Outcome]:
-        """The outcomes, version by version."""
-        return [outcome for part in self.parts for outcome in part.answers.outcomes]
-
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
@@ -185,13 +181,7 @@ def load_served_model(options: ServingOptions) -> ServedModel:
     split = None
     if (asked := options.asked_split) is not None:
         models.append(resolve_challenger(asked, models[0], rows))
-        split = TrafficSplit(
-            challenger_uri=models[1].uri,
-            fingerprint=models[1].fingerprint,
-            rules_digest=models[1].rules_digest,
-            share=asked.share,
-            key_column=options.split_key,
-        )
+        split = split_with(models[1], asked, options.split_key)
     versions = tuple(ServedVersion(m, load_typed_pipeline(m.uri)) for m in models)
     for version in versions:
         version.warm_up()

@@ -86,13 +86,13 @@ def test_a_refusal_shows_the_language_if_it_was_detected() -> None:
 )
 def test_an_answered_row_says_whether_it_paid(source: Source, cached: bool) -> None:
     outcome = Outcome(ANSWER, None, source)
-    assert json.loads(outcome.to_document()) == ANSWER.document(cached=cached)
+    assert outcome.document() == ANSWER.document(cached=cached)
     assert outcome.language == ANSWER.language
 
 
 def test_a_refused_row_has_the_document_of_its_refusal() -> None:
     outcome = Outcome(None, REFUSAL, "refused")
-    assert json.loads(outcome.to_document()) == REFUSAL.document()
+    assert outcome.document() == REFUSAL.document()
     assert outcome.language is None
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyfunc.cache.cache import PredictionCache
-from pyfunc.contract import Answers, Language, Outcome
+from pyfunc.contract import Answers, Language, Outcome, to_json
 from pyfunc.engines.torch import TorchEngine
 from pyfunc.fingerprint import fingerprint_pipeline
 from pyfunc.pipeline import InferencePipeline
@@ -32,7 +32,7 @@ def with_cache_in(pipeline: InferencePipeline, folder: Path) -> InferencePipelin
 
 def outcome(row: Outcome) -> Any:
     """Return all but the source, equal to another's within 1e-5 in the score."""
-    return answer(json.loads(row.to_document()))
+    return answer(row.document())
 
 
 @unhurried
@@ -44,7 +44,7 @@ def test_the_documents_are_those_of_the_typed_answers(
         typed, documents = (with_cache_in(pipeline, Path(name)) for name in (one, other))
         for _ in range(2):
             answers = typed.answer(rows, use_cache=use_cache, batch_tokens=64)
-            assert [row.to_document() for row in answers.outcomes] == documents.predict(
+            assert [to_json(row.document()) for row in answers.outcomes] == documents.predict(
                 rows, use_cache=use_cache, batch_tokens=64
             )
 

@@ -165,7 +165,7 @@ def test_metrics_count_requests_answers_and_batches(client: TestClient, trained:
     def texts(source: str) -> float:
         return float(found[f'millstream_texts_total{{source="{source}",version="{number}"}}'])
 
-    assert (texts("computed"), texts("repeated"), texts("cached")) == (2, 1 + 0, 3)
+    assert (texts("computed"), texts("repeated"), texts("cached")) == (2, 1, 3)
     assert texts("refused") == 2
     labels = [value for name, value in found.items() if name.startswith("millstream_labels_total")]
     assert sum(map(float, labels)) == 6
@@ -216,8 +216,8 @@ def test_a_request_that_is_not_answered_in_time_is_given_up(trained: Trained) ->
         assert response.json() == {
             "error": "not answered within 0.05 s; expected a shorter line or fewer texts"
         }
-        assert client.get("/health").json()["line_texts"] <= 1_000
-        assert classify(client, TEXTS[0])
+        assert classify(client, TEXTS[0])  # behind what was dropped
+        assert client.get("/health").json()["line_texts"] == 0
 
 
 def test_a_request_that_would_wait_too_long_is_refused_at_once(trained: Trained) -> None:
