@@ -33,6 +33,8 @@ LEAST_DEADLINE = 0.05  # seconds
 
 JSON = "application/json"
 
+CLIENT_GONE = 499  # as nginx logs it
+
 
 class RequestRefusedError(Exception):
     """A request is refused.
@@ -139,7 +141,7 @@ class Server:
             gone.cancel()
             waiting.answered.cancel()  # nothing, if it is done
         if gone.done() and not gone.cancelled():
-            raise RequestRefusedError(499, "the client went away")
+            raise RequestRefusedError(CLIENT_GONE, "the client went away")
         raise RequestRefusedError(
             504, f"not answered within {deadline:g} s; expected a shorter line or fewer texts"
         )

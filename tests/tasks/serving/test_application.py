@@ -1,5 +1,6 @@
 """The application with a real model: answers, refusals, limits, metrics, look-ups and splits."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -134,6 +135,42 @@ def test_a_body_without_a_length_is_cut_off_at_the_limit(trained: Trained) -> No
         response = client.post("/classify", content=chunks, headers=headers)
         assert response.status_code == 413
         assert response.json() == {"error": "body: more; expected at most 10485 bytes"}
+
+
+def test_a_client_that_leaves_before_its_body_ends_is_no_error(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = {"type": "http.request", "body": b'{"texts": ["', "more_body": True}
+    received = iter([body, {"type": "http.disconnect"}])
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return next(received)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/classify", "headers": headers}
+    with caplog.at_level(logging.INFO):
+        asyncio.run(client.app(scope, receive, send))  # type: ignore[arg-type]
+    assert sent[0]["status"] == 499
+    assert "POST /classify 499" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_an_error_of_the_server_is_one_line_of_json_without_the_text(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError(SECRET)
+
+    monkeypatch.setattr("tasks.serving.server.parse_body", fail)
+    response = client.post("/classify", json={"texts": TEXTS})
+    assert response.status_code == 500
+    assert response.json() == {
+        "error": "an error of the server (ZeroDivisionError); the log has the traceback"
+    }
 
 
 def test_a_token_is_asked_for_where_there_is_one(trained: Trained) -> None:
