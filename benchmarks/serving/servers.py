@@ -32,6 +32,8 @@ _DIALECTS: Mapping[str, Dialect] = {
     LITSERVE: "text",
 }
 _OURS = "millstream"
+# uvloop and httptools came with online serving, and uvicorn takes them by itself.
+_EARLIER_UVICORN = ("UVICORN_LOOP=asyncio", "UVICORN_HTTP=h11")
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,8 @@ def _command(process: str, weights: Weights, folder: Path) -> Command:
     """
     if process == BEFORE:
         copy = copy_with_earlier_code(weights.artifact.parents[1], folder / "earlier")
-        return mlflow_command(str(copy))
+        command = mlflow_command(str(copy))
+        return lambda port: ["env", *_EARLIER_UVICORN, *command(port)]
     if process == MLFLOW:
         return mlflow_command(weights.model_uri)
     if process == _OURS:
