@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 import psutil
@@ -23,6 +24,21 @@ from tasks.tracking.registry import resolve_pipeline
 logger = logging.getLogger("millstream.serving")
 
 Status = Literal["starting", "ok", "degraded"]
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+# Limit, use and statistics of a control group, and the name of cached files in the statistics.
+# https://docs.kernel.org/admin-guide/cgroup-v2.html, and version 1. Without a limit, the first has
+# "max" there, the second more than any machine has.
+_FILES = (
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    (
+        "memory/memory.limit_in_bytes",
+        "memory/memory.usage_in_bytes",
+        "memory/memory.stat",
+        "total_inactive_file",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +147,12 @@ class Follower:
         if not self._fits():
             raise ModelError(
                 f"{self._wanted()}: needs some {self._needed_bytes / 2**20:,.0f} MiB beside the "
-                f"version that answers, and {psutil.virtual_memory().available / 2**20:,.0f} MiB "
+                f"version that answers, and {free_memory() / 2**20:,.0f} MiB "
                 "are free; expected more, or a restart, which loads it alone"
             )
 
     def _fits(self) -> bool:
-        return psutil.virtual_memory().available > self._needed_bytes
+        return free_memory() > self._needed_bytes
 
     def _wanted(self) -> str:
         return resolve_pipeline(self._options.model_uri)
@@ -149,3 +165,23 @@ class Follower:
         if error != self.now.error:
             logger.warning("%s goes on answering: %s", self._named(), error)
         self.now = replace(self.now, error=error)
+
+
+def free_memory(cgroup: Path = _CGROUP) -> int:
+    """Return the bytes that are free; psutil does not know the limit of a container.
+
+    Args:
+        cgroup: Mount point of the control group of the process or its container.
+    """
+    available: int = psutil.virtual_memory().available
+    for limit, use, statistics, cached in _FILES:
+        try:
+            most = (cgroup / limit).read_text().strip()
+            used = int((cgroup / use).read_text())
+            counts = dict(line.split() for line in (cgroup / statistics).read_text().splitlines())
+        except OSError:
+            continue
+        if most.isdecimal():
+            # The kernel drops cached files before it kills a process.
+            available = min(available, int(most) - used + int(counts.get(cached, 0)))
+    return max(0, available)
