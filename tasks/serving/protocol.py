@@ -4,9 +4,19 @@ https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/ describes MLf
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import chain
 from typing import Annotated, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import from_json
 
 from tasks.common.errors import DataError
 from tasks.common.parameter_types import about
@@ -15,12 +25,19 @@ from tasks.serving.types import AllScores, AnswerOptions, AskedRows, UseCache
 
 TEXT = "text"
 
+# A version reads a few.
+_MOST_COLUMNS = 1_000
+
 Cell = str | int | float | bool | None
+# A list has one error: that of each value takes a kilobyte, and a body has millions of values.
+_FAIL_FAST = Field(fail_fast=True)
+Cells = Annotated[list[Cell], _FAIL_FAST]
+Records = Annotated[list[dict[str, Cell]], _FAIL_FAST]
 
 _EXAMPLE: list[JsonValue] = ["a gem of a film", "two hours that I will never get back"]
 
 Columns = Annotated[
-    dict[str, list[Cell]],
+    dict[str, Cells],
     about("Other columns of the rows by name, which look-ups, rules and a split read."),
 ]
 
@@ -30,11 +47,15 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
+    def length(self) -> int:
+        """Return the number of rows that the body asks for, before anything is made of them."""
+        raise NotImplementedError
+
     def rows(self) -> AskedRows:
         """Return the rows that the body asks for.
 
         Raises:
-            DataError: If columns are of unequal length, or there is no text.
+            DataError: If columns are of unequal length or too many, or there is no text.
         """
         raise NotImplementedError
 
@@ -44,10 +65,14 @@ class ClassifyBody(Body):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"texts": _EXAMPLE}]})
 
-    texts: Annotated[list[str], about("The texts to classify.", min_length=1)]
+    texts: Annotated[list[str], _FAIL_FAST, about("The texts to classify.", min_length=1)]
     columns: Columns = {}
     all_scores: AllScores = False
     use_cache: UseCache = True
+
+    def length(self) -> int:
+        """Return the number of rows that the body asks for."""
+        return len(self.texts)
 
     def rows(self) -> AskedRows:
         """Return the rows that the body asks for; see `Body.rows`."""
@@ -60,9 +85,11 @@ class SplitFrame(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    columns: Annotated[list[str], about("The names of the columns.", min_length=1)]
-    data: Annotated[list[list[Cell]], about("The rows, a list of values each.", min_length=1)]
-    index: Annotated[list[Cell] | None, about("Not read.")] = None
+    columns: Annotated[list[str], _FAIL_FAST, about("The names of the columns.", min_length=1)]
+    data: Annotated[
+        list[Cells], _FAIL_FAST, about("The rows, a list of values each.", min_length=1)
+    ]
+    index: Annotated[Cells | None, about("Not read.")] = None
 
     def by_column(self) -> dict[str, list[Cell]]:
         """Return the values of each column.
@@ -96,15 +123,15 @@ class InvocationsBody(Body):
     )
 
     dataframe_split: Annotated[SplitFrame | None, about("Columns, and rows of values.")] = None
-    dataframe_records: Annotated[
-        list[dict[str, Cell]] | None, about("Rows, each by column.", min_length=1)
-    ] = None
+    dataframe_records: Annotated[Records | None, about("Rows, each by column.", min_length=1)] = (
+        None
+    )
     inputs: Annotated[
-        dict[str, list[Cell]] | list[Cell] | None,
+        dict[str, Cells] | Cells | None,
         about("Columns, each with its values; or a list of texts."),
     ] = None
     instances: Annotated[
-        list[dict[str, Cell]] | list[Cell] | None,
+        Records | Cells | None,
         about("Rows, each by column; or a list of texts.", min_length=1),
     ] = None
     params: Annotated[AnswerOptions | None, about("How the rows are answered.")] = None
@@ -115,6 +142,14 @@ class InvocationsBody(Body):
         if len(given) != 1:
             raise ValueError(f"expected one of {', '.join(self.FORMS)}; got {len(given)} of them")
         return self
+
+    def length(self) -> int:
+        """Return the number of rows that the body asks for."""
+        if self.dataframe_split is not None:
+            return len(self.dataframe_split.data)
+        if isinstance(self.inputs, dict):
+            return max(map(len, self.inputs.values()), default=0)
+        return len(self.dataframe_records or self.instances or self.inputs or [])
 
     def rows(self) -> AskedRows:
         """Return the rows that the body asks for; see `Body.rows`."""
@@ -137,6 +172,7 @@ class InvocationsBody(Body):
 
 def _by_column(rows: Sequence[Mapping[str, Cell]]) -> dict[str, list[Cell]]:
     names = list(dict.fromkeys(name for row in rows for name in row))
+    _check_columns(len(names))
     return {name: [row.get(name) for row in rows] for name in names}
 
 
@@ -154,16 +190,40 @@ def _asked(
     return AskedRows.model_construct(texts=texts, columns=columns, options=options)
 
 
-def parse_body(kind: type[Body], content: bytes) -> AskedRows:
+def parse_body(kind: type[Body], content: bytes, *, max_texts: int) -> AskedRows:
     """Return the rows that a body asks for.
+
+    Args:
+        kind: What it is.
+        content: Its bytes.
+        max_texts: Rows at most.
 
     Raises:
         DataError: If it is no JSON, or not of this kind; the message quotes no value.
     """
+    with suppress(ValueError):  # the next lines say what is wrong with the JSON
+        _check_objects(from_json(content))
     try:
-        return kind.model_validate_json(content).rows()
+        body = kind.model_validate_json(content)
     except ValidationError as error:
         raise DataError(describe_invalid(error)) from None
+    if (length := body.length()) > max_texts:
+        raise DataError(f"{length} texts; expected at most {max_texts}")
+    return body.rows()
+
+
+def _check_objects(parsed: object) -> None:
+    """Check the names of objects: pydantic has an error, of a kilobyte, for each that is wrong."""
+    inner = parsed.values() if isinstance(parsed, dict) else ()
+    rows = chain.from_iterable(part for part in inner if isinstance(part, list))
+    for found in chain((parsed,), inner, rows):
+        if isinstance(found, dict):
+            _check_columns(len(found))
+
+
+def _check_columns(columns: int) -> None:
+    if columns > _MOST_COLUMNS:
+        raise DataError(f"{columns} columns or fields; expected at most {_MOST_COLUMNS}")
 
 
 def describe_invalid(error: ValidationError) -> str:

@@ -102,13 +102,10 @@ class Server:
         """
         _check_content_type(request)
         try:
-            asked = parse_body(kind, await request.body())
+            content = await request.body()
+            asked = parse_body(kind, content, max_texts=self.options.max_texts)
             deadline = self._deadline(request)
             served = self.served()
-            if len(asked.texts) > self.options.max_texts:
-                raise DataError(
-                    f"{len(asked.texts)} texts; expected at most {self.options.max_texts}"
-                )
             served.check_columns(asked.columns)
         except DataError as error:
             raise RequestRefusedError(400, printable(str(error))) from None

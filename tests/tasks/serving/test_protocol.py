@@ -1,6 +1,7 @@
 """Bodies of requests: what they ask for, and what is wrong with them in one line."""
 
 import json
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -13,10 +14,11 @@ from tasks.serving.protocol import Body, ClassifyBody, InvocationsBody, parse_bo
 from tasks.serving.types import AnswerOptions
 
 SECRET = "a text that is nobody's business"
+MOST = 1_000
 
 
 def parsed(kind: type[Body], body: Any) -> Any:
-    rows = parse_body(kind, json.dumps(body).encode())
+    rows = parse_body(kind, json.dumps(body).encode(), max_texts=MOST)
     return list(rows.texts), {name: list(values) for name, values in rows.columns.items()}
 
 
@@ -47,7 +49,7 @@ def test_a_list_is_one_of_texts(form: str) -> None:
 
 def test_parameters_are_those_of_predict() -> None:
     body = {"inputs": ["a"], "params": {"use_cache": False, "all_scores": True}}
-    rows = parse_body(InvocationsBody, json.dumps(body).encode())
+    rows = parse_body(InvocationsBody, json.dumps(body).encode(), max_texts=MOST)
     assert rows.options == AnswerOptions(use_cache=False, all_scores=True)
 
 
@@ -108,10 +110,57 @@ def test_what_is_wrong_is_named_without_the_texts(
     kind: type[Body], body: Any, expected: str
 ) -> None:
     with pytest.raises(DataError) as raised:
-        parse_body(kind, json.dumps(body).encode())
+        parse_body(kind, json.dumps(body).encode(), max_texts=MOST)
     assert expected in str(raised.value)
     assert SECRET not in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "expected"),
+    [
+        (ClassifyBody, {"texts": [""] * 1_001}, "1001 texts; expected at most 1000"),
+        (ClassifyBody, {"texts": [1] * 100_000}, "texts.0: Input should be a valid string"),
+        (ClassifyBody, {f"field {n}": 1 for n in range(1_001)}, "1001 columns or fields"),
+        (
+            ClassifyBody,
+            {"texts": ["a"], "columns": {str(n): [n] for n in range(1_001)}},
+            "1001 columns or fields; expected at most 1000",
+        ),
+        (
+            InvocationsBody,
+            {"dataframe_records": [{"text": "a"}, {str(n): n for n in range(1_001)}]},
+            "1001 columns or fields",
+        ),
+        (
+            InvocationsBody,
+            {"instances": [{f"{row} {n}": n for n in range(500)} for row in range(3)]},
+            "1500 columns or fields",
+        ),
+        (InvocationsBody, {"inputs": {"text": ["a"] * 1_001}}, "1001 texts"),
+        (
+            InvocationsBody,
+            {"dataframe_split": {"columns": ["text"], "data": [["a"]] * 1_001}},
+            "1001 texts",
+        ),
+    ],
+)
+def test_a_large_body_is_refused_before_much_is_made_of_it(
+    kind: type[Body], body: Any, expected: str
+) -> None:
+    with pytest.raises(DataError) as raised:
+        parse_body(kind, json.dumps(body).encode(), max_texts=MOST)
+    assert str(raised.value).startswith(expected)
+    assert len(str(raised.value)) < 100
+
+
+@pytest.mark.parametrize("form", ["dataframe_records", "inputs", "instances"])
+@pytest.mark.parametrize("value", [[], {"a": []}, [[]]])
+def test_a_list_has_few_errors_however_long_it_is(form: str, value: Any) -> None:
+    with pytest.raises(DataError) as raised:
+        parse_body(InvocationsBody, json.dumps({form: [value] * 1_000}).encode(), max_texts=MOST)
+    more = re.search(r"and (\d+) more", str(raised.value))
+    assert not more or int(more[1]) < 10
 
 
 @pytest.mark.parametrize(
@@ -120,7 +169,7 @@ def test_what_is_wrong_is_named_without_the_texts(
 def test_what_is_no_json_is_refused(content: bytes) -> None:
     for kind in (ClassifyBody, InvocationsBody):
         with pytest.raises(DataError):
-            parse_body(kind, content)
+            parse_body(kind, content, max_texts=MOST)
 
 
 _JSON = st.recursive(
@@ -136,6 +185,6 @@ def test_any_json_is_rows_or_refused(body: dict[str, Any]) -> None:
     content = json.dumps(body).encode()
     for kind in (ClassifyBody, InvocationsBody):
         with suppress(DataError):
-            rows = parse_body(kind, content)
+            rows = parse_body(kind, content, max_texts=MOST)
             assert rows.texts
             assert all(len(values) == len(rows.texts) for values in rows.columns.values())
