@@ -137,6 +137,20 @@ def test_a_body_without_a_length_is_cut_off_at_the_limit(trained: Trained) -> No
         assert response.json() == {"error": "body: more; expected at most 10485 bytes"}
 
 
+def test_bodies_that_wait_are_bounded_together(trained: Trained) -> None:
+    texts = [f"{TEXTS[0]} {number} {'very ' * 300}" for number in range(6)]
+    body = {"texts": texts, "use_cache": False}
+    with served(max_mib=0.01) as client, ThreadPoolExecutor(32) as threads:
+        found = list(threads.map(lambda _: client.post("/classify", json=body), range(64)))
+        refused = [response for response in found if response.status_code == 503]
+        assert len(refused) < len(found)
+        for response in refused:
+            assert response.headers["retry-after"] == "1"
+            assert response.json()["error"].endswith("are held; expected at most 167760")
+        assert refused
+        assert classify(client, TEXTS[0])  # nothing is held any more
+
+
 def test_a_client_that_leaves_before_its_body_ends_is_no_error(
     client: TestClient, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -162,7 +176,7 @@ def test_a_client_that_leaves_before_its_body_ends_is_no_error(
 def test_an_error_of_the_server_is_one_line_of_json_without_the_text(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError(SECRET)
 
     monkeypatch.setattr("tasks.serving.server.parse_body", fail)
