@@ -1,9 +1,10 @@
 """`python -m deployments.serve`: answer requests with a registered version, until Ctrl-C."""
 
+import logging
 import socket
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -26,6 +27,12 @@ from tasks.serving.types import (
 )
 from tasks.shadow.types import ShadowFraction
 from tasks.tracking.location import check_location
+from tasks.tracking.names import parse_pipeline_reference
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+logger = logging.getLogger("millstream.serving")
 
 OPTIONS = ServingOptions()
 
@@ -37,8 +44,9 @@ ServePort = Annotated[
 _BACKLOG = 2_048
 # What was taken is answered within its deadline; this is for sending it.
 _SENDING_SECONDS = 2
-# A process that does not answer the one that started it is replaced.
-_HEALTH_SECONDS = 30
+# A process that does not answer the one that started it is replaced; so late is a killed one too:
+# uvicorn waits on a pipe whose other end it holds itself.
+_HEALTH_SECONDS = 10
 
 
 @described
@@ -65,9 +73,10 @@ def serve(
     """
     given = locals()
     options, settings = record_from(ServingOptions, given), get_settings()
-    token = settings.serve_token.get_secret_value()
+    token = settings.serve_token.get_secret_value().strip()
     check_serve_token(settings)
     check_location(settings)
+    _check_numbers(options)
     if options.record:
         # Imported here: it is heavy, and `--help` needs none of it.
         from tasks.recording.recorder import resolve_record_folder
@@ -91,16 +100,20 @@ def run_server(
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
-    from tasks.serving.processes import make_application, metrics_folder
+    from tasks.serving.processes import JsonHttpProtocol, log_to_terminal, metrics_folder
 
+    log_to_terminal()
+    host, port = listener.getsockname()[:2]
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    logger.info("%s/docs has requests to try, and /health says what answers", address)
     with metrics_folder(workers) as folder:
         config = uvicorn.Config(
             # Each process makes its own; a name of it would carry no options.
-            partial(make_application, options, token, folder, workers),
+            partial(_make_application, options, token, folder, workers),
             factory=True,
             workers=workers,
             loop="uvloop",
-            http="httptools",
+            http=JsonHttpProtocol,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -112,6 +125,43 @@ def run_server(
             uvicorn.Server(config).run(sockets=[listener])
         else:
             Multiprocess(config, sockets=[listener]).run()
+
+
+def _make_application(
+    options: ServingOptions, token: str, folder: Path | None, workers: int
+) -> "ASGIApp":
+    """Return the application of a process; without a token, pages of other sites are refused."""
+    from starlette.responses import JSONResponse
+
+    from flows.server.same_origin import SameOriginMiddleware
+    from tasks.serving.processes import make_application
+
+    application: ASGIApp = make_application(options, token, folder, workers)
+    if token:  # no page of another site has it
+        return application
+    return SameOriginMiddleware(
+        application,
+        bound=get_settings().host,
+        advice="expected the address that it listens on, or MILLSTREAM_SERVE_TOKEN",
+        refuse=lambda reason: JSONResponse({"error": reason}, 403),
+    )
+
+
+def _check_numbers(options: ServingOptions) -> None:
+    """Check that versions that are named by a number are there: no alias will ever be one of them.
+
+    Raises:
+        ModelError: If one is a plain pipeline.
+        ParameterError: If one is missing.
+    """
+    from tasks.tracking.registry import resolve_pipeline
+
+    references = {"model_uri": options.model_uri, "shadow": options.shadow}
+    if (asked := options.asked_split) is not None:
+        references["split"] = asked.reference
+    for parameter, reference in references.items():
+        if reference and parse_pipeline_reference(reference)[1].isdecimal():
+            resolve_pipeline(reference, parameter=parameter)
 
 
 def _listen(settings: Settings, port: int) -> socket.socket:

@@ -8,12 +8,13 @@ and `asgi-cross-origin-protection` 0.1 neither WebSockets nor hosts.
 
 import logging
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tasks.common.urls import is_origin, origin_of, redact_url
@@ -38,10 +39,22 @@ class SameOriginMiddleware:
             address is a known host, since a browser does not resolve it.
         origins: Other origins that may call, such as `https://runs.example.org` of a reverse proxy;
             their hosts are known hosts. `*` is not one, and a path behind one does not count.
+        advice: What lets another name in, for the reason of a refusal.
+        refuse: Returns the answer to a refused request for its reason; a plain text by default.
     """
 
-    def __init__(self, app: ASGIApp, *, bound: str, origins: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        bound: str,
+        origins: Collection[str] = (),
+        advice: str = "PREFECT_SERVER_CORS_ALLOWED_ORIGINS adds one",
+        refuse: Callable[[str], Response] | None = None,
+    ) -> None:
         self._app = app
+        self._advice = advice
+        self._refuse = refuse or partial(PlainTextResponse, status_code=403)
         self._any_address = bound in _EVERYWHERE
         named = {origin.strip() for origin in origins} - {""}
         self._origins = {origin_of(origin) for origin in named if is_origin(origin)}
@@ -59,7 +72,7 @@ class SameOriginMiddleware:
         asked = scope["type"] in ("http", "websocket")
         if asked and (reason := self._refusal(scope, Headers(scope=scope))):
             logger.warning("%r: refused, %s", scope["path"], reason)
-            await PlainTextResponse(reason, status_code=403)(scope, receive, send)
+            await self._refuse(reason)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -71,18 +84,12 @@ class SameOriginMiddleware:
                 return f"{name}: sent more than once; expected one"
         host = headers.get("host", "")
         if not self._is_known(_name_of(host)):
-            return (
-                f"Host {_shown(host)}: not a name of this server; "
-                "PREFECT_SERVER_CORS_ALLOWED_ORIGINS adds one"
-            )
+            return f"Host {_shown(host)}: not a name of this server; {self._advice}"
         origin = headers.get("origin")
         if origin is not None:
             if origin.lower() in self._origins or _authority_of(origin) == host.lower():
                 return ""
-            return (
-                f"Origin {_shown(origin)}: another site than {_shown(host)}; "
-                "PREFECT_SERVER_CORS_ALLOWED_ORIGINS adds one"
-            )
+            return f"Origin {_shown(origin)}: another site than {_shown(host)}; {self._advice}"
         site = headers.get("sec-fetch-site", "none")
         if site in ("none", "same-origin") or _is_link(scope, headers):
             return ""

@@ -201,8 +201,8 @@ class PredictionCache:
             self._damaged = True
         if self._count_failure() == 1:
             logger.warning(
-                "prediction cache %s fails (%s: %s); answers are computed instead; delete the "
-                "folder to start a new one",
+                "prediction cache %s fails (%s: %s); answers are computed instead; end what uses "
+                "it and delete the folder to start a new one",
                 self.folder,
                 type(error).__name__,
                 error,

@@ -82,6 +82,8 @@ def create_application(
         title="Millstream",
         description="Answers texts with the inference pipeline of a registered version.",
         lifespan=server.life,
+        redirect_slashes=False,
+        redoc_url=None,
     )
     endpoints = _add_answers(app, server)
     _add_watching(app, server)

@@ -163,7 +163,8 @@ class Follower:
 
     def _fail(self, error: str) -> None:
         if error != self.now.error:
-            logger.warning("%s goes on answering: %s", self._named(), error)
+            goes_on = f"{self._named()} goes on answering" if self.now.served else "nothing answers"
+            logger.warning("%s: %s", goes_on, error)
         self.now = replace(self.now, error=error)
 
 

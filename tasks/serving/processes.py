@@ -1,8 +1,12 @@
 """Make the application in each process of online serving; all share a folder of metrics."""
 
+import json
 import logging
+import multiprocessing
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +15,7 @@ from typing import Any
 
 import psutil
 from filelock import FileLock, Timeout
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tasks.common.environment import share_metrics
 from tasks.serving.types import ServingOptions
@@ -42,9 +47,10 @@ def make_application(options: ServingOptions, token: str, folder: Path | None, w
         folder: Where the processes share their metrics; None for a single one.
         workers: How many there are.
     """
-    _log_to_terminal()
+    log_to_terminal()
     sys.setswitchinterval(_SWITCH_SECONDS)
     if folder is not None:
+        threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
         _take_cores(folder, workers)
         _forget_dead(folder)
         share_metrics(folder)
@@ -52,6 +58,30 @@ def make_application(options: ServingOptions, token: str, folder: Path | None, w
     from tasks.serving.application import create_application
 
     return create_application(options, token=token, shared_metrics=folder is not None)
+
+
+class JsonHttpProtocol(HttpToolsProtocol):
+    """uvicorn's protocol; what is no HTTP is refused by a line of JSON, as all else."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what cannot be parsed, and close the connection."""
+        content = json.dumps({"error": msg}).encode() + b"\n"
+        head = (
+            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(content)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + content)
+        self.transport.close()
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it has ended, as by SIGKILL.
+
+    It would go on to answer, and hold the address.
+    """
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _take_cores(folder: Path, workers: int) -> None:
@@ -78,11 +108,11 @@ def _forget_dead(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _log_to_terminal() -> None:
+def log_to_terminal() -> None:
     """Give the loggers of a server a handler of their own; that of Prefect takes 0.3 ms a line."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s | %(levelname)-7s | %(message)s"))
-    for name in ("millstream", "uvicorn.error"):
+    for name in ("millstream", "pyfunc", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.setLevel(logging.INFO)
         logger.handlers, logger.propagate = [handler], False

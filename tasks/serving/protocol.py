@@ -229,10 +229,13 @@ def _check_columns(columns: int) -> None:
 def describe_invalid(error: ValidationError) -> str:
     """Return what is wrong with a body in one line, without the values that it has."""
     found = error.errors(include_input=False, include_url=False, include_context=False)
-    first = found[0]
+    # A misspelt name is the reason for others, such as a field that is missing.
+    unknown = (one for one in found if one["type"] == "extra_forbidden")
+    first = next(unknown, found[0])
     # Pydantic names the members of a union too, such as dict[str,list[...]].
     place = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     named = f"{place}: " if place else ""
     problem = "unknown field" if first["type"] == "extra_forbidden" else first["msg"]
+    problem = problem.removeprefix("Value error, ")
     return printable(" ".join(f"{named}{problem}{more}".split()))

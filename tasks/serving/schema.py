@@ -11,6 +11,7 @@ from tasks.serving.server import DEADLINE_HEADER, JSON, LEAST_DEADLINE
 _PROBLEMS = {
     400: "The body is not as expected.",
     401: "The token is missing.",
+    408: "The body did not arrive within the deadline.",
     413: "The body is too long.",
     415: "The body is no JSON.",
     500: "The model failed on every text.",

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import math
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -34,6 +35,9 @@ LEAST_DEADLINE = 0.05  # seconds
 JSON = "application/json"
 
 CLIENT_GONE = 499  # as nginx logs it
+
+_ERROR_CHARACTERS = 500  # names of fields are those of the request
+_NOTED_SECONDS = 1.0
 
 
 class RequestRefusedError(Exception):
@@ -77,13 +81,15 @@ class Server:
         if self.options.shadow:
             self._shadow = OnlineShadow(self.options, lambda: self.line.is_idle)
         if self.options.record:
-            written = self._shadow.add if self._shadow else None
             folder = Path(self.options.record)
+            written = self._shadow.add if self._shadow else None
             self._recorder = Recorder(folder, self.options.recording, written)
         self.follower.start()
+        noting = asyncio.create_task(self._note_record())
         try:
             yield
         finally:
+            noting.cancel()
             self.follower.stop()
             await asyncio.to_thread(self._close)
 
@@ -101,16 +107,19 @@ class Server:
             RequestRefusedError: If it cannot be answered.
         """
         _check_content_type(request)
+        started = time.monotonic()
         try:
-            content = await request.body()
-            asked = parse_body(kind, content, max_texts=self.options.max_texts)
+            _check_query(request)
             deadline = self._deadline(request)
+            content = await _read_body(request, deadline)
+            asked = parse_body(kind, content, max_texts=self.options.max_texts)
             served = self.served()
             served.check_columns(asked.columns)
         except DataError as error:
-            raise RequestRefusedError(400, printable(str(error))) from None
+            raise RequestRefusedError(400, printable(str(error))[:_ERROR_CHARACTERS]) from None
+        left = deadline - (time.monotonic() - started)
         try:
-            waiting = self.line.submit(asked, served, within=deadline)
+            waiting = self.line.submit(asked, served, within=left)
         except OverloadedError as error:
             raise RequestRefusedError(
                 503,
@@ -119,13 +128,20 @@ class Server:
                 retry_after=error.retry_after,
             ) from None
         self.metrics.line.set(self.line.texts)
-        return await self._wait(request, waiting, deadline)
+        if (found := await self._wait(request, waiting, left)) is None:
+            raise RequestRefusedError(
+                504, f"not answered within {deadline:g} s; expected a shorter line or fewer texts"
+            )
+        return found
 
-    async def _wait(self, request: Request, waiting: LineRequest, deadline: float) -> LineRequest:
+    async def _wait(
+        self, request: Request, waiting: LineRequest, seconds: float
+    ) -> LineRequest | None:
+        """Return what is answered; None after the seconds."""
         gone = asyncio.ensure_future(_until_disconnected(request))
         both: set[asyncio.Future[Any]] = {waiting.answered, gone}
         try:
-            await asyncio.wait(both, timeout=deadline, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if waiting.answered.done():
                 return waiting.answered.result()
         except Exception as error:  # noqa: BLE001 -- what the model raised on every text
@@ -139,9 +155,7 @@ class Server:
             waiting.answered.cancel()  # nothing, if it is done
         if gone.done() and not gone.cancelled():
             raise RequestRefusedError(CLIENT_GONE, "the client went away")
-        raise RequestRefusedError(
-            504, f"not answered within {deadline:g} s; expected a shorter line or fewer texts"
-        )
+        return None
 
     def _deadline(self, request: Request) -> float:
         given = request.headers.get(DEADLINE_HEADER)
@@ -177,7 +191,12 @@ class Server:
         if self._recorder:
             for part in answered.parts:
                 self._recorder.add(_to_record(part))
+
+    async def _note_record(self) -> None:
+        """Note again and again what the threads of the record and of the shadow have done."""
+        while self._recorder:
             self.metrics.note_record(self._recorder, self._shadow)
+            await asyncio.sleep(_NOTED_SECONDS)
 
     def health(self) -> dict[str, Any]:
         """Return what `/health` answers."""
@@ -199,6 +218,19 @@ def _check_content_type(request: Request) -> None:
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given != JSON:
         raise RequestRefusedError(415, f"Content-Type: expected {JSON}")
+
+
+def _check_query(request: Request) -> None:
+    for name in request.query_params:
+        raise DataError(f"{name}: unknown parameter of the address; expected none")
+
+
+async def _read_body(request: Request, seconds: float) -> bytes:
+    try:
+        async with asyncio.timeout(seconds):
+            return await request.body()
+    except TimeoutError:
+        raise RequestRefusedError(408, f"the body did not arrive within {seconds:g} s") from None
 
 
 async def _until_disconnected(request: Request) -> None:

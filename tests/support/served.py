@@ -45,6 +45,14 @@ def classify(client: TestClient, *texts: str, **fields: Any) -> list[dict[str, A
     return answers
 
 
+def wait_for_metric(client: TestClient, line: str) -> None:
+    """Wait until the metrics have a line."""
+    deadline = time.monotonic() + SECONDS
+    while line not in client.get("/metrics").text.splitlines():
+        assert time.monotonic() < deadline, line
+        time.sleep(0.05)
+
+
 def wait_for_files(folder: Path, files: int) -> None:
     """Wait until a record, or the shadow of one, has files."""
     deadline = time.monotonic() + SECONDS

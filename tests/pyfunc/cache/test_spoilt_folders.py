@@ -80,7 +80,9 @@ def test_a_spoilt_cache_costs_speed_and_one_warning_but_no_answer(
     assert cache.failures >= 1
     (warning,) = warnings()
     assert f"prediction cache {folder} fails" in warning
-    assert warning.endswith("are computed instead; delete the folder to start a new one")
+    assert warning.endswith(
+        "are computed instead; end what uses it and delete the folder to start a new one"
+    )
 
 
 def test_a_folder_that_cannot_be_made_costs_speed_and_one_warning_but_no_answer(

@@ -1,5 +1,6 @@
 """`python -m deployments.serve` as a process: signals, several processes, any request."""
 
+import json
 import os
 import re
 import signal
@@ -79,11 +80,60 @@ def test_processes_share_the_address_and_a_killed_one_is_replaced(
         assert sum(counted) == 20
 
 
+def test_processes_end_with_the_one_that_started_them(trained: Trained, tmp_path: Path) -> None:
+    with online_server(tmp_path, "--workers", "2") as server:
+        children = psutil.Process(server.process.pid).children(recursive=True)
+        server.process.kill()
+        _, alive = psutil.wait_procs(children, timeout=20)
+        assert not alive
+        with socket.socket() as free:
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            free.bind(("127.0.0.1", int(server.address.rpartition(":")[2])))
+
+
+def exchange(address: str, content: bytes) -> bytes:
+    """Send bytes, and return what comes back until the server closes the connection."""
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(content)
+        return b"".join(iter(lambda: connection.recv(65_536), b""))
+
+
+def test_slow_foreign_and_malformed_requests_are_refused_by_a_line_of_json(
+    trained: Trained, tmp_path: Path
+) -> None:
+    post = b"POST /classify HTTP/1.1\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    known = b"Host: 127.0.0.1\r\n"
+    slow = b"X-Deadline-Seconds: 0.5\r\nContent-Length: 15\r\n\r\n{"
+    body = b'Content-Length: 15\r\n\r\n{"texts":["a"]}'
+    with online_server(tmp_path) as server:
+        for content, status, error in (
+            (post + known + body, 200, b""),
+            (post + known + slow, 408, b"the body did not arrive within 0.5 s"),
+            (post + b"Host: evil.example\r\n" + body, 403, b"not a name of this server"),
+            (post + known + b"Origin: http://evil.example\r\n" + body, 403, b"another site"),
+            (post + known + b"Content-Length: -1\r\n\r\n", 400, b"Invalid HTTP request"),
+            (b"\x00\x01\x02\r\n\r\n", 400, b"Invalid HTTP request"),
+        ):
+            head, _, answer = exchange(server.address, content).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 %d " % status), (head, answer)
+            assert b"content-type: application/json" in head
+            assert error in answer
+            assert json.loads(answer)
+        assert "Traceback" not in server.log.read_text()
+
+
 @pytest.mark.parametrize(
     ("host", "options", "expected"),
     [
         ("0.0.0.0", (), "MILLSTREAM_SERVE_TOKEN: missing, and MILLSTREAM_HOST is 0.0.0.0"),
         ("127.0.0.1", ("--model-uri", "models:/"), "model_uri: 'models:/'; expected"),
+        (
+            "127.0.0.1",
+            ("--model-uri", "99"),
+            "model_uri: inference_pipeline_model: no version '99'",
+        ),
+        ("127.0.0.1", ("--split", "99=0.5"), "split: inference_pipeline_model: no version '99'"),
         ("127.0.0.1", ("--split-key", "id"), "split_key: 'id' without a split"),
         ("127.0.0.1", ("--deadline-seconds", "0"), "deadline-seconds"),
         ("127.0.0.1", ("--record", "/dev/null/online"), "record: "),

@@ -95,6 +95,12 @@ REFUSED: list[tuple[int, dict[str, Any], str]] = [
         {"json": {"texts": [SECRET]}, "headers": {"x-deadline-seconds": "soon"}},
         "x-deadline-seconds: expected a number from 0.05",
     ),
+    (400, {"json": {"texts": [SECRET], "x" * 1_000: 1}}, "x" * 400),
+    (
+        400,
+        {"json": {"texts": [SECRET]}, "params": {"use_cash": 1}},
+        "use_cash: unknown parameter of the address; expected none",
+    ),
     (413, {"json": {"texts": [SECRET * 300_000]}}, "expected at most 8388608 bytes"),
     (415, {"content": SECRET}, "Content-Type: expected application/json"),
 ]
@@ -114,11 +120,18 @@ def test_a_refusal_is_one_line_of_json_without_the_text(
     assert response.headers["content-type"] == "application/json"
     assert expected in response.json()["error"]
     assert response.text.count("\n") == 1
+    assert len(response.text) < 600
     assert "nobody's business" not in response.text + caplog.text
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"), [("GET", "/nothing", 404), ("GET", "/classify", 405)]
+    ("method", "path", "status"),
+    [
+        ("GET", "/nothing", 404),
+        ("GET", "/health/", 404),
+        ("GET", "/classify", 405),
+        ("POST", "/classify/", 404),
+    ],
 )
 def test_other_paths_and_methods_are_refused_alike(
     client: TestClient, method: str, path: str, status: int
@@ -165,9 +178,9 @@ def test_a_client_that_leaves_before_its_body_ends_is_no_error(
         sent.append(message)
 
     headers = [(b"content-type", b"application/json")]
-    scope = {"type": "http", "method": "POST", "path": "/classify", "headers": headers}
+    scope = {"type": "http", "method": "POST", "path": "/classify", "query_string": b""}
     with caplog.at_level(logging.INFO):
-        asyncio.run(client.app(scope, receive, send))  # type: ignore[arg-type]
+        asyncio.run(client.app(scope | {"headers": headers}, receive, send))  # type: ignore[arg-type]
     assert sent[0]["status"] == 499
     assert "POST /classify 499" in caplog.text
     assert "Traceback" not in caplog.text

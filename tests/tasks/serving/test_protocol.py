@@ -84,6 +84,8 @@ def test_classify_takes_texts_and_columns() -> None:
             "params.batch_tokens: ",
         ),
         (InvocationsBody, {"inputs": [SECRET], "dataframe": []}, "dataframe: unknown"),
+        (ClassifyBody, {"text": [SECRET], "use_cash": True}, "text: unknown field (and 2 more)"),
+        (ClassifyBody, {"texts": [1], "use_cash": True}, "use_cash: unknown field (and 1 more)"),
         (InvocationsBody, {}, "expected one of dataframe_split"),
         (InvocationsBody, {"inputs": [SECRET], "instances": [SECRET]}, "got 2 of them"),
         (InvocationsBody, {"inputs": {"review": [SECRET]}}, "text: this column is missing"),

@@ -12,7 +12,7 @@ from tasks.output.records import read_records
 from tasks.scoring.scoring_model import resolve_scoring_model
 from tasks.serving.shadowing import OnlineShadow
 from tasks.serving.types import ServingOptions
-from tests.support.served import classify, served, wait_for_files
+from tests.support.served import classify, served, wait_for_files, wait_for_metric
 
 SECONDS = 60
 TEXTS = [f"one two three four five six seven eight nine ten {number}" for number in range(60)]
@@ -24,8 +24,9 @@ def test_the_challenger_answers_the_same_rows(own_versions: None, tmp_path: Path
     with served(**options, shadow_fraction=1.0) as client:
         classify(client, *TEXTS)
         wait_for_files(folder / "shadow" / "version-2", 1)
+        for metric in ("millstream_recorded_rows 60.0", "millstream_shadow_rows 60.0"):
+            wait_for_metric(client, metric)  # while no request comes
         classify(client, "another text")
-        assert "millstream_shadow_rows 60.0" in client.get("/metrics").text
         wait_for_files(folder / "shadow" / "version-2", 2)
     assert shards_of_folder(folder / "shadow" / "version-2") == shards_of_folder(folder)
     shadows = list(read_records(folder / "shadow" / "version-2"))
