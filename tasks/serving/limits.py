@@ -76,10 +76,10 @@ class _Exchange:
 
     async def receive(self) -> Message:
         message = await self._receive()
-        length = len(message.get("body", b""))
-        self.received += length
-        self._bodies.held += length
-        self._bodies.check(self.received, "more")
+        if length := len(message.get("body", b"")):
+            self.received += length
+            self._bodies.held += length
+            self._bodies.check(self.received, "more")
         return message
 
     async def send(self, message: Message) -> None:

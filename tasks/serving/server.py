@@ -117,7 +117,7 @@ class Server:
             served.check_columns(asked.columns)
         except DataError as error:
             raise RequestRefusedError(400, printable(str(error))[:_ERROR_CHARACTERS]) from None
-        left = deadline - (time.monotonic() - started)
+        left = max(0.0, deadline - (time.monotonic() - started))
         try:
             waiting = self.line.submit(asked, served, within=left)
         except OverloadedError as error:
