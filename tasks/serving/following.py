@@ -3,7 +3,6 @@
 The version before stays loaded while there is memory, so that a rollback takes no time.
 """
 
-import gc
 import logging
 import threading
 import time
@@ -130,7 +129,6 @@ class Follower:
         process = psutil.Process()
         before = process.memory_info().rss
         served = load_served_model(self._options)
-        _freeze_objects()
         self._needed_bytes = max(self._needed_bytes, process.memory_info().rss - before)
         self._on_swap(served)
         swaps = self.now.swaps + (self.now.served is not None)
@@ -168,17 +166,6 @@ class Follower:
             goes_on = f"{self._named()} goes on answering" if self.now.served else "nothing answers"
             logger.warning("%s: %s", goes_on, error)
         self.now = replace(self.now, error=error)
-
-
-def _freeze_objects() -> None:
-    """Leave out what is loaded when Python looks for cyclic garbage.
-
-    Looking through the 370,000 objects of a server stops all its threads for 0.2 s
-    (https://docs.python.org/3/library/gc.html#gc.freeze).
-    """
-    gc.unfreeze()  # the version before the last one may be garbage by now
-    gc.collect()
-    gc.freeze()
 
 
 def free_memory(cgroup: Path = _CGROUP) -> int:
