@@ -16,12 +16,18 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pyfunc.contract import to_json
-from tasks.serving.answers import ClassifyAnswer, Health, InvocationsAnswer, Problem
 from tasks.serving.limits import Limits
 from tasks.serving.line import LineRequest
-from tasks.serving.protocol import ClassifyBody, InvocationsBody
-from tasks.serving.schema import describe_bodies, described
-from tasks.serving.server import CLIENT_GONE, JSON, RequestRefusedError, Server
+from tasks.serving.protocol import JSON, ClassifyBody, InvocationsBody
+from tasks.serving.schema import (
+    ClassifyAnswer,
+    Health,
+    InvocationsAnswer,
+    Problem,
+    describe_bodies,
+    described,
+)
+from tasks.serving.server import CLIENT_GONE, RequestRefusedError, Server
 from tasks.serving.types import ServingOptions
 
 VERSION_HEADER = "X-Model-Version"
@@ -47,6 +53,8 @@ class DirectAnswers:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}  # uvicorn sends no body
         endpoint = self._endpoints.get(scope.get("path", ""))
         if endpoint is None or scope["type"] != "http" or scope["method"] != "POST":
             await self._application(scope, receive, send)

@@ -25,6 +25,10 @@ from tasks.serving.types import AllScores, AnswerOptions, AskedRows, UseCache
 
 TEXT = "text"
 
+JSON = "application/json"
+DEADLINE_HEADER = "x-deadline-seconds"
+LEAST_DEADLINE = 0.05  # seconds
+
 # A version reads a few.
 _MOST_COLUMNS = 1_000
 

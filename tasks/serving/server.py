@@ -18,21 +18,16 @@ from tasks.common.task_errors import class_and_line
 from tasks.common.text import printable
 from tasks.recording.recorded_rows import AnsweredRequest
 from tasks.recording.recorder import Recorder
-from tasks.serving.answers import Health
 from tasks.serving.following import Follower
 from tasks.serving.line import LineRequest, OverloadedError, RequestLine
 from tasks.serving.metrics import Metrics
-from tasks.serving.protocol import Body, parse_body
+from tasks.serving.protocol import DEADLINE_HEADER, JSON, LEAST_DEADLINE, Body, parse_body
+from tasks.serving.schema import Health
 from tasks.serving.shadowing import OnlineShadow
 from tasks.serving.types import ServingOptions
 from tasks.serving.versions import AnsweredPart, AnsweredRows, ServedModel
 
 logger = logging.getLogger("millstream.serving")
-
-DEADLINE_HEADER = "x-deadline-seconds"
-LEAST_DEADLINE = 0.05  # seconds
-
-JSON = "application/json"
 
 CLIENT_GONE = 499  # as nginx logs it
 
@@ -138,6 +133,8 @@ class Server:
         self, request: Request, waiting: LineRequest, seconds: float
     ) -> LineRequest | None:
         """Return what is answered; None after the seconds."""
+        if waiting.answered.done():
+            return waiting.answered.result()
         gone = asyncio.ensure_future(_until_disconnected(request))
         both: set[asyncio.Future[Any]] = {waiting.answered, gone}
         try:

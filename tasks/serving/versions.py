@@ -1,7 +1,7 @@
 """The versions that answer requests: load them, warm them up, and answer rows with them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyfunc.contract import Answers
@@ -12,6 +12,7 @@ from tasks.common.errors import DataError
 from tasks.output.row_parameters import RowParameters
 from tasks.output.traffic_split import TrafficSplit
 from tasks.scoring.scoring_model import resolve_challenger, resolve_scoring_model
+from tasks.serving.recent_answers import RecentAnswers
 from tasks.serving.types import AskedRows, ServingOptions
 from tasks.tracking.names import RegisteredModel
 from tasks.tracking.pipeline_loader import load_typed_pipeline
@@ -27,10 +28,12 @@ class ServedVersion:
     Attributes:
         model: What it is.
         pipeline: Its pipeline, of the code that it ships.
+        recent: Its newest answers.
     """
 
     model: ScoringModel
     pipeline: Any
+    recent: RecentAnswers = field(default_factory=RecentAnswers)
 
     @property
     def number(self) -> int:
@@ -45,11 +48,23 @@ class ServedVersion:
     def answer(self, asked: AskedRows) -> Answers:
         """Answer or refuse each row."""
         options = asked.options.model_dump()
-        if self.model.business is None:
-            answers: Answers = self.pipeline.answer(asked.texts, **options)
-        else:
+        answers: Answers
+        if self.model.business is not None:
             answers = self.pipeline.answer_rows(asked.texts, asked.columns, **options)
+            return answers
+        answers = self.pipeline.answer(asked.texts, **options)
+        if asked.options.use_cache:
+            self.recent.add(asked.texts, answers.outcomes, all_scores=asked.options.all_scores)
         return answers
+
+    def recall(self, asked: AskedRows) -> Answers | None:
+        """Return the answers if all of them are recent; of look-ups and rules none are."""
+        if self.model.business is not None or not asked.options.use_cache:
+            return None
+        outcomes = self.recent.find(asked.texts, all_scores=asked.options.all_scores)
+        if outcomes is None:
+            return None
+        return Answers(outcomes, model_calls=0, model_seconds=0.0, cache_failures=0, retried=0)
 
     def documents(self, answers: Answers) -> list[dict[str, Any]]:
         """Return the document of each row of what `answer` returned."""
@@ -139,18 +154,37 @@ class ServedModel:
     def answer(self, asked: AskedRows) -> AnsweredRows:
         """Answer or refuse each row with the version of its arm."""
         arms = self._assign(asked)
-        documents: list[dict[str, Any]] = [{}] * len(arms)
+        parts = [AnsweredPart(v, own, v.answer(own)) for v, own in self._rows_of(arms, asked)]
+        return self._join(arms, parts)
+
+    def recall(self, asked: AskedRows) -> AnsweredRows | None:
+        """Return the answers if all of them are recent, without waiting for anything."""
+        arms = self._assign(asked)
         parts = []
+        for version, own in self._rows_of(arms, asked):
+            if (answers := version.recall(own)) is None:
+                return None
+            parts.append(AnsweredPart(version, own, answers))
+        return self._join(arms, parts)
+
+    def _rows_of(
+        self, arms: Sequence[int], asked: AskedRows
+    ) -> Iterator[tuple[ServedVersion, AskedRows]]:
+        """Yield each version that has rows, with them."""
         for number, version in enumerate(self.versions):
             places = [place for place, arm in enumerate(arms) if arm == number]
-            if not places:
-                continue
-            own = asked if len(places) == len(arms) else _take(asked, places)
-            answers = version.answer(own)
-            for place, document in zip(places, version.documents(answers), strict=True):
-                documents[place] = document
-            parts.append(AnsweredPart(version, own, answers))
-        return AnsweredRows(documents, [self.versions[arm].number for arm in arms], parts)
+            if places:
+                yield version, asked if len(places) == len(arms) else _take(asked, places)
+
+    def _join(self, arms: Sequence[int], parts: list[AnsweredPart]) -> AnsweredRows:
+        """Put the rows of the versions into the order of the request."""
+        of_parts = [iter(part.version.documents(part.answers)) for part in parts]
+        of_arms = dict(zip(sorted(set(arms)), of_parts, strict=True))
+        return AnsweredRows(
+            documents=[next(of_arms[arm]) for arm in arms],
+            versions=[self.versions[arm].number for arm in arms],
+            parts=parts,
+        )
 
     def _assign(self, asked: AskedRows) -> list[int]:
         if (split := self.split) is None:

@@ -69,6 +69,15 @@ def test_options_of_a_request_are_those_of_predict(client: TestClient) -> None:
     assert not classify(client, "one that is new", use_cache=False)[0]["metadata"]["cached"]
 
 
+def test_recent_answers_are_those_of_the_line(client: TestClient) -> None:
+    texts = [f"{text} {number}" for number, text in enumerate(TEXTS)]
+    computed, recent = classify(client, *texts), classify(client, *texts)
+    assert [one["metadata"].pop("cached") for one in computed + recent] == [False] * 3 + [True] * 3
+    assert recent == computed
+    lines = client.get("/metrics").text.splitlines()
+    assert next(line for line in lines if 'source="cached"' in line).endswith(" 3.0")
+
+
 def test_a_long_request_has_its_answers_in_order(client: TestClient) -> None:
     texts = [f"{TEXTS[number % 3]} {number}" for number in range(300)]
     together = classify(client, *texts, use_cache=False)
@@ -80,6 +89,7 @@ def test_a_long_request_has_its_answers_in_order(client: TestClient) -> None:
 def test_health_and_version_say_what_answers(client: TestClient, trained: Trained) -> None:
     assert client.get("/ping").status_code == 200
     assert client.get("/version").text == mlflow.__version__
+    assert [client.head(path).status_code for path in ("/ping", "/health")] == [200, 200]
     health = client.get("/health").json()
     assert health["status"] == "ok"
     assert health["wanted"] == CHAMPION_URI

@@ -20,7 +20,13 @@ class Served:
     def __init__(self, version: int = 1) -> None:
         self.version = version
         self.calls: list[list[object]] = []
+        self.recent: set[object] = set()
         self.started, self.gate = threading.Event(), threading.Event()
+
+    def recall(self, asked: AskedRows) -> AnsweredRows | None:
+        if not asked.options.use_cache or not {*asked.texts} <= self.recent:
+            return None
+        return AnsweredRows([{"recent": text} for text in asked.texts], [self.version], [])
 
     def answer(self, asked: AskedRows) -> AnsweredRows:
         self.started.set()
@@ -197,6 +203,33 @@ def test_closing_answers_what_was_taken() -> None:
         ]
 
     within(run, threads=2)
+
+
+def test_recent_answers_wait_for_nothing() -> None:
+    served: Any = Served()
+    counted: list[AnsweredRows] = []
+
+    async def main() -> None:
+        line = RequestLine(1, counted.append)
+        async with asyncio.timeout(SECONDS):
+            (taken,) = await held(line, served)
+            served.recent = {"a", "b"}
+            found = line.submit(rows("a", "b"), served, within=0)
+            assert found.answered.result().documents == [{"recent": "a"}, {"recent": "b"}]
+            assert found.versions == {1}
+            assert [answered.documents for answered in counted] == [found.documents]
+            # No part of a request, and none that would keep the event loop.
+            waiting = [
+                line.submit(rows(*texts), served, within=SECONDS)
+                for texts in (["a", "c"], ["a"] * (MOST_TEXTS + 1))
+            ]
+            assert not any(one.answered.done() for one in waiting)
+            served.gate.set()
+            for one in (taken, *waiting):
+                await one.answered
+        await asyncio.to_thread(line.close)
+
+    asyncio.run(main())
 
 
 def test_what_fails_beside_an_answer_costs_none(caplog: pytest.LogCaptureFixture) -> None:
