@@ -275,6 +275,10 @@ def test_a_split_answers_the_share_of_the_keys(two_versions: Any) -> None:
         assert len(set(uris)) == 2
         assert uris[:50] * 4 == uris
         assert response.headers["x-model-version"] == "1, 2"
+        recent = classify(client, *texts[:50], columns={"customer": [*range(50)]})
+        assert [one["model_metadata"] for one in recent] == [
+            one["model_metadata"] for one in response.json()["answers"][:50]
+        ]
         missing = client.post("/classify", json={"texts": texts})
         assert missing.json() == {
             "error": "columns: 'customer' is missing; expected besides the text: customer"
