@@ -73,7 +73,7 @@ def serve(
     """
     given = locals()
     options, settings = record_from(ServingOptions, given), get_settings()
-    token = settings.serve_token.get_secret_value().strip()
+    token = settings.serve_token.get_secret_value()
     check_serve_token(settings)
     check_location(settings)
     _check_numbers(options)

@@ -12,7 +12,7 @@ def check_serve_token(settings: Settings) -> None:
     Raises:
         ParameterError: If they do not.
     """
-    if not settings.serve_token.get_secret_value().strip() and not _is_loopback(settings.host):
+    if not settings.serve_token.get_secret_value() and not _is_loopback(settings.host):
         raise ParameterError(
             f"MILLSTREAM_SERVE_TOKEN: missing, and MILLSTREAM_HOST is {settings.host}, which "
             "others reach; expected a token, a loopback address such as 127.0.0.1, or SERVE=0 of "

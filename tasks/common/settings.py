@@ -147,6 +147,11 @@ class Settings(BaseSettings):
             )
         return host
 
+    @field_validator("serve_token")
+    @classmethod
+    def _strip(cls, token: SecretStr) -> SecretStr:
+        return SecretStr(token.get_secret_value().strip())  # a file of a secret ends with a newline
+
     @field_validator("notification_url")
     @classmethod
     def _require_url(cls, url: SecretStr | None) -> SecretStr | None:

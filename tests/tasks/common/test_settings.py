@@ -140,6 +140,14 @@ def test_a_well_formed_variable_is_taken(
     get_settings.__wrapped__()
 
 
+@pytest.mark.parametrize(("given", "token"), [("secret\n", "secret"), (" \n", "")])
+def test_the_token_of_a_file_ends_without_its_newline(
+    monkeypatch: pytest.MonkeyPatch, given: str, token: str
+) -> None:
+    monkeypatch.setenv("MILLSTREAM_SERVE_TOKEN", given)
+    assert get_settings.__wrapped__().serve_token.get_secret_value() == token
+
+
 @pytest.mark.parametrize(
     ("module", "variable", "value"),
     [
