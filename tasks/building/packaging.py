@@ -26,6 +26,7 @@ from tasks.building.artifact import build_artifact
 from tasks.building.build_records import COMPLETE_TAG, GATE_KEYS_TAG, PLAN, RECORD, read_record
 from tasks.building.detector_files import open_for_build
 from tasks.building.members import DownloadedMember, downloaded_members
+from tasks.building.openvino_conversion import QUANTISATION_RULE
 from tasks.building.types import BuiltPipeline, Gate, LoggedPipeline
 from tasks.common.settings import REPOSITORY
 from tasks.composition.composition_file import check_labels
@@ -164,6 +165,8 @@ def _build_key(
     }
     if has_open_thresholds(plan.answer):
         parts["threshold_rule"] = THRESHOLD_RULE
+    if any(member.precision == "int8" for member in plan.members.values()):
+        parts["quantisation_rule"] = QUANTISATION_RULE
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

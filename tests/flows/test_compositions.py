@@ -191,16 +191,22 @@ def test_an_equal_composition_is_not_built_again(
     assert packaging.log_pipeline(other).fingerprint != built["fingerprint"]
 
 
-def test_a_threshold_that_another_rule_chose_is_chosen_anew(
-    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("rule", "same"),
+    [("THRESHOLD_RULE", [True, False, True]), ("QUANTISATION_RULE", [True, True, False])],
+)
+def test_what_was_made_by_another_rule_is_made_anew(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str, same: list[bool]
 ) -> None:
     plan = plan_composition(write(tmp_path, ROUTED))
     is_open = plan.model_copy(update={"answer": Cascade(("quick", "film"), None)})
-    plans = (plan, is_open)
+    film = plan.members["film"].model_copy(update={"precision": "int8"})
+    quantised = plan.model_copy(update={"members": plan.members | {"film": film}})
+    plans = (plan, is_open, quantised)
     before = [packaging._build_key(plan, {}, packaging.PACKAGE) for plan in plans]
-    monkeypatch.setattr(packaging, "THRESHOLD_RULE", 0)
+    monkeypatch.setattr(packaging, rule, 0)
     after = [packaging._build_key(plan, {}, packaging.PACKAGE) for plan in plans]
-    assert [old == new for old, new in zip(before, after, strict=True)] == [True, False]
+    assert [old == new for old, new in zip(before, after, strict=True)] == same
 
 
 def test_members_that_are_alike_are_gated_once(
