@@ -10,11 +10,14 @@ from dataclasses import dataclass, replace
 
 from cachetools import LRUCache
 
-from pyfunc.contract import Outcome
+from pyfunc.contract import Answer, Outcome
 
 _MAX_BYTES = 16 * 2**20
 
-_BYTES_PER_ANSWER = 1_000  # beside the text, about
+# What takes memory beside a text, about.
+_BYTES_PER_ANSWER = 1_000
+_BYTES_PER_SCORE = 150
+_BYTES_PER_MEMBER = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,15 @@ class RecentAnswers:
     ) -> None:
         """Remember the answers among the outcomes; what is refused is not remembered."""
         for text, outcome in zip(texts, outcomes, strict=True):
-            size = sys.getsizeof(text) + _BYTES_PER_ANSWER
-            if outcome.answer and size <= self._answers.maxsize:
+            if outcome.answer is None:
+                continue
+            size = sys.getsizeof(text) + _size_of(outcome.answer)
+            if size <= self._answers.maxsize:
                 cached = replace(outcome, source="cached")
                 with self._lock:
                     self._answers[text, all_scores] = _Remembered(cached, size)
+
+
+def _size_of(answer: Answer) -> int:
+    scores = _BYTES_PER_SCORE * len(answer.prediction.scores or ())
+    return _BYTES_PER_ANSWER + scores + _BYTES_PER_MEMBER * len(answer.members)

@@ -8,8 +8,8 @@ from tasks.serving.recent_answers import RecentAnswers
 PROVENANCE = Provenance("models:/a/1", "models:/m-1")
 
 
-def computed(label: str) -> Outcome:
-    prediction = Prediction(label, 0.9, truncated=False)
+def computed(label: str, scores: dict[str, float] | None = None) -> Outcome:
+    prediction = Prediction(label, 0.9, truncated=False, scores=scores)
     return Outcome.of(Answer(prediction, Language("en", True, 0.9), PROVENANCE), "computed")
 
 
@@ -64,3 +64,11 @@ def test_a_text_that_is_longer_than_all_may_be_is_not_remembered() -> None:
     recent.add(["a", "b" * 4_000], [computed("A"), computed("B")], all_scores=False)
     assert labels_of(recent, "b" * 4_000) is None
     assert labels_of(recent, "a") == ["A"]
+
+
+def test_scores_of_many_labels_take_their_place() -> None:
+    recent = RecentAnswers(max_bytes=100_000)
+    scores = {f"label {number}": 0.001 for number in range(300)}
+    for text in "abcd":
+        recent.add([text], [computed(text, scores)], all_scores=True)
+    assert [t for t in "abcd" if labels_of(recent, t, all_scores=True)] == ["c", "d"]
