@@ -11,6 +11,8 @@ import mlflow
 import pytest
 from starlette.testclient import TestClient
 
+from tasks.serving.types import AskedRows
+from tasks.serving.versions import ServedModel
 from tasks.tracking.names import CHAMPION_URI
 from tasks.tracking.pipeline_loader import load_pipeline, predict_documents
 from tests.support.builders import Trained
@@ -69,9 +71,23 @@ def test_options_of_a_request_are_those_of_predict(client: TestClient) -> None:
     assert not classify(client, "one that is new", use_cache=False)[0]["metadata"]["cached"]
 
 
-def test_recent_answers_are_those_of_the_line(client: TestClient) -> None:
+def end_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every request fail that is not answered from memory."""
+
+    def fail(_: ServedModel, asked: AskedRows) -> None:
+        raise AssertionError(f"{len(asked.texts)} texts went through the line")
+
+    monkeypatch.setattr(ServedModel, "answer", fail)
+
+
+def test_recent_answers_are_those_of_the_line(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     texts = [f"{text} {number}" for number, text in enumerate(TEXTS)]
-    computed, recent = classify(client, *texts), classify(client, *texts)
+    computed = classify(client, *texts)
+    end_the_line(monkeypatch)
+    assert client.post("/classify", json={"texts": texts, "use_cache": False}).status_code == 500
+    recent = classify(client, *texts)
     assert [one["metadata"].pop("cached") for one in computed + recent] == [False] * 3 + [True] * 3
     assert recent == computed
     lines = client.get("/metrics").text.splitlines()
@@ -263,7 +279,9 @@ def test_the_schema_describes_both_paths_with_examples_that_are_answered(
     assert client.get("/docs").status_code == 200
 
 
-def test_a_split_answers_the_share_of_the_keys(two_versions: Any) -> None:
+def test_a_split_answers_the_share_of_the_keys(
+    two_versions: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     texts = [f"{TEXTS[0]} {number}" for number in range(200)]
     with served(split="challenger=0.3", split_key="customer") as client:
         body = {"texts": texts, "columns": {"customer": [number % 50 for number in range(200)]}}
@@ -275,6 +293,7 @@ def test_a_split_answers_the_share_of_the_keys(two_versions: Any) -> None:
         assert len(set(uris)) == 2
         assert uris[:50] * 4 == uris
         assert response.headers["x-model-version"] == "1, 2"
+        end_the_line(monkeypatch)
         recent = classify(client, *texts[:50], columns={"customer": [*range(50)]})
         assert [one["model_metadata"] for one in recent] == [
             one["model_metadata"] for one in response.json()["answers"][:50]

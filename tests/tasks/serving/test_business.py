@@ -29,12 +29,19 @@ def test_keys_are_looked_up_and_rules_decide(uri: str, tmp_path: Path) -> None:
         frame = {"text": TEXTS, "customer_id": customers}
         again = client.post("/invocations", json={"inputs": frame})
         refused = client.post("/classify", json={"texts": TEXTS})
+        # Each key decides, whatever was answered to the text before.
+        one, other = (
+            client.post("/classify", json={"texts": TEXTS[:1], "columns": {"customer_id": [key]}})
+            for key in (1, 3)
+        )
     assert found[0]["decision"].keys() == {"queue", "priority"}
     assert found[0]["metadata"]["looked_up_at"]
     assert found[1]["error"] == {"step": "rules", "reason": "opted out"}
     assert found[2]["decision"]["queue"] is None
     assert found[3]["error"]["reason"] == "empty"
     assert again.status_code == 200
+    assert one.json()["answers"][0]["decision"] == found[0]["decision"]
+    assert other.json()["answers"][0]["error"] == found[1]["error"]
     assert refused.status_code == 400
     assert refused.json()["error"] == (
         "columns: 'customer_id' is missing; expected besides the text: customer_id"
