@@ -20,7 +20,7 @@ def reviews(tmp_path: Path) -> Path:
     """Rows that the challenger, which reads eight tokens, cannot tell apart."""
     path = tmp_path / "reviews.csv"
     words = ("great", "awful")
-    texts = [f"a film, number {n}, a film, number {n}, a {words[n % 2]} film" for n in range(240)]
+    texts = [f"a film, number {n}, a {words[n % 2]}, {words[n % 2]} film" for n in range(240)]
     labels = ["positive", "negative"] * 120
     pd.DataFrame({"text": texts, "label": labels}).to_csv(path, index=False)
     return path
