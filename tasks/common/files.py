@@ -38,14 +38,30 @@ def published_file(target: Path) -> Iterator[Path]:
     On an error nothing is left behind, and an earlier `target` stays as it was.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{unique_name()}.draft")
-    try:
+    with flushed_file(target.with_name(f".{target.name}.{unique_name()}.draft")) as draft:
         yield draft
-        _fsync(draft)
-        draft.replace(target)
-        _fsync(target.parent)
+    try:
+        move_file(draft, target)
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def flushed_file(path: Path) -> Iterator[Path]:
+    """Yield `path`, in a folder that is there; flush it to disk, or remove it on an error."""
+    try:
+        yield path
+        _fsync(path)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def move_file(draft: Path, target: Path) -> None:
+    """Rename a flushed file of the same file system, replacing `target`; it survives a crash."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft.replace(target)
+    _fsync(target.parent)
 
 
 @contextmanager

@@ -121,10 +121,10 @@ class DeliveryScheduler:
         self._running: list[tuple[str, DeliveryTarget, PrefectFuture[Any]]] = []
         self._done: list[Delivery] = []
 
-    def deliver(self, record: ShardRecord, published: PrefectFuture[Any]) -> None:
-        """Submit the deliveries of a shard that was published just now."""
+    def deliver(self, record: ShardRecord, published: Sequence[PrefectFuture[Any]]) -> None:
+        """Submit the deliveries of a shard that was published just now, by these tasks."""
         for folder in self._targets:
-            self._submit(record.shard.id, folder, [published])
+            self._submit(record.shard.id, folder, published)
 
     def deliver_earlier(self, records: Sequence[ShardRecord]) -> None:
         """Submit those of shards that are published since before, unless they are there."""

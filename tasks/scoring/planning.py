@@ -12,7 +12,7 @@ from tasks.inputs.input_files import is_gone, list_input_files, settled_files
 from tasks.inputs.types import FoundInputs, InputFile, Surveyed
 from tasks.output.derived_files import remove_derived
 from tasks.output.file_ids import file_id_of, shards_of_files
-from tasks.output.folder import STAGING, output_errors
+from tasks.output.folder import output_errors
 from tasks.output.records import (
     FOLDERS,
     SUFFIXES,
@@ -25,6 +25,7 @@ from tasks.output.records import (
 from tasks.output.rescoring import RANGE_CHANGED, rescore_reason
 from tasks.scoring.previous_failures import EarlierRuns, read_earlier_runs
 from tasks.scoring.types import PlannedShard, ScoringParameters
+from tasks.staging.leases import revoke_all_leases
 
 logger = logging.getLogger(__name__)
 
@@ -140,6 +141,7 @@ def remove_shards(shard_ids: Collection[str], output_dir: Path) -> None:
     Raises:
         OutputError: If the folder may not be written.
     """
+    revoke_all_leases(output_dir)
     with output_errors(output_dir):
         for remains in _list_remains(output_dir):
             remains.unlink()
@@ -154,7 +156,7 @@ def remove_shards(shard_ids: Collection[str], output_dir: Path) -> None:
 
 
 def _list_remains(output_dir: Path) -> Iterator[Path]:
-    """Yield the drafts and staged rows of killed runs, of our own folders alone.
+    """Yield the drafts of killed runs, of our own folders alone.
 
     Others may write to the output folder: a link there is not followed.
     """
@@ -162,11 +164,6 @@ def _list_remains(output_dir: Path) -> Iterator[Path]:
     for name in ("records", *SUFFIXES):
         if not (output_dir / name).is_symlink():
             yield from (path for path in output_dir.glob(f"{name}/.*.draft") if not path.is_dir())
-    staging = output_dir / STAGING
-    if staging.is_symlink():
-        yield staging
-    else:
-        yield from (path for path in staging.glob("*") if not path.is_dir())
 
 
 def list_removed_files(output_dir: Path, files: Sequence[InputFile]) -> tuple[str, ...]:

@@ -1,20 +1,19 @@
-"""Submit the tasks of shards to pools of threads, a few at a time, and collect their outcomes."""
+"""Submit staged shards to a pool, a few at a time, and collect their outcomes in one thread."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from prefect.futures import PrefectFuture, as_completed
+from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from tasks.common.errors import DataError, OutputError
 from tasks.common.progress import Progress
 from tasks.common.task_errors import describe_error
 from tasks.inputs.types import Surveyed
-from tasks.output.folder import STAGING
 from tasks.output.records import Shard, ShardRecord
-from tasks.scoring.prefect_tasks import look_up, score_shard
+from tasks.scoring.prefect_tasks import look_up
 from tasks.scoring.types import PlannedShard, ScoringParameters, ShardOutcome
 from tasks.staging.types import StagedShard
 
@@ -23,50 +22,80 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class _Running:
-    """A shard that is scored, the files of its rows, and its look-ups."""
+class Submitted:
+    """A shard that is to be scored, the files of its rows, and its look-ups."""
 
     planned: PlannedShard
     staged: StagedShard
     lookups: Sequence[PrefectFuture[Any]]
 
-    def result(self, scored: PrefectFuture[Any]) -> object:
-        """Return its record, or the error of a task: of look-ups, the first."""
-        failed = (
-            error
-            for lookup in self.lookups
-            if isinstance(error := lookup.result(raise_on_failure=False), BaseException)
-        )
-        return next(failed, None) or scored.result(raise_on_failure=False)
+    def failed_lookup(self) -> BaseException | None:
+        """Wait for the look-ups; return the error of the first that failed."""
+        results = (lookup.result(raise_on_failure=False) for lookup in self.lookups)
+        return next((result for result in results if isinstance(result, BaseException)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A shard that ended.
+
+    Attributes:
+        submitted: The shard.
+        result: Its record, which is published, or its error.
+        task: The tasks that its deliveries come after.
+    """
+
+    submitted: Submitted
+    result: object
+    tasks: Sequence[PrefectFuture[Any]] = ()
+
+
+class ShardPool(Protocol):
+    """What scores shards: threads of this process, or the workers of a cluster.
+
+    One thread calls it.
+    """
+
+    def is_full(self) -> bool:
+        """Return whether a shard is to be collected before another one is staged."""
+
+    def staging_folder(self) -> Path:
+        """Return the folder, inside the output, for the rows of the next shard."""
+
+    def submit(self, submitted: Submitted) -> None:
+        """Let a shard be scored and published."""
+
+    def collect(self) -> Sequence[Scored]:
+        """Wait until shards end, and return them; none if nothing is left that was submitted.
+
+        Their staged files are gone.
+        """
 
 
 class ShardScheduler:
     """Submits shards to a pool, a few at a time, and collects their outcomes in one thread.
 
     Args:
-        runner: The threads that score.
-        waiting: Those that wait for databases.
+        pool: What scores them.
+        waiting: Threads that wait for databases.
         parameters: How the run scores.
         progress: What shows it.
-        deliver: Called with the record of each shard that is published, and its task.
+        deliver: Called with the record of each shard that is published, and its tasks.
     """
 
     def __init__(
         self,
-        runner: ThreadPoolTaskRunner[Any],
+        pool: ShardPool,
         waiting: ThreadPoolTaskRunner[Any],
         parameters: ScoringParameters,
         progress: Progress,
-        deliver: Callable[[ShardRecord, PrefectFuture[Any]], None],
+        deliver: Callable[[ShardRecord, Sequence[PrefectFuture[Any]]], None],
     ) -> None:
-        self._runner = runner
+        self._pool = pool
         self._waiting = waiting
         self._parameters = parameters
         self._progress = progress
         self._deliver = deliver
-        self._running: dict[PrefectFuture[Any], _Running] = {}
-        # Twice what can be scored, so that no thread waits for this one, which reads and collects.
-        self._limit = 2 * parameters.workers
         self._outcomes: list[ShardOutcome] = []
         self._output_error: OutputError | None = None
 
@@ -90,8 +119,8 @@ class ShardScheduler:
         Raises:
             OutputError: If the output folder could not be written.
         """
-        while self._running:
-            self._collect_next()
+        while self._collect():
+            pass
         if self._output_error is not None:
             raise self._output_error
         return self._outcomes
@@ -99,21 +128,15 @@ class ShardScheduler:
     def _submit(self, planned: PlannedShard, rows: "Iterator[pa.Table]") -> None:
         from tasks.staging.arrow_files import write_staged
 
-        while len(self._running) >= self._limit:
-            self._collect_next()
+        while self._pool.is_full():
+            self._collect()
         if self._output_error is not None:
             raise self._output_error
-        shard, output_dir = planned.shard, self._parameters.output_dir
-        path = output_dir / STAGING / f"{shard.id}.arrow"
-        write_staged(rows, path, output_dir)
+        shard, folder = planned.shard, self._pool.staging_folder()
+        path = folder / f"{shard.id}.arrow"
+        write_staged(rows, path, self._parameters.output_dir)
         lookups, futures = self._look_up(shard, path)
-        staged = StagedShard(rows=path, lookups=lookups)
-        future = self._runner.submit(
-            score_shard,
-            {"shard": shard, "staged": staged, "parameters": self._parameters},
-            wait_for=futures,
-        )
-        self._running[future] = _Running(planned, staged, futures)
+        self._pool.submit(Submitted(planned, StagedShard(rows=path, lookups=lookups), futures))
 
     def _look_up(
         self, shard: Shard, staged: Path
@@ -121,11 +144,10 @@ class ShardScheduler:
         """Submit the look-ups of a shard, all at once; return their files and futures."""
         files: list[dict[str, Path]] = []
         futures: list[PrefectFuture[Any]] = []
-        output_dir = self._parameters.output_dir
         for number, model in enumerate(self._parameters.models):
             files.append({})
             for lookup in model.business.lookups if model.business else ():
-                target = output_dir / STAGING / f"{shard.id}.{number}-{lookup.name}.arrow"
+                target = staged.with_name(f"{shard.id}.{number}-{lookup.name}.arrow")
                 files[-1][lookup.name] = target
                 arguments = {
                     "shard": shard,
@@ -133,21 +155,22 @@ class ShardScheduler:
                     "model_uri": model.uri,
                     "staged": staged,
                     "target": target,
-                    "output_dir": output_dir,
+                    "output_dir": self._parameters.output_dir,
                 }
                 futures.append(self._waiting.submit(look_up, arguments))
         return tuple(files), futures
 
-    def _collect_next(self) -> None:
-        """Wait until one of the running shards ends, and keep its outcome."""
-        future = next(as_completed(list(self._running)))
-        running = self._running.pop(future)
-        planned = running.planned
-        for path in running.staged.files:
-            path.unlink(missing_ok=True)
-        result = running.result(future)
+    def _collect(self) -> bool:
+        """Wait until some of the shards end, and keep their outcomes; return whether any did."""
+        scored = self._pool.collect()
+        for one in scored:
+            self._keep(one)
+        return bool(scored)
+
+    def _keep(self, scored: Scored) -> None:
+        planned, result = scored.submitted.planned, scored.result
         if isinstance(result, ShardRecord):
-            self._deliver(result, future)
+            self._deliver(result, scored.tasks)
             self._outcomes.append(
                 ShardOutcome(**of_shard(planned.shard), why=planned.why, record=result)
             )

@@ -17,14 +17,13 @@ from tasks.arms.answering import ArmAnswers, ReadableRows, Work
 from tasks.arms.assignment import assign_arms
 from tasks.arms.tally import Tally
 from tasks.common.counting import count_values
-from tasks.common.files import published_file, sha256_of
 from tasks.common.progress import track_rows
 from tasks.ingestion.table_reader import empty_block
 from tasks.inputs.types import Surveyed
 from tasks.output.copies import write_copies
-from tasks.output.derived_files import remove_derived
 from tasks.output.folder import output_errors
-from tasks.output.records import Shard, ShardRecord, table_path, write_record
+from tasks.output.publishing import DraftedShard, Drafts, publish_shard
+from tasks.output.records import OutputFormat, Shard, ShardRecord
 from tasks.output.tables import (
     build_predictions,
     build_rejected,
@@ -47,10 +46,25 @@ _NO_SHARD = Shard(id="", file_id="", source="", sha256="", first_row=1, rows=0)
 def score_rows(shard: Shard, staged: StagedShard, parameters: ScoringParameters) -> ShardRecord:
     """Answer the rows of a shard; publish what is rejected, what is predicted, and the record.
 
+    See `draft_shard`, and `tasks.output.publishing.publish_shard`, which may raise as well.
+    """
+    drafts = Drafts(staged.rows.parent)
+    try:
+        return publish_shard(draft_shard(shard, staged, parameters, drafts), parameters.output_dir)
+    finally:
+        drafts.remove()
+
+
+def draft_shard(
+    shard: Shard, staged: StagedShard, parameters: ScoringParameters, drafts: Drafts
+) -> DraftedShard:
+    """Answer the rows of a shard, and write its tables as drafts.
+
     Args:
         shard: The range of rows.
         staged: Where its rows and their look-ups are.
         parameters: How to score them.
+        drafts: What writes the tables; the caller removes those that are not published.
 
     Raises:
         OutputError: If the output folder is full or may not be written.
@@ -64,52 +78,36 @@ def score_rows(shard: Shard, staged: StagedShard, parameters: ScoringParameters)
     with output_errors(parameters.output_dir):
         parts = _parts_with_outcomes(staged.rows, answers.outcomes)
         rejected = (build_rejected(shard, rows, outcomes) for rows, outcomes in parts)
-        files = {
-            "rejected": _write_table(
-                map(tally.count_rejected, rejected), "rejected", shard, parameters
-            )
-        }
+        _write_table(map(tally.count_rejected, rejected), "rejected", drafts)
         predictions = _predictions(shard, staged.rows, answers, parameters)
-        files["predictions"] = _write_table(
-            map(tally.count_predictions, predictions), "predictions", shard, parameters
-        )
-        remove_derived(parameters.output_dir, shard.id)
+        _write_table(map(tally.count_predictions, predictions), "predictions", drafts)
         if tally.needs_review:
             predictions = _predictions(shard, staged.rows, answers, parameters)
-            files["review"] = _write_review(predictions, shard, parameters)
-        record = ShardRecord(
-            shard=shard,
-            model_uri=parameters.model.uri,
-            logged_uri=parameters.model.logged_uri,
-            fingerprint=parameters.model.fingerprint,
-            rules_digest=parameters.model.rules_digest,
-            engine=parameters.model.engine,
-            precision=parameters.model.precision,
-            parameters=parameters.rows,
-            counts=tally.counts(),
-            labels=tally.labels,
-            deciders=tally.deciders,
-            languages=count_values(_languages(answers.outcomes)),
-            scores=tally.scores,
-            reasons=count_values(tally.reasons),
-            files=files,
-            started=started,
-            seconds=time.monotonic() - clock,
-            model_seconds=sum(work.model_seconds for work in answers.works),
-            host=socket.gethostname(),
-            flow_run_id=parameters.flow_run_id,
-            arms=tally.arm_records(),
-        )
-        write_record(parameters.output_dir, record)
-    logger.info(
-        "%s: %d rows scored (%d through the model), %d rejected, in %.1f s",
-        shard.id,
-        record.counts.scored,
-        record.counts.model_calls,
-        record.counts.rejected,
-        record.seconds,
+            _write_review(predictions, parameters.output_format, drafts)
+    record = ShardRecord(
+        shard=shard,
+        model_uri=parameters.model.uri,
+        logged_uri=parameters.model.logged_uri,
+        fingerprint=parameters.model.fingerprint,
+        rules_digest=parameters.model.rules_digest,
+        engine=parameters.model.engine,
+        precision=parameters.model.precision,
+        parameters=parameters.rows,
+        counts=tally.counts(),
+        labels=tally.labels,
+        deciders=tally.deciders,
+        languages=count_values(_languages(answers.outcomes)),
+        scores=tally.scores,
+        reasons=count_values(tally.reasons),
+        files=drafts.digests,
+        started=started,
+        seconds=time.monotonic() - clock,
+        model_seconds=sum(work.model_seconds for work in answers.works),
+        host=socket.gethostname(),
+        flow_run_id=parameters.flow_run_id,
+        arms=tally.arm_records(),
     )
-    return record
+    return DraftedShard(record=record, drafts=drafts.paths)
 
 
 def copy_shards(
@@ -210,16 +208,15 @@ def _parts_with_outcomes(
         first = last
 
 
-def _write_table(
-    parts: Iterable[pa.Table], folder: str, shard: Shard, parameters: ScoringParameters
-) -> str:
+def _write_table(parts: Iterable[pa.Table], folder: str, drafts: Drafts) -> None:
     stream = iter(parts)
     first = next(stream)
-    with published_file(table_path(parameters.output_dir, folder, shard.id)) as draft:
-        with pyarrow.parquet.ParquetWriter(draft, first.schema) as writer:
-            for part in chain([first], stream):
-                writer.write_table(part)
-        return sha256_of(draft)
+    with (
+        drafts.file(folder) as path,
+        pyarrow.parquet.ParquetWriter(path, first.schema) as writer,
+    ):
+        for part in chain([first], stream):
+            writer.write_table(part)
 
 
 def _predictions(
@@ -239,16 +236,14 @@ def _predictions(
 
 
 def _write_review(
-    predictions: Iterator[pa.Table], shard: Shard, parameters: ScoringParameters
-) -> str:
-    """Write the rows that need a review; return the digest of their file."""
-    asked = parameters.output_format
-    review_format: CopyFormat = "csv-semicolon" if asked == "csv-semicolon" else "csv"
+    predictions: Iterator[pa.Table], output_format: OutputFormat, drafts: Drafts
+) -> None:
+    """Write the rows that need a review."""
+    review_format: CopyFormat = "csv-semicolon" if output_format == "csv-semicolon" else "csv"
     rows = map(select_review, predictions)
     first = next(rows)
-    with published_file(table_path(parameters.output_dir, "review", shard.id)) as draft:
-        write_text(chain([first], rows), first.schema, draft, review_format)
-        return sha256_of(draft)
+    with drafts.file("review") as path:
+        write_text(chain([first], rows), first.schema, path, review_format)
 
 
 def _languages(outcomes: Sequence[Outcome]) -> list[str]:

@@ -1,14 +1,15 @@
-"""Run surveys and shards in a pool of threads, a bounded number of them at a time."""
+"""Run surveys and shards in pools of threads, and collect what became of them."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
 from prefect import unmapped
 from prefect.context import FlowRunContext
+from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from pyfunc.cpu_quota import usable_cores
@@ -21,9 +22,10 @@ from tasks.inputs.types import InputFile, Surveyed
 from tasks.output.folder import STAGING
 from tasks.scoring.deliveries import DeliveryScheduler
 from tasks.scoring.planning import check_shard_count
-from tasks.scoring.prefect_tasks import survey_input
-from tasks.scoring.shard_scheduler import ShardScheduler, of_shard
+from tasks.scoring.prefect_tasks import score_shard, survey_input
+from tasks.scoring.shard_scheduler import Scored, ShardPool, ShardScheduler, Submitted, of_shard
 from tasks.scoring.types import PlannedShard, ScoringParameters, ShardOutcome
+from tasks.staging.leases import revoke_all_leases
 
 _MOST_WORKERS = 8
 _WAITING_PER_WORKER = 4
@@ -81,13 +83,76 @@ def _surveyed(file: InputFile, result: object, shard_rows: int) -> Surveyed:
     return Surveyed(file=file, survey=result)
 
 
+class ThreadPool:
+    """Scores each shard as a task in a thread of this process, which publishes it."""
+
+    def __init__(self, runner: ThreadPoolTaskRunner[Any], parameters: ScoringParameters) -> None:
+        self._runner = runner
+        self._parameters = parameters
+        self._running: dict[PrefectFuture[Any], Submitted] = {}
+
+    def is_full(self) -> bool:
+        """Return whether twice as many shards are submitted as can be scored.
+
+        So no thread waits for that of the scheduler, which reads and collects.
+        """
+        return len(self._running) >= 2 * self._parameters.workers
+
+    def staging_folder(self) -> Path:
+        """Return one folder for all shards, since all threads end before the run does."""
+        return self._parameters.output_dir / STAGING
+
+    def submit(self, submitted: Submitted) -> None:
+        """Submit the task of a shard."""
+        arguments = {
+            "shard": submitted.planned.shard,
+            "staged": submitted.staged,
+            "parameters": self._parameters,
+        }
+        future = self._runner.submit(score_shard, arguments, wait_for=submitted.lookups)
+        self._running[future] = submitted
+
+    def collect(self) -> Sequence[Scored]:
+        """Wait until one of the shards ends."""
+        if not self._running:
+            return ()
+        future = next(as_completed(list(self._running)))
+        submitted = self._running.pop(future)
+        for path in submitted.staged.files:
+            path.unlink(missing_ok=True)
+        result = submitted.failed_lookup() or future.result(raise_on_failure=False)
+        return (Scored(submitted, result, [future]),)
+
+
 def score_in_parallel(
     surveys: Sequence[Surveyed], planned: Sequence[PlannedShard], parameters: ScoringParameters
+) -> tuple[ShardOutcome, ...]:
+    """Score the planned shards that are not done, in threads of this process.
+
+    See `score_with`.
+    """
+    # The pool of a flow is as large as its decorator says; this one is a parameter.
+    runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=parameters.workers)
+    with staging_removed(parameters.output_dir), runner:
+        return score_with(ThreadPool(runner, parameters), surveys, planned, parameters)
+
+
+def score_with(
+    pool: ShardPool,
+    surveys: Sequence[Surveyed],
+    planned: Sequence[PlannedShard],
+    parameters: ScoringParameters,
 ) -> tuple[ShardOutcome, ...]:
     """Score the planned shards that are not done; one that fails does not stop the others.
 
     Each file is read once more, as a stream, by this thread. Its ranges of rows pass through files
-    to the threads that score them, a few at a time, so that memory does not grow with the input.
+    to what scores them, a few at a time, so that memory does not grow with the input.
+
+    Args:
+        pool: What scores them.
+        surveys: The files.
+        planned: Their shards.
+        parameters: How they are scored.
 
     Returns:
         An outcome for each planned shard, and for each file that could not be read, by id.
@@ -95,9 +160,7 @@ def score_in_parallel(
     Raises:
         OutputError: If the output folder cannot be written.
     """
-    # The pool of a flow is as large as its decorator says; this one is a parameter.
-    runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=parameters.workers)
-    # What waits for databases has another, and keeps no core from what computes.
+    # What waits for databases has threads of its own, and keeps no core from what computes.
     waiting: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(
         max_workers=_WAITING_PER_WORKER * parameters.workers
     )
@@ -105,15 +168,9 @@ def score_in_parallel(
     by_file: dict[str, list[PlannedShard]] = {surveyed.file.id: [] for surveyed in surveys}
     for shard in planned:
         by_file[shard.shard.file_id].append(shard)
-    with (
-        _staging_removed(parameters.output_dir),
-        runner,
-        waiting,
-        show_progress("scoring", rows) as progress,
-        stop_threads_on_error(),
-    ):
+    with waiting, show_progress("scoring", rows) as progress, stop_threads_on_error():
         deliveries = DeliveryScheduler(waiting, parameters)
-        scheduler = ShardScheduler(runner, waiting, parameters, progress, deliveries.deliver)
+        scheduler = ShardScheduler(pool, waiting, parameters, progress, deliveries.deliver)
         for surveyed in surveys:
             scheduler.score_file(surveyed, by_file[surveyed.file.id])
         unscored = list(_unscored(surveys, planned))
@@ -123,16 +180,12 @@ def score_in_parallel(
 
 
 @contextmanager
-def _staging_removed(output_dir: Path) -> Iterator[None]:
-    """Remove the rows that were staged and not collected, as when a run is cancelled."""
-    folder = output_dir / STAGING
+def staging_removed(output_dir: Path) -> Iterator[None]:
+    """Remove what was staged and not collected, as when a run is cancelled."""
     try:
         yield
     finally:
-        for path in folder.glob("*.arrow"):
-            path.unlink(missing_ok=True)
-        with suppress(OSError):  # it may be missing, or hold what another process put there
-            folder.rmdir()
+        revoke_all_leases(output_dir)
 
 
 def _unscored(
