@@ -14,6 +14,8 @@ from flows.project_defaults import with_project
 from flows.step_selection import Need, choose_steps
 from tasks.arms.asked_split import check_split, split_with
 from tasks.arms.types import ScoringModel
+from tasks.cluster.addresses import check_runner
+from tasks.cluster.types import RUNNER, Runner
 from tasks.common.errors import ParameterError
 from tasks.common.parameter_types import FrozenModel, about
 from tasks.composition.composition_file import read_composition
@@ -101,10 +103,13 @@ class ScoringRequest(FrozenModel):
     deliver_to: DeliverTo = OPTIONS.deliver_to
     deliver_rejects_to: DeliverRejectsTo = OPTIONS.deliver_rejects_to
     shadow: ShadowVersions = SHADOWS.shadow
+    runner: Runner = RUNNER
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         check_inputs(self.inputs)
+        if self.runner:
+            check_runner(self.runner)
         check_targets(self.deliver_to, self.deliver_rejects_to)
         parse_pipeline_reference(self.model_uri)
         if self.only_failed and not self.resume:

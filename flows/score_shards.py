@@ -1,6 +1,6 @@
 """Score files with a registered pipeline, shard after shard, and publish Parquet."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
@@ -12,13 +12,16 @@ from prefect.runtime import flow_run
 from flows.parameters import described, form, record_from
 from flows.project_defaults import INPUTS, OUTPUT, READING, with_project
 from flows.run_requests import LANGUAGE, ScoringRequest
+from tasks.cluster.addresses import THREADS, check_shared_services, resolve_runner
+from tasks.cluster.prefect_tasks import check_cluster
+from tasks.cluster.types import RUNNER, Runner
 from tasks.common.console import print_table
 from tasks.common.errors import OutputInUseError, SupersededError
 from tasks.common.task_errors import describe_error, reporting_failures
 from tasks.delivery.types import DeliverRejectsTo, DeliverTo
 from tasks.ingestion import text_format
 from tasks.inputs.input_files import temporary_downloads
-from tasks.inputs.types import Inputs
+from tasks.inputs.types import Inputs, Surveyed
 from tasks.output.folder import locked_folder, resolve_output_folder
 from tasks.output.language_policy import Languages, LanguageThreshold, PolicyName
 from tasks.output.row_parameters import (
@@ -86,6 +89,7 @@ OPTIONS, ROWS = scoring.OPTIONS, with_project(RowParameters)
         "shadow_fraction",
         "audit_days",
         "while_champion",
+        "runner",
     ),
 )
 @flow(name="score-shards")
@@ -127,6 +131,7 @@ def score_shards(
     shadow_fraction: shadows.ShadowFraction = SHADOWS.shadow_fraction,
     audit_days: shadows.AuditDays = SHADOWS.audit_days,
     while_champion: scoring.WhileChampion = OPTIONS.while_champion,
+    runner: Runner = RUNNER,
 ) -> dict[str, Any]:
     """Score shard after shard of files and publish their predictions, each row once.
 
@@ -137,7 +142,8 @@ def score_shards(
     given, started = locals(), datetime.now(UTC)
     request = record_from(ScoringRequest, given)
     limits = record_from(scoring.FailureLimits, given)
-    folder = resolve_output_folder(output_dir)
+    folder, runner = resolve_output_folder(output_dir), resolve_runner(runner)
+    check_shared_services(runner)
     sole = nullcontext() if dry_run else locked_folder(folder, flow_run.name or "score-shards")
     try:
         with sole, temporary_downloads(folder):
@@ -149,6 +155,8 @@ def score_shards(
                 check_champion(parameters.model)
             if not dry_run:
                 deliveries.check_targets(parameters)
+            if runner != THREADS and not dry_run:
+                check_cluster(runner, parameters)
             surveys = survey_in_parallel(found.files, parameters)
             planned = plan_shards(surveys, parameters)
             if dry_run:
@@ -157,7 +165,7 @@ def score_shards(
                 return report
             unprepared = deliveries.prepare_targets(surveys, parameters)
             remove_obsolete_shards(planned, folder)
-            outcomes = score_in_parallel(surveys, planned, parameters)
+            outcomes = _score(runner, surveys, planned, parameters)
             outcomes = copy_tables(outcomes, parameters)
             prove_complete(surveys, outcomes, parameters)
             summary = publish_summary(parameters, found, surveys, outcomes, started)
@@ -185,6 +193,21 @@ def score_shards(
         lambda: summary.update(_answer_in_shadow(given, outcomes, parameters)),
     )
     return summary
+
+
+def _score(
+    runner: str,
+    surveys: Sequence[Surveyed],
+    planned: Sequence[scoring.PlannedShard],
+    parameters: scoring.ScoringParameters,
+) -> tuple[scoring.ShardOutcome, ...]:
+    """Score the planned shards in threads, or on the workers of a cluster."""
+    if runner == THREADS:
+        return score_in_parallel(surveys, planned, parameters)
+    # Dask is not installed where no cluster is used.
+    from tasks.cluster.cluster_runner import score_on_cluster
+
+    return score_on_cluster(runner, surveys, planned, parameters)
 
 
 def _answer_in_shadow(
@@ -235,6 +258,7 @@ if __name__ == "__main__":
     run(
         score_shards,
         request=ScoringRequest,
+        check=lambda parameters: check_shared_services(parameters.get("runner", RUNNER)),
         orchestrates=lambda parameters: not parameters.get("dry_run"),
         continues="with the shards that are left",
     )

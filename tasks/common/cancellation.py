@@ -6,7 +6,7 @@ A signal raises in the main thread alone, and a thread pool waits for its thread
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from uuid import UUID
@@ -14,6 +14,8 @@ from uuid import UUID
 from tasks.common.errors import StoppedError
 
 _PARENT_PID = os.getppid()  # in a deployment's run, the worker
+
+_WATCH_INTERVAL_S = 0.25
 
 _stop_event: ContextVar[threading.Event | None] = ContextVar("stop", default=None)
 
@@ -32,6 +34,28 @@ def stop_threads_on_error() -> Iterator[None]:
         event.set()
         raise
     finally:
+        _stop_event.reset(token)
+
+
+@contextmanager
+def stop_when(is_over: Callable[[], bool]) -> Iterator[None]:
+    """Make `raise_if_stopped` raise in the block within a second after `is_over` returns True."""
+    event, ended = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(_WATCH_INTERVAL_S):
+            if is_over():
+                event.set()
+                return
+
+    token = _stop_event.set(event)
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
         _stop_event.reset(token)
 
 

@@ -25,6 +25,12 @@ def set_prefect_api(url: str) -> None:
     os.environ["PREFECT_API_URL"] = url
 
 
+def set_tracking_uri(uri: str) -> None:
+    """Name MLflow in this process's environment, as the driver of a cluster does to its workers."""
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    get_settings.cache_clear()
+
+
 def check_home() -> None:
     """Check that `home` is a writable folder.
 

@@ -15,6 +15,7 @@
     ├── TrackingError
     ├── DeliveryError
     │   └── TransientDeliveryError
+    ├── ClusterError
     └── StoppedError
 
 The first line of a class says what its exit code means; docs/reference.md has all of them.
@@ -130,6 +131,12 @@ class TransientDeliveryError(DeliveryError):
     """
 
     is_retried = True
+
+
+class ClusterError(MillstreamError):
+    """The scheduler or the workers of a Dask cluster cannot be used."""
+
+    exit_code = 13
 
 
 class StoppedError(MillstreamError):

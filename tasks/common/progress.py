@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar, copy_context
-from typing import cast
+from typing import Protocol, cast
 from uuid import UUID
 
 import httpx
@@ -19,7 +19,15 @@ from tasks.common.cancellation import raise_if_stopped, terminate_if_cancelled_w
 
 logger = logging.getLogger(__name__)
 
-_current: ContextVar["Progress | None"] = ContextVar("progress", default=None)
+
+class Counter(Protocol):
+    """What counts finished rows."""
+
+    def advance(self, rows: int) -> None:
+        """Add finished rows; a negative number takes some back."""
+
+
+_current: ContextVar[Counter | None] = ContextVar("progress", default=None)
 
 _UPDATE_INTERVAL_S = 2.0
 
@@ -91,6 +99,16 @@ def show_progress(doing: str, total: int) -> Iterator[Progress]:
     finally:
         _current.reset(token)
         progress.close()
+
+
+@contextmanager
+def relay_progress(counter: Counter) -> Iterator[None]:
+    """Let `track_rows` in the block count to `counter`, as on a worker, whose driver shows it."""
+    token = _current.set(counter)
+    try:
+        yield
+    finally:
+        _current.reset(token)
 
 
 @contextmanager

@@ -53,6 +53,8 @@ class Settings(BaseSettings):
             (`MILLSTREAM_UNPACK_LIMIT`).
         project: The project file (`MILLSTREAM_PROJECT`, default `millstream.toml` in the
             repository); `/dev/null` is none.
+        runner: What scores shards where a run does not say (`MILLSTREAM_RUNNER`): threads, or the
+            address of a Dask scheduler.
         netrc: File with the logins of hosts that data is downloaded from (`NETRC`); none takes
             `~/.netrc`, if there is one.
     """
@@ -90,6 +92,7 @@ class Settings(BaseSettings):
     project: Path = Field(
         default=REPOSITORY / "millstream.toml", validation_alias="MILLSTREAM_PROJECT"
     )
+    runner: str = Field(default="threads", validation_alias="MILLSTREAM_RUNNER")
     netrc: Path | None = Field(default=None, validation_alias="NETRC")
 
     @field_validator("home", mode="before")

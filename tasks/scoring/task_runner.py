@@ -1,6 +1,6 @@
 """Run surveys and shards in pools of threads, and collect what became of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -15,7 +15,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pyfunc.cpu_quota import usable_cores
 from tasks.common.cancellation import stop_threads_on_error
 from tasks.common.errors import DataError
-from tasks.common.progress import show_progress
+from tasks.common.progress import Progress, show_progress
 from tasks.common.task_errors import describe_error
 from tasks.ingestion.formats import Survey
 from tasks.inputs.types import InputFile, Surveyed
@@ -134,11 +134,11 @@ def score_in_parallel(
     # The pool of a flow is as large as its decorator says; this one is a parameter.
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=parameters.workers)
     with staging_removed(parameters.output_dir), runner:
-        return score_with(ThreadPool(runner, parameters), surveys, planned, parameters)
+        return score_with(lambda _: ThreadPool(runner, parameters), surveys, planned, parameters)
 
 
 def score_with(
-    pool: ShardPool,
+    make_pool: Callable[[Progress], ShardPool],
     surveys: Sequence[Surveyed],
     planned: Sequence[PlannedShard],
     parameters: ScoringParameters,
@@ -149,7 +149,7 @@ def score_with(
     to what scores them, a few at a time, so that memory does not grow with the input.
 
     Args:
-        pool: What scores them.
+        make_pool: Returns what scores them, from what shows the progress.
         surveys: The files.
         planned: Their shards.
         parameters: How they are scored.
@@ -170,7 +170,9 @@ def score_with(
         by_file[shard.shard.file_id].append(shard)
     with waiting, show_progress("scoring", rows) as progress, stop_threads_on_error():
         deliveries = DeliveryScheduler(waiting, parameters)
-        scheduler = ShardScheduler(pool, waiting, parameters, progress, deliveries.deliver)
+        scheduler = ShardScheduler(
+            make_pool(progress), waiting, parameters, progress, deliveries.deliver
+        )
         for surveyed in surveys:
             scheduler.score_file(surveyed, by_file[surveyed.file.id])
         unscored = list(_unscored(surveys, planned))

@@ -19,7 +19,7 @@ FOLDERS = ("deployments", "flows", "tasks", "pyfunc")
 # The rooms of tasks/, highest first. A room imports lower ranks, not its neighbours in a rank.
 RANKS = (
     ("reports", "maintenance", "serving"),
-    ("lineage", "promotion", "shadow"),
+    ("lineage", "promotion", "shadow", "cluster"),
     ("scoring", "building", "comparison", "feedback", "learning", "recording"),
     ("composition",),
     ("training", "arms", "delivery", "staging", "business", "inputs"),
@@ -43,6 +43,7 @@ READS_ENVIRONMENT = {
     "tasks/tracking/fresh_process.py",
 }
 SUBMITS_TASKS = {
+    "tasks/cluster/cluster_pool.py",
     "tasks/scoring/deliveries.py",
     "tasks/scoring/shard_scheduler.py",
     "tasks/scoring/task_runner.py",

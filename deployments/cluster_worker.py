@@ -1,0 +1,100 @@
+"""`python -m deployments.cluster_worker ADDRESS`: score for a Dask cluster, until Ctrl-C."""
+
+import asyncio
+import logging
+import signal
+import socket
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from flows.parameters import described
+from tasks.cluster.addresses import THREADS, check_runner
+from tasks.common.errors import ClusterError, ParameterError
+from tasks.common.parameter_types import about
+from tasks.common.settings import get_settings
+from tasks.scoring.task_runner import default_workers
+
+if TYPE_CHECKING:
+    from distributed import Worker
+
+logger = logging.getLogger("tasks.cluster")
+
+SchedulerAddress = Annotated[
+    str,
+    about(
+        "Address of the scheduler: tcp://127.0.0.1:8786 on this machine, or tls://host:8786 with "
+        "the certificates that DASK_DISTRIBUTED__COMM__TLS__* name."
+    ),
+]
+ScoringThreads = Annotated[
+    int, about("Shards that it scores at a time; 0 takes one a core, up to eight."), Field(ge=0)
+]
+WorkerHost = Annotated[
+    str,
+    about("Address that it listens on; empty takes the one from which it reaches the scheduler."),
+]
+WorkerName = Annotated[
+    str, about("Its name, of which the scheduler takes one at a time; empty takes the machine's.")
+]
+
+
+@described
+def cluster_worker(
+    scheduler: SchedulerAddress,
+    threads: ScoringThreads = 0,
+    host: WorkerHost = "",
+    name: WorkerName = "",
+) -> None:
+    """Score shards for runs that have the scheduler as their runner, until Ctrl-C.
+
+    Start one on each machine: several processes of one machine are slower than threads of one.
+    """
+    check_runner(scheduler, "scheduler")
+    if scheduler == THREADS:
+        raise ParameterError(f"scheduler: {THREADS}; expected the address of a Dask scheduler")
+    # Imported here: it is heavy, and `--help` needs none of it.
+    from distributed import Worker
+    from distributed.utils import get_ip
+
+    import tasks.cluster.worker  # noqa: F401 -- the first task would wait for torch and MLflow
+
+    place = urlsplit(scheduler)
+
+    async def work() -> None:
+        worker = Worker(
+            scheduler,
+            nthreads=threads or default_workers(),
+            host=host or get_ip(place.hostname, place.port),
+            name=name or socket.gethostname(),
+            protocol=place.scheme,
+            # It holds no data for Dask, which would pause it for what models take.
+            memory_limit=0,
+            local_directory=str(get_settings().root / "dask"),
+            dashboard=False,
+        )
+        await _run_until_signal(worker)
+
+    asyncio.run(work())
+
+
+async def _run_until_signal(worker: "Worker") -> None:
+    """Run a worker until a signal comes, which gives back the shards that it has."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    async with worker:
+        logger.info("worker %s at %s", worker.name, worker.address)
+        ended = {asyncio.create_task(stopped.wait()), asyncio.create_task(worker.finished())}
+        await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+        if not stopped.is_set():
+            raise ClusterError("scheduler: is gone; expected one that answers")
+        await worker.close_gracefully(reason="signal")
+
+
+if __name__ == "__main__":
+    from flows.command_line import run_without_server
+
+    run_without_server(cluster_worker)

@@ -1,0 +1,119 @@
+"""A Dask cluster for tests: scheduler, workers and drivers as processes with homes of their own."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tasks.common.settings import REPOSITORY
+from tests.support.operation import Operation, free_ports
+from tests.support.scoring_command import Running, Scoring, wait_until
+
+_OURS = ("PREFECT", "MLFLOW", "MILLSTREAM", "DASK")
+
+
+@dataclass
+class Cluster:
+    """A scheduler, and the workers that a test starts.
+
+    Attributes:
+        folder: What the homes and logs of the processes are in.
+        address: Of the scheduler.
+        operation: Prefect's and MLflow's servers.
+        variables: Environment variables of all processes, as for TLS.
+    """
+
+    folder: Path
+    address: str
+    operation: Operation
+    variables: Mapping[str, str] = field(default_factory=dict)
+    workers: dict[str, Running] = field(default_factory=dict)
+
+    @property
+    def mlflow_url(self) -> str:
+        return f"http://127.0.0.1:{self.operation.mlflow_port}"
+
+    def start_worker(self, name: str, threads: int = 1, **variables: str) -> Running:
+        """Start a worker with a home of its own, and wait until the scheduler has it."""
+        command = (sys.executable, "-m", "deployments.cluster_worker", self.address)
+        options = ("--name", name, "--threads", str(threads))
+        home = self.folder / f"home-{name}"
+        home.mkdir(exist_ok=True)
+        worker = start(
+            (*command, *options), home, self.variables | {"MILLSTREAM_HOME": str(home)} | variables
+        )
+        self.workers[name] = worker
+        wait_until(lambda: worker.is_over or f"worker {name} at" in worker.said, f"worker {name}")
+        assert not worker.is_over, worker.said
+        return worker
+
+    def scoring(self, inputs: Path, output: Path, *options: str, **variables: str) -> Scoring:
+        """Return a command that scores with the workers, in a home of its own."""
+        home = self.folder / "home-driver"
+        home.mkdir(exist_ok=True)
+        environment = {
+            **self.variables,
+            "MLFLOW_TRACKING_URI": self.mlflow_url,
+            "MILLSTREAM_RUNNER": self.address,
+        }
+        return Scoring(
+            home,
+            (inputs,),
+            output,
+            api_url=self.operation.api,
+            options=options,
+            environment=environment | variables,
+        )
+
+
+def start(command: tuple[str, ...], home: Path, variables: Mapping[str, str]) -> Running:
+    """Start a process with none of our variables but these, in a session of its own."""
+    log = home / f"said-{time.monotonic_ns()}.log"
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(_OURS)
+    } | {"MILLSTREAM_PROJECT": os.devnull, "OMP_NUM_THREADS": "1", **variables}
+    with log.open("wb") as said:
+        process = subprocess.Popen(
+            command,
+            cwd=REPOSITORY,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+    return Running(process, log)
+
+
+@contextmanager
+def running_cluster(
+    folder: Path, operation: Operation, *, protocol: str = "tcp", **variables: str
+) -> Iterator[Cluster]:
+    """Run a scheduler on this machine, and at the end kill it and the workers that joined.
+
+    Args:
+        folder: A new folder for logs and homes.
+        operation: Prefect's and MLflow's servers.
+        protocol: `tcp` or `tls`.
+        variables: Environment variables of all processes.
+    """
+    folder.mkdir()
+    (port,) = free_ports(1)
+    address = f"{protocol}://127.0.0.1:{port}"
+    command = (sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard")
+    place = ("--host", "127.0.0.1", "--port", str(port), "--protocol", protocol)
+    # Prefect, which it imports with the tasks, makes its home.
+    scheduler = start((*command, *place), folder, {"MILLSTREAM_HOME": str(folder), **variables})
+    cluster = Cluster(folder, address, operation, variables)
+    try:
+        wait_until(lambda: scheduler.is_over or "Scheduler at" in scheduler.said, "scheduler")
+        assert not scheduler.is_over, scheduler.said
+        yield cluster
+    finally:
+        for worker in cluster.workers.values():
+            worker.kill()
+        scheduler.kill()
