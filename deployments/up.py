@@ -4,8 +4,16 @@ import sys
 
 from deployments import check_config
 from deployments.command import run_command
+from deployments.server.ownership import check_joinable
 from deployments.server.registration import register_deployments
-from deployments.services.definitions import PREFECT, WORKER, Service, api_url, services_of
+from deployments.services.definitions import (
+    PREFECT,
+    WORKER,
+    Service,
+    api_url,
+    check_join,
+    services_of,
+)
 from deployments.services.exposure import check_serve_token
 from deployments.services.health import check_ports, wait_until_healthy
 from deployments.services.lock import services_lock
@@ -22,6 +30,8 @@ from tasks.tracking.location import check_location
 def up() -> None:
     """Start the services, wait until they are healthy, and print their addresses.
 
+    With JOIN=1 a worker alone is started, for the runs of another machine's deployments.
+
     After an error or Ctrl-C, the services are stopped again.
 
     Raises:
@@ -30,7 +40,9 @@ def up() -> None:
     check_environment()
     settings = get_settings()
     check_location(settings)
-    if settings.serve:
+    if settings.join:
+        check_join(settings)
+    elif settings.serve:
         check_serve_token(settings)
     _say("checking prefect.yaml")
     check_config.check_prefect_file()
@@ -72,8 +84,11 @@ def _start_services(supervisor: Supervisor, settings: Settings) -> None:
     for service in servers:
         if service.name == PREFECT:
             wait_until_healthy(service, supervisor, api)
-    _say("deploying the flows of prefect.yaml")
-    register_deployments(api, settings)
+    if settings.join:
+        check_joinable(api)
+    else:
+        _say("deploying the flows of prefect.yaml")
+        register_deployments(api, settings)
     _say(f"starting {WORKER}")
     supervisor.start_service(WORKER)
     for service in supervisor.addresses:

@@ -16,7 +16,6 @@ from prefect.client.schemas.actions import (
     WorkPoolUpdate,
 )
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
-from prefect.client.schemas.objects import WorkerStatus
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.workers.process import ProcessWorker
@@ -25,14 +24,12 @@ from prefect_sqlalchemy import SqlAlchemyConnector
 from deployments.check_config import PREFECT_FILE
 from deployments.prefect_file.placeholders import read_yaml
 from deployments.server.automations import create_automations
-from deployments.services.definitions import POOL, is_our_worker, uses_external_server, worker_name
+from deployments.server.ownership import check_owner, take_ownership
+from deployments.services.definitions import POOL, uses_external_server
 from tasks.common.environment import environment_with
-from tasks.common.errors import MillstreamError, ParameterError
+from tasks.common.errors import MillstreamError
 from tasks.common.files import published_file
 from tasks.common.settings import REPOSITORY, Settings
-
-# Three heartbeats of a worker, after which the server takes it for stopped.
-_OFFLINE_AFTER_S = 90
 
 # A Prefect variable with our deployments. Those that users deploy themselves are never removed.
 _REGISTERED_VARIABLE = "millstream_deployments"
@@ -45,7 +42,7 @@ def register_deployments(api: str, settings: Settings, prefect_file: Path = PREF
 
     Args:
         api: Address of Prefect's API.
-        settings: The concurrency limit of the pool, and the notification URL.
+        settings: The owner, and the notification URL.
         prefect_file: The `prefect.yaml`.
 
     Raises:
@@ -55,46 +52,28 @@ def register_deployments(api: str, settings: Settings, prefect_file: Path = PREF
     """
     with temporary_settings({PREFECT_API_URL: api}), get_client(sync_client=True) as client:
         if uses_external_server(settings):
-            _check_other_workers(client, api, settings)
+            check_owner(client, api, settings)
         # Forms then offer it for the address of a database.
         SqlAlchemyConnector.register_type_and_schema()
-        _create_pool(client, settings.concurrent_runs)
+        take_ownership(client, settings)
+        _create_pool(client)
         _run_prefect_deploy(api, prefect_file, settings)
         _remove_obsolete(client, prefect_file)
         create_automations(client, settings)
 
 
-def _check_other_workers(client: SyncPrefectClient, api: str, settings: Settings) -> None:
-    """Check that the deployments are not those of another folder, whose paths would be replaced.
-
-    Raises:
-        ParameterError: If the worker of another machine or state folder is online.
-    """
-    with suppress(ObjectNotFound):  # no pool yet
-        client.read_work_pool(POOL)
-        for worker in client.read_workers_for_work_pool(POOL):
-            others = is_our_worker(worker.name) and worker.name != worker_name(settings)
-            if others and worker.status == WorkerStatus.ONLINE:
-                raise ParameterError(
-                    f"PREFECT_API_URL: {api} has the deployments of another machine or state "
-                    f"folder, with the worker {worker.name}; expected a server of its own, or make "
-                    f"down there {_OFFLINE_AFTER_S} s before"
-                )
-
-
-def _create_pool(client: SyncPrefectClient, limit: int) -> None:
+def _create_pool(client: SyncPrefectClient) -> None:
+    """Create or update the pool, which has no limit: each machine's worker has one."""
     template = ProcessWorker.get_default_base_job_template()
     # A run that streams its output to the worker dies at its next line after the worker is killed.
     template["variables"]["properties"]["stream_output"]["default"] = False
     try:
         client.read_work_pool(POOL)
     except ObjectNotFound:
-        pool = WorkPoolCreate(
-            name=POOL, type=ProcessWorker.type, base_job_template=template, concurrency_limit=limit
-        )
+        pool = WorkPoolCreate(name=POOL, type=ProcessWorker.type, base_job_template=template)
         client.create_work_pool(pool)
     else:
-        update = WorkPoolUpdate(base_job_template=template, concurrency_limit=limit)
+        update = WorkPoolUpdate(base_job_template=template, concurrency_limit=None)
         client.update_work_pool(POOL, update)
 
 

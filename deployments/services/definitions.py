@@ -6,7 +6,9 @@ import sys
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from tasks.common.errors import ParameterError
 from tasks.common.settings import Settings
+from tasks.common.urls import redact_url
 
 PREFECT = "prefect"
 MLFLOW = "mlflow"
@@ -54,7 +56,12 @@ class Service(ServiceAddress):
 
 
 def services_of(settings: Settings) -> tuple[Service, ...]:
-    """Return the services in start order, without external servers that the environment names."""
+    """Return the services in start order, without external servers that the environment names.
+
+    A machine that only joins has a worker alone.
+    """
+    if settings.join:
+        return (_worker(settings),)
     services = []
     if not uses_external_server(settings):
         services.append(prefect_server(settings))
@@ -135,6 +142,24 @@ def is_our_worker(name: str) -> bool:
     return name.startswith(_WORKERS)
 
 
+def check_join(settings: Settings) -> None:
+    """Check that a machine that joins has servers elsewhere.
+
+    Raises:
+        ParameterError: If it would start one, or have a registry of its own.
+    """
+    if not uses_external_server(settings):
+        raise ParameterError(
+            f"JOIN: beside Prefect's server at {api_url(settings)}; expected PREFECT_API_URL with "
+            "the server of another machine"
+        )
+    if not settings.tracking_uri.startswith(("http://", "https://")):
+        raise ParameterError(
+            f"JOIN: beside MLflow at {redact_url(settings.tracking_uri)}; expected "
+            "MLFLOW_TRACKING_URI with the http(s) address of the MLflow of those runs"
+        )
+
+
 def _online_serving(settings: Settings) -> Service:
     return Service(
         name=SERVE,
@@ -152,6 +177,7 @@ def _worker(settings: Settings) -> Service:
         command=(
             *_python("prefect", "worker", "start"),
             *("--pool", POOL, "--type", "process", "--name", worker_name(settings)),
+            *("--limit", str(settings.concurrent_runs)),
         ),
         # Prefect's default of 10 s delays the start of a run.
         environment={"PREFECT_WORKER_QUERY_SECONDS": "2"},

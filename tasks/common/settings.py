@@ -41,9 +41,12 @@ class Settings(BaseSettings):
         mlflow_port: Port of MLflow's server and UI (`MLFLOW_PORT`).
         serve_port: Port of online serving (`SERVE_PORT`).
         serve: Whether `make up` starts online serving (`SERVE`; 0 does not).
+        join: Whether `make up` starts a worker alone, for the deployments of another machine
+            (`JOIN`; 1 does).
         serve_token: What requests to online serving have to send (`MILLSTREAM_SERVE_TOKEN`);
             needed where it listens beyond this machine.
-        concurrent_runs: Runs that its worker has at a time (`MILLSTREAM_CONCURRENT_RUNS`).
+        concurrent_runs: Runs that a machine's worker has at a time
+            (`MILLSTREAM_CONCURRENT_RUNS`).
         longest_run_hours: Hours after which a run is cancelled (`MILLSTREAM_LONGEST_RUN_HOURS`).
         notification_url: Webhook that is notified of failed runs of schedules and events
             (`MILLSTREAM_NOTIFICATION_URL`).
@@ -73,6 +76,7 @@ class Settings(BaseSettings):
     mlflow_port: Port = Field(default=5000, validation_alias="MLFLOW_PORT")
     serve_port: Port = Field(default=8000, validation_alias="SERVE_PORT")
     serve: bool = Field(default=True, validation_alias="SERVE")
+    join: bool = Field(default=False, validation_alias="JOIN")
     serve_token: SecretStr = Field(default=SecretStr(""), validation_alias="MILLSTREAM_SERVE_TOKEN")
     concurrent_runs: Annotated[int, Field(ge=1)] = Field(
         default=2, validation_alias="MILLSTREAM_CONCURRENT_RUNS"

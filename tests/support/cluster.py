@@ -44,7 +44,9 @@ class Cluster:
         home = self.folder / f"home-{name}"
         home.mkdir(exist_ok=True)
         worker = start(
-            (*command, *options), home, self.variables | {"MILLSTREAM_HOME": str(home)} | variables
+            (*command, *options),
+            home,
+            {**self.variables, "MILLSTREAM_HOME": str(home), **variables},
         )
         self.workers[name] = worker
         wait_until(lambda: worker.is_over or f"worker {name} at" in worker.said, f"worker {name}")

@@ -9,7 +9,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import PREFECT_API_URL
 
-from deployments.server import registration
+from deployments.server import ownership, registration
 from deployments.services.definitions import POOL, services_of, worker_name
 from tasks.common.errors import ParameterError
 from tasks.common.settings import Settings, get_settings
@@ -33,12 +33,12 @@ def test_the_deployments_of_another_folder_are_not_replaced_while_its_worker_run
     monkeypatch.setenv("PREFECT_API_URL", api)
     get_settings.cache_clear()
     with get_client(sync_client=True) as client:
-        registration._check_other_workers(client, api, get_settings())  # a server without a pool
+        ownership.check_owner(client, api, get_settings())  # a server without a pool
     # Neither its own worker nor one that a user started is another's.
     for worker in (worker_name(get_settings()), "ProcessWorker 1", "worker"):
         heartbeat(worker)
     with get_client(sync_client=True) as client:
-        registration._check_other_workers(client, api, get_settings())
+        ownership.check_owner(client, api, get_settings())
     heartbeat(OTHER)
     with pytest.raises(ParameterError, match=f"^PREFECT_API_URL: {api} .* the worker {OTHER}; exp"):
         registration.register_deployments(api, get_settings())

@@ -5,6 +5,7 @@ import os
 import random
 import secrets
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,7 +58,7 @@ def strict_cluster(
 def chances(name: str) -> Iterator[random.Random]:
     for number in range(KILLS):
         seed = f"{name} {SEED} {number}"
-        print(seed)
+        sys.stdout.write(f"{seed}\n")
         yield random.Random(seed)
 
 
@@ -135,7 +136,7 @@ def test_what_a_killed_worker_had_fails_by_name(
         assert scoring.run().code == 0
         check_same(scoring.output, expected)
         check_tidy(scoring.output)
-    print(f"{lost} shards were lost with {KILLS} workers")
+    sys.stdout.write(f"{lost} shards were lost with {KILLS} workers\n")
 
 
 def test_a_killed_driver_leaves_nothing_that_is_published_later(
