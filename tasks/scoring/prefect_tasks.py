@@ -86,6 +86,14 @@ def survey_input(file: InputFile, parameters: ScoringParameters) -> Survey:
         return found
 
 
+@task(name="survey inputs", task_run_name="survey from {files[0].id}", **RETRY_FILE_ACCESS)
+def survey_inputs(
+    files: tuple[InputFile, ...], parameters: ScoringParameters
+) -> tuple[Survey, ...]:
+    """Survey files one after the other, until one cannot be read."""
+    return tuple(survey_input.fn(file, parameters) for file in files)
+
+
 @step(name="plan shards", **RETRY_ONCE)
 def plan_shards(
     surveys: tuple[Surveyed, ...], parameters: ScoringParameters

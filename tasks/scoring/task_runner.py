@@ -22,13 +22,14 @@ from tasks.inputs.types import InputFile, Surveyed
 from tasks.output.folder import STAGING
 from tasks.scoring.deliveries import DeliveryScheduler
 from tasks.scoring.planning import check_shard_count
-from tasks.scoring.prefect_tasks import score_shard, survey_input
+from tasks.scoring.prefect_tasks import score_shard, survey_input, survey_inputs
 from tasks.scoring.shard_scheduler import Scored, ShardPool, ShardScheduler, Submitted, of_shard
 from tasks.scoring.types import PlannedShard, ScoringParameters, ShardOutcome
 from tasks.staging.leases import revoke_all_leases
 
 _MOST_WORKERS = 8
 _WAITING_PER_WORKER = 4
+_MOST_SURVEYS = 100  # tasks: one costs as much as reading a small file
 
 
 def default_workers() -> int:
@@ -59,9 +60,26 @@ def survey_in_parallel(
 def _survey_in_run(files: Sequence[InputFile], parameters: ScoringParameters) -> list[object]:
     runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=parameters.workers)
     with runner, stop_threads_on_error():
-        arguments = {"file": files, "parameters": unmapped(parameters)}
+        return _survey_in_groups(files, parameters, runner)
+
+
+def _survey_in_groups(
+    files: Sequence[InputFile], parameters: ScoringParameters, runner: ThreadPoolTaskRunner[Any]
+) -> list[object]:
+    """Survey many files in some tasks; each file of a group that fails gets a task of its own."""
+    size = -(-len(files) // _MOST_SURVEYS) or 1
+    if size == 1:
+        arguments: dict[str, Any] = {"file": files, "parameters": unmapped(parameters)}
         futures = runner.map(survey_input, arguments)
         return [future.result(raise_on_failure=False) for future in futures]
+    groups = [tuple(files[first : first + size]) for first in range(0, len(files), size)]
+    futures = runner.map(survey_inputs, {"files": groups, "parameters": unmapped(parameters)})
+    found: list[object] = []
+    for group, future in zip(groups, futures, strict=True):
+        surveys = future.result(raise_on_failure=False)
+        is_whole = isinstance(surveys, tuple)
+        found += surveys if is_whole else _survey_in_groups(group, parameters, runner)
+    return found
 
 
 def _survey_in_threads(files: Sequence[InputFile], parameters: ScoringParameters) -> list[object]:

@@ -96,7 +96,7 @@ def test_the_form_describes_every_parameter_and_bounds_every_number(entrypoint: 
         (
             "score_shards",
             "inputs output_dir text_column label_column model_uri",
-            "batch_tokens while_champion",
+            "batch_tokens runner",
         ),
         (
             "end_to_end",

@@ -31,6 +31,10 @@ from tests.flows.score_shards.log_lines import on_log
 from tests.support.builders import Trained
 from tests.support.http_server import Reply, serving
 
+MODEL = ScoringModel(
+    uri="models:/m/1", fingerprint="f", labels=(), engine="torch", precision="f32", device="cpu"
+)
+
 
 def test_broken_file_fails_alone_and_the_run_after_the_others(
     trained: Trained, inputs: Path, tmp_path: Path
@@ -236,15 +240,7 @@ def survey_listed(
 def test_file_that_comes_late_is_surveyed_again(
     trained: Trained, inputs: Path, tmp_path: Path
 ) -> None:
-    model = ScoringModel(
-        uri="models:/m/1",
-        fingerprint="f",
-        labels=(),
-        engine="torch",
-        precision="f32",
-        device="cpu",
-    )
-    parameters = ScoringParameters(model=model, output_dir=tmp_path / "out")
+    parameters = ScoringParameters(model=MODEL, output_dir=tmp_path / "out")
     files = list_input_files([str(inputs)], parameters.output_dir)
     away = files[1].path.rename(tmp_path / "away")
 
@@ -255,6 +251,23 @@ def test_file_that_comes_late_is_surveyed_again(
         surveys = survey_listed(files, parameters)
     assert len(retries) == 1
     assert [surveyed.survey.rows for surveyed in surveys if surveyed.survey] == [10, 10, 10]
+
+
+def test_many_files_are_surveyed_in_some_tasks_and_a_broken_one_fails_alone(
+    trained: Trained, tmp_path: Path
+) -> None:
+    inputs = tmp_path / "many"
+    inputs.mkdir()
+    for number in range(230):
+        (inputs / f"{number:03}.csv").write_text(f"text\nfilm {number}\n")
+    (inputs / "123.csv").write_text("other\n1\n")
+    parameters = ScoringParameters(model=MODEL, output_dir=tmp_path / "out")
+    files = list_input_files([str(inputs)], parameters.output_dir)
+    with on_log("prefect.task_runs", "Finished in state", lambda: None) as ended:
+        surveys = survey_listed(files, parameters)
+    assert [surveyed.file for surveyed in surveys] == list(files)
+    assert [surveyed.file.path.name for surveyed in surveys if surveyed.error] == ["123.csv"]
+    assert len(ended) == 77 + 3
 
 
 def test_file_that_changes_while_it_is_scored_fails_and_the_next_run_makes_it_good(

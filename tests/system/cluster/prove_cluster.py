@@ -29,8 +29,9 @@ def by_threads(cluster: Cluster, rows: Path, tmp_path: Path) -> Path:
 
 
 def newest_run(cluster: Cluster) -> str:
-    found = cluster.operation.post("/flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 1})
-    return str(found.json()[0]["id"])
+    ended = {"flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}}}
+    body = {**ended, "sort": "END_TIME_DESC", "limit": 1}
+    return str(cluster.operation.post("/flow_runs/filter", body).json()[0]["id"])
 
 
 def task_runs(cluster: Cluster, run: str) -> Iterator[tuple[str, str]]:
