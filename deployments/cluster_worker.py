@@ -10,11 +10,12 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from flows.parameters import described
-from tasks.cluster.addresses import THREADS, check_runner
+from tasks.cluster.addresses import check_runner
 from tasks.common.errors import ClusterError, ParameterError
 from tasks.common.parameter_types import about
 from tasks.common.settings import get_settings
 from tasks.scoring.task_runner import default_workers
+from tasks.scoring.types import THREADS
 
 if TYPE_CHECKING:
     from distributed import Worker

@@ -12,7 +12,7 @@ from prefect.runtime import flow_run
 from flows.parameters import described, form, record_from
 from flows.project_defaults import INPUTS, OUTPUT, READING, with_project
 from flows.run_requests import LANGUAGE, ScoringRequest
-from tasks.cluster.addresses import THREADS, check_shared_services, resolve_runner
+from tasks.cluster.addresses import check_shared_services, resolve_runner
 from tasks.cluster.prefect_tasks import check_cluster
 from tasks.cluster.types import RUNNER, Runner
 from tasks.common.console import print_table
@@ -155,8 +155,8 @@ def score_shards(
                 check_champion(parameters.model)
             if not dry_run:
                 deliveries.check_targets(parameters)
-            if runner != THREADS and not dry_run:
-                check_cluster(runner, parameters)
+            if runner != scoring.THREADS and not dry_run:
+                parameters = _with_cluster(runner, parameters)
             surveys = survey_in_parallel(found.files, parameters)
             planned = plan_shards(surveys, parameters)
             if dry_run:
@@ -165,7 +165,7 @@ def score_shards(
                 return report
             unprepared = deliveries.prepare_targets(surveys, parameters)
             remove_obsolete_shards(planned, folder)
-            outcomes = _score(runner, surveys, planned, parameters)
+            outcomes = _score(surveys, planned, parameters)
             outcomes = copy_tables(outcomes, parameters)
             prove_complete(surveys, outcomes, parameters)
             summary = publish_summary(parameters, found, surveys, outcomes, started)
@@ -195,19 +195,24 @@ def score_shards(
     return summary
 
 
+def _with_cluster(runner: str, parameters: scoring.ScoringParameters) -> scoring.ScoringParameters:
+    """Return how the run scores, with the workers of a cluster."""
+    refused = check_cluster(runner, parameters)
+    return parameters.model_copy(update={"runner": runner, "refused_workers": refused})
+
+
 def _score(
-    runner: str,
     surveys: Sequence[Surveyed],
     planned: Sequence[scoring.PlannedShard],
     parameters: scoring.ScoringParameters,
 ) -> tuple[scoring.ShardOutcome, ...]:
     """Score the planned shards in threads, or on the workers of a cluster."""
-    if runner == THREADS:
+    if parameters.runner == scoring.THREADS:
         return score_in_parallel(surveys, planned, parameters)
     # Dask is not installed where no cluster is used.
     from tasks.cluster.cluster_runner import score_on_cluster
 
-    return score_on_cluster(runner, surveys, planned, parameters)
+    return score_on_cluster(surveys, planned, parameters)
 
 
 def _answer_in_shadow(

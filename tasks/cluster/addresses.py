@@ -9,8 +9,7 @@ from prefect.settings import PREFECT_API_URL
 from tasks.common.errors import ParameterError
 from tasks.common.settings import get_settings
 from tasks.common.urls import redact_url
-
-THREADS = "threads"
+from tasks.scoring.types import THREADS
 
 _EXPECTED = "expected threads, tcp://127.0.0.1:8786 or tls://host:8786"
 

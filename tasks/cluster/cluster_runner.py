@@ -10,7 +10,6 @@ from tasks.scoring.types import PlannedShard, ScoringParameters, ShardOutcome
 
 
 def score_on_cluster(
-    runner: str,
     surveys: Sequence[Surveyed],
     planned: Sequence[PlannedShard],
     parameters: ScoringParameters,
@@ -21,17 +20,16 @@ def score_on_cluster(
     for databases.
 
     Args:
-        runner: The address of the scheduler.
         surveys: The files.
         planned: Their shards.
-        parameters: How they are scored.
+        parameters: How they are scored, with the address of the scheduler.
 
     Raises:
         ClusterError: If the scheduler does not answer, or no worker may score.
         OutputError: If the output folder cannot be written.
     """
     # The leases go first: what workers still do then is in vain, however long the client takes.
-    with connected(runner) as client, staging_removed(parameters.output_dir):
+    with connected(parameters.runner) as client, staging_removed(parameters.output_dir):
         roster = checked_roster(client, parameters)
         return score_with(
             lambda progress: ClusterPool(client, roster, parameters, progress),

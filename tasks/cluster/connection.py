@@ -22,7 +22,7 @@ _CONNECT_TIMEOUT_S = 10
 
 
 def check_workers(runner: str, parameters: ScoringParameters) -> tuple[str, ...]:
-    """Check the workers of a cluster, and return the names of those that may score.
+    """Check the workers of a cluster, and return why some of them may not score.
 
     Args:
         runner: The address of the scheduler.
@@ -34,7 +34,8 @@ def check_workers(runner: str, parameters: ScoringParameters) -> tuple[str, ...]
     """
     with connected(runner) as client, staging_removed(parameters.output_dir):
         roster = checked_roster(client, parameters)
-        return tuple(sorted(report.name for report in roster.accepted.values()))
+        roster.wait_for_reports()
+        return tuple(sorted(roster.refused.values()))
 
 
 @contextmanager

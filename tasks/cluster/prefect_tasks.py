@@ -10,7 +10,7 @@ from tasks.scoring.types import ScoringParameters
 
 @task(name="check cluster", **RETRY_ONCE)
 def check_cluster(runner: str, parameters: ScoringParameters) -> tuple[str, ...]:
-    """Check the workers of a cluster before any file is read; return the names of those to use."""
+    """Check the workers of a cluster before any file is read; return why some may not score."""
     from tasks.cluster.connection import check_workers
 
     return check_workers(runner, parameters)

@@ -91,6 +91,16 @@ class Roster:
                 )
             time.sleep(_POLL_S)
 
+    def wait_for_reports(self) -> None:
+        """Wait until each worker that is there is checked.
+
+        Raises:
+            ClusterError: If the scheduler does not answer.
+        """
+        while self._checking:
+            time.sleep(_POLL_S)
+            self.refresh()
+
     def _take_report(self, address: str, future: "Future[WorkerReport]") -> None:
         if future.status != "finished":
             logger.warning("worker at %s is gone before it was checked", address)

@@ -15,7 +15,7 @@ from tasks.inputs.types import FoundInputs, Surveyed
 from tasks.output.folder import output_errors
 from tasks.output.records import ShardRecord
 from tasks.scoring.previous_failures import remaining_failures
-from tasks.scoring.types import ScoringParameters, ShardOutcome
+from tasks.scoring.types import THREADS, ScoringParameters, ShardOutcome
 
 _SHOWN = 10
 
@@ -36,6 +36,7 @@ _EXCEPTIONS = (
     "files_removed",
     "row_warnings",
     "rows_without_key",
+    "refused_workers",
 )
 
 
@@ -139,6 +140,12 @@ def summarise_outcomes(
         "seconds": round(seconds, 3),
         "rows_per_second": round(_sum(own, "rows_in") / seconds, 1) if seconds else 0.0,
     }
+    if parameters.runner != THREADS:
+        summary |= {
+            "runner": parameters.runner,
+            "shards_by_host": count_values(record.host for record in own),
+            "refused_workers": list(parameters.refused_workers),
+        }
     if parameters.model.rules_digest:
         summary["rules_digest"] = parameters.model.rules_digest
     if failed_lookups := _sum(done, "lookup_failures"):

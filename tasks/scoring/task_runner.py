@@ -76,9 +76,11 @@ def _survey_in_groups(
     futures = runner.map(survey_inputs, {"files": groups, "parameters": unmapped(parameters)})
     found: list[object] = []
     for group, future in zip(groups, futures, strict=True):
-        surveys = future.result(raise_on_failure=False)
-        is_whole = isinstance(surveys, tuple)
-        found += surveys if is_whole else _survey_in_groups(group, parameters, runner)
+        surveys: object = future.result(raise_on_failure=False)
+        if isinstance(surveys, tuple):
+            found += surveys
+        else:
+            found += _survey_in_groups(group, parameters, runner)
     return found
 
 

@@ -142,6 +142,8 @@ class ScoringOptions(FrozenModel):
 
 OPTIONS = ScoringOptions()
 
+THREADS = "threads"  # of this process
+
 
 class FailureLimits(FrozenModel):
     """What may go wrong before a run counts as failed; a dry run asks the same."""
@@ -178,6 +180,8 @@ class ScoringParameters(FrozenModel):
         reading: How the text of the input is read.
         workers: Shards that are scored at the same time.
         flow_run_id: The Prefect flow run, or an empty string outside of one.
+        runner: `THREADS`, or the scheduler of the cluster that scores.
+        refused_workers: Its workers that may not, with the reason of each.
     """
 
     model: ScoringModel
@@ -196,6 +200,8 @@ class ScoringParameters(FrozenModel):
     deliver_to: DeliverTo = Field(default="", exclude_if=operator.not_)
     deliver_rejects_to: DeliverRejectsTo = Field(default="", exclude_if=operator.not_)
     flow_run_id: str = ""
+    runner: str = Field(default=THREADS, exclude_if=THREADS.__eq__)
+    refused_workers: tuple[str, ...] = Field(default=(), exclude_if=operator.not_)
 
     @property
     def targets(self) -> dict[str, DeliveryTarget]:
