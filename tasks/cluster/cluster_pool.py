@@ -62,6 +62,7 @@ class ClusterPool:
         self._groups: dict[str, Group] = {}
         # Groups whose look-ups are done, and those whose task ended, with that task.
         self._events: Queue[tuple[Group, Future[Any] | None]] = Queue()
+        self._watched = time.monotonic()
         self._without_workers_since: float | None = None
         self._topic = f"millstream-{self._run}"
         client.subscribe_topic(self._topic, self._show)
@@ -85,11 +86,11 @@ class ClusterPool:
         """Wait until a group ends, and publish its shards."""
         self._close_group()
         while self._groups:
+            if failed := self._watch():
+                return failed
             try:
                 group, future = self._events.get(timeout=_WATCH_INTERVAL_S)
             except Empty:
-                if failed := self._watch():
-                    return failed
                 continue
             if group.key not in self._groups:
                 continue  # it failed with all others
@@ -236,7 +237,10 @@ class ClusterPool:
         return lost
 
     def _watch(self) -> Sequence[Scored]:
-        """Look after the workers; return the shards that none is left for."""
+        """Look after the workers, now and then; return the shards that none is left for."""
+        if time.monotonic() - self._watched < _WATCH_INTERVAL_S:
+            return ()
+        self._watched = time.monotonic()
         try:
             self._roster.refresh()
         except ClusterError as error:

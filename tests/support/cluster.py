@@ -37,10 +37,24 @@ class Cluster:
     def mlflow_url(self) -> str:
         return f"http://127.0.0.1:{self.operation.mlflow_port}"
 
-    def start_worker(self, name: str, threads: int = 1, **variables: str) -> Running:
-        """Start a worker with a home of its own, and wait until the scheduler has it."""
+    def start_worker(
+        self,
+        name: str,
+        *,
+        wrapper: tuple[str, ...] = (),
+        repository: Path = REPOSITORY,
+        **variables: str,
+    ) -> Running:
+        """Start a worker with a home of its own, and wait until the scheduler has it.
+
+        Args:
+            name: Its name.
+            wrapper: Prefix of the command line.
+            repository: Whose code it runs.
+            variables: Environment variables.
+        """
         command = (sys.executable, "-m", "deployments.cluster_worker", self.address)
-        options = ("--name", name, "--threads", str(threads))
+        options = ("--name", name, "--threads", "1")
         home = self.folder / f"home-{name}"
         home.mkdir(exist_ok=True)
         worker = start(
@@ -72,7 +86,12 @@ class Cluster:
         )
 
 
-def start(command: tuple[str, ...], home: Path, variables: Mapping[str, str]) -> Running:
+def start(
+    command: tuple[str, ...],
+    home: Path,
+    variables: Mapping[str, str],
+    repository: Path = REPOSITORY,
+) -> Running:
     """Start a process with none of our variables but these, in a session of its own."""
     log = home / f"said-{time.monotonic_ns()}.log"
     environment = {
@@ -81,7 +100,7 @@ def start(command: tuple[str, ...], home: Path, variables: Mapping[str, str]) ->
     with log.open("wb") as said:
         process = subprocess.Popen(
             command,
-            cwd=REPOSITORY,
+            cwd=repository,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=said,

@@ -1,0 +1,93 @@
+"""Which workers may score: those that answer as the driver does, over connections that are safe."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tasks.common.settings import REPOSITORY
+from tests.support.certificates import dask_variables
+from tests.support.cluster import running_cluster
+from tests.support.operation import Operation
+from tests.support.scoring_command import Ended
+from tests.system.faults.rows import write_rows
+from tests.system.faults.whole import check_same, check_tidy
+
+# Each process is the first one of a PID namespace, as in a container.
+IN_A_NAMESPACE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    return write_rows(tmp_path / "in", 300, seed=3)
+
+
+def without_openvino(folder: Path) -> str:
+    """Return a folder of modules in which OpenVINO cannot be imported."""
+    package = folder / "broken" / "openvino"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ImportError('not for this machine')\n")
+    return str(package.parent)
+
+
+def with_other_code(folder: Path) -> Path:
+    """Return a copy of the repository in which a module that scores is another."""
+    copy = folder / "repository"
+    for room in ("deployments", "flows", "tasks", "pyfunc"):
+        shutil.copytree(REPOSITORY / room, copy / room)
+    with (copy / "tasks" / "output" / "tables.py").open("a") as file:
+        file.write("# changed\n")
+    return copy
+
+
+def test_an_unfit_worker_is_refused_by_name(
+    operation: Operation, rows: Path, tmp_path: Path
+) -> None:
+    with running_cluster(tmp_path / "dask", operation) as cluster:
+        cluster.start_worker("torch-alone", PYTHONPATH=without_openvino(tmp_path))
+        cluster.start_worker("older", repository=with_other_code(tmp_path))
+        scoring = cluster.scoring(rows, tmp_path / "out")
+        refused: Ended = scoring.run()
+        assert refused.code == 13, refused.said
+        assert refused.error.startswith("runner: none of 2 workers may score; the first worker ")
+        assert (
+            "worker torch-alone: models:/inference_pipeline_model/1 has the engine torch f32"
+            in (refused.said)
+        )
+        assert "expected openvino f32 on cpu" in refused.said
+        assert "worker older: has other code" in refused.said
+        assert not list((tmp_path / "out").glob("*/*"))
+
+        cluster.start_worker("fit")
+        summary = scoring.run_to_the_end()
+        assert len(summary["refused_workers"]) == 2
+        assert summary["rows_in"] == summary["scored"] + summary["rejected"]
+        for name in ("torch-alone", "older"):
+            assert "Task run 'score " not in cluster.workers[name].said
+
+
+def test_workers_in_namespaces_publish_the_same_files_over_tls(
+    operation: Operation, rows: Path, tmp_path: Path
+) -> None:
+    if shutil.which("unshare") is None:
+        pytest.skip("needs unshare of util-linux")
+    variables = dask_variables(tmp_path / "certificates")
+    with running_cluster(tmp_path / "dask", operation, protocol="tls", **variables) as cluster:
+        for name in ("one", "two"):
+            cluster.start_worker(name, wrapper=IN_A_NAMESPACE)
+        options = ("--shard-rows", "50")
+        by_threads = cluster.scoring(rows, tmp_path / "threads", *options, "--runner", "threads")
+        by_threads.run_to_the_end()
+        scoring = cluster.scoring(rows, tmp_path / "out", *options)
+        scoring.run_to_the_end()
+        check_same(tmp_path / "out", tmp_path / "threads")
+        check_tidy(tmp_path / "out")
+        for worker in cluster.workers.values():
+            assert "Task run 'score " in worker.said
+            assert "tls://127.0.0.1" in worker.said
+
+        # Who has no certificate gets nothing.
+        stranger = dict.fromkeys(variables, "")
+        refused = cluster.scoring(rows, tmp_path / "stranger", *options, **stranger).run()
+        assert refused.code == 13
+        assert refused.error.startswith(f"runner: no scheduler answers at {cluster.address}")
