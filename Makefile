@@ -18,7 +18,7 @@ export MILLSTREAM_HOME
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo example up serve status down check-config docs test test-fast faults scale data-sets \
-	operation-test command-test promotion-test readme-test soak serving-soak browser-test bench business-bench learn-bench \
+	operation-test command-test promotion-test cluster-test readme-test soak serving-soak browser-test bench business-bench learn-bench \
 	detectors lint format mlflow-ui prefect-ui pins clean
 
 help: ## Show this list
@@ -83,6 +83,11 @@ command-test: $(INSTALLED) ## Run commands and a served model in processes of th
 
 promotion-test: $(INSTALLED) ## Compare, learn, promote and take back: with processes that measure
 	$(BIN)/python -m pytest tests/system/promotion/prove_*.py
+
+CLUSTER_KILLS ?= 2
+cluster-test: export MILLSTREAM_FAULT_KILLS := $(CLUSTER_KILLS)
+cluster-test: $(INSTALLED) ## Test a Dask cluster: kills, certificates, unfit workers, shared services
+	$(BIN)/python -m pytest -s tests/system/cluster/prove_*.py
 
 readme-test: $(INSTALLED) ## Run the six commands of README in a copy of the repository
 	$(BIN)/python -m pytest tests/system/readme/prove_six_commands.py

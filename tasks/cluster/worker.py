@@ -15,7 +15,7 @@ from tasks.cluster.source_digest import source_digest
 from tasks.cluster.types import ShardGroup, WorkerCheck, WorkerReport
 from tasks.common.cancellation import stop_when
 from tasks.common.environment import set_tracking_uri
-from tasks.common.errors import ClusterError, MillstreamError
+from tasks.common.errors import ClusterError, MillstreamError, StoppedError
 from tasks.common.progress import relay_progress
 from tasks.common.settings import get_settings
 from tasks.common.task_errors import class_and_line, describe_error
@@ -109,15 +109,21 @@ def draft_group(group: ShardGroup) -> tuple[DraftedShard, ...]:
         OutputError: If the output folder is full or may not be written.
         StoppedError: If the lease is gone, or the driver is.
     """
+    is_over = _is_over(group.lease)
     with (
         _TRACKING.at(group.tracking_uri),
-        stop_when(_is_over(group.lease)),
+        stop_when(is_over),
         relay_progress(_Reporter(group)),
     ):
-        return tuple(
-            draft_shard(leased.shard, leased.staged, group.parameters, Drafts(group.lease))
-            for leased in group.shards
-        )
+        try:
+            return tuple(
+                draft_shard(leased.shard, leased.staged, group.parameters, Drafts(group.lease))
+                for leased in group.shards
+            )
+        except FileNotFoundError as error:
+            if not is_over():
+                raise
+            raise StoppedError(f"{group.name}: is to be scored no more") from error
 
 
 def _is_over(lease: Path) -> Callable[[], bool]:

@@ -32,10 +32,24 @@ class Cluster:
     operation: Operation
     variables: Mapping[str, str] = field(default_factory=dict)
     workers: dict[str, Running] = field(default_factory=dict)
+    schedulers: list[Running] = field(default_factory=list)
 
     @property
     def mlflow_url(self) -> str:
         return f"http://127.0.0.1:{self.operation.mlflow_port}"
+
+    def start_scheduler(self) -> None:
+        """Start the scheduler, and wait until it listens."""
+        protocol, _, place = self.address.partition("://")
+        host, _, port = place.partition(":")
+        command = (sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard")
+        options = ("--host", host, "--port", port, "--protocol", protocol)
+        # Prefect, which it imports with the tasks, makes its home.
+        variables = {"MILLSTREAM_HOME": str(self.folder), **self.variables}
+        scheduler = start((*command, *options), self.folder, variables)
+        self.schedulers.append(scheduler)
+        wait_until(lambda: scheduler.is_over or "Scheduler at" in scheduler.said, "scheduler")
+        assert not scheduler.is_over, scheduler.said
 
     def start_worker(
         self,
@@ -125,16 +139,10 @@ def running_cluster(
     folder.mkdir()
     (port,) = free_ports(1)
     address = f"{protocol}://127.0.0.1:{port}"
-    command = (sys.executable, "-m", "distributed.cli.dask_scheduler", "--no-dashboard")
-    place = ("--host", "127.0.0.1", "--port", str(port), "--protocol", protocol)
-    # Prefect, which it imports with the tasks, makes its home.
-    scheduler = start((*command, *place), folder, {"MILLSTREAM_HOME": str(folder), **variables})
     cluster = Cluster(folder, address, operation, variables)
     try:
-        wait_until(lambda: scheduler.is_over or "Scheduler at" in scheduler.said, "scheduler")
-        assert not scheduler.is_over, scheduler.said
+        cluster.start_scheduler()
         yield cluster
     finally:
-        for worker in cluster.workers.values():
-            worker.kill()
-        scheduler.kill()
+        for process in (*cluster.workers.values(), *cluster.schedulers):
+            process.kill()

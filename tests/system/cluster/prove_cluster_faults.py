@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.cluster import Cluster, running_cluster
-from tests.support.operation import Operation
+from tests.support.operation import Operation, until
 from tests.support.scoring_command import Running, Scoring, wait_until
 from tests.system.faults.rows import write_rows
 from tests.system.faults.whole import check_same, check_tidy, check_whole
@@ -133,6 +133,9 @@ def test_what_a_killed_worker_had_fails_by_name(
             assert "was lost while it scored" in outcome["error"]
             assert outcome["rows_failed"] > 0
         lost += len(failed)
+        left = {"task_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING"]}}}}
+        post = strict_cluster.operation.post
+        until(lambda: not post("/task_runs/filter", left).json(), "ends of lost tasks")  # noqa: B023
         assert scoring.run().code == 0
         check_same(scoring.output, expected)
         check_tidy(scoring.output)
@@ -185,3 +188,28 @@ def test_a_stopped_driver_stops_the_workers(
         assert scoring.run().code == 0
         check_same(output, expected)
         check_tidy(output)
+
+
+def test_without_its_scheduler_a_run_ends_and_the_next_goes_on(
+    operation: Operation, rows: Path, expected: Path, tmp_path: Path
+) -> None:
+    with running_cluster(tmp_path / "dask", operation) as cluster:
+        one = cluster.start_worker("one")
+        scoring = cluster.scoring(rows, tmp_path / "out", *OPTIONS)
+        running = scoring.start()
+        wait_until(lambda: running.is_over or shards_in(scoring.output) > 2, "shards")
+        cluster.schedulers[0].kill()
+        ended = running.wait()
+        assert ended.code == 6, ended.said
+        outcomes = json.loads((scoring.output / "manifest.json").read_text())["shards"]
+        errors = {outcome["error"] for outcome in outcomes} - {""}
+        assert errors
+        assert all("scheduler" in error for error in errors), errors
+        # The worker ended with an error, so that what supervises it starts it again.
+        wait_until(lambda: one.is_over, "worker")
+        assert one.process.returncode == 13
+        cluster.start_scheduler()
+        cluster.start_worker("one")
+        assert scoring.run().code == 0
+        check_same(scoring.output, expected)
+        check_tidy(scoring.output)
