@@ -21,7 +21,7 @@ from tasks.common.urls import (
 )
 from tasks.dataset.text_folders import write_text_table
 from tasks.dataset.types import SOURCE_EXPECTED
-from tasks.download.http_download import download_file
+from tasks.download.file_download import download_file
 from tasks.ingestion.formats import EXPECTED, format_of, unknown_kind
 from tasks.ingestion.text_format import is_one_object
 from tasks.ingestion.zip_archive import MAX_ENTRIES, unpack_archive

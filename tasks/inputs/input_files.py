@@ -26,7 +26,7 @@ from tasks.common.urls import (
     url_file_name,
     url_path,
 )
-from tasks.download.http_download import download_file
+from tasks.download.file_download import download_file
 from tasks.ingestion.formats import EXPECTED, format_of, stem_of, unknown_kind
 from tasks.ingestion.text_format import is_one_object
 from tasks.inputs.types import INPUTS_EXPECTED, InputFile
