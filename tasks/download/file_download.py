@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from tasks.common.errors import DataError, DownloadError, ParameterError, TransientDownloadError
 from tasks.common.files import published_file, sha256_of, waited_lock
-from tasks.common.urls import redact_url
+from tasks.common.urls import is_s3, redact_url
 from tasks.download.body import budget_of, receive
 from tasks.download.http_file import http_file
 from tasks.download.partial_download import PartialFile, RemoteVersion
@@ -26,6 +26,7 @@ from tasks.download.responses import (
     decompress_body,
     transport_compression,
 )
+from tasks.download.s3_file import s3_file
 
 READ_TIMEOUT_S = 60.0  # between two reads, not for the whole transfer
 
@@ -51,8 +52,8 @@ def download_file(
     a change between two attempts is detected by the length alone: give a digest.
 
     Args:
-        url: An http or https URL; messages omit its query. A host that requires a login gets that
-            of `~/.netrc`.
+        url: An http or https URL, of which messages omit the query, or `s3://bucket/key`. A host
+            that requires a login gets that of `~/.netrc`, and S3 the credentials that boto3 finds.
         target: The file to write, atomically. Its name says whether its own bytes are compressed;
             any other compression is the transfer's, and is taken off.
         sha256: The expected digest of the file, in hexadecimal; not checked if None.
@@ -62,7 +63,8 @@ def download_file(
         `target`.
 
     Raises:
-        ParameterError: `sha256` is not a digest, or `~/.netrc` cannot be read.
+        ParameterError: `sha256` is not a digest, `url` names no bucket, or `~/.netrc` cannot be
+            read.
         TransientDownloadError: The transfer broke; another attempt may succeed.
         DownloadError: `url` is no such address, the server refuses it, the file has another digest
             or is larger than `MILLSTREAM_DOWNLOAD_LIMIT` or the free disk, or `target` cannot be
@@ -84,7 +86,7 @@ def download_file(
 
 
 def _opened(url: str, timeout_s: float) -> AbstractContextManager[Get]:
-    return http_file(url, timeout_s)
+    return (s3_file if is_s3(url) else http_file)(url, timeout_s)
 
 
 def _check_digest(sha256: str | None) -> str | None:
@@ -173,7 +175,8 @@ def _transfer(
                 check_response(response, 206)
                 receive(response, part, version.size)
                 return _Received(version, continued=True)
-            if response.status not in (206, 416):
+            # S3 answers 412 if the object is another version.
+            if response.status not in (206, 412, 416):
                 return _start_over(response, part, source)
     headers = known.if_changed_headers() if known else {}
     with get(headers) as response:
