@@ -16,7 +16,7 @@ from flows.run_requests import (
 from flows.score_shards import OPTIONS, score_shards
 from flows.train_classifier import DATA, TUNING, train_classifier
 from tasks.common.errors import OutputInUseError
-from tasks.common.parameter_types import about, path_of
+from tasks.common.parameter_types import about
 from tasks.common.settings import get_settings
 from tasks.common.task_errors import reporting_failures
 from tasks.composition import types as plans
@@ -24,6 +24,7 @@ from tasks.dataset import types as dataset
 from tasks.dataset.prefect_tasks import read_split, write_held_out_rows
 from tasks.ingestion import text_format
 from tasks.output.folder import resolve_output_folder
+from tasks.output.place import output_place
 from tasks.reports.summaries import print_overview
 from tasks.scoring import types as scoring
 from tasks.scoring.success import cancelled_state
@@ -38,7 +39,7 @@ TRAINING_STEPS = {
 
 ScoredFolder = Annotated[
     str,
-    path_of("output_dir", "a folder on this machine"),
+    output_place("output_dir"),
     about("Folder of the scores; empty takes scored/end-to-end in the state folder."),
 ]
 

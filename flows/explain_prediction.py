@@ -7,11 +7,12 @@ from prefect import flow
 from flows.parameters import described
 from tasks.common.parameter_types import FolderPath, Positive, about, path_of
 from tasks.common.task_errors import reporting_failures
+from tasks.output.place import output_place
 from tasks.reports.prefect_tasks import explain_row
 
 ScoredFolder = Annotated[
     FolderPath,
-    path_of("output_dir", "a folder on this machine"),
+    output_place("output_dir"),
     about("Folder that score_shards wrote."),
 ]
 ShardId = Annotated[

@@ -10,7 +10,7 @@ from tasks.common.errors import ParameterError
 from tasks.common.files import absolute_path
 from tasks.common.parameter_types import about
 from tasks.common.settings import get_settings
-from tasks.common.urls import is_url, url_path
+from tasks.common.urls import is_remote, url_path
 from tasks.dataset.inspection import Inspection, inspect_source
 from tasks.dataset.letters import Letters
 from tasks.dataset.sources import EMBEDDED
@@ -115,13 +115,13 @@ def _describe_letters(letters: Letters) -> str:
 
 def _name_of(source: str) -> str:
     """Return the name of a file or URL as the name of a project."""
-    stem = Path(url_path(source) if is_url(source) else source).name.split(".")[0]
+    stem = Path(url_path(source) if is_remote(source) else source).name.split(".")[0]
     return re.sub(r"^[^A-Za-z]+|[^A-Za-z0-9_-]+", "_", stem).strip("_")[:40] or "project"
 
 
 def _as_written(source: str, project_file: Path) -> str:
     """Return a source as the project file has it: relative to it if that is shorter."""
-    if is_url(source) or source in EMBEDDED:
+    if is_remote(source) or source in EMBEDDED:
         return source
     path = absolute_path(Path(source).expanduser())
     folder = project_file.parent

@@ -8,7 +8,16 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from tasks.common.urls import check_characters, is_url, local_path, refuse_login
+from tasks.common.errors import ParameterError
+from tasks.common.urls import (
+    check_characters,
+    is_remote,
+    is_s3,
+    is_url,
+    local_path,
+    refuse_login,
+    s3_place,
+)
 
 Positive = Annotated[int, Field(ge=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -42,6 +51,45 @@ def path_of(parameter: str, expected: str) -> BeforeValidator:
         return value
 
     return BeforeValidator(check)
+
+
+def source_of(parameter: str, expected: str) -> BeforeValidator:
+    """Return what `path_of` returns, for a parameter that also takes addresses on S3.
+
+    Args:
+        parameter: Its name, for the error.
+        expected: What it may be, for the error.
+    """
+
+    def check(value: Any) -> Any:
+        if isinstance(value, str):
+            refuse_login(value)
+            check_source(parameter, value, expected)
+        return value
+
+    return BeforeValidator(check)
+
+
+def check_source(parameter: str, text: str, expected: str) -> None:
+    """Check that a text can be a path on this machine, an http(s) URL or an address on S3.
+
+    Args:
+        parameter: Its name, for the error.
+        text: Its value.
+        expected: What it may be, for the error.
+
+    Raises:
+        ParameterError: If it is none of them.
+    """
+    if not is_remote(text):
+        local_path(parameter, text, expected)
+        return
+    check_characters(parameter, text, expected)
+    if is_s3(text):
+        try:
+            s3_place(text)
+        except ParameterError as error:
+            raise ParameterError(f"{parameter}: {error}") from None
 
 
 class FrozenModel(BaseModel):

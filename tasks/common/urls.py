@@ -20,6 +20,10 @@ _URL = re.compile(
     r"(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
 )
+# The key may have any character: what looks like a login or a query is a part of a name.
+_OBJECT = re.compile(
+    r"s3://(?P<bucket>[a-z0-9][a-z0-9._-]{2,62})(?:/(?P<key>.*))?", re.IGNORECASE | re.DOTALL
+)
 _HOST = re.compile(r"([^:@\[\]]*|\[[0-9a-f:.%]+\])(:\d{0,5})?", re.IGNORECASE)
 _PASSWORD = re.compile(r"passw|pwd", re.IGNORECASE)
 _HIDDEN = "…"
@@ -41,6 +45,28 @@ _UNREACHABLE = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
 def is_url(source: str) -> bool:
     """Return whether `source` is an http(s) URL, not a name or path."""
     return source.lower().startswith(("http://", "https://"))
+
+
+def is_s3(source: str) -> bool:
+    """Return whether `source` is the address of an object on S3, or of several."""
+    return source.lower().startswith("s3://")
+
+
+def is_remote(source: str) -> bool:
+    """Return whether `source` has to be downloaded: an http(s) URL or an address on S3."""
+    return is_url(source) or is_s3(source)
+
+
+def s3_place(address: str) -> tuple[str, str]:
+    """Return the bucket and the key of an address on S3, such as `s3://bucket/a/key.csv`.
+
+    Raises:
+        ParameterError: If it names no bucket.
+    """
+    found = _OBJECT.fullmatch(address)
+    if found is None:
+        raise ParameterError(f"{redact_url(address)}: names no bucket; expected s3://bucket/key")
+    return found["bucket"], found["key"] or ""
 
 
 def origin_of(url: str) -> str:
@@ -193,7 +219,9 @@ def has_password(url: str) -> bool:
 
 
 def url_path(url: str) -> str:
-    """Return the path of a URL."""
+    """Return the path of a URL, and of an address on S3 the key after a slash."""
+    if is_s3(url) and (of_object := _OBJECT.fullmatch(url)):
+        return f"/{of_object['key'] or ''}"
     found = _URL.fullmatch(url)
     return found["path"] if found else ""
 
@@ -207,8 +235,10 @@ def url_file_name(url: str) -> str:
 def redact_url(source: str) -> str:
     """Return a URL without user name, password, parameters and fragment, for a message.
 
-    Other text, such as a path, is returned unchanged.
+    Other text, such as a path, is returned unchanged, and so is an address on S3.
     """
+    if _OBJECT.fullmatch(source):
+        return source
     found = _URL.fullmatch(source)
     if found is None or not (found["scheme"] or source.lstrip().startswith("//")):
         # "name:password@host", perhaps.
@@ -231,11 +261,12 @@ def refuse_login(source: str) -> str:
     Raises:
         ParameterError: If it is such a URL.
     """
-    found = _URL.fullmatch(source)
+    found = None if _OBJECT.fullmatch(source) else _URL.fullmatch(source)
     if found and found["scheme"] and (_may_have_login(found) or _has_password_field(source)):
+        place = "the settings of boto3" if is_s3(source) else "~/.netrc"
         raise ParameterError(
             f"{redact_url(source)}: given with a user name or password; "
-            "expected those in ~/.netrc, since the parameters of a run are stored"
+            f"expected those in {place}, since the parameters of a run are stored"
         )
     return source
 

@@ -4,13 +4,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
-from tasks.common.parameter_types import FrozenModel, about, path_of
+from tasks.common.parameter_types import FrozenModel, about
 from tasks.measures.paired import (
     PairedCounts,
     mcnemar_p_value,
     paired_difference,
     repeated_p_value,
 )
+from tasks.output.place import output_place
 
 PresentVersion = Annotated[
     str, about("The version that answers today: a number, an alias, or a URI.")
@@ -27,7 +28,7 @@ ComparedOutputs = Annotated[
 ]
 ComparedFolder = Annotated[
     str,
-    path_of("output_dir", "a folder on this machine"),
+    output_place("output_dir"),
     about(
         "Folder that gets what both versions answer, in champion/ and challenger/; empty takes "
         "compared/ in the state folder."

@@ -1,4 +1,4 @@
-"""Sources of labelled text: embedded data sets, local files, folders, URLs, and zips."""
+"""Sources of labelled text: embedded data sets, local files, folders, downloads, and zips."""
 
 import csv
 import hashlib
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from tasks.common.errors import DataError, DownloadError, ParameterError
 from tasks.common.files import absolute_path, published_file, sha256_of
+from tasks.common.parameter_types import check_source
 from tasks.common.settings import get_settings
 from tasks.common.urls import (
-    check_characters,
-    is_url,
+    is_remote,
     path_errors,
     reachable_path,
     redact_url,
@@ -21,7 +21,7 @@ from tasks.common.urls import (
 )
 from tasks.dataset.text_folders import write_text_table
 from tasks.dataset.types import SOURCE_EXPECTED
-from tasks.download.http_download import download_file
+from tasks.download.file_download import download_file
 from tasks.ingestion.formats import EXPECTED, format_of, unknown_kind
 from tasks.ingestion.text_format import is_one_object
 from tasks.ingestion.zip_archive import MAX_ENTRIES, unpack_archive
@@ -38,9 +38,10 @@ def fetch_tables(
     """Bring a source to this machine and return its table files, sorted by name.
 
     Args:
-        source: `rotten_tomatoes`, `imdb`, a local file or an http(s) URL: a CSV, TSV, JSON or
-            Parquet table, plain or with .gz or .zst, or a zip of such tables. Or a folder of
-            tables. Without a table, folder and zip have texts as `write_text_table` takes them.
+        source: `rotten_tomatoes`, `imdb`, a local file, an http(s) URL or `s3://bucket/key`: a CSV,
+            TSV, JSON or Parquet table, plain or with .gz or .zst, or a zip of such tables. Or a
+            local folder of tables. Without a table, folder and zip have texts as
+            `write_text_table` takes them.
         sha256: Expected digest of the file, in hexadecimal; `None` accepts any.
         encoding: Of .txt files without a byte order mark; `None` is UTF-8.
 
@@ -55,8 +56,8 @@ def fetch_tables(
         if sha256:
             raise ParameterError(f"sha256: given for {source}, whose own is checked; expected none")
         return (_export_embedded(source),)
-    if is_url(source):
-        check_characters("source", source, SOURCE_EXPECTED)
+    if is_remote(source):
+        check_source("source", source, SOURCE_EXPECTED)
         target = _download_target(source, sha256)
         _check_ending(target.name, redact_url(source))
         with _earlier_file_named(target):

@@ -8,22 +8,22 @@ from pydantic import Field, field_validator, model_validator
 
 from tasks.common.errors import ParameterError
 from tasks.common.files import absolute_path
-from tasks.common.parameter_types import FrozenModel, about, path_of
+from tasks.common.parameter_types import FrozenModel, about, path_of, source_of
 from tasks.common.urls import path_errors, reachable_path, redact_url, resolved_path
 from tasks.dataset.labels import label_key
 
 RECORD = "split.json"
 
-SOURCE_EXPECTED = "rotten_tomatoes, imdb, a file, a folder, or an http(s) URL"
+SOURCE_EXPECTED = "rotten_tomatoes, imdb, a file, a folder, an http(s) URL, or s3://bucket/key"
 _FILES_EXPECTED, _SPLIT_EXPECTED = "files on this machine", "a split's folder"
 
 DataSource = Annotated[
     str,
-    path_of("source", SOURCE_EXPECTED),
+    source_of("source", SOURCE_EXPECTED),
     about(
-        "rotten_tomatoes, imdb, a file or an http(s) URL: CSV, TSV, JSON or Parquet, plain "
-        "or with .gz or .zst, or a zip of these. Or a folder: of these, or of folders that are "
-        "called like labels and hold .txt files."
+        "rotten_tomatoes, imdb, a file, an http(s) URL or s3://bucket/key: CSV, TSV, JSON or "
+        "Parquet, plain or with .gz or .zst, or a zip of these. Or a folder: of these, or of "
+        "folders that are called like labels and hold .txt files."
     ),
 ]
 Sha256 = Annotated[

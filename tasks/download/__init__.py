@@ -1,1 +1,1 @@
-"""Download within bounds: one URL to one file over HTTP, or a model of the Hugging Face Hub."""
+"""Download within bounds: one file over HTTP or from S3, or a model of the Hugging Face Hub."""

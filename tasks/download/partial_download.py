@@ -11,10 +11,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import httpx
-
 from tasks.common.files import published_file
-from tasks.download.responses import encoding_of
+from tasks.download.responses import Response, encoding_of
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
@@ -38,7 +36,7 @@ class RemoteVersion:
     encoding: str = "identity"
 
     @classmethod
-    def from_response(cls, response: httpx.Response, source: str) -> "RemoteVersion":
+    def from_response(cls, response: Response, source: str) -> "RemoteVersion":
         """Return the version in the headers of a response with status 200."""
         get = response.headers.get
         size = get("Content-Length")
@@ -75,13 +73,13 @@ class RemoteVersion:
         validator = strong or self.modified
         return {"If-Range": validator} if validator else {}
 
-    def resumed_by(self, response: httpx.Response, offset: int) -> "RemoteVersion | None":
+    def resumed_by(self, response: Response, offset: int) -> "RemoteVersion | None":
         """Return the version if a 206 response continues it at `offset`, else None.
 
         If-Range alone does not suffice: some servers ignore it.
         """
         found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if response.status_code != 206 or not found or int(found[1]) != offset:
+        if response.status != 206 or not found or int(found[1]) != offset:
             return None
         size = self.size if found[2] == "*" else int(found[2])
         name, known = ("ETag", self.etag) if self.etag else ("Last-Modified", self.modified)

@@ -1,10 +1,12 @@
-"""HTTP responses: refuse what brings no file, and take off a content encoding.
+"""Responses of HTTP and S3: refuse what brings no file, and take off a content encoding.
 
 A server may compress a file on its way although it was asked not to, and storage services send a
 `.csv.gz` with the content encoding gzip, which then names the file's own compression.
 """
 
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -12,7 +14,6 @@ from pathlib import Path
 import httpx
 
 from tasks.common.errors import DownloadError, TransientDownloadError
-from tasks.common.urls import redact_url
 from tasks.ingestion.compression import open_compressed
 from tasks.ingestion.disk_budget import DiskBudget
 from tasks.ingestion.formats import Compression
@@ -29,24 +30,46 @@ _MAGIC = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
 _CHUNK_BYTES = 2**20
 
 
-def requested_url(response: httpx.Response) -> str:
-    """Return the redacted URL of the user, not the redirected one."""
-    return redact_url(str([*response.history, response][0].request.url))
+@dataclass(frozen=True)
+class Response:
+    """What a server answers.
+
+    Attributes:
+        url: The address as the user gave it, not a redirected one, without secrets.
+        status: The status of HTTP.
+        headers: The headers, whose names may be in any case.
+        chunks: The body, as it was sent.
+        reason: Why the request was refused, in a word of S3, or an empty string.
+    """
+
+    url: str
+    status: int
+    headers: httpx.Headers
+    chunks: Iterable[bytes]
+    reason: str = ""
 
 
-def encoding_of(response: httpx.Response) -> str:
+# Requests a file with these headers; the response is there until the block ends.
+Get = Callable[[Mapping[str, str]], AbstractContextManager[Response]]
+
+
+def encoding_of(response: Response) -> str:
     """Return the content encoding of the body."""
-    return str(response.headers.get("Content-Encoding", "identity")).strip().lower()
+    named = str(response.headers.get("Content-Encoding", "")).lower().split(",")
+    # Some stores keep aws-chunked, which was the transfer's when the object was written:
+    # https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html
+    found = [name.strip() for name in named if name.strip() not in ("", "aws-chunked")]
+    return ", ".join(found) or "identity"
 
 
-def check_response(response: httpx.Response, status: int) -> None:
+def check_response(response: Response, status: int) -> None:
     """Check that a response has this status and an encoding that can be taken off.
 
     Raises:
         TransientDownloadError: Another attempt may succeed.
         DownloadError: None will.
     """
-    found, url = response.status_code, requested_url(response)
+    found, url = response.status, response.url
     if found == status:
         if (encoding := encoding_of(response)) not in _COMPRESSIONS:
             expected = ", ".join(_COMPRESSIONS)
@@ -54,11 +77,12 @@ def check_response(response: httpx.Response, status: int) -> None:
                 f"{url}: content encoding {encoding!r}, expected none or one of {expected}"
             )
         return
+    why = f" ({response.reason})" if response.reason else ""
     if found not in (408, 429) and found < 500:
-        raise DownloadError(f"{url}: HTTP {found}, expected {status}")
+        raise DownloadError(f"{url}: HTTP {found}{why}, expected {status}")
     wait_s = _retry_after_s(response)
     asked = f" and a wish to wait {wait_s:.0f} s" if wait_s else ""
-    raise TransientDownloadError(f"{url}: HTTP {found}{asked}, expected {status}", wait_s)
+    raise TransientDownloadError(f"{url}: HTTP {found}{why}{asked}, expected {status}", wait_s)
 
 
 def transport_compression(body: Path, name: str, encoding: str) -> Compression:
@@ -103,7 +127,7 @@ def decompress_body(
             budget.count(file.write(chunk))
 
 
-def _retry_after_s(response: httpx.Response) -> float:
+def _retry_after_s(response: Response) -> float:
     value = response.headers.get("Retry-After", "")
     if value.isdecimal():
         return float(value)

@@ -15,20 +15,19 @@ from pydantic import SecretStr
 
 from tasks.common.errors import DataError, ParameterError
 from tasks.common.files import absolute_path, unique_name
+from tasks.common.parameter_types import check_source
 from tasks.common.settings import get_settings
 from tasks.common.urls import (
-    check_characters,
-    is_url,
-    local_path,
+    is_remote,
     path_errors,
     reachable_path,
     redact_url,
     url_file_name,
-    url_path,
 )
-from tasks.download.http_download import download_file
+from tasks.download.file_download import download_file
 from tasks.ingestion.formats import EXPECTED, format_of, stem_of, unknown_kind
 from tasks.ingestion.text_format import is_one_object
+from tasks.inputs.addresses import expand_address
 from tasks.inputs.types import INPUTS_EXPECTED, InputFile
 from tasks.output.file_ids import FileIds
 from tasks.output.records import SUFFIXES
@@ -39,7 +38,7 @@ _THIS_PROCESS = unique_name()  # of the folder of its downloads
 
 
 def check_inputs(inputs: Sequence[str]) -> None:
-    """Check that there is an input, and that each is a path or an http(s) URL.
+    """Check that there is an input, and that each is a path, an http(s) URL or on S3.
 
     Raises:
         ParameterError: If there is none, an empty one, or an address of another kind.
@@ -47,37 +46,34 @@ def check_inputs(inputs: Sequence[str]) -> None:
     if not inputs or "" in inputs:
         raise ParameterError("inputs: none given; expected files, folders, glob patterns or URLs")
     for text in inputs:
-        if is_url(text):
-            check_characters("inputs", text, INPUTS_EXPECTED)
-        else:
-            local_path("inputs", text, INPUTS_EXPECTED)
+        check_source("inputs", text, INPUTS_EXPECTED)
 
 
 def list_input_files(
     inputs: Sequence[str], output_dir: Path, *, allow_empty: bool = False
 ) -> tuple[InputFile, ...]:
-    """Return the files that `inputs` mean, sorted by place, and after them the URLs.
+    """Return the files that `inputs` mean, sorted by place, and after them the downloaded ones.
 
     Args:
         inputs: Files, folders (their tables, but neither those of subfolders nor hidden ones, nor
             a .json of one object over several lines, which describes data), glob patterns and
             http(s) URLs. A link is a file of its own name, unless its target is among them; what
-            `output_dir` holds is none of a folder or pattern.
+            `output_dir` holds is none of a folder or pattern. On S3, a folder ends with a slash,
+            and each .json of it is a table, since nothing is read before the download.
         output_dir: The output; files go on with the ids that they have there.
         allow_empty: Whether a folder without a table, or a pattern without a match, is no error.
 
     Raises:
         ParameterError: If there is no input, an empty one, or an address of another kind.
         DataError: If an input brings no file, or a file of another kind is named.
+        DownloadError: If a folder or pattern on S3 cannot be listed.
     """
     check_inputs(inputs)
-    urls = sorted({text for text in inputs if is_url(text)})
-    places = [text for text in inputs if not is_url(text)]
+    remote = [text for text in inputs if is_remote(text)]
+    urls = sorted({url for text in remote for url in expand_address(text, allow_empty)})
+    places = [text for text in inputs if not is_remote(text)]
     found = (path for text in places for path in _expand_input(text, output_dir, allow_empty))
     paths = _without_links_to_others({absolute_path(path) for path in found})
-    for url in urls:
-        if format_of(url_path(url)) is None:
-            raise DataError(f"{redact_url(url)}: {unknown_kind(url_path(url))}")
     ids = FileIds(output_dir)
     return (
         *(_local_file(path, ids) for path in paths),
@@ -86,18 +82,18 @@ def list_input_files(
 
 
 def is_gone(source: str) -> bool:
-    """Return whether a file that was read once is no longer there; nobody looks for a URL.
+    """Return whether a file that was read once is no longer there; no download is looked for.
 
     One that cannot be looked for, as on a server that does not answer, counts as there.
     """
     try:
-        return not is_url(source) and not Path(source).exists()
+        return not is_remote(source) and not Path(source).exists()
     except OSError:
         return False
 
 
 def download_input(file: InputFile) -> None:
-    """Bring a file that has a URL to this machine; what broke before goes on.
+    """Bring a file that has an address to this machine; what broke before goes on.
 
     Raises:
         DownloadError: If the transfer failed.
@@ -138,7 +134,7 @@ def _download_folder(output_dir: Path) -> Path:
 def settled_files(files: Sequence[InputFile], seconds: int) -> tuple[InputFile, ...]:
     """Return the files that nobody is writing: those that did not change for so many seconds.
 
-    URLs count as settled, and so do files that are missing by now: reading one is an error then.
+    Downloads count as settled, and so do files that are missing by now: reading one is an error.
     """
     latest = time.time() - seconds
     return tuple(

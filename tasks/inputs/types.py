@@ -6,16 +6,16 @@ from typing import Annotated
 
 from pydantic import SecretStr
 
-from tasks.common.parameter_types import FrozenModel, about, path_of
+from tasks.common.parameter_types import FrozenModel, about, source_of
 from tasks.ingestion.formats import Survey
 
-INPUTS_EXPECTED = "a file, folder or pattern on this machine, or an http(s) URL"
-InputSource = Annotated[str, path_of("inputs", INPUTS_EXPECTED)]
+INPUTS_EXPECTED = "a file, folder or pattern on this machine or on S3, or an http(s) URL"
+InputSource = Annotated[str, source_of("inputs", INPUTS_EXPECTED)]
 Inputs = Annotated[
     Sequence[InputSource],
     about(
-        "Files, folders, glob patterns or http(s) URLs of CSV, TSV, JSON or Parquet files, "
-        "plain or with .gz or .zst."
+        "Files, folders or glob patterns, on this machine or as s3://bucket/…, or http(s) URLs, of "
+        "CSV, TSV, JSON or Parquet files, plain or with .gz or .zst."
     ),
 ]
 
@@ -27,7 +27,7 @@ class InputFile(FrozenModel):
         id: Made from its name and place, so that it is stable and unique.
         path: Where it is on this machine, or will be once it is downloaded.
         name: What is shown of it: its path, or its URL without secrets.
-        url: Where it is downloaded from, if it is.
+        url: Where it is downloaded from, if it is: an http(s) URL or an address on S3.
         error: Why it cannot be opened by its name, or an empty string.
     """
 
@@ -42,7 +42,7 @@ class FoundInputs(FrozenModel):
     """What there is to score.
 
     Attributes:
-        files: The files, sorted by place, and after them the URLs.
+        files: The files, sorted by place, and after them the downloaded ones.
         settling: Names of files that changed a moment ago and are left for the next run.
         removed: Names of files that are in the output and are gone since.
     """

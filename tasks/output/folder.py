@@ -17,6 +17,7 @@ from tasks.common.errors import OutputError, OutputInUseError, ParameterError
 from tasks.common.files import published_file
 from tasks.common.urls import resolved_path
 from tasks.output.file_ids import recorded_ids
+from tasks.output.place import PLACE_EXPECTED, check_output_place
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +61,8 @@ def resolve_writable_folder(parameter: str, text: str) -> Path:
     """
     if not text.strip():
         raise ParameterError(f"{parameter}: missing; expected a folder")
-    folder = resolved_path(parameter, text, "a folder on this machine")
+    check_output_place(parameter, text)
+    folder = resolved_path(parameter, text, PLACE_EXPECTED)
     if (length := len(os.fsencode(folder))) > _LONGEST_FOLDER:
         raise ParameterError(
             f"{parameter}: a path of {length} bytes; expected at most {_LONGEST_FOLDER}, since "

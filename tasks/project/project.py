@@ -28,7 +28,7 @@ from pydantic_settings import (
 from tasks.common.errors import ParameterError
 from tasks.common.files import read_plain_file
 from tasks.common.settings import get_settings
-from tasks.common.urls import is_url, local_path, refuse_login
+from tasks.common.urls import is_remote, local_path, refuse_login
 from tasks.project.tables import SERVER_VARIABLES, Schedules, Serve
 from tasks.project.toml_lines import line_of_key
 
@@ -53,7 +53,7 @@ class Project(BaseSettings):
     Attributes:
         name: Goes in front of the names of the registered models, so that a project has a
             champion of its own. Empty takes the names of the demo.
-        source: What to train on: a file, a URL, rotten_tomatoes or imdb.
+        source: What to train on: a file, a URL, an object on S3, rotten_tomatoes or imdb.
         text_column: Column of the texts, in the training data and in the files to score.
         label_column: Column of the labels, in the training data.
         label_names: The labels in the order of their ids.
@@ -65,7 +65,7 @@ class Project(BaseSettings):
         base_model: What is fine-tuned.
         inbox: Folder whose new files are scored each night.
         output: Folder of their scores.
-        sources: What is scored besides the inbox: files, folders, patterns, URLs.
+        sources: What is scored besides the inbox: files, folders, patterns, URLs, addresses on S3.
         schedules: When.
         serve: The servers of `make up`.
     """
@@ -244,7 +244,7 @@ def _folder(text: str) -> Path:
 
 def _beside_the_file(source: str) -> str:
     """Return the path of what lies beside the project file; a name or URL stays."""
-    if is_url(source):
+    if is_remote(source):
         return source
     path = _folder(source)
     magic = glob.has_magic(source)

@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from tasks.common.parameter_types import FrozenModel, Positive, about, path_of
+from tasks.common.parameter_types import FrozenModel, Positive, about
+from tasks.output.place import output_place
 
 RecordFolder = Annotated[
     str,
-    path_of("record", "a folder on this machine"),
+    output_place("record"),
     about(
         "Folder that keeps answered requests, laid out as an output of score-shards; empty keeps "
         "none."

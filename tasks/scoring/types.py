@@ -9,9 +9,10 @@ from pydantic import Field
 from pyfunc.batching import DEFAULT_BATCH_TOKENS, MAX_BATCH_TOKENS
 from pyfunc.business.spec import ColumnType
 from tasks.arms.types import ScoringModel
-from tasks.common.parameter_types import FolderPath, FrozenModel, Probability, about, path_of
+from tasks.common.parameter_types import FolderPath, FrozenModel, Probability, about
 from tasks.delivery.types import DeliverRejectsTo, DeliverTo, Delivery, DeliveryTarget
 from tasks.ingestion.text_format import AS_FOUND, ReadOptions
+from tasks.output.place import output_place
 from tasks.output.records import OutputFormat, Shard, ShardRecord
 from tasks.output.row_parameters import RowParameters
 from tasks.output.traffic_split import SplitChoice, SplitKey
@@ -19,7 +20,7 @@ from tasks.tracking.names import CHAMPION_URI
 
 OutputFolder = Annotated[
     FolderPath,
-    path_of("output_dir", "a folder on this machine"),
+    output_place("output_dir"),
     about("Folder that gets predictions/, rejected/, records/ and manifest.json."),
 ]
 ModelUri = Annotated[

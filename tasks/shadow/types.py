@@ -6,7 +6,8 @@ from typing import Annotated
 from pydantic import Field
 
 from tasks.arms.types import ScoringModel
-from tasks.common.parameter_types import FolderPath, FrozenModel, about, path_of
+from tasks.common.parameter_types import FolderPath, FrozenModel, about
+from tasks.output.place import output_place
 from tasks.tracking.names import RegisteredModel
 
 # Of an output folder: what the other versions answered, a folder for each.
@@ -14,7 +15,7 @@ SHADOW = "shadow"
 
 ShadowedOutput = Annotated[
     FolderPath,
-    path_of("output_dir", "a folder on this machine"),
+    output_place("output_dir"),
     about("Output folder of score-shards, in whose shadow/ another version answered a sample."),
 ]
 ShadowVersions = Annotated[

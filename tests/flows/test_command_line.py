@@ -29,6 +29,7 @@ from tests.support.every_flow import FLOWS
 
 FLOW_NAMES = [flow.fn.__name__ for flow in FLOWS]
 HEAVY = {"mlflow", "torch", "transformers", "pandas", "pyarrow", "sklearn", "matplotlib", "gcld3"}
+HEAVY |= {"boto3", "botocore"}
 
 
 @pytest.fixture(autouse=True)

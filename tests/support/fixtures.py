@@ -34,6 +34,7 @@ from tests.support.operation import Operation, in_operation
 from tests.support.postgres import Postgres, running_postgres
 from tests.support.prefect_server import make_database, prefect_server
 from tests.support.references import TEXTS
+from tests.support.s3 import S3, running_s3, use_endpoint
 from tests.support.scoring_command import state_folder
 from tests.support.tiny_models import LABELS, save_tiny_base, save_tiny_classifier
 from tests.support.webhook import Webhook, webhook
@@ -80,6 +81,19 @@ def postgres() -> Iterator[Postgres]:
     """A PostgreSQL for all tests of a process; each makes a database of its own."""
     with running_postgres() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def _s3_server() -> Iterator[S3]:
+    with running_s3() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(_s3_server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
+    """An S3 server for all tests of a process, where boto3 finds it; each makes its buckets."""
+    use_endpoint(_s3_server.endpoint, monkeypatch)
+    return _s3_server
 
 
 @pytest.fixture(scope="session")

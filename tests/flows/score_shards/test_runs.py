@@ -18,6 +18,7 @@ from tasks.tracking import pipeline_loader
 from tasks.tracking.mlflow_client import connect
 from tests.flows.score_shards.log_lines import on_log
 from tests.support.builders import Trained
+from tests.support.s3 import S3
 
 # A run
 
@@ -102,6 +103,33 @@ def test_run_is_in_mlflow_with_its_figures_and_its_manifest(
     assert run.data.metrics["model_calls_avoided_by_deduplication"] == avoided
     manifest = client.download_artifacts(run.info.run_id, "manifest.json", str(tmp_path))
     assert Path(manifest).read_bytes() == (tmp_path / "out" / "manifest.json").read_bytes()
+
+
+def test_objects_on_s3_are_scored_and_named_by_their_addresses(
+    trained: Trained, s3: S3, tmp_path: Path
+) -> None:
+    bucket, other = s3.new_bucket(), s3.new_bucket()
+    rows = b"text\na great film\nan awful film\n"
+    packed = pa.compress(rows, "zstd", asbytes=True)
+    s3.put(bucket, **{"new/ä b.csv": rows, "new/c.csv.zst": packed, "new/notes.txt": b""})
+    s3.put(other, **{"new/ä b.csv": rows})
+    inputs = [f"s3://{bucket}/new/", f"s3://{other}/new/*.csv"]
+    summary = score_shards(inputs, str(tmp_path / "out"))
+    assert (summary["shards_done"], summary["rows_in"], summary["scored"]) == (3, 6, 6)
+    records = [json.loads(path.read_text()) for path in (tmp_path / "out/records").iterdir()]
+    assert {record["shard"]["source"] for record in records} == {
+        f"s3://{bucket}/new/ä b.csv",
+        f"s3://{bucket}/new/c.csv.zst",
+        f"s3://{other}/new/ä b.csv",
+    }
+    assert not list((trained.home / "data" / "downloads" / "scoring").iterdir())
+    s3.put(bucket, **{"new/c.csv.zst": packed + packed, "new/gone.csv": rows})
+    inputs.append(f"s3://{bucket}/new/missing.csv")
+    summary = score_shards(inputs, str(tmp_path / "out"), max_failed_shards=1)
+    assert (summary["shards_done"], summary["shards_skipped"]) == (4, 2)
+    assert list(summary["failures"].values()) == [
+        f"s3://{bucket}/new/missing.csv: HTTP 404 (NoSuchKey), expected 200"
+    ]
 
 
 def test_accuracy_is_told_where_there_are_labels(trained: Trained, tmp_path: Path) -> None:

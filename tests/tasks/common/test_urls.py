@@ -43,11 +43,55 @@ TAKERS: list[tuple[str, Callable[[str], object]]] = [
 ]
 
 
+# Those that take no address on S3
+LOCAL_TAKERS = [taker for taker in TAKERS if taker[0] not in ("inputs", "source")]
+
+
+@pytest.mark.parametrize(("parameter", "taker"), LOCAL_TAKERS)
+@pytest.mark.parametrize("text", ["s3://bucket/out", "S3://bucket", "s3://"])
+def test_address_on_s3_is_refused_where_no_input_is_meant(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    parameter: str,
+    taker: Callable[[str], object],
+    text: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParameterError) as raised:
+        taker(text)
+    assert str(raised.value).startswith(f"{parameter}: '{text}' is no path on this machine; expect")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_output_on_s3_is_refused_before_a_run_starts() -> None:
+    with pytest.raises(ParameterError) as raised:
+        score_shards.validate_parameters({"inputs": ["a.csv"], "output_dir": "s3://bucket/out"})
+    assert str(raised.value) == (
+        "output_dir: 's3://bucket/out' is no path on this machine; expected a folder on this "
+        "machine, since inputs alone may be on S3"
+    )
+
+
+@pytest.mark.parametrize(
+    ("flow", "name"),
+    [(score_shards, "inputs"), (end_to_end, "inputs"), (train_classifier, "source")],
+)
+def test_address_on_s3_is_taken_where_an_input_is_meant(flow: Flow[..., Any], name: str) -> None:
+    def given(text: str) -> dict[str, Any]:
+        required = {"inputs": ["a.csv"], "output_dir": "o"}
+        known = {key: value for key, value in required.items() if key in flow.parameters.required}
+        return known | {name: [text] if name == "inputs" else text}
+
+    assert flow.validate_parameters(given("s3://bucket/a@b?password.csv"))
+    for text in ("s3://", "s3:///a.csv", "s3://a b/c.csv"):
+        with pytest.raises(ParameterError, match=f"^{name}: s3://.*: names no bucket; expected s3"):
+            flow.validate_parameters(given(text))
+
+
 @pytest.mark.parametrize(("parameter", "taker"), TAKERS)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("s3://bucket/out", "'s3://bucket/out' is no path on"),
         ("gs://bucket/a.csv", "'gs://bucket/a.csv' is no path on"),
         ("hdfs://name/a.csv", "'hdfs://name/a.csv' is no path on"),
         ("file:///a.csv", "'file:///a.csv' is no path on"),
@@ -193,6 +237,9 @@ def test_path_with_a_colon_or_a_tilde_in_it_is_a_path(name: str) -> None:
         ("//me:hunter2@example.org/a.csv", "//example.org/a.csv"),
         ("s3://key:hunter2@bucket/a.csv", "s3://bucket/a.csv"),
         ("ftp://me:hunter2@example.org/a.csv?hunter2", "ftp://example.org/a.csv"),
+        # The key of an object may have any character.
+        ("s3://bucket/a b/me@home:c?d#e;f.csv", "s3://bucket/a b/me@home:c?d#e;f.csv"),
+        ("s3://bucket", "s3://bucket"),
         # A password with characters that end the part in which it belongs.
         ("https://me:1234/hunter2@example.org/a.csv", "https://…/…"),
         ("https://me:1234\\hunter2@example.org/a.csv", "https://…/…"),
@@ -227,6 +274,8 @@ def test_no_password_is_shown_whatever_its_characters(password: str, scheme: str
 def test_path_of_an_address_is_found() -> None:
     assert url_path("https://me:hunter\uff1a2@example.org/some/a.csv?b.csv#c.csv") == "/some/a.csv"
     assert url_path("https://example.org") == ""
+    assert url_path("s3://bucket/some/a?b#c;d.csv") == "/some/a?b#c;d.csv"
+    assert url_path("s3://bucket") == "/"
 
 
 WITH_LOGIN = (
@@ -272,6 +321,8 @@ def test_a_password_in_an_address_is_refused_before_anything_is_stored(
         "https://example.org/a.csv: given with a user name or password; "
         "expected those in ~/.netrc, since the parameters of a run are stored"
     )
+    with pytest.raises(ParameterError, match="expected those in the settings of boto3, since"):
+        flow.validate_parameters(given_as("s3://key:hunter2@bucket/a.csv"))
     assert flow.validate_parameters(given_as("https://example.org/@me/a.csv?to=a@b"))
 
 

@@ -17,6 +17,7 @@ from tasks.dataset.splitting import split_files
 from tasks.dataset.types import LabelledData, Split, resolve_data_files
 from tasks.ingestion.text_format import ReadOptions
 from tests.support.http_server import Reply, serving
+from tests.support.s3 import S3
 
 CSV = b"text,label\na good film,positive\na bad film,negative\n"
 ORIGINAL = {
@@ -284,6 +285,19 @@ def test_table_comes_over_http(home: Path) -> None:
         assert file.name == "reviews.csv"
         with pytest.raises(DownloadError, match="expected 00000"):
             fetch_tables(server.url, "0" * 64)
+
+
+def test_table_and_zip_come_from_s3(home: Path, s3: S3) -> None:
+    bucket = s3.new_bucket()
+    s3.put(bucket, **{"a folder/reviews.csv": CSV, "imdb.zip": zipped(ORIGINAL)})
+    address = f"s3://{bucket}/a folder/reviews.csv"
+    (file,) = fetch_tables(address, hashlib.sha256(CSV).hexdigest())
+    assert (file.read_bytes(), file.name) == (CSV, "reviews.csv")
+    assert fetch_tables(f"s3://{bucket}/imdb.zip")
+    with pytest.raises(DownloadError, match=f"^{address}: sha256 .*, expected 00000"):
+        fetch_tables(address, "0" * 64)
+    with pytest.raises(DataError, match=f"^s3://{bucket}/: unknown kind of file"):
+        fetch_tables(f"s3://{bucket}/")
 
 
 def test_address_with_a_longer_name_than_a_file_may_have_is_fetched(home: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.common.errors import TransientDownloadError
-from tasks.download.http_download import download_file
+from tasks.download.file_download import download_file
 from tests.support.http_server import FileServer, Reply
 
 BODY = random.Random(7).randbytes(20_000)

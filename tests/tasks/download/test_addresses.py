@@ -10,7 +10,7 @@ import pytest
 
 from tasks.common.errors import DownloadError, ParameterError
 from tasks.common.settings import get_settings
-from tasks.download.http_download import download_file
+from tasks.download.file_download import download_file
 from tests.support.http_server import FileServer, Reply, serving
 from tests.tasks.download.parts import BODY, break_once, part_of
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.common.errors import DownloadError, TransientDownloadError
-from tasks.download.http_download import download_file
+from tasks.download.file_download import download_file
 from tests.support.http_server import FileServer, Reply, serving
 from tests.tasks.download.parts import BODY, OTHER, SHA256, break_once, left_by, part_of
 

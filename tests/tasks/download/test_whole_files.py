@@ -15,7 +15,7 @@ import pytest
 
 from tasks.common.errors import DownloadError, ParameterError, TransientDownloadError
 from tasks.common.settings import REPOSITORY, get_settings
-from tasks.download.http_download import download_file
+from tasks.download.file_download import download_file
 from tasks.ingestion import disk_budget
 from tests.support.http_server import FileServer, Reply
 from tests.tasks.download.parts import BODY, OTHER, SHA256, break_once, left_by, part_of
@@ -299,7 +299,7 @@ def test_what_is_no_digest_is_refused(server: FileServer, target: Path, digest: 
 FETCH = """
 import sys
 from pathlib import Path
-from tasks.download.http_download import download_file
+from tasks.download.file_download import download_file
 download_file(sys.argv[1], Path(sys.argv[2]))
 """
 

@@ -62,7 +62,7 @@ def test_values_are_defaults_of_parameters_and_paths_lie_beside_the_file(
         base_model = "distilbert/distilroberta-base"
         inbox = "new"
         output = "/srv/scored"
-        sources = ["more/*.csv", "https://example.org/a.csv"]
+        sources = ["more/*.csv", "https://example.org/a.csv", "s3://rows/in/*.csv"]
         schedules.nightly = "30 2 * * *"
         """
     )
@@ -80,6 +80,7 @@ def test_values_are_defaults_of_parameters_and_paths_lie_beside_the_file(
         str(tmp_path / "new"),
         str(tmp_path / "more/*.csv"),
         "https://example.org/a.csv",
+        "s3://rows/in/*.csv",
     )
     assert project.output_folder == Path("/srv/scored")
     assert project.schedules.nightly == "30 2 * * *"

@@ -1,37 +1,32 @@
-"""HTTP download of one URL to one file: resumable, locked, digest-checked, written atomically.
+"""Download of one address to one file: resumable, locked, digest-checked, written atomically.
 
 `download_file` makes one attempt; the next one resumes from `target.part`, see `partial_download`.
 The task `download_data` has the retries. The downloading process holds `target.lock`, which stays
 behind, empty.
 """
 
-import errno
 import hashlib
 import logging
-import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import httpx
-from tqdm import tqdm
-
 from tasks.common.errors import DataError, DownloadError, ParameterError, TransientDownloadError
 from tasks.common.files import published_file, sha256_of, waited_lock
-from tasks.common.settings import get_settings
-from tasks.common.text import printable
-from tasks.common.urls import redact_url
-from tasks.download.http_client import check_address, http_client
+from tasks.common.urls import is_s3, redact_url
+from tasks.download.body import budget_of, receive
+from tasks.download.http_file import http_file
 from tasks.download.partial_download import PartialFile, RemoteVersion
 from tasks.download.responses import (
+    Get,
+    Response,
     check_response,
     decompress_body,
-    requested_url,
     transport_compression,
 )
-from tasks.ingestion.disk_budget import DiskBudget
+from tasks.download.s3_file import s3_file
 
 READ_TIMEOUT_S = 60.0  # between two reads, not for the whole transfer
 
@@ -57,8 +52,8 @@ def download_file(
     a change between two attempts is detected by the length alone: give a digest.
 
     Args:
-        url: An http or https URL; messages omit its query. A host that requires a login gets that
-            of `~/.netrc`.
+        url: An http or https URL, of which messages omit the query, or `s3://bucket/key`. A host
+            that requires a login gets that of `~/.netrc`, and S3 the credentials that boto3 finds.
         target: The file to write, atomically. Its name says whether its own bytes are compressed;
             any other compression is the transfer's, and is taken off.
         sha256: The expected digest of the file, in hexadecimal; not checked if None.
@@ -68,25 +63,30 @@ def download_file(
         `target`.
 
     Raises:
-        ParameterError: `sha256` is not a digest, or `~/.netrc` cannot be read.
+        ParameterError: `sha256` is not a digest, `url` names no bucket, or `~/.netrc` cannot be
+            read.
         TransientDownloadError: The transfer broke; another attempt may succeed.
-        DownloadError: `url` is no http(s) URL, the server refuses it, the file has another digest
+        DownloadError: `url` is no such address, the server refuses it, the file has another digest
             or is larger than `MILLSTREAM_DOWNLOAD_LIMIT` or the free disk, or `target` cannot be
             written. An earlier `target` stays.
     """
     digest = _check_digest(sha256)
-    with _download_errors(url, target):
+    with _write_errors(target):
         if digest is not None and _is_usable(target, digest):
             return target
-        address = check_address(url)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        before = _last_asked(target)
-        lock = target.with_name(f"{target.name}.lock")
-        with waited_lock(lock, "the process that downloads the file"):
-            # Whoever held the lock has just asked the server.
-            if _last_asked(target) == before or not _is_usable(target, digest):
-                _refresh(address, target, digest, timeout_s)
+        with _opened(url, timeout_s) as get:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            before = _last_asked(target)
+            lock = target.with_name(f"{target.name}.lock")
+            with waited_lock(lock, "the process that downloads the file"):
+                # Whoever held the lock has just asked the server.
+                if _last_asked(target) == before or not _is_usable(target, digest):
+                    _refresh(url, get, target, digest)
     return target
+
+
+def _opened(url: str, timeout_s: float) -> AbstractContextManager[Get]:
+    return (s3_file if is_s3(url) else http_file)(url, timeout_s)
 
 
 def _check_digest(sha256: str | None) -> str | None:
@@ -109,40 +109,26 @@ def _last_asked(target: Path) -> tuple[int, int] | None:
 
 
 @contextmanager
-def _download_errors(url: str, target: Path) -> Iterator[None]:
+def _write_errors(target: Path) -> Iterator[None]:
     try:
         yield
-    except (httpx.InvalidURL, UnicodeError):
-        # Their texts quote the invalid part, which may belong to a password.
-        raise DownloadError(f"{redact_url(url)}: expected a valid http(s) address") from None
-    except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TooManyRedirects) as error:
-        raise DownloadError(f"{redact_url(url)}: {error}, expected a plain http(s) file") from error
-    except httpx.RequestError as error:
-        if "location header" in str(error):  # which is quoted
-            raise DownloadError(
-                f"{redact_url(url)}: redirected to what is no URL, expected a plain http(s) file"
-            ) from None
-        message = f"{redact_url(url)}: {type(error).__name__} ({error}), expected a whole file"
-        broken = "CERTIFICATE_VERIFY_FAILED" not in str(error)
-        raise (TransientDownloadError if broken else DownloadError)(message) from error
     except OSError as error:
         raise DownloadError(f"{target}: cannot be written ({error.strerror or error})") from error
 
 
-def _refresh(address: httpx.URL, target: Path, digest: str | None, timeout_s: float) -> None:
+def _refresh(url: str, get: Get, target: Path, digest: str | None) -> None:
     """Bring `target` up to date, unless the server says that it is."""
-    source = hashlib.sha256(str(address).encode()).hexdigest()
+    source = hashlib.sha256(url.encode()).hexdigest()
     is_known = digest is None and target.is_file()
     known = RemoteVersion.read(_version_note(target), source) if is_known else None
     part = PartialFile(target.with_name(f"{target.name}.part"))
-    with http_client(timeout_s) as client:
-        received = _transfer(client, address, part, source, known)
+    received = _transfer(get, part, source, known)
     if received is None:
         logger.info("%s: unchanged since it was downloaded", target)
     else:
         _version_note(target).unlink(missing_ok=True)
         try:
-            _publish(redact_url(str(address)), part.path, target, received, digest)
+            _publish(redact_url(url), part.path, target, received, digest)
         finally:
             part.discard()
     if version := received.version if received else known:
@@ -162,7 +148,7 @@ def _publish(url: str, body: Path, target: Path, received: _Received, digest: st
             body.replace(target)
             return
         with published_file(target) as draft:
-            decompress_body(url, body, compression, draft, _budget(target.parent))
+            decompress_body(url, body, compression, draft, budget_of(target.parent))
             _check_content(url, draft, received, digest)
     except DataError:
         # Its message names a file that is gone by then.
@@ -178,82 +164,30 @@ def _check_content(url: str, file: Path, received: _Received, digest: str | None
         )
 
 
-def _budget(folder: Path, written: int = 0) -> DiskBudget:
-    limit = get_settings().download_limit
-    return DiskBudget(folder, limit, "MILLSTREAM_DOWNLOAD_LIMIT", written)
-
-
 def _transfer(
-    client: httpx.Client,
-    address: httpx.URL,
-    part: PartialFile,
-    source: str,
-    known: RemoteVersion | None,
+    get: Get, part: PartialFile, source: str, known: RemoteVersion | None
 ) -> _Received | None:
     """Complete the part, of an earlier attempt if there is one; None if `known` is up to date."""
     if begun := part.begun_version(source):
         headers = {"Range": f"bytes={part.size}-", **begun.if_range_header()}
-        with client.stream("GET", address, headers=headers) as response:
+        with get(headers) as response:
             if version := begun.resumed_by(response, part.size):
                 check_response(response, 206)
-                _receive(response, part, version)
+                receive(response, part, version.size)
                 return _Received(version, continued=True)
-            if response.status_code not in (206, 416):
+            # S3 answers 412 if the object is another version.
+            if response.status not in (206, 412, 416):
                 return _start_over(response, part, source)
     headers = known.if_changed_headers() if known else {}
-    with client.stream("GET", address, headers=headers) as response:
-        if headers and response.status_code == 304:
+    with get(headers) as response:
+        if headers and response.status == 304:
             part.discard()
             return None
         return _start_over(response, part, source)
 
 
-def _start_over(response: httpx.Response, part: PartialFile, source: str) -> _Received:
+def _start_over(response: Response, part: PartialFile, source: str) -> _Received:
     check_response(response, 200)
     version = part.restart(RemoteVersion.from_response(response, source))
-    _receive(response, part, version)
+    receive(response, part, version.size)
     return _Received(version, continued=False)
-
-
-def _receive(response: httpx.Response, part: PartialFile, version: RemoteVersion) -> None:
-    try:
-        _append_body(response, part, version)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            part.discard()  # so that the disk is not left full
-        raise
-    # httpx compares the body with Content-Length only; a server may send less than requested.
-    if version.size is not None and part.size != version.size:
-        raise TransientDownloadError(
-            f"{requested_url(response)}: {part.size} bytes, expected {version.size}"
-        )
-
-
-def _append_body(response: httpx.Response, part: PartialFile, version: RemoteVersion) -> None:
-    budget = _budget(part.path.parent, written=part.size)
-    _check_budget(response, part, budget, max(0, (version.size or 0) - part.size))
-    with (
-        part.path.open("ab") as file,
-        tqdm(
-            desc=f"download {printable(part.path.stem)}",
-            initial=part.size,
-            total=version.size,
-            unit="B",
-            unit_scale=True,
-            disable=None,  # shown on a terminal only
-        ) as bar,
-    ):
-        for chunk in response.iter_raw():
-            _check_budget(response, part, budget, len(chunk))
-            budget.count(len(chunk))
-            bar.update(file.write(chunk))
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _check_budget(
-    response: httpx.Response, part: PartialFile, budget: DiskBudget, more: int
-) -> None:
-    if fault := budget.fault(more):
-        part.discard()
-        raise DownloadError(f"{requested_url(response)}: {fault}")
