@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 
 _WATCH_INTERVAL_S = 1.0
 
+# Of a task whose result was lost with its worker: the scheduler lets another one compute it again.
+_AGAIN = ("pending", "lost")
+
 
 class ClusterPool:
     """Lets workers score groups of shards; a `tasks.scoring.shard_scheduler.ShardPool`.
@@ -163,10 +166,16 @@ class ClusterPool:
             return_type="state",
         )
         group.future, group.task_run_id = future, future.task_run_id
+        self._await(group, future)
+
+    def _await(self, group: Group, future: "Future[Any]") -> None:
         future.add_done_callback(lambda done: self._events.put((group, done)))
 
     def _end(self, group: Group, future: "Future[Any]") -> Sequence[Scored]:
         """Publish what a task drafted; if it failed, its shards are scored one by one."""
+        if future.status in _AGAIN:
+            self._await(group, future)
+            return ()
         result = self._result(group, future)
         if isinstance(result, StoppedError):
             # The worker was stopped, not this run.

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from secrets import token_hex
 
+from distributed import Security
 from prefect_dask.client import PrefectDaskClient
 
 from tasks.cluster.roster import Roster
@@ -49,15 +50,29 @@ def connected(runner: str) -> Iterator[PrefectDaskClient]:
         ClusterError: If it does not answer.
     """
     try:
+        _check_certificates(runner)
         client = PrefectDaskClient(runner, timeout=_CONNECT_TIMEOUT_S, set_as_default=False)
     except (OSError, TimeoutError, RuntimeError, ValueError) as error:
-        # Dask raises TypeError and ValueError for certificates that are missing or unfit.
         raise ClusterError(
             f"runner: no scheduler answers at {runner} ({type(error).__name__}: {error}); expected "
             "that of a Dask cluster"
         ) from error
     with client:
         yield client
+
+
+def _check_certificates(runner: str) -> None:
+    """Check that Dask finds certificates; its client would fail later, with a traceback.
+
+    Raises:
+        ClusterError: If it finds none.
+        OSError: If one cannot be read.
+    """
+    if runner.startswith("tls:") and not Security().get_connection_args("client")["ssl_context"]:
+        raise ClusterError(
+            f"runner: {runner} needs certificates; expected them in "
+            "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__TLS__CLIENT__CERT and …__TLS__CLIENT__KEY"
+        )
 
 
 def checked_roster(client: PrefectDaskClient, parameters: ScoringParameters) -> Roster:

@@ -71,11 +71,8 @@ class Cluster:
         options = ("--name", name, "--threads", "1")
         home = self.folder / f"home-{name}"
         home.mkdir(exist_ok=True)
-        worker = start(
-            (*command, *options),
-            home,
-            {**self.variables, "MILLSTREAM_HOME": str(home), **variables},
-        )
+        environment = {**self.variables, "MILLSTREAM_HOME": str(home), **variables}
+        worker = start((*wrapper, *command, *options), home, environment, repository)
         self.workers[name] = worker
         wait_until(lambda: worker.is_over or f"worker {name} at" in worker.said, f"worker {name}")
         assert not worker.is_over, worker.said

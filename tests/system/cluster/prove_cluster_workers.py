@@ -23,11 +23,11 @@ def rows(tmp_path: Path) -> Path:
 
 
 def without_openvino(folder: Path) -> str:
-    """Return a folder of modules in which OpenVINO cannot be imported."""
-    package = folder / "broken" / "openvino"
-    package.mkdir(parents=True)
-    (package / "__init__.py").write_text("raise ImportError('not for this machine')\n")
-    return str(package.parent)
+    """Return a folder of modules with which Python finds no OpenVINO."""
+    modules = folder / "modules"
+    modules.mkdir()
+    (modules / "sitecustomize.py").write_text("import sys\nsys.modules['openvino'] = None\n")
+    return str(modules)
 
 
 def with_other_code(folder: Path) -> Path:
@@ -89,5 +89,9 @@ def test_workers_in_namespaces_publish_the_same_files_over_tls(
         # Who has no certificate gets nothing.
         stranger = dict.fromkeys(variables, "")
         refused = cluster.scoring(rows, tmp_path / "stranger", *options, **stranger).run()
+        assert refused.code == 13
+        assert refused.error.startswith(f"runner: {cluster.address} needs certificates; expected")
+        others = dask_variables(tmp_path / "others")
+        refused = cluster.scoring(rows, tmp_path / "stranger", *options, **others).run()
         assert refused.code == 13
         assert refused.error.startswith(f"runner: no scheduler answers at {cluster.address}")
