@@ -15,7 +15,16 @@ import distributed
 import pytest
 from dotenv import dotenv_values
 
-from deployments.services.definitions import POOL, mlflow_server, prefect_server
+from deployments.cluster_worker import cluster_worker
+from deployments.services.definitions import (
+    WORKER,
+    check_join,
+    mlflow_server,
+    prefect_server,
+    services_of,
+)
+from flows.command_line import parse
+from tasks.cluster.addresses import check_runner
 from tasks.common.settings import REPOSITORY, Settings
 from tasks.common.urls import has_password
 from tests.support.cluster_files import (
@@ -30,9 +39,6 @@ from tests.support.cluster_files import (
     manifests,
     workloads,
 )
-
-# Written on another branch.
-PENDING = {"deployments.cluster_worker", "MILLSTREAM_RUNNER"}
 
 PROGRAMS = Path(sys.executable).parent
 LINTERS = {
@@ -170,7 +176,7 @@ def test_an_image_has_a_version(part: Part) -> None:
 @each_of_ours
 def test_a_command_starts_modules_that_exist(part: Part) -> None:
     assert part.modules
-    missing = {name for name in part.modules - PENDING if importlib.util.find_spec(name) is None}
+    missing = {name for name in part.modules if importlib.util.find_spec(name) is None}
     assert missing == set()
 
 
@@ -185,18 +191,32 @@ def test_a_command_has_options_that_its_program_knows(part: Part) -> None:
         _parse(server, words[4:])
     elif part.name == "scheduler":
         _parse(scheduler, words[3:])
-    elif part.name in ("prefect", "joined"):
+    elif part.name == "prefect":
         _app.parse_args(words[3:], print_error=False, exit_on_error=False)
+    elif part.name == "worker":
+        parse(cluster_worker, words[3:])
 
 
 def _parse(command: click.Command, words: list[str]) -> None:
     command.make_context("part", words)
 
 
-def test_who_joins_takes_runs_of_the_pool() -> None:
-    (joined,) = [part for part in PARTS if part.name == "joined"]
-    assert joined.command[joined.command.index("--pool") + 1] == POOL
-    assert _part("compose", "runs").declared.get("profiles") is None
+def test_who_joins_differs_in_that_and_in_its_own_folder_alone() -> None:
+    runs, joined = (_part("compose", name) for name in ("runs", "joined"))
+    assert joined.environment.items() - runs.environment.items() == {("JOIN", "1")}
+    assert joined.command == runs.command
+    assert joined.mounts["joined"] == runs.mounts["runs"]
+    assert runs.declared["hostname"] != joined.declared["hostname"]
+
+
+@pytest.mark.parametrize("file", ["compose", "kubernetes"])
+def test_settings_of_a_run_fit_together(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in _part(file, "runs").environment.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    check_runner(settings.runner)
+    check_join(settings)  # as if it joined: all servers are elsewhere
+    assert [service.name for service in services_of(settings)] == [WORKER]
 
 
 @every_part
@@ -207,7 +227,7 @@ def test_a_variable_is_one_that_is_read(part: Part) -> None:
 
     of_server = {str(option.envvar) for option in server.params if option.envvar}
     ours = {str(field.validation_alias) for field in Settings.model_fields.values()}
-    names = {*part.environment, *part.secrets} - ours - of_server - OF_OTHERS - PENDING
+    names = {*part.environment, *part.secrets} - ours - of_server - OF_OTHERS
     unknown = {
         name
         for name in names

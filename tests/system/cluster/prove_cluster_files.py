@@ -4,6 +4,7 @@ MLflow and Prefect on PostgreSQL, artifacts on an S3 server, and the scheduler o
 """
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -32,11 +33,11 @@ CONNECT = """
 import sys
 from distributed import Client
 with Client(sys.argv[1], timeout=10) as client:
-    print(client.scheduler_info()["address"])
+    print(client.scheduler_info()["address"], *client.nthreads())
 """
 
 
-class Cluster:
+class Servers:
     """The parts that are started, each on a port of its own."""
 
     def __init__(self, folder: Path, postgres: Postgres) -> None:
@@ -68,7 +69,8 @@ class Cluster:
         secrets = {key: SECRETS[secret] for key, secret in part.secrets.items()}
         # By names: on loopback a database has the owner that the tests give it.
         server = {"PREFECT_SERVER_DATABASE_HOST": "127.0.0.1", "PREFECT_SERVER_DATABASE_USER": USER}
-        return os.environ | given | secrets | {key: server[key] for key in server if key in given}
+        server = {key: server[key] for key in server if key in given}
+        return os.environ | {"MILLSTREAM_HOME": str(self.folder / "var")} | given | secrets | server
 
     @contextmanager
     def started(self, name: str, *command: str) -> Iterator[None]:
@@ -105,26 +107,26 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, postgres: Postgres) -> Cluster:
-    return Cluster(tmp_path, postgres)
+def servers(tmp_path: Path, postgres: Postgres) -> Servers:
+    return Servers(tmp_path, postgres)
 
 
 def test_mlflow_keeps_runs_in_postgresql_and_artifacts_on_s3(
-    cluster: Cluster, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+    servers: Servers, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script = (FOLDER / "postgres" / "databases.sql").read_text(encoding="utf-8")
     with psycopg.connect(postgres.address_of("postgres"), autocommit=True) as connection:
         connection.execute(script)
     with ExitStack() as stack:
-        listening = ("-H", "127.0.0.1", "-p", cluster.ports["s3"])
-        stack.enter_context(cluster.started("s3", "-m", "moto.server", *listening))
-        cluster.wait_for("s3", "/moto-api/")
-        bucket = _s3(cluster)
+        listening = ("-H", "127.0.0.1", "-p", servers.ports["s3"])
+        stack.enter_context(servers.started("s3", "-m", "moto.server", *listening))
+        servers.wait_for("s3", "/moto-api/")
+        bucket = _s3(servers)
         bucket.create_bucket(Bucket="millstream")
-        stack.enter_context(cluster.started("mlflow"))
-        cluster.wait_for("mlflow", "/health")
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", cluster.address("mlflow"))
-        mlflow.set_tracking_uri(cluster.address("mlflow"))
+        stack.enter_context(servers.started("mlflow"))
+        servers.wait_for("mlflow", "/health")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", servers.address("mlflow"))
+        mlflow.set_tracking_uri(servers.address("mlflow"))
         experiment = mlflow.create_experiment("cluster")
         with mlflow.start_run(experiment_id=experiment) as run:
             mlflow.log_text("a text", "a.txt")
@@ -133,18 +135,18 @@ def test_mlflow_keeps_runs_in_postgresql_and_artifacts_on_s3(
             f"mlflow/{experiment}/{run.info.run_id}/artifacts/a.txt"
         ]
         search = "/api/2.0/mlflow/experiments/get?experiment_id=0"
-        assert cluster.answers("mlflow", search, host="mlflow") == 200
-        assert cluster.answers("mlflow", search, host="elsewhere.example.org") == 403
+        assert servers.answers("mlflow", search, host="mlflow") == 200
+        assert servers.answers("mlflow", search, host="elsewhere.example.org") == 403
     with psycopg.connect(postgres.address_of("mlflow")) as connection:
         found = connection.execute("select run_uuid from runs").fetchall()
     assert found == [(run.info.run_id,)]
-    assert PASSWORD not in (cluster.folder / "mlflow.log").read_text()
+    assert PASSWORD not in (servers.folder / "mlflow.log").read_text()
 
 
-def _s3(cluster: Cluster) -> Any:
+def _s3(servers: Servers) -> Any:
     return boto3.client(
         "s3",
-        endpoint_url=cluster.address("s3"),
+        endpoint_url=servers.address("s3"),
         region_name="us-east-1",
         aws_access_key_id=SECRETS["S3_ACCESS_KEY"],
         aws_secret_access_key=SECRETS["S3_SECRET_KEY"],
@@ -152,36 +154,39 @@ def _s3(cluster: Cluster) -> Any:
 
 
 def test_prefect_answers_the_parts_by_its_name_and_uses_postgresql(
-    cluster: Cluster, postgres: Postgres
+    servers: Servers, postgres: Postgres
 ) -> None:
     with psycopg.connect(postgres.address_of("postgres"), autocommit=True) as connection:
         connection.execute("create database prefect")
-    with cluster.started("prefect"):
-        cluster.wait_for("prefect", "/api/health")
-        assert cluster.answers("prefect", "/api/health", host="prefect") == 200
-        assert cluster.answers("prefect", "/api/health", host="elsewhere.example.org") == 403
+    with servers.started("prefect"):
+        servers.wait_for("prefect", "/api/health")
+        assert servers.answers("prefect", "/api/health", host="prefect") == 200
+        assert servers.answers("prefect", "/api/health", host="elsewhere.example.org") == 403
     with psycopg.connect(postgres.address_of("prefect")) as connection:
         assert connection.execute("select count(*) from flow").fetchone() == (0,)
-    assert PASSWORD not in (cluster.folder / "prefect.log").read_text()
+    assert PASSWORD not in (servers.folder / "prefect.log").read_text()
 
 
-def test_the_scheduler_takes_who_has_the_certificate_alone(cluster: Cluster) -> None:
+def test_the_scheduler_takes_who_has_the_certificate_alone(servers: Servers) -> None:
     for folder in ("tls", "other"):
-        (cluster.folder / folder).mkdir()
+        (servers.folder / folder).mkdir()
         written = shown_command(PAGE, "openssl").replace("deployments/cluster/tls", folder)
-        subprocess.run(shlex.split(written), cwd=cluster.folder, check=True, capture_output=True)
-    with cluster.started("scheduler"):
-        cluster.wait_for("health", "/health")
-        own = cluster.environment("runs")
-        connected = _connect(own)
-        assert connected.stdout.strip() == own["MILLSTREAM_RUNNER"], connected.stderr
-        other = str(cluster.folder / "other")
-        foreign = {key: own[key].replace(str(cluster.folder / "tls"), other) for key in own}
+        subprocess.run(shlex.split(written), cwd=servers.folder, check=True, capture_output=True)
+    with servers.started("scheduler"):
+        servers.wait_for("health", "/health")
+        own = servers.environment("runs")
+        with servers.started("worker"):
+            log = servers.folder / "worker.log"
+            at = re.compile(r"worker \S+ at (tls://127\.0\.0\.1:\d+)")
+            wait_until(lambda: at.search(log.read_text()), "the worker")
+            (worker,) = at.findall(log.read_text())
+            connected = _connect(own)
+            assert connected.stdout.split() == [own["MILLSTREAM_RUNNER"], worker], connected.stderr
+        other = str(servers.folder / "other")
+        foreign = {key: own[key].replace(str(servers.folder / "tls"), other) for key in own}
         assert _connect(foreign).returncode != 0
-        insecure = _connect(
-            own | {"MILLSTREAM_RUNNER": own["MILLSTREAM_RUNNER"].replace("tls", "tcp")}
-        )
-        assert insecure.returncode != 0
+        plain = own["MILLSTREAM_RUNNER"].replace("tls", "tcp")
+        assert _connect(own | {"MILLSTREAM_RUNNER": plain}).returncode != 0
 
 
 def _connect(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
