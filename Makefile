@@ -18,8 +18,8 @@ export MILLSTREAM_HOME
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo example up serve status down check-config docs test test-fast faults scale data-sets \
-	operation-test command-test promotion-test cluster-test readme-test soak serving-soak browser-test bench business-bench learn-bench \
-	detectors lint format mlflow-ui prefect-ui pins clean
+	operation-test command-test promotion-test cluster-test spark-test readme-test soak serving-soak browser-test \
+	bench business-bench learn-bench detectors lint format mlflow-ui prefect-ui pins clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,11 @@ cluster-test: $(INSTALLED) ## Test a Dask cluster: kills, certificates, unfit wo
 readme-test: $(INSTALLED) ## Run the six commands of README in a copy of the repository
 	$(BIN)/python -m pytest tests/system/readme/prove_six_commands.py
 
+# Needs Java 17 or later.
+spark-test: $(INSTALLED) ## Score with the model as a function of Spark; installs PySpark
+	$(PIP) install --constraint constraints.txt --group spark
+	$(BIN)/python -m pytest tests/system/cluster/prove_spark.py
+
 soak: $(INSTALLED) ## Score a growing folder every minute for 15, while runs and services are killed
 	$(BIN)/python -m pytest -s tests/system/soak/prove_soak.py
 
@@ -158,7 +163,7 @@ pins: ## Resolve pyproject.toml and rewrite constraints.txt
 	.ci/system-packages $(PYTHON)
 	$(PYTHON) -m venv --clear .venv-pins
 	.venv-pins/bin/python -m pip install --upgrade pip
-	.venv-pins/bin/python -m pip install --group dev --group bench
+	.venv-pins/bin/python -m pip install --group dev --group bench --group spark
 	.venv-pins/bin/python -m pip freeze --all > .venv-pins/frozen.txt
 	{ grep '^#' constraints.txt; sed 's/+.*//' .venv-pins/frozen.txt; } > .venv-pins/constraints.txt
 	mv .venv-pins/constraints.txt constraints.txt

@@ -166,6 +166,20 @@ def _check_export(words: list[str]) -> None:
     assert all(re.fullmatch(r"[A-Z_]+=.+", word) for word in words[1:])
 
 
+def _check_cluster(words: list[str]) -> None:
+    """Check the files and names of a cluster; certificates and passwords are made by users."""
+    folder = REPOSITORY / "deployments" / "cluster"
+    secrets = {folder / ".env", folder / "tls" / "tls.crt", folder / "tls" / "tls.key"}
+    paths = {REPOSITORY / word for word in words if word.startswith("deployments/")}
+    assert all(path.exists() for path in {path.parent for path in paths} | (paths - secrets))
+    services = yaml.safe_load((folder / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    if "--profile" in words:
+        profile = words[words.index("--profile") + 1]
+        assert any(profile in service.get("profiles", ()) for service in services.values())
+    named = {word.partition("/")[2] for word in words if word.startswith("service/")}
+    assert named <= services.keys()
+
+
 CHECKS = {
     "make": _check_make,
     ".venv/bin/python": _check_module,
@@ -177,6 +191,7 @@ CHECKS = {
     "ssh": _check_ssh,
     "export": _check_export,
     **dict.fromkeys(("cp", "mkdir", "rm", "chmod"), _check_files),
+    **dict.fromkeys(("docker", "kubectl", "openssl"), _check_cluster),
 }
 
 

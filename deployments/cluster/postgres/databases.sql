@@ -1,0 +1,2 @@
+-- That of Prefect is made by the image, from POSTGRES_DB.
+create database mlflow;
