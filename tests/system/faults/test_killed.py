@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows.score_shards import score_shards
+from tasks.output.folder import STAGING
 from tests.support.builders import Composed, Trained
 from tests.support.scoring_command import Running, Scoring, state_folder, wait_until
 from tests.system.faults.conftest import Tell
@@ -90,9 +91,11 @@ def await_moment(
 
 def await_draft(running: Running, output: Path, folder: str) -> None:
     """Wait until a file of a folder is written, which takes milliseconds."""
-    own = f".*.{running.process.pid}-*.draft"  # earlier ones were killed
-    drafts = output / folder
-    wait_until(lambda: running.is_over or any(drafts.glob(own)), "a draft", every=0.0002)
+    process = running.process.pid  # the drafts of earlier ones may be there
+    own = {"records": f"records/.*.{process}-*.draft"}.get(
+        folder, f"{STAGING}/{process}-*.{folder}.*"
+    )
+    wait_until(lambda: running.is_over or any(output.glob(own)), "a draft", every=0.0002)
 
 
 def phase_of(before: Published, now: Published, total: int) -> str:

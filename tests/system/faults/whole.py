@@ -62,7 +62,7 @@ def check_whole(output: Path) -> Published:
         records=_times(record_path(output, shard) for shard in valid),
         begun=frozenset(({path.stem for path in tables} | drafts) - valid),
         stale=frozenset(set(records) - valid),
-        staged=_times((output / STAGING).glob("*")),
+        staged=_times((output / STAGING).glob("*.arrow")),
         held_since=_times(output.glob(".lock.json")).get(".lock", 0),
     )
 
