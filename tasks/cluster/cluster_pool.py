@@ -3,23 +3,21 @@
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from queue import Empty, Queue
+from queue import Empty, Queue, SimpleQueue
+from threading import Lock
 from typing import Any
 
-import httpx
-from distributed import Future, KilledWorker
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import State
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from prefect.states import Crashed
+from distributed import Future
 from prefect_dask.client import PrefectDaskClient
 
 from tasks.cluster.prefect_tasks import score_group
 from tasks.cluster.roster import PATIENCE_S, Roster
 from tasks.cluster.shard_groups import Group, Lease
+from tasks.cluster.task_results import end_task_run, task_result
 from tasks.cluster.types import ShardGroup
-from tasks.common.errors import ClusterError, MillstreamError, StoppedError, UnexpectedError
+from tasks.common.errors import ClusterError, MillstreamError, StoppedError
 from tasks.common.files import unique_name
 from tasks.common.progress import Progress
 from tasks.common.settings import get_settings
@@ -63,8 +61,10 @@ class ClusterPool:
         self._leases = 0
         self._next: Group | None = None
         self._groups: dict[str, Group] = {}
+        self._failed_lookups: list[Scored] = []
         # Groups whose look-ups are done, and those whose task ended, with that task.
-        self._events: Queue[tuple[Group, Future[Any] | None]] = Queue()
+        self._ready: SimpleQueue[Group] = SimpleQueue()
+        self._ended: Queue[tuple[Group, Future[Any]] | None] = Queue()
         self._watched = time.monotonic()
         self._without_workers_since: float | None = None
         self._topic = f"millstream-{self._run}"
@@ -72,6 +72,7 @@ class ClusterPool:
 
     def is_full(self) -> bool:
         """Return whether twice as many groups are submitted as the workers have threads."""
+        self._submit_ready()
         return len(self._groups) >= 2 * max(1, self._roster.threads)
 
     def staging_folder(self) -> Path:
@@ -88,21 +89,20 @@ class ClusterPool:
     def collect(self) -> Sequence[Scored]:
         """Wait until a group ends, and publish its shards."""
         self._close_group()
-        while self._groups:
-            if failed := self._watch():
+        while self._groups or self._failed_lookups:
+            if failed := self._take_failed() or self._watch():
                 return failed
-            try:
-                group, future = self._events.get(timeout=_WATCH_INTERVAL_S)
-            except Empty:
-                continue
-            if group.key not in self._groups:
-                continue  # it failed with all others
-            if future is None:
-                if failed := self._dispatch(group):
-                    return failed
-            elif future is group.future and (scored := self._end(group, future)):
-                return scored
+            with suppress(Empty):
+                ended = self._ended.get(timeout=_WATCH_INTERVAL_S)
+                if ended and (scored := self._end(*ended)):
+                    return scored
         return ()
+
+    def _take_failed(self) -> Sequence[Scored]:
+        """Return the shards of which a look-up failed."""
+        self._submit_ready()
+        failed, self._failed_lookups = self._failed_lookups, []
+        return failed
 
     def _open_group(self) -> Group:
         if self._next is None:
@@ -122,28 +122,35 @@ class ClusterPool:
         self._groups[group.key] = group
         lookups = [lookup for shard in group.shards for lookup in shard.lookups]
         if not lookups:
-            self._events.put((group, None))
-        left = len(lookups)
+            self._submit(group)
+            return
+        left, lock = len(lookups), Lock()
 
         def count_down(_: object) -> None:
             nonlocal left
-            left -= 1
+            with lock:
+                left -= 1
             if not left:
-                self._events.put((group, None))
+                self._ready.put(group)
+                self._ended.put(None)  # so that `collect` looks
 
         for lookup in lookups:
             lookup.add_done_callback(count_down)
 
-    def _dispatch(self, group: Group) -> Sequence[Scored]:
-        """Submit the task of a group; return the shards of which a look-up failed."""
-        errors = [(shard, shard.failed_lookup()) for shard in group.shards]
-        failed = [Scored(shard, error) for shard, error in errors if error is not None]
-        group.shards = [shard for shard, error in errors if error is None]
-        if group.shards:
-            self._submit(group)
-        else:
-            self._forget(group)
-        return failed
+    def _submit_ready(self) -> None:
+        """Submit the groups whose look-ups are done, without the shards of which one failed."""
+        with suppress(Empty):
+            while True:
+                group = self._ready.get_nowait()
+                if group.key not in self._groups:
+                    continue  # it failed with all others
+                errors = [(shard, shard.failed_lookup()) for shard in group.shards]
+                self._failed_lookups += [Scored(s, error) for s, error in errors if error]
+                group.shards = [shard for shard, error in errors if error is None]
+                if group.shards:
+                    self._submit(group)
+                else:
+                    self._forget(group)
 
     def _submit(self, group: Group) -> None:
         group.workers = frozenset(self._roster.accepted)
@@ -169,14 +176,16 @@ class ClusterPool:
         self._await(group, future)
 
     def _await(self, group: Group, future: "Future[Any]") -> None:
-        future.add_done_callback(lambda done: self._events.put((group, done)))
+        future.add_done_callback(lambda done: self._ended.put((group, done)))
 
     def _end(self, group: Group, future: "Future[Any]") -> Sequence[Scored]:
         """Publish what a task drafted; if it failed, its shards are scored one by one."""
+        if group.key not in self._groups or future is not group.future:
+            return ()  # it failed with all others, or another task scores it
         if future.status in _AGAIN:
             self._await(group, future)
             return ()
-        result = self._result(group, future)
+        result = task_result(group, future)
         if isinstance(result, StoppedError):
             # The worker was stopped, not this run.
             logger.warning("%s: was given back by its worker, and is scored by another", group.name)
@@ -227,24 +236,6 @@ class ClusterPool:
         del self._groups[group.key]
         group.lease.release()
 
-    def _result(self, group: Group, future: "Future[Any]") -> object:
-        """Return what a task returned, or why it failed."""
-        if future.status == "finished":
-            state: State[Any] = future.result()
-            return state.result(raise_on_failure=False)
-        error = future.exception() if future.status == "error" else None
-        if isinstance(error, KilledWorker):
-            lost: MillstreamError = ClusterError(
-                f"{group.name}: worker {error.last_worker.name} was lost while it scored, as "
-                f"{error.allowed_failures} before it; the next run scores it"
-            )
-        elif error is not None:
-            lost = UnexpectedError(f"{group.name}: {type(error).__name__} on a worker")
-        else:
-            lost = ClusterError(f"{group.name}: the scheduler was lost; the next run scores it")
-        self._end_task_run(group, str(lost))
-        return lost
-
     def _watch(self) -> Sequence[Scored]:
         """Look after the workers, now and then; return the shards that none is left for."""
         if time.monotonic() - self._watched < _WATCH_INTERVAL_S:
@@ -272,7 +263,7 @@ class ClusterPool:
         for group in list(self._groups.values()):
             if group.future:
                 group.future.cancel()
-                self._end_task_run(group, str(error))
+                end_task_run(group, str(error))
             failed += self._finish(group, error)
         return failed
 
@@ -283,17 +274,6 @@ class ClusterPool:
             done = message["rows"] - group.shown_rows
             group.shown_rows += done
             self._progress.advance(done)
-
-    @staticmethod
-    def _end_task_run(group: Group, reason: str) -> None:
-        """Let a task that nothing runs any more end in Prefect, which would show it as running."""
-        if group.task_run_id is None:
-            return
-        try:
-            with get_client(sync_client=True) as client:
-                client.set_task_run_state(group.task_run_id, Crashed(message=reason), force=True)
-        except (httpx.HTTPError, PrefectHTTPStatusError, ObjectNotFound) as error:
-            logger.warning("the end of a task is not shown (%s)", type(error).__name__)
 
 
 def _is_of_a_shard(error: BaseException) -> bool:
