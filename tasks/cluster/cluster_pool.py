@@ -15,8 +15,9 @@ from prefect_dask.client import PrefectDaskClient
 from tasks.cluster.prefect_tasks import score_group
 from tasks.cluster.roster import PATIENCE_S, Roster
 from tasks.cluster.shard_groups import Group, Lease
-from tasks.cluster.task_results import end_task_run, task_result
+from tasks.cluster.task_results import LostTaskRuns, task_result
 from tasks.cluster.types import ShardGroup
+from tasks.common.cancellation import deferred_termination
 from tasks.common.errors import ClusterError, MillstreamError, StoppedError
 from tasks.common.files import unique_name
 from tasks.common.progress import Progress
@@ -62,6 +63,7 @@ class ClusterPool:
         self._next: Group | None = None
         self._groups: dict[str, Group] = {}
         self._failed_lookups: list[Scored] = []
+        self._lost = LostTaskRuns()
         # Groups whose look-ups are done, and those whose task ended, with that task.
         self._ready: SimpleQueue[Group] = SimpleQueue()
         self._ended: Queue[tuple[Group, Future[Any]] | None] = Queue()
@@ -96,6 +98,7 @@ class ClusterPool:
                 ended = self._ended.get(timeout=_WATCH_INTERVAL_S)
                 if ended and (scored := self._end(*ended)):
                     return scored
+        self._lost.end_unknown()
         return ()
 
     def _take_failed(self) -> Sequence[Scored]:
@@ -163,15 +166,16 @@ class ClusterPool:
             tracking_uri=get_settings().tracking_uri,
             topic=self._topic,
         )
-        future = self._client.submit(
-            score_group,
-            parameters={"group": work},
-            # Two groups are never one task, whatever they hold.
-            key=f"score-{self._run}-{unique_name()}",
-            workers=sorted(group.workers),
-            pure=False,
-            return_type="state",
-        )
+        with deferred_termination():
+            future = self._client.submit(
+                score_group,
+                parameters={"group": work},
+                # Two groups are never one task, whatever they hold.
+                key=f"score-{self._run}-{unique_name()}",
+                workers=sorted(group.workers),
+                pure=False,
+                return_type="state",
+            )
         group.future, group.task_run_id = future, future.task_run_id
         self._await(group, future)
 
@@ -186,6 +190,8 @@ class ClusterPool:
             self._await(group, future)
             return ()
         result = task_result(group, future)
+        if future.status != "finished":
+            self._lost.end(group, str(result))
         if isinstance(result, StoppedError):
             # The worker was stopped, not this run.
             logger.warning("%s: was given back by its worker, and is scored by another", group.name)
@@ -227,7 +233,7 @@ class ClusterPool:
         if any(path.parent != folder for path in draft.drafts.values()):
             return ClusterError(f"{name}: its worker wrote elsewhere; expected drafts in {folder}")
         try:
-            with redacted_errors(name):
+            with deferred_termination(), redacted_errors(name):
                 return publish_shard(draft, self._parameters.output_dir)
         except (MillstreamError, OSError) as error:
             return error
@@ -263,7 +269,7 @@ class ClusterPool:
         for group in list(self._groups.values()):
             if group.future:
                 group.future.cancel()
-                end_task_run(group, str(error))
+                self._lost.end(group, str(error))
             failed += self._finish(group, error)
         return failed
 

@@ -48,10 +48,12 @@ class Roster:
             ClusterError: If the scheduler does not answer.
         """
         try:
+            if self._client.status != "running":
+                raise ConnectionError
             alive = set(self._client.nthreads())
         except (OSError, TimeoutError) as error:
             raise ClusterError(
-                f"runner: the scheduler is gone ({type(error).__name__}); expected one that answers"
+                "runner: the scheduler is gone; expected one that answers, for the next run"
             ) from error
         for address in self.accepted.keys() - alive:
             logger.warning("worker %s is gone", self.accepted.pop(address).name)

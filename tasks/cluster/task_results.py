@@ -1,19 +1,23 @@
 """What became of the task of a group, and its end in Prefect if its worker cannot report it."""
 
 import logging
+import time
 from typing import Any
+from uuid import UUID
 
 import httpx
 from distributed import Future, KilledWorker
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Crashed
 
 from tasks.cluster.shard_groups import Group
-from tasks.common.errors import ClusterError, MillstreamError, UnexpectedError
+from tasks.common.errors import ClusterError, UnexpectedError
 
 logger = logging.getLogger(__name__)
+
+_RECORDED_S = 3.0  # after which Prefect's server has made a task run of its events
 
 
 def task_result(group: Group, future: "Future[Any]") -> object:
@@ -25,29 +29,49 @@ def task_result(group: Group, future: "Future[Any]") -> object:
         group: The group.
         future: Its task, which ended.
     """
-    if future.status == "finished":
+    if future.status == "cancelled":
+        return ClusterError(f"{group.name}: the scheduler was lost; the next run scores it")
+    try:
         state: State[Any] = future.result()
-        return state.result(raise_on_failure=False)
-    error = future.exception() if future.status == "error" else None
-    if isinstance(error, KilledWorker):
-        lost: MillstreamError = ClusterError(
+    except KilledWorker as error:
+        return ClusterError(
             f"{group.name}: worker {error.last_worker.name} was lost while it scored, as "
             f"{error.allowed_failures} before it; the next run scores it"
         )
-    elif error is not None:
-        lost = UnexpectedError(f"{group.name}: {type(error).__name__} on a worker")
-    else:
-        lost = ClusterError(f"{group.name}: the scheduler was lost; the next run scores it")
-    end_task_run(group, str(lost))
-    return lost
+    except Exception as error:  # noqa: BLE001 -- of Dask, or of a worker that cannot run the task
+        return UnexpectedError(f"{group.name}: {type(error).__name__} on a worker")
+    return state.result(raise_on_failure=False)
 
 
-def end_task_run(group: Group, reason: str) -> None:
-    """Let a task that nothing runs any more end in Prefect, which would show it as running."""
-    if group.task_run_id is None:
-        return
+class LostTaskRuns:
+    """Task runs that nothing runs any more, and that Prefect would show as running for ever."""
+
+    def __init__(self) -> None:
+        self._unknown: dict[UUID, str] = {}
+
+    def end(self, group: Group, reason: str) -> None:
+        """Let the task run of a group end as Crashed."""
+        if group.task_run_id is not None and not _set_crashed(group.task_run_id, reason):
+            self._unknown[group.task_run_id] = reason
+
+    def end_unknown(self) -> None:
+        """Look again for task runs that the server did not know.
+
+        It makes them of events, which take a moment. Those that never began are never known.
+        """
+        if self._unknown:
+            time.sleep(_RECORDED_S)
+        for task_run_id, reason in self._unknown.items():
+            _set_crashed(task_run_id, reason)
+
+
+def _set_crashed(task_run_id: UUID, reason: str) -> bool:
+    """Set the state of a task run; return whether the server knows it."""
     try:
         with get_client(sync_client=True) as client:
-            client.set_task_run_state(group.task_run_id, Crashed(message=reason), force=True)
-    except (httpx.HTTPError, PrefectHTTPStatusError, ObjectNotFound) as error:
+            client.set_task_run_state(task_run_id, Crashed(message=reason), force=True)
+    except (httpx.HTTPError, PrefectHTTPStatusError) as error:
+        if isinstance(error, PrefectHTTPStatusError) and error.response.status_code == 404:
+            return False
         logger.warning("the end of a task is not shown (%s)", type(error).__name__)
+    return True

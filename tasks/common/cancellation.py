@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import FrameType
 from uuid import UUID
 
 from tasks.common.errors import StoppedError
@@ -57,6 +58,28 @@ def stop_when(is_over: Callable[[], bool]) -> Iterator[None]:
         ended.set()
         thread.join()
         _stop_event.reset(token)
+
+
+@contextmanager
+def deferred_termination() -> Iterator[None]:
+    """Let SIGTERM act at the end of the block, in the main thread, and not within it.
+
+    Prefect raises from the signal's handler, wherever the thread is: pydantic would turn that into
+    an error of its own, and a shard would be published by half.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no handler runs here
+        return
+    received: list[tuple[int, FrameType | None]] = []
+    handler = signal.signal(signal.SIGTERM, lambda *arguments: received.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+        if received and callable(handler):
+            handler(*received[0])
+        elif received:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def terminate_if_cancelled_without_worker() -> None:
