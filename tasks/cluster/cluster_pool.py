@@ -10,12 +10,13 @@ from threading import Lock
 from typing import Any
 
 from distributed import Future
+from distributed.client import ClosedClientError
 from prefect_dask.client import PrefectDaskClient
 
 from tasks.cluster.prefect_tasks import score_group
 from tasks.cluster.roster import PATIENCE_S, Roster
 from tasks.cluster.shard_groups import Group, Lease
-from tasks.cluster.task_results import LostTaskRuns, task_result
+from tasks.cluster.task_results import LostTaskRuns, scheduler_lost, task_result
 from tasks.cluster.types import ShardGroup
 from tasks.common.cancellation import deferred_termination
 from tasks.common.errors import ClusterError, MillstreamError, StoppedError
@@ -62,7 +63,7 @@ class ClusterPool:
         self._leases = 0
         self._next: Group | None = None
         self._groups: dict[str, Group] = {}
-        self._failed_lookups: list[Scored] = []
+        self._failed: list[Scored] = []
         self._lost = LostTaskRuns()
         # Groups whose look-ups are done, and those whose task ended, with that task.
         self._ready: SimpleQueue[Group] = SimpleQueue()
@@ -91,7 +92,7 @@ class ClusterPool:
     def collect(self) -> Sequence[Scored]:
         """Wait until a group ends, and publish its shards."""
         self._close_group()
-        while self._groups or self._failed_lookups:
+        while self._groups or self._failed:
             if failed := self._take_failed() or self._watch():
                 return failed
             with suppress(Empty):
@@ -102,9 +103,9 @@ class ClusterPool:
         return ()
 
     def _take_failed(self) -> Sequence[Scored]:
-        """Return the shards of which a look-up failed."""
+        """Return the shards of which a look-up failed, and those that no scheduler took."""
         self._submit_ready()
-        failed, self._failed_lookups = self._failed_lookups, []
+        failed, self._failed = self._failed, []
         return failed
 
     def _open_group(self) -> Group:
@@ -148,7 +149,7 @@ class ClusterPool:
                 if group.key not in self._groups:
                     continue  # it failed with all others
                 errors = [(shard, shard.failed_lookup()) for shard in group.shards]
-                self._failed_lookups += [Scored(s, error) for s, error in errors if error]
+                self._failed += [Scored(s, error) for s, error in errors if error]
                 group.shards = [shard for shard, error in errors if error is None]
                 if group.shards:
                     self._submit(group)
@@ -166,16 +167,20 @@ class ClusterPool:
             tracking_uri=get_settings().tracking_uri,
             topic=self._topic,
         )
-        with deferred_termination():
-            future = self._client.submit(
-                score_group,
-                parameters={"group": work},
-                # Two groups are never one task, whatever they hold.
-                key=f"score-{self._run}-{unique_name()}",
-                workers=sorted(group.workers),
-                pure=False,
-                return_type="state",
-            )
+        try:
+            with deferred_termination():
+                future = self._client.submit(
+                    score_group,
+                    parameters={"group": work},
+                    # Two groups are never one task, whatever they hold.
+                    key=f"score-{self._run}-{unique_name()}",
+                    workers=sorted(group.workers),
+                    pure=False,
+                    return_type="state",
+                )
+        except ClosedClientError:
+            self._failed += self._finish(group, scheduler_lost(group))
+            return
         group.future, group.task_run_id = future, future.task_run_id
         self._await(group, future)
 

@@ -30,7 +30,7 @@ def task_result(group: Group, future: "Future[Any]") -> object:
         future: Its task, which ended.
     """
     if future.status == "cancelled":
-        return ClusterError(f"{group.name}: the scheduler was lost; the next run scores it")
+        return scheduler_lost(group)
     try:
         state: State[Any] = future.result()
     except KilledWorker as error:
@@ -41,6 +41,11 @@ def task_result(group: Group, future: "Future[Any]") -> object:
     except Exception as error:  # noqa: BLE001 -- of Dask, or of a worker that cannot run the task
         return UnexpectedError(f"{group.name}: {type(error).__name__} on a worker")
     return state.result(raise_on_failure=False)
+
+
+def scheduler_lost(group: Group) -> ClusterError:
+    """Return the error of a group that no scheduler knows."""
+    return ClusterError(f"{group.name}: the scheduler was lost; the next run scores it")
 
 
 class LostTaskRuns:

@@ -101,8 +101,8 @@ def score_with_a_broken_one(inputs: tuple[str, ...], parameters: ScoringParamete
         pool = ClusterPool(client, roster, parameters, progress)
         for number, (surveyed, one) in enumerate(zip(surveys, planned, strict=True)):
             path = pool.staging_folder() / f"{one.shard.id}.arrow"
-            ((_, rows),) = read_shards(surveyed, [one.shard])
-            write_staged(rows, path, parameters.output_dir)
+            for _, rows in read_shards(surveyed, [one.shard]):
+                write_staged(rows, path, parameters.output_dir)
             if number == 1:
                 path.write_bytes(b"no Arrow")
             pool.submit(Submitted(one, StagedShard(rows=path), ()))
