@@ -16,11 +16,7 @@ from typing import Any
 
 import mlflow
 import pandas as pd
-import pyspark
 import pytest
-from pyspark.errors import PythonException
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.functions import from_json, struct
 
 from tasks.common.settings import REPOSITORY, get_settings
 from tests.support.builders import Trained
@@ -28,6 +24,13 @@ from tests.support.business import build_with_rules, write_composition, write_cu
 from tests.support.operation import free_ports
 from tests.support.references import close
 from tests.support.scoring_command import wait_until
+
+# `make cluster-test` leaves this file out where PySpark is not installed.
+pyspark = pytest.importorskip("pyspark", reason="make spark-test installs it")
+
+from pyspark.errors import PythonException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.functions import from_json, struct
 
 PAGE = (REPOSITORY / "docs" / "spark.md").read_text(encoding="utf-8")
 (EXAMPLE,) = re.findall(r"^```py\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
