@@ -258,10 +258,10 @@ class ClusterPool:
             return self._fail_all(error)
         if self._roster.accepted:
             self._without_workers_since = None
-            for group in self._groups.values():
+            for group in list(self._groups.values()):
                 if group.future and group.workers.isdisjoint(self._roster.accepted):
                     # Those that may score it are gone; others came.
-                    group.future.cancel()
+                    _cancel(group.future)
                     self._submit(group)
             return ()
         self._without_workers_since = self._without_workers_since or time.monotonic()
@@ -273,7 +273,7 @@ class ClusterPool:
         failed: list[Scored] = []
         for group in list(self._groups.values()):
             if group.future:
-                group.future.cancel()
+                _cancel(group.future)
                 self._lost.end(group, str(error))
             failed += self._finish(group, error)
         return failed
@@ -285,6 +285,11 @@ class ClusterPool:
             done = message["rows"] - group.shown_rows
             group.shown_rows += done
             self._progress.advance(done)
+
+
+def _cancel(future: "Future[Any]") -> None:
+    with suppress(ClosedClientError):  # the scheduler is gone, and with it the task
+        future.cancel()
 
 
 def _is_of_a_shard(error: BaseException) -> bool:

@@ -3,31 +3,24 @@
 MLflow and Prefect on PostgreSQL, artifacts on an S3 server, and the scheduler of Dask with TLS.
 """
 
-import os
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-import boto3
-import httpx
 import mlflow
 import psycopg
 import pytest
 
 from tasks.common.settings import REPOSITORY
-from tests.support.cluster_files import FOLDER, composed_parts, shown_command
-from tests.support.operation import free_ports
-from tests.support.postgres import PASSWORD, USER, Postgres
+from tests.support.cluster_files import FOLDER, shown_command
+from tests.support.cluster_servers import Servers, s3_client
+from tests.support.postgres import PASSWORD, Postgres
 from tests.support.scoring_command import wait_until
 
 PAGE = REPOSITORY / "docs" / "cluster_files.md"
-SECRETS = {"POSTGRES_PASSWORD": PASSWORD, "S3_ACCESS_KEY": "key", "S3_SECRET_KEY": "secret"}
-PARTS = {part.name: part for part in composed_parts()}
 
 CONNECT = """
 import sys
@@ -35,75 +28,6 @@ from distributed import Client
 with Client(sys.argv[1], timeout=10) as client:
     print(client.scheduler_info()["address"], *client.nthreads())
 """
-
-
-class Servers:
-    """The parts that are started, each on a port of its own."""
-
-    def __init__(self, folder: Path, postgres: Postgres) -> None:
-        self.folder = folder
-        ports = [*free_ports(5), postgres.port]
-        known = {"mlflow": 5000, "prefect": 4200, "scheduler": 8786, "s3": 8333, "health": 8787}
-        self.ports = dict(zip([*known, "postgres"], map(str, ports), strict=True))
-        self._replaced = {
-            **{str(port): self.ports[name] for name, port in known.items()},
-            "5432": self.ports["postgres"],
-            "0.0.0.0": "127.0.0.1",
-            "/run/tls": str(folder / "tls"),
-            "/srv/var": str(folder / "var"),
-            "millstream@postgres": f"{USER}@postgres",
-        }
-
-    def on_loopback(self, text: str) -> str:
-        """Return a text of the compose file with what has another value here."""
-        for written, here in self._replaced.items():
-            text = text.replace(written, here)
-        for name in ("postgres", "s3", "scheduler"):
-            text = text.replace(f"{name}:{self.ports[name]}", f"127.0.0.1:{self.ports[name]}")
-        return text
-
-    def environment(self, name: str) -> dict[str, str]:
-        """Return the variables of a part."""
-        part = PARTS[name]
-        given = {key: self.on_loopback(value) for key, value in part.environment.items()}
-        secrets = {key: SECRETS[secret] for key, secret in part.secrets.items()}
-        # By names: on loopback a database has the owner that the tests give it.
-        server = {"PREFECT_SERVER_DATABASE_HOST": "127.0.0.1", "PREFECT_SERVER_DATABASE_USER": USER}
-        server = {key: server[key] for key in server if key in given}
-        return os.environ | {"MILLSTREAM_HOME": str(self.folder / "var")} | given | secrets | server
-
-    @contextmanager
-    def started(self, name: str, *command: str) -> Iterator[None]:
-        """Run a part, or another command with its variables, until the end of the block."""
-        words = command or tuple(map(self.on_loopback, PARTS[name].command[1:]))
-        with (self.folder / f"{name}.log").open("w") as log:
-            process = subprocess.Popen(
-                [sys.executable, *words],
-                cwd=REPOSITORY,
-                env=self.environment(name),
-                stdout=log,
-                stderr=log,
-            )
-        try:
-            yield
-        finally:
-            process.terminate()
-            process.wait(30)
-
-    def address(self, name: str) -> str:
-        """Return the address of a server."""
-        return f"http://127.0.0.1:{self.ports[name]}"
-
-    def answers(self, name: str, path: str, host: str = "") -> int:
-        """Return the status of an answer, or 0 without one."""
-        headers = {"Host": f"{host}:{self.ports[name]}"} if host else {}
-        with suppress(httpx.TransportError):
-            return httpx.get(self.address(name) + path, headers=headers).status_code
-        return 0
-
-    def wait_for(self, name: str, path: str) -> None:
-        """Wait until a server is healthy."""
-        wait_until(lambda: self.answers(name, path) == 200, f"{name} at {path}", every=0.5)
 
 
 @pytest.fixture
@@ -121,7 +45,7 @@ def test_mlflow_keeps_runs_in_postgresql_and_artifacts_on_s3(
         listening = ("-H", "127.0.0.1", "-p", servers.ports["s3"])
         stack.enter_context(servers.started("s3", "-m", "moto.server", *listening))
         servers.wait_for("s3", "/moto-api/")
-        bucket = _s3(servers)
+        bucket = s3_client(servers)
         bucket.create_bucket(Bucket="millstream")
         stack.enter_context(servers.started("mlflow"))
         servers.wait_for("mlflow", "/health")
@@ -141,16 +65,6 @@ def test_mlflow_keeps_runs_in_postgresql_and_artifacts_on_s3(
         found = connection.execute("select run_uuid from runs").fetchall()
     assert found == [(run.info.run_id,)]
     assert PASSWORD not in (servers.folder / "mlflow.log").read_text()
-
-
-def _s3(servers: Servers) -> Any:
-    return boto3.client(
-        "s3",
-        endpoint_url=servers.address("s3"),
-        region_name="us-east-1",
-        aws_access_key_id=SECRETS["S3_ACCESS_KEY"],
-        aws_secret_access_key=SECRETS["S3_SECRET_KEY"],
-    )
 
 
 def test_prefect_answers_the_parts_by_its_name_and_uses_postgresql(
