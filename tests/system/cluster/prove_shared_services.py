@@ -62,6 +62,7 @@ def test_what_one_home_trained_another_scores_compares_explains_and_cleans_up(
         connection.execute("drop database if exists prefect")
         connection.execute("drop database if exists mlflow")
         connection.execute(script)
+        connection.execute("create database prefect")
     servers = Servers(tmp_path, postgres)
     with ExitStack() as stack:
         listening = ("-H", "127.0.0.1", "-p", servers.ports["s3"])
