@@ -19,7 +19,7 @@ export MILLSTREAM_HOME
 .DEFAULT_GOAL := help
 .PHONY: help setup demo example up serve status down check-config docs test test-fast faults scale data-sets \
 	operation-test command-test promotion-test cluster-test spark-test readme-test soak serving-soak browser-test \
-	bench business-bench learn-bench detectors lint format mlflow-ui prefect-ui pins clean
+	bench business-bench learn-bench cluster-bench detectors lint format mlflow-ui prefect-ui pins clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -122,6 +122,9 @@ business-bench: $(INSTALLED) ## Time look-ups in PostgreSQL and rules, beside a 
 BASE_MODEL ?= static
 learn-bench: $(INSTALLED) ## Compare ways to learn from a stream of labels that changes, and poison it
 	$(BIN)/python -m benchmarks.learning --base-model $(BASE_MODEL)
+
+cluster-bench: $(INSTALLED) ## Measure a cluster on this machine, and check the simulation that plans larger ones
+	$(BIN)/python -m benchmarks.cluster
 
 detectors: $(INSTALLED) ## Print accuracy and speed of the language detectors, on translated manual pages
 	$(BIN)/python -m benchmarks.detectors
