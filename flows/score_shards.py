@@ -253,6 +253,7 @@ def _with_versions(request: ScoringRequest, given: Mapping[str, Any]) -> scoring
         "reading": record_from(text_format.ReadOptions, given),
         "workers": given["workers"] or default_workers(),
         "flow_run_id": flow_run.id or "",
+        "runner": scoring.THREADS,  # until the workers of a cluster are checked
     }
     return record_from(scoring.ScoringParameters, {**given, **found})
 

@@ -20,8 +20,8 @@ from benchmarks.cluster.servers import Servers
 from benchmarks.cluster.simulation import simulate
 from benchmarks.machine import describe
 from tasks.ingestion.table_reader import survey
-from tasks.output.publishing import DraftedShard, publish_shard
 from tasks.output.records import FOLDERS, read_records, table_path
+from tasks.staging.publishing import DraftedShard, publish_shard
 from tasks.tracking.names import CHAMPION, PIPELINE_MODEL
 
 logger = logging.getLogger(__name__)

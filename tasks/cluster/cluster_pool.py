@@ -24,11 +24,11 @@ from tasks.common.files import unique_name
 from tasks.common.progress import Progress
 from tasks.common.settings import get_settings
 from tasks.common.task_errors import redacted_errors
-from tasks.output.publishing import DraftedShard, publish_shard
 from tasks.output.records import ShardRecord
 from tasks.scoring.shard_scheduler import Scored, Submitted
 from tasks.scoring.types import ScoringParameters
 from tasks.staging.leases import grant_lease
+from tasks.staging.publishing import DraftedShard, publish_shard
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from prefect import task
 
 from tasks.cluster.types import ShardGroup
 from tasks.common.task_errors import RETRY_FILE_ACCESS, RETRY_ONCE, redacted_errors
-from tasks.output.publishing import DraftedShard
 from tasks.scoring.types import ScoringParameters
+from tasks.staging.publishing import DraftedShard
 
 
 @task(name="check cluster", **RETRY_ONCE)

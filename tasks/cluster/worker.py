@@ -20,10 +20,10 @@ from tasks.common.progress import relay_progress
 from tasks.common.settings import get_settings
 from tasks.common.task_errors import class_and_line, describe_error
 from tasks.common.urls import redact_url
-from tasks.output.publishing import DraftedShard, Drafts
 from tasks.output.row_parameters import RowParameters
 from tasks.scoring.scoring_model import resolve_scoring_model
 from tasks.scoring.shard_scorer import draft_shard
+from tasks.staging.publishing import DraftedShard, Drafts
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,6 @@ from tasks.ingestion.table_reader import empty_block
 from tasks.inputs.types import Surveyed
 from tasks.output.copies import write_copies
 from tasks.output.folder import output_errors
-from tasks.output.publishing import DraftedShard, Drafts, publish_shard
 from tasks.output.records import OutputFormat, Shard, ShardRecord
 from tasks.output.tables import (
     build_predictions,
@@ -35,6 +34,7 @@ from tasks.output.text_files import CopyFormat, write_text
 from tasks.scoring.types import ScoringParameters, ShardOutcome
 from tasks.staging.arrow_files import read_staged
 from tasks.staging.lookups import read_lookups
+from tasks.staging.publishing import DraftedShard, Drafts, publish_shard
 from tasks.staging.types import StagedShard
 from tasks.tracking.pipeline_loader import load_typed_pipeline
 
@@ -46,7 +46,7 @@ _NO_SHARD = Shard(id="", file_id="", source="", sha256="", first_row=1, rows=0)
 def score_rows(shard: Shard, staged: StagedShard, parameters: ScoringParameters) -> ShardRecord:
     """Answer the rows of a shard; publish what is rejected, what is predicted, and the record.
 
-    See `draft_shard`, and `tasks.output.publishing.publish_shard`, which may raise as well.
+    See `draft_shard`, and `tasks.staging.publishing.publish_shard`, which may raise as well.
     """
     drafts = Drafts(staged.rows.parent)
     try:

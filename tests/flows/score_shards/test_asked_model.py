@@ -57,7 +57,7 @@ def test_alias_that_moves_during_a_run_does_not_mix_versions(
         client.delete_registered_model_alias(PIPELINE_MODEL, "champion")
 
     with champion_back(client):
-        with on_log("tasks.output.publishing", "rows scored", take_away_alias) as scored:
+        with on_log("tasks.staging.publishing", "rows scored", take_away_alias) as scored:
             summary = score_shards([str(inputs)], str(tmp_path / "out"), workers=1)
         with pytest.raises(ParameterError, match="no version 'champion'"):
             score_shards([str(inputs)], str(tmp_path / "out"))

@@ -280,7 +280,7 @@ def test_file_that_changes_while_it_is_scored_fails_and_the_next_run_makes_it_go
         with path.open("a") as file:
             file.write("one more film\n")
 
-    with on_log("tasks.output.publishing", "rows scored", change):
+    with on_log("tasks.staging.publishing", "rows scored", change):
         first = score_shards(
             [str(path)], str(output), shard_rows=500, workers=1, max_failed_shards=18
         )
@@ -305,7 +305,7 @@ def test_rows_that_are_lost_between_input_and_output_fail_the_proof(
         pq.write_table(pq.read_table(path).slice(1), path)
 
     with (
-        on_log("tasks.output.publishing", "part-2", lose_a_row),
+        on_log("tasks.staging.publishing", "part-2", lose_a_row),
         pytest.raises(ProofError, match="has 7 rows; expected 8, as in its record"),
     ):
         score_shards([str(inputs)], str(output), workers=1)

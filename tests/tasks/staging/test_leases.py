@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tasks.output.folder import STAGING
-from tasks.output.publishing import Drafts
 from tasks.staging.leases import grant_lease, revoke_all_leases, revoke_lease
+from tasks.staging.publishing import Drafts
 
 
 def test_a_draft_needs_its_lease(tmp_path: Path) -> None:
