@@ -54,7 +54,10 @@ def _arguments() -> argparse.Namespace:
         help="folder of the results; of a quick run, the state folder",
     )
     parser.add_argument("--plan", type=Path, help="costs.json; prints the plan, measures nothing")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if given.rows <= Sizing.coarse:
+        parser.error(f"--rows: {given.rows}; expected more than a shard of {Sizing.coarse:,}")
+    return given
 
 
 def _set_up() -> None:
