@@ -16,23 +16,30 @@ from prefect_dask.client import PrefectDaskClient
 from tasks.cluster.prefect_tasks import score_group
 from tasks.cluster.roster import PATIENCE_S, Roster
 from tasks.cluster.shard_groups import Group, Lease
-from tasks.cluster.task_results import LostTaskRuns, scheduler_lost, task_result
+from tasks.cluster.task_results import (
+    LostTaskRuns,
+    cancel_task,
+    is_of_a_shard,
+    publish_draft,
+    scheduler_lost,
+    task_result,
+)
 from tasks.cluster.types import ShardGroup
 from tasks.common.cancellation import deferred_termination
-from tasks.common.errors import ClusterError, MillstreamError, StoppedError
+from tasks.common.errors import ClusterError, StoppedError
 from tasks.common.files import unique_name
 from tasks.common.progress import Progress
 from tasks.common.settings import get_settings
-from tasks.common.task_errors import redacted_errors
 from tasks.output.records import ShardRecord
 from tasks.scoring.shard_scheduler import Scored, Submitted
 from tasks.scoring.types import ScoringParameters
 from tasks.staging.leases import grant_lease
-from tasks.staging.publishing import DraftedShard, publish_shard
 
 logger = logging.getLogger(__name__)
 
 _WATCH_INTERVAL_S = 1.0
+
+_MOST_RESTARTS = 5  # of a shard whose workers are stopped
 
 # Of a task whose result was lost with its worker: the scheduler lets another one compute it again.
 _AGAIN = ("pending", "lost")
@@ -158,6 +165,9 @@ class ClusterPool:
 
     def _submit(self, group: Group) -> None:
         group.workers = frozenset(self._roster.accepted)
+        group.is_submitted = True
+        if not group.workers:
+            return  # Dask would take any worker; `_watch` submits it to the first that may score
         work = ShardGroup(
             name=group.name,
             key=group.key,
@@ -197,12 +207,12 @@ class ClusterPool:
         result = task_result(group, future)
         if future.status != "finished":
             self._lost.end(group, str(result))
-        if isinstance(result, StoppedError):
+        if isinstance(result, StoppedError) and group.restarts < _MOST_RESTARTS:
             # The worker was stopped, not this run.
             logger.warning("%s: was given back by its worker, and is scored by another", group.name)
             self._restart(group)
             return ()
-        if isinstance(result, BaseException) and len(group.shards) > 1 and _is_of_a_shard(result):
+        if isinstance(result, BaseException) and len(group.shards) > 1 and is_of_a_shard(result):
             self._restart(group)
             return ()
         return self._finish(group, result)
@@ -218,7 +228,7 @@ class ClusterPool:
             result if isinstance(result, tuple) else [result] * len(group.shards)
         )
         scored = [
-            Scored(shard, self._publish(shard, group, draft))
+            Scored(shard, publish_draft(shard, group, draft, self._parameters.output_dir))
             for shard, draft in zip(group.shards, drafts, strict=True)
         ]
         rows = sum(
@@ -229,19 +239,6 @@ class ClusterPool:
         self._progress.advance(rows - group.shown_rows)
         self._forget(group)
         return scored
-
-    def _publish(self, shard: Submitted, group: Group, draft: object) -> object:
-        """Return the record of a shard that is published now, or its error."""
-        if not isinstance(draft, DraftedShard):
-            return draft
-        name, folder = shard.planned.shard.id, group.lease.folder
-        if any(path.parent != folder for path in draft.drafts.values()):
-            return ClusterError(f"{name}: its worker wrote elsewhere; expected drafts in {folder}")
-        try:
-            with deferred_termination(), redacted_errors(name):
-                return publish_shard(draft, self._parameters.output_dir)
-        except (MillstreamError, OSError) as error:
-            return error
 
     def _forget(self, group: Group) -> None:
         del self._groups[group.key]
@@ -259,9 +256,9 @@ class ClusterPool:
         if self._roster.accepted:
             self._without_workers_since = None
             for group in list(self._groups.values()):
-                if group.future and group.workers.isdisjoint(self._roster.accepted):
+                if group.is_submitted and group.workers.isdisjoint(self._roster.accepted):
                     # Those that may score it are gone; others came.
-                    _cancel(group.future)
+                    self._withdraw(group, "its workers are gone")
                     self._submit(group)
             return ()
         self._without_workers_since = self._without_workers_since or time.monotonic()
@@ -272,11 +269,17 @@ class ClusterPool:
     def _fail_all(self, error: ClusterError) -> Sequence[Scored]:
         failed: list[Scored] = []
         for group in list(self._groups.values()):
-            if group.future:
-                _cancel(group.future)
-                self._lost.end(group, str(error))
+            self._withdraw(group, str(error))
             failed += self._finish(group, error)
         return failed
+
+    def _withdraw(self, group: Group, reason: str) -> None:
+        """Take the task of a group back, if it has one, and what was shown of it."""
+        if group.future:
+            cancel_task(group.future)
+            self._lost.end(group, reason)
+            self._progress.advance(-group.shown_rows)
+            group.future, group.shown_rows = None, 0
 
     def _show(self, event: tuple[float, dict[str, Any]]) -> None:
         """Count the rows that a worker reports; it does so in a thread of the client."""
@@ -285,13 +288,3 @@ class ClusterPool:
             done = message["rows"] - group.shown_rows
             group.shown_rows += done
             self._progress.advance(done)
-
-
-def _cancel(future: "Future[Any]") -> None:
-    with suppress(ClosedClientError):  # the scheduler is gone, and with it the task
-        future.cancel()
-
-
-def _is_of_a_shard(error: BaseException) -> bool:
-    """Return whether an error may be that of one shard of a group, and spare the others."""
-    return not isinstance(error, ClusterError)

@@ -41,6 +41,8 @@ class Group:
         future: The task, once it is submitted.
         task_run_id: Its task run.
         workers: The addresses of those that may score it.
+        is_submitted: Whether its look-ups are done.
+        restarts: How often it was given back by a worker.
         shown_rows: The rows that its worker reported as done.
         key: A name that no other group has.
     """
@@ -50,6 +52,8 @@ class Group:
     future: "Future[Any] | None" = None
     task_run_id: UUID | None = None
     workers: frozenset[str] = frozenset()
+    is_submitted: bool = False
+    restarts: int = 0
     shown_rows: int = 0
     key: str = field(default_factory=unique_name)
 
@@ -77,4 +81,4 @@ class Group:
         """Yield a group for each shard; they share the lease."""
         self.lease.groups += len(self.shards) - 1
         for shard in self.shards:
-            yield Group(self.lease, [shard])
+            yield Group(self.lease, [shard], restarts=self.restarts + 1)

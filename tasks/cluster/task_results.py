@@ -2,18 +2,25 @@
 
 import logging
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
 from distributed import Future, KilledWorker
+from distributed.client import ClosedClientError
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Crashed
 
 from tasks.cluster.shard_groups import Group
-from tasks.common.errors import ClusterError, UnexpectedError
+from tasks.common.cancellation import deferred_termination
+from tasks.common.errors import ClusterError, MillstreamError, UnexpectedError
+from tasks.common.task_errors import redacted_errors
+from tasks.scoring.shard_scheduler import Submitted
+from tasks.staging.publishing import DraftedShard, publish_shard
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +48,27 @@ def task_result(group: Group, future: "Future[Any]") -> object:
     except Exception as error:  # noqa: BLE001 -- of Dask, or of a worker that cannot run the task
         return UnexpectedError(f"{group.name}: {type(error).__name__} on a worker")
     return state.result(raise_on_failure=False)
+
+
+def publish_draft(shard: Submitted, group: Group, draft: object, output_dir: Path) -> object:
+    """Publish a shard as its worker drafted it; return its record, or why there is none.
+
+    Args:
+        shard: The shard.
+        group: Its group.
+        draft: What the task returned for it, or its error.
+        output_dir: The output folder, which this process holds.
+    """
+    if not isinstance(draft, DraftedShard):
+        return draft
+    name, folder = shard.planned.shard.id, group.lease.folder
+    if any(path.parent != folder for path in draft.drafts.values()):
+        return ClusterError(f"{name}: its worker wrote elsewhere; expected drafts in {folder}")
+    try:
+        with deferred_termination(), redacted_errors(name):
+            return publish_shard(draft, output_dir)
+    except (MillstreamError, OSError) as error:
+        return error
 
 
 def scheduler_lost(group: Group) -> ClusterError:
@@ -80,3 +108,14 @@ def _set_crashed(task_run_id: UUID, reason: str) -> bool:
             return False
         logger.warning("the end of a task is not shown (%s)", type(error).__name__)
     return True
+
+
+def cancel_task(future: "Future[Any]") -> None:
+    """Take a task back, unless the scheduler is gone, and the task with it."""
+    with suppress(ClosedClientError):
+        future.cancel()
+
+
+def is_of_a_shard(error: BaseException) -> bool:
+    """Return whether an error may be that of one shard of a group, and spare the others."""
+    return not isinstance(error, ClusterError)
