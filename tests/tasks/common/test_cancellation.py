@@ -1,43 +1,42 @@
 """Cancellation: a signal that waits for the end of a block, threads that stop by a condition."""
 
-import os
-import signal
+import subprocess
+import sys
 import threading
 import time
 
-import pytest
-
 from tasks.common.cancellation import deferred_termination, raise_if_stopped, stop_when
 from tasks.common.errors import StoppedError
+from tasks.common.settings import REPOSITORY
 
+# In a process of its own: other handlers of this one, and its death, are none of the test.
+SCRIPT = """
+import os, signal, time
+from tasks.common.cancellation import deferred_termination
 
 class Terminated(BaseException):
-    """What Prefect's handler of SIGTERM raises, of another name."""
+    pass
 
-
-def terminate(*_: object) -> None:
+def terminate(*_):
     raise Terminated
+
+signal.signal(signal.SIGTERM, terminate)
+try:
+    with deferred_termination():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.01)
+        print("all of it")
+except Terminated:
+    print("then terminated")
+print(signal.getsignal(signal.SIGTERM) is terminate)
+"""
 
 
 def test_sigterm_acts_at_the_end_of_the_block() -> None:
-    before = signal.signal(signal.SIGTERM, terminate)
-    done = []
-
-    def work() -> None:
-        with deferred_termination():
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(0.01)
-            done.append("all of it")
-
-    try:
-        with pytest.raises(Terminated):
-            work()
-        assert done == ["all of it"]
-        assert signal.getsignal(signal.SIGTERM) is terminate
-        with pytest.raises(Terminated):
-            os.kill(os.getpid(), signal.SIGTERM)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    ended = subprocess.run(
+        [sys.executable, "-c", SCRIPT], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert ended.stdout.splitlines() == ["all of it", "then terminated", "True"], ended.stderr
 
 
 def test_another_thread_has_no_handler_to_defer() -> None:
