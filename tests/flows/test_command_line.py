@@ -271,6 +271,7 @@ CODES = {
     "TrackingError": 10,
     "DeliveryError": 11,
     "TransientDeliveryError": 11,
+    "ClusterError": 13,
     "StoppedError": 143,
 }
 
