@@ -1,6 +1,5 @@
 """Check the parameter `runner`, and that servers are shared with what it names."""
 
-import ipaddress
 from importlib.util import find_spec
 from urllib.parse import urlsplit
 
@@ -8,7 +7,7 @@ from prefect.settings import PREFECT_API_URL
 
 from tasks.common.errors import ParameterError
 from tasks.common.settings import get_settings
-from tasks.common.urls import redact_url
+from tasks.common.urls import is_loopback, redact_url
 from tasks.scoring.types import THREADS
 
 _EXPECTED = "expected threads, tcp://127.0.0.1:8786 or tls://host:8786"
@@ -47,7 +46,7 @@ def check_runner(runner: str, parameter: str = "runner") -> None:
         raise ParameterError(f"{parameter}: {redact_url(runner)!r}; {_EXPECTED}")
     if "@" in place.netloc:
         raise ParameterError(f"{parameter}: {redact_url(runner)!r} has a login; {_EXPECTED}")
-    if place.scheme == "tcp" and not _is_loopback(place.hostname or ""):
+    if place.scheme == "tcp" and not is_loopback(place.hostname or ""):
         raise ParameterError(
             f"{parameter}: {runner} is not encrypted, and tasks carry the settings of Prefect; "
             f"expected tls://{place.netloc}"
@@ -84,12 +83,3 @@ def check_shared_services(runner: str) -> None:
             f"runner: {runner} needs Dask; expected the result of pip install --constraint "
             "constraints.txt --group cluster"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

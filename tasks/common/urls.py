@@ -91,6 +91,16 @@ def is_host(text: str) -> bool:
     return True
 
 
+def is_loopback(host: str) -> bool:
+    """Return whether a name or an address of a host is that of this machine to itself alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def is_origin(url: str) -> bool:
     """Return whether a URL names a host, and is well-formed up to there."""
     try:
