@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -65,11 +66,23 @@ def _check_make(words: list[str]) -> None:
 def _check_module(words: list[str]) -> None:
     assert words[:2] == [".venv/bin/python", "-m"]
     package, name = words[2].split(".")[0], words[2].split(".")[-1]
+    if package == "pip":
+        _check_install(words)
+        return
     module = importlib.import_module(words[2])
     if package == "flows" and words[3:] != ["--help"]:
         parse(getattr(module, name), words[3:])
     elif name == "prefect_server":
         _check_prefect(words[2:])
+
+
+def _check_install(words: list[str]) -> None:
+    """Check the names alone: pip is not imported here, since it replaces modules of others."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    assert words[3:5] == ["install", "--constraint"]
+    assert (REPOSITORY / words[5]).is_file()
+    assert words[6] == "--group"
+    assert words[7] in project["dependency-groups"]
 
 
 def _check_mlflow(words: list[str]) -> None:

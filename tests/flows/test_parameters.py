@@ -87,7 +87,8 @@ RECORDS: dict[Flow[..., Any], tuple[type[BaseModel], ...]] = {
     score_shards: (ScoringRequest, RowParameters, ScoringOptions, ScoringParameters),
     end_to_end: (EndToEndRequest, LabelledData, FineTuneParameters, ScoringOptions),
 }
-RESOLVED = {"output_dir", "workers"}  # of a record: a path, and a number that is not 0
+# of a record: a path, a number that is not 0, and an address that is not empty
+RESOLVED = {"output_dir", "workers", "runner"}
 
 
 def _parameters(flow: Flow[..., Any]) -> dict[str, dict[str, Any]]:
