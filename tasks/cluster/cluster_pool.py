@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 _WATCH_INTERVAL_S = 1.0
 
-_MOST_RESTARTS = 5  # of a shard whose workers are stopped
+_MOST_RESTARTS = 5  # of a shard whose workers are stopped, or that cannot be published
 
 # Of a task whose result was lost with its worker: the scheduler lets another one compute it again.
 _AGAIN = ("pending", "lost")
@@ -220,17 +220,23 @@ class ClusterPool:
     def _restart(self, group: Group) -> None:
         self._progress.advance(-group.shown_rows)
         del self._groups[group.key]
-        for single in group.split():
-            self._add(single)
+        for shard in group.shards:
+            self._add(group.part(shard))
+        group.lease.release()
 
     def _finish(self, group: Group, result: object) -> Sequence[Scored]:
         drafts: Sequence[object] = (
             result if isinstance(result, tuple) else [result] * len(group.shards)
         )
-        scored = [
-            Scored(shard, publish_draft(shard, group, draft, self._parameters.output_dir))
-            for shard, draft in zip(group.shards, drafts, strict=True)
-        ]
+        scored: list[Scored] = []
+        for shard, draft in zip(group.shards, drafts, strict=True):
+            published = publish_draft(shard, group, draft, self._parameters.output_dir)
+            if isinstance(published, OSError) and group.restarts < _MOST_RESTARTS:
+                # A draft may have moved already. Its predictions are cached where it was scored.
+                logger.warning("%s: %s; it is scored again", shard.planned.shard.id, published)
+                self._add(group.part(shard))
+            else:
+                scored.append(Scored(shard, published))
         rows = sum(
             one.submitted.planned.shard.rows
             for one in scored

@@ -1,6 +1,5 @@
 """Groups of shards that a worker scores as one task, and the leases that they share."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,8 +76,7 @@ class Group:
         """Return whether no shard should be added: a task costs as much as scoring some rows."""
         return self.rows >= shard_rows or len(self.shards) >= _MOST_SHARDS
 
-    def split(self) -> Iterator["Group"]:
-        """Yield a group for each shard; they share the lease."""
-        self.lease.groups += len(self.shards) - 1
-        for shard in self.shards:
-            yield Group(self.lease, [shard], restarts=self.restarts + 1)
+    def part(self, shard: Submitted) -> "Group":
+        """Return a group of one of its shards, to score that again under the same lease."""
+        self.lease.groups += 1
+        return Group(self.lease, [shard], restarts=self.restarts + 1)

@@ -1,5 +1,7 @@
 """The pool of a cluster whose worker is a thread of this process: look-ups, groups that fail."""
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from tasks.cluster.cluster_pool import ClusterPool
 from tasks.cluster.cluster_runner import score_on_cluster
 from tasks.cluster.connection import check_workers, checked_roster, connected
 from tasks.common.errors import ClusterError
+from tasks.common.files import move_file
 from tasks.common.progress import show_progress
 from tasks.inputs.input_files import list_input_files
 from tasks.inputs.row_ranges import read_shards
@@ -114,7 +117,21 @@ def score_with_a_broken_one(inputs: tuple[str, ...], parameters: ScoringParamete
     return [results[one.shard.id] for one in planned]
 
 
-def test_one_shard_of_a_group_fails_alone(trained: Trained, runner: str, tmp_path: Path) -> None:
+def test_one_shard_of_a_group_fails_alone_and_publishing_is_tried_again(
+    trained: Trained,
+    runner: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    faults = [OSError(errno.EIO, os.strerror(errno.EIO))]
+
+    def fail_once(draft: Path, target: Path) -> None:
+        if target.parent.name == "rejected" and target.name.startswith("c-") and faults:
+            raise faults.pop()
+        move_file(draft, target)
+
+    monkeypatch.setattr("tasks.staging.publishing.move_file", fail_once)
     for name in "abc":
         (tmp_path / f"{name}.csv").write_text(f"text\na great film {name}\n")
     uri = trained.pipeline["inference_pipeline_model"]
@@ -125,6 +142,8 @@ def test_one_shard_of_a_group_fails_alone(trained: Trained, runner: str, tmp_pat
     assert "b-" in str(second)
     assert "ArrowInvalid" in str(second)
     assert len(list((tmp_path / "out" / "predictions").iterdir())) == 2
+    assert "Input/output error; it is scored again" in caplog.text
+    assert not faults
 
 
 def test_a_worker_with_another_engine_or_answers_is_refused(

@@ -43,10 +43,11 @@ def test_ten_thousand_small_files_are_some_hundred_tasks() -> None:
     assert len(grouped([50] * 10_000, shard_rows=2_000)) == 250
 
 
-def test_the_lease_of_a_split_group_ends_with_its_last_shard(tmp_path: Path) -> None:
+def test_the_lease_of_a_group_in_parts_ends_with_its_last_shard(tmp_path: Path) -> None:
     folder = grant_lease(tmp_path, "run-00001")
     group = Group(Lease(folder), [submitted(number, 1) for number in range(3)])
-    singles = list(group.split())
+    singles = [group.part(shard) for shard in group.shards]
+    group.lease.release()
     assert [single.name for single in singles] == ["0", "1", "2"]
     assert group.name == "0 and 2 more"
     assert len({single.key for single in singles}) == 3
