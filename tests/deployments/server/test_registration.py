@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.exceptions import ObjectAlreadyExists
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.settings import PREFECT_API_URL
 
 from deployments.server import ownership, registration
@@ -33,10 +33,15 @@ def test_the_deployments_of_another_folder_are_not_replaced_while_its_worker_run
     monkeypatch.setenv("PREFECT_API_URL", api)
     get_settings.cache_clear()
     with get_client(sync_client=True) as client:
-        ownership.check_owner(client, api, get_settings())  # a server without a pool
+        with suppress(ObjectNotFound):
+            client.delete_work_pool(POOL)
+        ownership.check_owner(client, api, get_settings())
+    with pytest.raises(ParameterError, match=f"^JOIN: {api} has no work pool {POOL}; expected"):
+        ownership.check_joinable(api)
     # Neither its own worker nor one that a user started is another's.
     for worker in (worker_name(get_settings()), "ProcessWorker 1", "worker"):
         heartbeat(worker)
+    ownership.check_joinable(api)
     with get_client(sync_client=True) as client:
         ownership.check_owner(client, api, get_settings())
     heartbeat(OTHER)

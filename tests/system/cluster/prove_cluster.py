@@ -80,6 +80,29 @@ def test_small_files_share_tasks(cluster: Cluster, tmp_path: Path) -> None:
     assert sum(name.startswith("score ") for name, _ in task_runs(cluster, run)) == 3
 
 
+def test_a_run_that_is_cancelled_in_the_ui_ends_its_tasks(
+    cluster: Cluster, rows: Path, tmp_path: Path
+) -> None:
+    operation, output = cluster.operation, tmp_path / "out"
+    parameters = {
+        "inputs": [str(rows)],
+        "output_dir": str(output),
+        "shard_rows": 10,
+        "use_cache": False,
+        "runner": cluster.address,
+    }
+    run = operation.start("score-shards/score-files", parameters)
+    until(lambda: any(output.glob("records/*.json")), "shards")
+    operation.set_state(run, "CANCELLING")
+    assert operation.wait_for(run)["name"] == "Cancelled"
+    assert not (output / ".staged").exists()
+    published = sorted(output.rglob("*"))
+    unfinished = {"Running", "Pending"}
+    until(lambda: unfinished.isdisjoint(s for _, s in task_runs(cluster, run)), "ends of tasks")
+    assert sorted(output.rglob("*")) == published
+    assert cluster.scoring(rows, output, "--shard-rows", "10").run_to_the_end()["shards_skipped"]
+
+
 def test_a_worker_that_joins_is_used(cluster: Cluster, rows: Path, tmp_path: Path) -> None:
     running = cluster.scoring(rows, tmp_path / "out", "--shard-rows", "20").start()
     wait_until(lambda: running.is_over or "rows scored" in running.said, "first shard")
