@@ -7,6 +7,7 @@ import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mlflow
 import psycopg
@@ -20,6 +21,9 @@ from tests.support.cluster_servers import Servers, s3_client
 from tests.support.postgres import PASSWORD, Postgres
 from tests.system.faults.rows import write_rows
 from tests.system.faults.whole import check_same
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 pytestmark = pytest.mark.timeout(1_200)
 
@@ -52,6 +56,12 @@ class Machine:
         assert ended.returncode == 0, said
         assert PASSWORD not in said
         return said
+
+
+def keys_in(bucket: "S3Client") -> list[str]:
+    """Return the names of all objects."""
+    pages = bucket.get_paginator("list_objects_v2").paginate(Bucket="millstream")
+    return [str(found["Key"]) for page in pages for found in page.get("Contents", ())]
 
 
 def test_what_one_home_trained_another_scores_compares_explains_and_cleans_up(
@@ -89,8 +99,9 @@ def test_what_one_home_trained_another_scores_compares_explains_and_cleans_up(
             *TRAINING,
         )
         first.run("build_inference_pipeline")
+        first.run("build_inference_pipeline", "--max-tokens", "6", "--promotion", "never")
         first.run("build_inference_pipeline", "--max-tokens", "8", "--promotion", "never")
-        first.run("promote_pipeline", "--version", "2", "--reason", "to go back")
+        first.run("promote_pipeline", "--version", "3", "--reason", "to go back")
         first.run("promote_pipeline", "--version", "1", "--reason", "better")
         assert client.get_model_version_by_alias(PIPELINE_MODEL, "champion").version == "1"
         rows = write_rows(tmp_path / "in", 60, seed=4)
@@ -106,9 +117,9 @@ def test_what_one_home_trained_another_scores_compares_explains_and_cleans_up(
         compared = tmp_path / "compared"
         labelled = ("--inputs", str(labelled_csv), "--label-column", "label")
         second.run(
-            "compare_pipelines", *labelled, "--output-dir", str(compared), "--challenger", "2"
+            "compare_pipelines", *labelled, "--output-dir", str(compared), "--challenger", "3"
         )
-        version = client.get_model_version(PIPELINE_MODEL, "2")
+        version = client.get_model_version(PIPELINE_MODEL, "3")
         assert version.tags["compared_with"] == f"models:/{PIPELINE_MODEL}/1"
         record = json.loads(next(out_a.glob("records/a-*.json")).read_text())
         assert record["model_uri"] == f"models:/{PIPELINE_MODEL}/1"
@@ -116,11 +127,13 @@ def test_what_one_home_trained_another_scores_compares_explains_and_cleans_up(
         shard, row = record["shard"]["id"], "1"
         where = ("--output-dir", str(out_a), "--shard", shard, "--row", row)
         assert "scores within" in second.run("explain_prediction", *where, "--verify")
-        second.run("clean_up", "--keep-versions", "1", "--older-than-days", "0", "--apply")
+        superseded = str(client.get_model_version(PIPELINE_MODEL, "2").source).rpartition("/")[2]
+        assert any(superseded in key for key in keys_in(bucket))
+        freed = second.run("clean_up", "--keep-versions", "1", "--older-than-days", "0", "--apply")
+        assert f"freed models:/{PIPELINE_MODEL}/2 " in freed
         left = client.search_model_versions(f"name = '{PIPELINE_MODEL}'")
-        assert "1" in {version.version for version in left}
+        assert {version.version for version in left} == {"1", "3"}
+        assert not any(superseded in key for key in keys_in(bucket))
         second.run("score_shards", "--inputs", str(rows), "--output-dir", str(tmp_path / "again"))
-        keys = [found["Key"] for found in bucket.list_objects_v2(Bucket="millstream")["Contents"]]
-        assert keys
-        assert all(key.startswith("mlflow/") for key in keys)
+        assert all(key.startswith("mlflow/") for key in keys_in(bucket))
     mlflow.set_tracking_uri("")
