@@ -10,15 +10,26 @@ from typing import Any
 
 import boto3
 import httpx
+import psycopg
 
 from tasks.common.settings import REPOSITORY
-from tests.support.cluster_files import composed_parts
+from tests.support.cluster_files import FOLDER, composed_parts
 from tests.support.operation import free_ports
 from tests.support.postgres import PASSWORD, USER, Postgres
 from tests.support.scoring_command import wait_until
 
 SECRETS = {"POSTGRES_PASSWORD": PASSWORD, "S3_ACCESS_KEY": "key", "S3_SECRET_KEY": "secret"}
 PARTS = {part.name: part for part in composed_parts()}
+
+
+def make_databases(postgres: Postgres) -> None:
+    """Make the databases as a new PostgreSQL of the compose file has them, without tables."""
+    script = (FOLDER / "postgres" / "databases.sql").read_text(encoding="utf-8")
+    with psycopg.connect(postgres.address_of("postgres"), autocommit=True) as connection:
+        connection.execute("drop database if exists prefect")
+        connection.execute("drop database if exists mlflow")
+        connection.execute("create database prefect")  # as the image does
+        connection.execute(script)
 
 
 class Servers:

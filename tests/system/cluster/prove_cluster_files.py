@@ -15,8 +15,8 @@ import psycopg
 import pytest
 
 from tasks.common.settings import REPOSITORY
-from tests.support.cluster_files import FOLDER, shown_command
-from tests.support.cluster_servers import Servers, s3_client
+from tests.support.cluster_files import shown_command
+from tests.support.cluster_servers import Servers, make_databases, s3_client
 from tests.support.postgres import PASSWORD, Postgres
 from tests.support.scoring_command import wait_until
 
@@ -38,9 +38,7 @@ def servers(tmp_path: Path, postgres: Postgres) -> Servers:
 def test_mlflow_keeps_runs_in_postgresql_and_artifacts_on_s3(
     servers: Servers, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = (FOLDER / "postgres" / "databases.sql").read_text(encoding="utf-8")
-    with psycopg.connect(postgres.address_of("postgres"), autocommit=True) as connection:
-        connection.execute(script)
+    make_databases(postgres)
     with ExitStack() as stack:
         listening = ("-H", "127.0.0.1", "-p", servers.ports["s3"])
         stack.enter_context(servers.started("s3", "-m", "moto.server", *listening))
@@ -70,8 +68,7 @@ def test_mlflow_keeps_runs_in_postgresql_and_artifacts_on_s3(
 def test_prefect_answers_the_parts_by_its_name_and_uses_postgresql(
     servers: Servers, postgres: Postgres
 ) -> None:
-    with psycopg.connect(postgres.address_of("postgres"), autocommit=True) as connection:
-        connection.execute("create database prefect")
+    make_databases(postgres)
     with servers.started("prefect"):
         servers.wait_for("prefect", "/api/health")
         assert servers.answers("prefect", "/api/health", host="prefect") == 200

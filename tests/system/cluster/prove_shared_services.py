@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mlflow
-import psycopg
 import pytest
 from mlflow import MlflowClient
 
 from tasks.common.settings import REPOSITORY
 from tasks.tracking.names import PIPELINE_MODEL
-from tests.support.cluster_files import FOLDER
-from tests.support.cluster_servers import Servers, s3_client
+from tests.support.cluster_servers import Servers, make_databases, s3_client
 from tests.support.postgres import PASSWORD, Postgres
 from tests.system.faults.rows import write_rows
 from tests.system.faults.whole import check_same
@@ -67,12 +65,7 @@ def keys_in(bucket: "S3Client") -> list[str]:
 def test_what_one_home_trained_another_scores_compares_explains_and_cleans_up(
     postgres: Postgres, tiny_base: Path, labelled_csv: Path, tmp_path: Path
 ) -> None:
-    script = (FOLDER / "postgres" / "databases.sql").read_text(encoding="utf-8")
-    with psycopg.connect(postgres.address_of("postgres"), autocommit=True) as connection:
-        connection.execute("drop database if exists prefect")
-        connection.execute("drop database if exists mlflow")
-        connection.execute(script)
-        connection.execute("create database prefect")
+    make_databases(postgres)
     servers = Servers(tmp_path, postgres)
     with ExitStack() as stack:
         listening = ("-H", "127.0.0.1", "-p", servers.ports["s3"])
