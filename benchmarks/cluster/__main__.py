@@ -5,8 +5,6 @@ is under `var/bench/cluster`, and is made anew by each run.
 """
 
 import argparse
-import logging
-import os
 import shutil
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from benchmarks.cluster.model import prepare_home
 from benchmarks.cluster.plan import plan_tables
 from benchmarks.cluster.report import write_report
 from benchmarks.cluster.servers import running_servers
+from benchmarks.isolation import isolate
 from tasks.common.settings import REPOSITORY, get_settings
 
 _RESULTS = REPOSITORY / "benchmarks" / "results" / "cluster"
@@ -31,7 +30,7 @@ def main() -> None:
         Console(soft_wrap=True).print("\n".join(plan_tables(costs)), markup=False, highlight=False)
         return
     folder = get_settings().root / "bench" / "cluster"
-    _set_up()
+    isolate()
     shutil.rmtree(folder, ignore_errors=True)
     results = _measure(folder, given)
     output = folder if given.quick else given.output
@@ -58,17 +57,6 @@ def _arguments() -> argparse.Namespace:
     if given.rows <= Sizing.coarse:
         parser.error(f"--rows: {given.rows}; expected more than a shard of {Sizing.coarse:,}")
     return given
-
-
-def _set_up() -> None:
-    """Leave nothing in the environment that would lead a command out of its state folder."""
-    for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME"):
-        os.environ.pop(name, None)
-    os.environ["MILLSTREAM_PROJECT"] = os.devnull
-    # Prefect has set up the root logger when it was imported.
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", force=True)
-    logging.getLogger("benchmarks").setLevel(logging.INFO)
-    logging.getLogger("tasks").setLevel(logging.WARNING)
 
 
 def _measure(folder: Path, given: argparse.Namespace) -> Results:

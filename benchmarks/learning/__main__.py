@@ -7,14 +7,13 @@ feedback is poisoned. All state is under `var/bench/learning`, and is made anew 
 """
 
 import argparse
-import logging
-import os
 import shutil
 import time
 from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.isolation import isolate
 from benchmarks.learning.measured import Results
 from benchmarks.learning.report import write_report
 from benchmarks.learning.state import State
@@ -58,7 +57,7 @@ def main() -> None:
     )
     given = parser.parse_args()
     folder = get_settings().root / "bench" / "learning"
-    _set_up()
+    isolate()
     shutil.rmtree(folder, ignore_errors=True)
     sizes = QUICK if given.quick else Sizes()
     stream = make_stream(sizes, read_rows(SNIPPETS), read_rows(IMDB))
@@ -66,18 +65,6 @@ def main() -> None:
     output = folder if given.quick else given.output
     write_report(results, output, Path(given.base_model).name)
     Console().print(output, soft_wrap=True)
-
-
-def _set_up() -> None:
-    """Leave nothing in the environment that would lead a command out of its state folder."""
-    for name in ("MLFLOW_TRACKING_URI", "PREFECT_API_URL", "PREFECT_HOME"):
-        os.environ.pop(name, None)
-    os.environ["MILLSTREAM_PROJECT"] = os.devnull
-    # Prefect has set up the root logger when it was imported.
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", force=True)
-    logging.getLogger("benchmarks").setLevel(logging.INFO)
-    for name in ("tasks", "pyfunc"):  # they log a line for each call
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _measure(folder: Path, sizes: Sizes, stream: Stream, base_model: str) -> Results:
