@@ -1,10 +1,13 @@
 """Connect to a Dask cluster, and check its workers before they score."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from secrets import token_hex
 
+from cloudpickle import register_pickle_by_value, unregister_pickle_by_value
 from distributed import Security
+from prefect.context import FlowRunContext
 from prefect_dask.client import PrefectDaskClient
 
 from tasks.cluster.roster import Roster
@@ -57,8 +60,26 @@ def connected(runner: str) -> Iterator[PrefectDaskClient]:
             f"runner: no scheduler answers at {runner} ({type(error).__name__}: {error}); expected "
             "that of a Dask cluster"
         ) from error
-    with client:
+    with client, _flow_by_value():
         yield client
+
+
+@contextmanager
+def _flow_by_value() -> Iterator[None]:
+    """Let tasks carry the flow itself instead of the name of its module.
+
+    Prefect loads the flow of a deployment from its file, as a module that workers cannot import.
+    """
+    context = FlowRunContext.get()
+    if context is None or context.flow is None:
+        yield
+        return
+    module = sys.modules[context.flow.fn.__module__]
+    register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        unregister_pickle_by_value(module)
 
 
 def _check_certificates(runner: str) -> None:

@@ -46,7 +46,10 @@ def task_result(group: Group, future: "Future[Any]") -> object:
             f"{error.allowed_failures} before it; the next run scores it"
         )
     except Exception as error:  # noqa: BLE001 -- of Dask, or of a worker that cannot run the task
-        return UnexpectedError(f"{group.name}: {type(error).__name__} on a worker")
+        return UnexpectedError(
+            f"{group.name}: {type(error).__name__} of Dask; the logs of its scheduler and workers "
+            "name the cause"
+        )
     return state.result(raise_on_failure=False)
 
 
