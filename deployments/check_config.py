@@ -24,6 +24,7 @@ from deployments.prefect_file.flow_parameters import (
 from deployments.prefect_file.placeholders import read_yaml, unresolved_placeholders
 from deployments.prefect_file.schema import Deployment, PrefectFile, Schedule, validation_problems
 from deployments.prefect_file.triggers import Trigger
+from tasks.cluster.addresses import resolve_runner
 from tasks.common.environment import check_environment
 from tasks.common.errors import ParameterError
 from tasks.common.settings import REPOSITORY, get_settings
@@ -40,6 +41,7 @@ def check_config() -> None:
         ParameterError: If one is invalid.
     """
     check_environment()
+    resolve_runner("")
     check_prefect_file()
     project = get_settings().project
     known = f", {project}" if project.is_file() else f"; there is no project file {project}"

@@ -74,6 +74,8 @@ def cluster_worker(
             memory_limit=0,
             local_directory=str(get_settings().root / "dask"),
             dashboard=False,
+            # Its pages of metrics and logs, which ask for no certificate.
+            dashboard_address="127.0.0.1:0",
         )
         await _run_until_signal(worker)
 
@@ -81,18 +83,43 @@ def cluster_worker(
 
 
 async def _run_until_signal(worker: "Worker") -> None:
-    """Run a worker until a signal comes, which gives back the shards that it has."""
+    """Run a worker until a signal comes, which gives back the shards that it has.
+
+    Raises:
+        ClusterError: If it cannot start, or the scheduler has it no longer.
+    """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    stop, start = asyncio.create_task(stopped.wait()), asyncio.create_task(_start(worker))
+    # It waits for a scheduler for as long as there is none.
+    await asyncio.wait({stop, start}, return_when=asyncio.FIRST_COMPLETED)
+    if not start.done():
+        start.cancel()
+        return
+    await start
     async with worker:
         logger.info("worker %s at %s", worker.name, worker.address)
-        ended = {asyncio.create_task(stopped.wait()), asyncio.create_task(worker.finished())}
-        await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+        finished = asyncio.create_task(worker.finished())
+        await asyncio.wait({stop, finished}, return_when=asyncio.FIRST_COMPLETED)
         if not stopped.is_set():
-            raise ClusterError("scheduler: is gone; expected one that answers")
+            raise ClusterError(
+                "scheduler: is gone, or has dropped this worker; expected that the worker is "
+                "started again"
+            )
         await worker.close_gracefully(reason="signal")
+
+
+async def _start(worker: "Worker") -> None:
+    try:
+        await worker
+    except RuntimeError as error:
+        cause = error.__cause__ or error
+        raise ClusterError(
+            f"name: {worker.name} did not start ({type(cause).__name__}: {cause}); expected a "
+            "name that no other worker has, and an address of this machine as host"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from deployments.services.lock import services_lock
 from deployments.services.processes import end_processes, leftover_processes
 from deployments.services.supervisor import Supervisor
 from deployments.status import print_status
+from tasks.cluster.addresses import resolve_runner
 from tasks.common.environment import check_environment
 from tasks.common.errors import MillstreamError, ParameterError
 from tasks.common.settings import Settings, get_settings
@@ -38,6 +39,7 @@ def up() -> None:
         MillstreamError: If the configuration is invalid, a port is in use, or a service fails.
     """
     check_environment()
+    resolve_runner("")
     settings = get_settings()
     check_location(settings)
     if settings.join:

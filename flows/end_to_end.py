@@ -1,5 +1,6 @@
 """Run all steps, or some: data, fine-tuning, registration, pipeline, scores."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from prefect import flow
@@ -15,6 +16,7 @@ from flows.run_requests import (
 )
 from flows.score_shards import OPTIONS, score_shards
 from flows.train_classifier import DATA, TUNING, train_classifier
+from tasks.cluster.addresses import check_shared_services
 from tasks.common.errors import OutputInUseError
 from tasks.common.parameter_types import about
 from tasks.common.settings import get_settings
@@ -117,6 +119,7 @@ def end_to_end(
     folder = output_dir or str(get_settings().scored / "end-to-end")
     if "score" in todo:
         resolve_output_folder(folder)
+        check_shared_services("")
     report: dict[str, Any] = {}
     training_steps = [name for step in todo for name in TRAINING_STEPS.get(step, [])]
     if training_steps:
@@ -149,11 +152,25 @@ def end_to_end(
     return report
 
 
+def check_services(parameters: Mapping[str, Any]) -> None:
+    """Check what MILLSTREAM_RUNNER needs, before a server is started for the run.
+
+    Args:
+        parameters: Those that are given.
+
+    Raises:
+        ParameterError: If a cluster is to score, and does not reach the servers.
+    """
+    if "score" in record_from(EndToEndRequest, parameters).todo:
+        check_shared_services("")
+
+
 if __name__ == "__main__":
     from flows.command_line import run
 
     run(
         end_to_end,
         request=EndToEndRequest,
+        check=check_services,
         continues="from the last checkpoint, or with the shards that are left",
     )

@@ -10,7 +10,7 @@ from tasks.common.settings import get_settings
 from tasks.common.urls import is_loopback, redact_url
 from tasks.scoring.types import THREADS
 
-_EXPECTED = "expected threads, tcp://127.0.0.1:8786 or tls://host:8786"
+_EXPECTED = "expected threads, tcp://127.0.0.1:8786 or tls://host:8786, without a path"
 
 
 def resolve_runner(runner: str) -> str:

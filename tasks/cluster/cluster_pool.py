@@ -19,6 +19,7 @@ from tasks.cluster.shard_groups import Group, Lease
 from tasks.cluster.task_results import (
     LostTaskRuns,
     cancel_task,
+    given_back,
     is_of_a_shard,
     publish_draft,
     scheduler_lost,
@@ -32,6 +33,7 @@ from tasks.common.progress import Progress
 from tasks.common.settings import get_settings
 from tasks.output.records import ShardRecord
 from tasks.scoring.shard_scheduler import Scored, Submitted
+from tasks.scoring.success import SCORED_NEXT
 from tasks.scoring.types import ScoringParameters
 from tasks.staging.leases import grant_lease
 
@@ -207,9 +209,11 @@ class ClusterPool:
         result = task_result(group, future)
         if future.status != "finished":
             self._lost.end(group, str(result))
-        if isinstance(result, StoppedError) and group.restarts < _MOST_RESTARTS:
-            # The worker was stopped, not this run.
-            logger.warning("%s: was given back by its worker, and is scored by another", group.name)
+        if isinstance(result, StoppedError):
+            if group.restarts == _MOST_RESTARTS:
+                return self._finish(group, given_back(group))
+            logger.warning("%s: was given back by its worker, and is scored again", group.name)
+            self._roster.check_again()
             self._restart(group)
             return ()
         if isinstance(result, BaseException) and len(group.shards) > 1 and is_of_a_shard(result):
@@ -276,7 +280,7 @@ class ClusterPool:
         failed: list[Scored] = []
         for group in list(self._groups.values()):
             self._withdraw(group, str(error))
-            failed += self._finish(group, error)
+            failed += self._finish(group, ClusterError(f"{error}; {SCORED_NEXT}"))
         return failed
 
     def _withdraw(self, group: Group, reason: str) -> None:

@@ -20,6 +20,7 @@ from tasks.common.cancellation import deferred_termination
 from tasks.common.errors import ClusterError, MillstreamError, UnexpectedError
 from tasks.common.task_errors import redacted_errors
 from tasks.scoring.shard_scheduler import Submitted
+from tasks.scoring.success import SCORED_NEXT
 from tasks.staging.publishing import DraftedShard, publish_shard
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def task_result(group: Group, future: "Future[Any]") -> object:
     except KilledWorker as error:
         return ClusterError(
             f"{group.name}: worker {error.last_worker.name} was lost while it scored, as "
-            f"{error.allowed_failures} before it; the next run scores it"
+            f"{error.allowed_failures} before it; {SCORED_NEXT}"
         )
     except Exception as error:  # noqa: BLE001 -- of Dask, or of a worker that cannot run the task
         return UnexpectedError(
@@ -76,7 +77,12 @@ def publish_draft(shard: Submitted, group: Group, draft: object, output_dir: Pat
 
 def scheduler_lost(group: Group) -> ClusterError:
     """Return the error of a group that no scheduler knows."""
-    return ClusterError(f"{group.name}: the scheduler was lost; the next run scores it")
+    return ClusterError(f"{group.name}: the scheduler was lost; {SCORED_NEXT}")
+
+
+def given_back(group: Group) -> ClusterError:
+    """Return the error of a group that workers stopped to score again and again."""
+    return ClusterError(f"{group.name}: its workers were stopped; {SCORED_NEXT}")
 
 
 class LostTaskRuns:

@@ -3,23 +3,20 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from distributed import Status, Worker, get_worker
 from distributed.worker import thread_state  # type: ignore[attr-defined]
 
 from tasks.arms.types import ScoringModel
+from tasks.cluster.mlflow_in_use import MlflowInUse
 from tasks.cluster.source_digest import source_digest
 from tasks.cluster.types import ShardGroup, WorkerCheck, WorkerReport
 from tasks.common.cancellation import stop_when
-from tasks.common.environment import set_tracking_uri
-from tasks.common.errors import ClusterError, MillstreamError, StoppedError
+from tasks.common.errors import MillstreamError, StoppedError
 from tasks.common.progress import relay_progress
-from tasks.common.settings import get_settings
 from tasks.common.task_errors import class_and_line, describe_error
-from tasks.common.urls import redact_url
 from tasks.output.row_parameters import RowParameters
 from tasks.scoring.scoring_model import resolve_scoring_model
 from tasks.scoring.shard_scorer import draft_shard
@@ -30,6 +27,10 @@ logger = logging.getLogger(__name__)
 TOKEN = "token"  # noqa: S105 -- the name of a file
 
 _REPORT_INTERVAL_S = 0.5
+
+_MLFLOW = MlflowInUse()
+
+_PATIENCE_S = 60.0  # of shards whose worker loads the versions of a run with another MLflow
 
 
 def check_worker(check: WorkerCheck) -> WorkerReport:
@@ -62,7 +63,7 @@ def _refusal(check: WorkerCheck) -> str:
     if (reason := _unshared(check)) != "":
         return reason
     parameters = check.parameters
-    with _TRACKING.at(check.tracking_uri):
+    with _MLFLOW.at(check.tracking_uri):
         reasons = (_difference(model, parameters.rows) for model in parameters.models)
         return next(filter(None, reasons), "")
 
@@ -111,7 +112,7 @@ def draft_group(group: ShardGroup) -> tuple[DraftedShard, ...]:
     """
     is_over = _is_over(group.lease)
     with (
-        _TRACKING.at(group.tracking_uri),
+        _MLFLOW.at(group.tracking_uri, _PATIENCE_S),
         stop_when(is_over),
         relay_progress(_Reporter(group)),
     ):
@@ -168,37 +169,3 @@ class _Reporter:
             self._reported = time.monotonic()
         message = {"group": self._group.key, "rows": self._rows}
         self._worker.log_event(self._group.topic, message)
-
-
-class _Tracking:
-    """The MLflow that a process uses: one at a time, since MLflow has one address a process."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-
-    @contextmanager
-    def at(self, uri: str) -> Iterator[None]:
-        """Use the MLflow at `uri` in the block.
-
-        Raises:
-            ClusterError: If another thread uses another one.
-        """
-        with self._lock:
-            present = get_settings().tracking_uri
-            if present != uri:
-                if self._users:
-                    raise ClusterError(
-                        f"serves a run with MLflow at {redact_url(present)}; expected one at "
-                        f"{redact_url(uri)}, as all runs of a cluster at a time"
-                    )
-                set_tracking_uri(uri)
-            self._users += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-
-
-_TRACKING = _Tracking()

@@ -18,6 +18,9 @@ from tasks.common.errors import (
 from tasks.common.task_errors import describe_error
 from tasks.scoring.types import FailureLimits
 
+# What ends the error of a shard that failed for no reason of its own, as by a lost worker.
+SCORED_NEXT = "the next run scores it"
+
 _REMEDY = (
     "mend the file, or move it away, and run the same command again; until then each run that "
     "finds it fails, also that of each night"
@@ -69,9 +72,10 @@ def failure_of(summary: Mapping[str, Any], limits: FailureLimits) -> str:
     if exceeded == "failed":
         shard, error = next(iter(failures.items()))
         others = "; the others are published" if len(failures) < summary["shards_total"] else ""
+        remedy = "run the same command again" if error.endswith(SCORED_NEXT) else _REMEDY
         return (
             f"{len(failures)} of {summary['shards_total']} shards failed; "
-            f"the first, {shard}: {error}{others}; {_REMEDY}"
+            f"the first, {shard}: {error}{others}; {remedy}"
         )
     if exceeded == "rejected":
         reason = next(iter(summary["rejected_because"]))

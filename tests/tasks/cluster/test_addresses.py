@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from deployments.check_config import check_config
+from flows.end_to_end import check_services
 from flows.run_requests import ScoringRequest
 from tasks.cluster.addresses import check_runner, check_shared_services, resolve_runner
 from tasks.common.errors import ParameterError
@@ -56,6 +58,18 @@ def test_an_empty_runner_is_that_of_the_environment(
     get_settings.cache_clear()
     with pytest.raises(ParameterError, match=r"^MILLSTREAM_RUNNER: 'cluster'; expected"):
         resolve_runner("")
+    with pytest.raises(ParameterError, match=r"^MILLSTREAM_RUNNER: 'cluster'; expected"):
+        check_config()
+
+
+def test_end_to_end_checks_what_its_last_step_needs_before_the_first(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MILLSTREAM_RUNNER", LOCAL)
+    get_settings.cache_clear()
+    with pytest.raises(ParameterError, match=f"^MLFLOW_TRACKING_URI: sqlite:.* runner {LOCAL};"):
+        check_services({"source": "rows.csv"})
+    check_services({"source": "rows.csv", "steps": ("download_data", "fine_tuning_model")})
 
 
 def test_workers_need_servers_that_they_reach(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
