@@ -58,6 +58,7 @@ def test_an_empty_runner_is_that_of_the_environment(
     get_settings.cache_clear()
     with pytest.raises(ParameterError, match=r"^MILLSTREAM_RUNNER: 'cluster'; expected"):
         resolve_runner("")
+    home.mkdir()
     with pytest.raises(ParameterError, match=r"^MILLSTREAM_RUNNER: 'cluster'; expected"):
         check_config()
 
