@@ -41,8 +41,6 @@ logger = logging.getLogger(__name__)
 
 _WATCH_INTERVAL_S = 1.0
 
-_MOST_RESTARTS = 5  # of a shard whose workers are stopped, or that cannot be published
-
 # Of a task whose result was lost with its worker: the scheduler lets another one compute it again.
 _AGAIN = ("pending", "lost")
 
@@ -210,7 +208,7 @@ class ClusterPool:
         if future.status != "finished":
             self._lost.end(group, str(result))
         if isinstance(result, StoppedError):
-            if group.restarts == _MOST_RESTARTS:
+            if not group.may_restart:
                 return self._finish(group, given_back(group))
             logger.warning("%s: was given back by its worker, and is scored again", group.name)
             self._roster.check_again()
@@ -235,7 +233,7 @@ class ClusterPool:
         scored: list[Scored] = []
         for shard, draft in zip(group.shards, drafts, strict=True):
             published = publish_draft(shard, group, draft, self._parameters.output_dir)
-            if isinstance(published, OSError) and group.restarts < _MOST_RESTARTS:
+            if published is not draft and isinstance(published, OSError) and group.may_restart:
                 # A draft may have moved already. Its predictions are cached where it was scored.
                 logger.warning("%s: %s; it is scored again", shard.planned.shard.id, published)
                 self._add(group.part(shard))

@@ -15,6 +15,8 @@ from tasks.staging.leases import revoke_lease
 # So many empty shards still make a task of seconds.
 _MOST_SHARDS = 100
 
+_MOST_RESTARTS = 5  # of a shard whose workers are stopped, or that cannot be published
+
 
 @dataclass(eq=False)
 class Lease:
@@ -66,6 +68,11 @@ class Group:
         """The first shard, and how many others there are."""
         first, others = self.shards[0].planned.shard.id, len(self.shards) - 1
         return f"{first} and {others} more" if others else first
+
+    @property
+    def may_restart(self) -> bool:
+        """Return whether its shards may be scored once more."""
+        return self.restarts < _MOST_RESTARTS
 
     @property
     def leased(self) -> tuple[LeasedShard, ...]:
