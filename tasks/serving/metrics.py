@@ -98,7 +98,7 @@ class Metrics:
         )
         self._shadow_dropped = Gauge(
             "millstream_shadow_dropped_files",
-            "Recorded files that the shadow did not come to, since the start.",
+            "Recorded files that the shadow did not come to or could not answer, since the start.",
             registry=own,
             multiprocess_mode="sum",
         )

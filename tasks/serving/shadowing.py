@@ -37,7 +37,7 @@ class OnlineShadow:
 
     Attributes:
         answered: Rows that it answered.
-        dropped: Files that it did not come to.
+        dropped: Files that it did not come to, or could not answer.
     """
 
     def __init__(self, options: ServingOptions, is_idle: Callable[[], bool]) -> None:
@@ -86,7 +86,7 @@ class OnlineShadow:
             try:
                 self._answer(*found)
             except Exception as error:  # noqa: BLE001 -- the requests are answered, whatever fails
-                self._say(describe_error(error))
+                self._drop(describe_error(error))
 
     def _wait_for_file(self) -> tuple[ShardRecord, ScoringModel] | None:
         with self._changed:
@@ -100,7 +100,7 @@ class OnlineShadow:
         )
         plan = plan_shadow(self._options.shadow, parameters, audit_days=1)
         if plan.model is None:
-            self._say(plan.reason)
+            self._drop(plan.reason)
             return
         folder = shadow_folder(self._folder, plan.model.uri)
         own = shadow_parameters(plan, parameters, folder, self._options.shadow_fraction)
@@ -129,7 +129,9 @@ class OnlineShadow:
             if is_sampled(text, self._options.shadow_fraction):
                 yield text
 
-    def _say(self, problem: str) -> None:
+    def _drop(self, problem: str) -> None:
+        """Count a file that cannot be answered, and say why unless that was said last."""
         if problem != self._said:
             self._said = problem
             logger.warning("shadow %s: %s", self._options.shadow, problem)
+        self.dropped += 1
