@@ -63,9 +63,17 @@ class Clock:
         self._ends: list[tuple[float, int, int, int]] = []
         self._numbers = count()
 
-    def compute(self, machine: int, seconds: float, then: Then) -> None:
-        """Let a machine compute for some CPU seconds, and call `then` at the end."""
-        self._machines[machine].add(self.now, seconds, next(self._numbers), then)
+    def compute(self, machine: int, seconds: float, then: Then, cores: int = 1) -> None:
+        """Let a machine compute for some CPU seconds, and call `then` at the end.
+
+        Args:
+            machine: The machine.
+            seconds: Of all cores together.
+            then: Called at the end.
+            cores: On how many cores at most; equal parts begin together, and end together.
+        """
+        for part in (*(_nothing,) * (cores - 1), then):
+            self._machines[machine].add(self.now, seconds / cores, next(self._numbers), part)
         self._expect(machine)
 
     def run(self) -> None:
@@ -92,17 +100,19 @@ class Process:
         clock: The time.
         machine: What it runs on.
         threads: Things that it does at a time.
+        cores: Cores that it uses for each of them.
 
     Attributes:
         cpu_s: CPU seconds that it has begun.
         ended_s: When it ended what it did last.
     """
 
-    def __init__(self, clock: Clock, machine: int, threads: int = 1) -> None:
+    def __init__(self, clock: Clock, machine: int, threads: int = 1, cores: int = 1) -> None:
         self.cpu_s = 0.0
         self.ended_s = 0.0
         self.machine = machine
         self._clock = clock
+        self._cores = cores
         self._idle = threads
         self._waiting: deque[tuple[float, Then]] = deque()
 
@@ -116,10 +126,14 @@ class Process:
             seconds, then = self._waiting.popleft()
             self._idle -= 1
             self.cpu_s += seconds
-            self._clock.compute(self.machine, seconds, partial(self._end, then))
+            self._clock.compute(self.machine, seconds, partial(self._end, then), self._cores)
 
     def _end(self, then: Then) -> None:
         self._idle += 1
         self.ended_s = self._clock.now
         then()
         self._begin()
+
+
+def _nothing() -> None:
+    """Wait for nothing: the last part ends with the others."""

@@ -15,6 +15,8 @@ from benchmarks.cluster.parts import (
 )
 from benchmarks.cluster.simulation import simulate
 
+_TOO_SLOW = 1.1  # a simulation that takes so many times as long as the run; less is noise
+
 
 @dataclass(frozen=True)
 class Steps:
@@ -61,13 +63,14 @@ class FittedRuns:
         return max(0.0, self.empty.cpu_s[part] - self.empty.tasks * self.a_task(part))
 
 
-def fit(runs: FittedRuns, steps: Steps, cores: int) -> Costs:
+def fit(runs: FittedRuns, steps: Steps, cores: int, streams: int = 1) -> Costs:
     """Return the costs with which the simulation has the CPU seconds of the runs.
 
     Args:
         runs: The runs.
         steps: What is known of single steps.
         cores: The cores that all processes shared.
+        streams: Those that a worker used for a task.
     """
     # The registry is asked once by the driver, and once by the worker.
     costs = Costs(
@@ -86,8 +89,24 @@ def fit(runs: FittedRuns, steps: Steps, cores: int) -> Costs:
         worker_row=runs.a_row(WORKERS),
     )
     costs = replace(costs, driver_file=_a_file(runs.small, costs))
-    waits = [_waiting(run, costs, cores) for run in (runs.fine, runs.coarse)]
+    waits = [_waiting(run, costs, cores, streams) for run in (runs.fine, runs.coarse)]
     return replace(costs, waiting_run=max(0.0, mean(waits)))
+
+
+def fit_streams(runs: FittedRuns, steps: Steps, cores: int) -> int:
+    """Return how many cores the worker used for a task: several, if one is too slow for the runs.
+
+    Args:
+        runs: The runs.
+        steps: What is known of single steps.
+        cores: The cores that all processes shared.
+    """
+    for streams in range(1, cores):
+        costs = fit(runs, steps, cores, streams)
+        simulated = simulate(costs, one_machine(cores, 1, streams=streams), runs.coarse.work)
+        if simulated.wall_s <= _TOO_SLOW * runs.coarse.wall_s:
+            return streams
+    return cores
 
 
 def _a_file(small: Measured, costs: Costs) -> float:
@@ -98,5 +117,6 @@ def _a_file(small: Measured, costs: Costs) -> float:
     return max(0.0, (small.cpu_s[DRIVER] - known) / small.files)
 
 
-def _waiting(run: Measured, costs: Costs, cores: int) -> float:
-    return run.wall_s - simulate(costs, one_machine(cores, run.workers), run.work).wall_s
+def _waiting(run: Measured, costs: Costs, cores: int, streams: int) -> float:
+    cluster = one_machine(cores, run.workers, streams=streams)
+    return run.wall_s - simulate(costs, cluster, run.work).wall_s

@@ -12,10 +12,10 @@ from pathlib import Path
 import mlflow
 
 from benchmarks.cluster.dask import Dask, running_dask
-from benchmarks.cluster.fit import FittedRuns, Steps, fit
+from benchmarks.cluster.fit import FittedRuns, Steps, fit, fit_streams
 from benchmarks.cluster.measured import Measured, PlanCosts, Predicted, Results, Sizes
 from benchmarks.cluster.model import write_rows
-from benchmarks.cluster.parts import DRIVER, Costs, Work, one_machine
+from benchmarks.cluster.parts import DRIVER, Cluster, Costs, Work, one_machine
 from benchmarks.cluster.servers import Servers
 from benchmarks.cluster.simulation import simulate
 from benchmarks.machine import describe
@@ -82,7 +82,9 @@ class Bench:
         steps = Steps(self._survey_row(), self._publish_shard(output))
         small = self._alone(1, Work(self._sizing.small_files, 1, self._sizing.coarse))
         runs = FittedRuns(empty=empty, fine=measured[0], coarse=measured[1], small=small)
-        costs = fit(runs, steps, machine.cores)
+        streams = fit_streams(runs, steps, machine.cores)
+        costs = fit(runs, steps, machine.cores, streams)
+        cluster = partial(one_machine, machine.cores, streams=streams)
         twice, cache_row = self._twice()
         sizes = Sizes(
             database_task_run=added / sum(run.task_runs for run in measured),
@@ -95,7 +97,8 @@ class Bench:
             model=model,
             fitted=PlanCosts(costs=costs, sizes=sizes),
             empty=empty,
-            predicted=tuple(_predicted(run, costs, machine.cores) for run in measured),
+            streams=streams,
+            predicted=tuple(_predicted(run, costs, cluster(run.workers)) for run in measured),
             small_files=small,
             twice=twice,
         )
@@ -190,8 +193,8 @@ class Bench:
         return _bytes_in(folder)
 
 
-def _predicted(measured: Measured, costs: Costs, cores: int) -> Predicted:
-    simulated = simulate(costs, one_machine(cores, measured.workers), measured.work)
+def _predicted(measured: Measured, costs: Costs, cluster: Cluster) -> Predicted:
+    simulated = simulate(costs, cluster, measured.work)
     return Predicted(
         measured=measured,
         wall_s=simulated.wall_s,

@@ -128,6 +128,7 @@ class Results(Record):
         model: What the rows were scored with.
         fitted: Costs, and sizes.
         empty: A run of one row, with one worker.
+        streams: Cores that a worker used for a task.
         predicted: Runs beside what the simulation says of them. Costs are fitted from those with
             one worker, from `empty` and from `small_files`.
         small_files: A run of files of one row.
@@ -139,6 +140,7 @@ class Results(Record):
     model: str
     fitted: PlanCosts
     empty: Measured
+    streams: int
     predicted: tuple[Predicted, ...]
     small_files: Measured
     twice: tuple[Measured, ...]

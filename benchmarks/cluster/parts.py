@@ -62,6 +62,7 @@ class Cluster:
         cores: The cores of each machine.
         workers: The machine of each worker.
         threads: Tasks that a worker does at a time.
+        streams: Cores that a worker uses for each of them.
         driver: The machine of the driver, as the next ones.
         scheduler: Of Dask's scheduler.
         server: Of Prefect's server.
@@ -71,15 +72,16 @@ class Cluster:
     cores: tuple[int, ...]
     workers: tuple[int, ...]
     threads: int = 1
+    streams: int = 1
     driver: int = 0
     scheduler: int = 0
     server: int = 0
     registry: int = 0
 
 
-def one_machine(cores: int, workers: int, threads: int = 1) -> Cluster:
+def one_machine(cores: int, workers: int, threads: int = 1, streams: int = 1) -> Cluster:
     """Return a cluster whose processes all share the cores of one machine."""
-    return Cluster(cores=(cores,), workers=(0,) * workers, threads=threads)
+    return Cluster(cores=(cores,), workers=(0,) * workers, threads=threads, streams=streams)
 
 
 def own_machines(workers: int, threads: int) -> Cluster:

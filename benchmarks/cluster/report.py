@@ -51,7 +51,8 @@ def _predictions(results: Results) -> Iterator[str]:
     yield "\n## Measured and simulated\n"
     yield (
         "All processes share the cores of this machine. The costs are fitted from the runs with "
-        "one worker; the others are predicted. Workers have one thread.\n"
+        "one worker; the others are predicted. Workers have one thread, and use "
+        f"{results.streams} of the cores for a task.\n"
     )
     header = ("workers, rows of a shard", "tasks", "seconds", "simulated", "error")
     rows = (

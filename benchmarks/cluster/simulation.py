@@ -61,7 +61,9 @@ class _Run:
         self._scheduler = Process(self._clock, cluster.scheduler)
         self._server = Process(self._clock, cluster.server)
         self._registry = Process(self._clock, cluster.registry)
-        self._workers = [Process(self._clock, at, cluster.threads) for at in cluster.workers]
+        self._workers = [
+            Process(self._clock, at, cluster.threads, cluster.streams) for at in cluster.workers
+        ]
         # In turn, so that each worker has a task before one has two.
         self._idle = deque(self._workers * cluster.threads)
         self._ready: deque[_Group] = deque()
@@ -81,8 +83,8 @@ class _Run:
         processes = {part: [process] for part, process in self._single().items()}
         processes[WORKERS] = self._workers
         cpu = {part: sum(process.cpu_s for process in processes[part]) for part in PARTS}
-        threads = dict.fromkeys(PARTS, 1) | {WORKERS: len(self._idle)}
-        utilisation = {part: cpu[part] / (wall * threads[part] or 1.0) for part in PARTS}
+        cores = dict.fromkeys(PARTS, 1) | {WORKERS: len(self._idle) * self._cluster.streams}
+        utilisation = {part: cpu[part] / (wall * cores[part] or 1.0) for part in PARTS}
         return Simulated(
             wall_s=wall,
             settled_s=self._clock.now + self._costs.waiting_run,

@@ -4,7 +4,7 @@ from dataclasses import astuple, replace
 
 import pytest
 
-from benchmarks.cluster.fit import FittedRuns, Steps, fit
+from benchmarks.cluster.fit import FittedRuns, Steps, fit, fit_streams
 from benchmarks.cluster.measured import Measured, orchestration_of_a_shard
 from benchmarks.cluster.parts import SCHEDULER, Costs, Work, one_machine
 from benchmarks.cluster.simulation import simulate
@@ -30,9 +30,9 @@ COSTS = Costs(
 )
 
 
-def run_of(costs: Costs, work: Work, workers: int = 1) -> Measured:
+def run_of(costs: Costs, work: Work, workers: int = 1, streams: int = 1) -> Measured:
     """Return what a run would measure that the simulation describes exactly."""
-    simulated = simulate(costs, one_machine(CORES, workers), work)
+    simulated = simulate(costs, one_machine(CORES, workers, streams=streams), work)
     return Measured(
         workers=workers,
         files=work.files,
@@ -46,23 +46,31 @@ def run_of(costs: Costs, work: Work, workers: int = 1) -> Measured:
     )
 
 
-def runs_of(costs: Costs) -> FittedRuns:
+def runs_of(costs: Costs, streams: int = 1) -> FittedRuns:
     return FittedRuns(
-        empty=run_of(costs, Work(1, 1, 2_000)),
-        fine=run_of(costs, Work(1, 20_000, 200)),
-        coarse=run_of(costs, Work(1, 20_000, 2_000)),
-        small=run_of(costs, Work(1_000, 1, 2_000)),
+        empty=run_of(costs, Work(1, 1, 2_000), streams=streams),
+        fine=run_of(costs, Work(1, 20_000, 200), streams=streams),
+        coarse=run_of(costs, Work(1, 20_000, 2_000), streams=streams),
+        small=run_of(costs, Work(1_000, 1, 2_000), streams=streams),
     )
 
 
-def test_costs_are_found_again() -> None:
+@pytest.mark.parametrize("streams", [1, 2])
+def test_costs_are_found_again(streams: int) -> None:
     steps = Steps(survey_row=COSTS.driver_survey_row, publish_shard=COSTS.driver_shard)
-    fitted = fit(runs_of(COSTS), steps, CORES)
+    fitted = fit(runs_of(COSTS, streams), steps, CORES, streams)
     # A run of one file has the cost of that file among those of the run.
     expected = replace(COSTS, driver_run=COSTS.driver_run + COSTS.driver_file)
     small = 1_000 * COSTS.driver_file - COSTS.driver_file
     expected = replace(expected, driver_file=small / 1_000)
     assert astuple(fitted) == pytest.approx(astuple(expected), rel=0.01, abs=1e-6)
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_a_run_that_is_too_fast_for_one_core_used_two(streams: int) -> None:
+    busy = replace(COSTS, worker_row=0.01, waiting_run=2.0)
+    steps = Steps(survey_row=busy.driver_survey_row, publish_shard=busy.driver_shard)
+    assert fit_streams(runs_of(busy, streams), steps, CORES) == streams
 
 
 def test_no_cost_is_negative() -> None:

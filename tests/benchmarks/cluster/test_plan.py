@@ -78,6 +78,7 @@ def results() -> Results:
         model="static",
         fitted=PlanCosts(costs=costs, sizes=SIZES),
         empty=runs.empty,
+        streams=1,
         predicted=(predicted,),
         small_files=runs.small,
         twice=(two, two.model_copy(update={"cached": 15_000})),

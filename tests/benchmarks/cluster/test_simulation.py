@@ -73,6 +73,15 @@ def test_threads_of_a_worker_score_as_workers_do() -> None:
     assert threads.wall_s == pytest.approx(simulate(costs, own_machines(2, threads=1), WORK).wall_s)
 
 
+def test_a_task_uses_the_cores_that_are_free_for_its_streams() -> None:
+    costs = Costs(worker_row=0.01)
+    for cores, seconds in ((1, 100), (2, 50), (3, 50)):
+        simulated = simulate(costs, one_machine(cores, workers=1, streams=2), WORK)
+        assert simulated.wall_s == pytest.approx(seconds)
+        assert simulated.cpu_s[WORKERS] == pytest.approx(100)
+        assert simulated.utilisation[WORKERS] <= 1 + 1e-9
+
+
 def test_two_workers_share_the_only_core_of_a_machine() -> None:
     costs = Costs(worker_row=0.01)
     shared = simulate(costs, one_machine(cores=1, workers=2), WORK)
