@@ -82,7 +82,7 @@ def wait_for_moment(running: Running, output: Path, chance: random.Random, shard
     some = chance.randrange(shards)
     # Folders come and go meanwhile; pathlib's glob raises on one that has gone.
     rows = f"{output}/.staged/*-*/*.arrow"
-    wait_until(lambda: running.is_over or any(iglob(rows)), "staged rows")
+    wait_until(lambda: running.is_over or any(iglob(rows)), "staged rows")  # noqa: PTH207
     wait_until(
         lambda: running.is_over or len(list(output.glob("records/*.json"))) >= some, "shards"
     )
