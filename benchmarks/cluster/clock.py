@@ -72,7 +72,7 @@ class Clock:
             then: Called at the end.
             cores: On how many cores at most; equal parts begin together, and end together.
         """
-        for part in (*(_nothing,) * (cores - 1), then):
+        for part in (*(nothing,) * (cores - 1), then):
             self._machines[machine].add(self.now, seconds / cores, next(self._numbers), part)
         self._expect(machine)
 
@@ -135,5 +135,5 @@ class Process:
         self._begin()
 
 
-def _nothing() -> None:
-    """Wait for nothing: the last part ends with the others."""
+def nothing() -> None:
+    """Wait for nothing: nobody needs the end of a job, or another one has the same."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks.cluster.clock import Clock, Process
+from benchmarks.cluster.clock import Clock, Process, nothing
 from benchmarks.cluster.parts import (
     DRIVER,
     MOST_SHARDS,
@@ -74,7 +74,7 @@ class _Run:
         self._is_waiting = False
 
     def to_the_end(self) -> None:
-        self._server.do(self._costs.server_run, _nothing)
+        self._server.do(self._costs.server_run, nothing)
         self._go_on()
         self._clock.run()
 
@@ -133,7 +133,7 @@ class _Run:
         """Yield the CPU seconds of each step of the driver, and None to wait."""
         costs, work = self._costs, self._work
         yield costs.driver_run
-        self._registry.do(costs.registry_load, _nothing)  # the model of the driver
+        self._registry.do(costs.registry_load, nothing)  # the model of the driver
         self._scheduler.do(costs.scheduler_run, self._load_models)
         while self._loaded < len(self._workers):
             yield None
@@ -190,10 +190,6 @@ class _Run:
     def _end(self, worker: Process, group: _Group) -> None:
         self._idle.append(worker)
         self._ended.append(group)
-        self._server.do(self._costs.server_task, _nothing)
+        self._server.do(self._costs.server_task, nothing)
         self._score_next()
         self._wake()
-
-
-def _nothing() -> None:
-    """Wait for nothing: nobody needs the end of it."""

@@ -134,4 +134,5 @@ class OnlineShadow:
         if problem != self._said:
             self._said = problem
             logger.warning("shadow %s: %s", self._options.shadow, problem)
-        self.dropped += 1
+        with self._changed:
+            self.dropped += 1
