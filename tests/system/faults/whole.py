@@ -45,7 +45,8 @@ def check_whole(output: Path) -> Published:
     Raises:
         AssertionError: If one is not whole, or a row is in two finished shards.
     """
-    tables = {path: pq.read_table(path) for path in sorted(output.glob("*/*.parquet"))}
+    # Drafts are in a hidden folder, and may be half written.
+    tables = {path: pq.read_table(path) for path in sorted(output.glob("[!.]*/*.parquet"))}
     assert {path.parent.name for path in tables} <= set(FOLDERS)
     records = {path.stem: _record(path) for path in sorted(output.glob("records/*.json"))}
     valid = {shard for shard, record in records.items() if _is_of_its_files(output, record)}
