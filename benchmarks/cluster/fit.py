@@ -24,10 +24,12 @@ class Steps:
 
     Attributes:
         survey_row: CPU seconds of a survey a row.
+        stage_row: CPU seconds to read a row again and to stage it.
         publish_shard: CPU seconds to publish a shard.
     """
 
     survey_row: float
+    stage_row: float
     publish_shard: float
 
 
@@ -76,7 +78,7 @@ def fit(runs: FittedRuns, steps: Steps, cores: int, streams: int = 1) -> Costs:
     costs = Costs(
         driver_run=runs.a_run(DRIVER),
         driver_survey_row=steps.survey_row,
-        driver_row=max(0.0, runs.a_row(DRIVER) - steps.survey_row),
+        driver_row=steps.stage_row,
         driver_task=max(0.0, runs.a_task(DRIVER) - steps.publish_shard),
         driver_shard=steps.publish_shard,
         scheduler_run=runs.a_run(SCHEDULER),

@@ -1,9 +1,7 @@
 """Runs on a real cluster of this machine: wall time, CPU seconds of each part, bytes."""
 
+import json
 import logging
-import shutil
-import time
-from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -12,16 +10,14 @@ from pathlib import Path
 import mlflow
 
 from benchmarks.cluster.dask import Dask, running_dask
-from benchmarks.cluster.fit import FittedRuns, Steps, fit, fit_streams
+from benchmarks.cluster.fit import FittedRuns, fit, fit_streams
 from benchmarks.cluster.measured import Measured, PlanCosts, Predicted, Results, Sizes
 from benchmarks.cluster.model import write_rows
 from benchmarks.cluster.parts import DRIVER, Cluster, Costs, Work, one_machine
 from benchmarks.cluster.servers import Servers
 from benchmarks.cluster.simulation import simulate
+from benchmarks.cluster.steps import time_steps
 from benchmarks.machine import describe
-from tasks.ingestion.table_reader import survey
-from tasks.output.records import FOLDERS, read_records, table_path
-from tasks.staging.publishing import DraftedShard, publish_shard
 from tasks.tracking.names import CHAMPION, PIPELINE_MODEL
 
 logger = logging.getLogger(__name__)
@@ -79,7 +75,8 @@ class Bench:
         measured = self._by_workers()
         added = self._servers.database_bytes() - before
         output = self._newest_output()
-        steps = Steps(self._survey_row(), self._publish_shard(output))
+        (inputs,) = self._inputs(measured[-1].work).iterdir()
+        steps = time_steps(inputs, output, self._folder)
         small = self._alone(1, Work(self._sizing.small_files, 1, self._sizing.coarse))
         runs = FittedRuns(empty=empty, fine=measured[0], coarse=measured[1], small=small)
         streams = fit_streams(runs, steps, machine.cores)
@@ -94,7 +91,7 @@ class Bench:
         )
         return Results(
             machine=machine,
-            model=model,
+            model=f"{model}, {_engine_of(output)}",
             fitted=PlanCosts(costs=costs, sizes=sizes),
             empty=empty,
             streams=streams,
@@ -169,19 +166,6 @@ class Bench:
     def _newest_output(self) -> Path:
         return self._folder / f"out-{self._outputs}"
 
-    def _survey_row(self) -> float:
-        (path,) = self._inputs(Work(1, self._sizing.rows, 1)).iterdir()
-        return _cpu_of(lambda: survey(path, {"text"}, set(), {"text"})) / self._sizing.rows
-
-    def _publish_shard(self, output: Path) -> float:
-        """Return the CPU seconds of the driver to publish a shard that is drafted."""
-        target, drafted = self._folder / "published", list(_drafted_again(output, self._folder))
-        shutil.rmtree(target, ignore_errors=True)
-        for folder in (*FOLDERS, "records"):
-            (target / folder).mkdir(parents=True)
-        seconds = [_cpu_of(partial(publish_shard, shard, target)) for shard in drafted]
-        return sum(seconds) / len(seconds)
-
     def _model_bytes(self) -> int:
         """Return the size of what a process downloads to load the champion."""
         folder = self._folder / "model"
@@ -203,21 +187,9 @@ def _predicted(measured: Measured, costs: Costs, cluster: Cluster) -> Predicted:
     )
 
 
-def _drafted_again(output: Path, folder: Path) -> Iterator[DraftedShard]:
-    """Yield copies of published shards, as a worker drafts them."""
-    for record in read_records(output):
-        drafts = {}
-        for of_table in FOLDERS:
-            table = table_path(output, of_table, record.shard.id)
-            drafts[of_table] = folder / f"{of_table}-{table.name}"
-            shutil.copyfile(table, drafts[of_table])
-        yield DraftedShard(record=record, drafts=drafts)
-
-
-def _cpu_of(work: Callable[[], object]) -> float:
-    began = time.process_time()
-    work()
-    return time.process_time() - began
+def _engine_of(output: Path) -> str:
+    manifest = json.loads((output / "manifest.json").read_text(encoding="utf-8"))
+    return str(manifest["summary"]["engine"])
 
 
 def _bytes_in(folder: Path) -> int:

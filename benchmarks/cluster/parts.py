@@ -23,7 +23,7 @@ class Costs:
         driver_run: The driver a run: imports, its own model, the summary.
         driver_file: The driver a file.
         driver_survey_row: The driver a row, to survey it.
-        driver_row: The driver a row, to read it again, stage it, and check that it is published.
+        driver_row: The driver a row, to read it again and to stage it.
         driver_task: The driver a task, to submit it and to take its result.
         driver_shard: The driver a shard, to publish it.
         scheduler_run: Dask's scheduler before the first task, whose code it imports.

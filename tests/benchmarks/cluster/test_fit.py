@@ -55,10 +55,13 @@ def runs_of(costs: Costs, streams: int = 1) -> FittedRuns:
     )
 
 
+def steps_of(costs: Costs) -> Steps:
+    return Steps(costs.driver_survey_row, costs.driver_row, costs.driver_shard)
+
+
 @pytest.mark.parametrize("streams", [1, 2])
 def test_costs_are_found_again(streams: int) -> None:
-    steps = Steps(survey_row=COSTS.driver_survey_row, publish_shard=COSTS.driver_shard)
-    fitted = fit(runs_of(COSTS, streams), steps, CORES, streams)
+    fitted = fit(runs_of(COSTS, streams), steps_of(COSTS), CORES, streams)
     # A run of one file has the cost of that file among those of the run.
     expected = replace(COSTS, driver_run=COSTS.driver_run + COSTS.driver_file)
     small = 1_000 * COSTS.driver_file - COSTS.driver_file
@@ -69,12 +72,11 @@ def test_costs_are_found_again(streams: int) -> None:
 @pytest.mark.parametrize("streams", [1, 2])
 def test_a_run_that_is_too_fast_for_one_core_used_two(streams: int) -> None:
     busy = replace(COSTS, worker_row=0.01, waiting_run=2.0)
-    steps = Steps(survey_row=busy.driver_survey_row, publish_shard=busy.driver_shard)
-    assert fit_streams(runs_of(busy, streams), steps, CORES) == streams
+    assert fit_streams(runs_of(busy, streams), steps_of(busy), CORES) == streams
 
 
 def test_no_cost_is_negative() -> None:
-    free = fit(runs_of(Costs(worker_row=0.001)), Steps(survey_row=1.0, publish_shard=1.0), CORES)
+    free = fit(runs_of(Costs(worker_row=0.001)), Steps(1.0, 1.0, 1.0), CORES)
     assert min(astuple(free)) == 0.0
 
 

@@ -70,7 +70,7 @@ def test_the_plan_of_a_file_of_costs_is_printed(tmp_path: Path) -> None:
 
 def results() -> Results:
     runs = runs_of(COSTS)
-    costs = fit(runs, Steps(0.000_02, 0.01), CORES)
+    costs = fit(runs, Steps(0.000_02, 0.000_05, 0.01), CORES)
     two = run_of(COSTS, Work(1, 20_000, 2_000), workers=2)
     predicted = Predicted(measured=two, wall_s=two.wall_s * 1.1, cpu_s=1.0, limit="driver")
     return Results(
