@@ -103,14 +103,15 @@ class _Run:
         }
 
     def _limit(self, utilisation: dict[str, float], wall: float) -> str:
-        of_machines = [0.0] * len(self._cluster.cores)
+        on_machines: dict[int, list[Process]] = {}
         for process in (*self._single().values(), *self._workers):
-            of_machines[process.machine] += process.cpu_s
+            on_machines.setdefault(process.machine, []).append(process)
+        # A machine with one process is as busy as this part.
         shares = {
-            f"cores of machine {number}": cpu / (wall * cores or 1.0)
-            for number, (cpu, cores) in enumerate(
-                zip(of_machines, self._cluster.cores, strict=True)
-            )
+            f"cores of machine {number}": sum(process.cpu_s for process in there)
+            / (wall * self._cluster.cores[number] or 1.0)
+            for number, there in on_machines.items()
+            if len(there) > 1
         }
         # The parts come first, and are named if they alone fill their machine.
         every = utilisation | shares
