@@ -10,7 +10,7 @@ from pathlib import Path
 import mlflow
 
 from benchmarks.cluster.dask import Dask, running_dask
-from benchmarks.cluster.fit import FittedRuns, fit, fit_streams
+from benchmarks.cluster.fit import FittedRuns, Steps, fit, fit_streams
 from benchmarks.cluster.measured import Measured, PlanCosts, Predicted, Results, Sizes
 from benchmarks.cluster.model import write_rows
 from benchmarks.cluster.parts import DRIVER, Cluster, Costs, Work, one_machine
@@ -34,6 +34,7 @@ class Sizing:
         fine: Rows of a small shard.
         coarse: Rows of a large one.
         small_files: Files of one row.
+        timed_rows: Rows of the file with which the driver's steps are timed alone.
         workers: Numbers of workers; the first is one.
     """
 
@@ -41,10 +42,11 @@ class Sizing:
     fine: int = 200
     coarse: int = 2_000
     small_files: int = 1_000
+    timed_rows: int = 400_000
     workers: tuple[int, ...] = (1, 2, 4)
 
 
-QUICK = Sizing(rows=1_000, fine=100, coarse=500, small_files=120, workers=(1, 2))
+QUICK = Sizing(rows=1_000, fine=100, coarse=500, small_files=120, timed_rows=5_000, workers=(1, 2))
 
 
 class Bench:
@@ -75,8 +77,7 @@ class Bench:
         measured = self._by_workers()
         added = self._servers.database_bytes() - before
         output = self._newest_output()
-        (inputs,) = self._inputs(measured[-1].work).iterdir()
-        steps = time_steps(inputs, output, self._folder)
+        steps = self._steps(output)
         small = self._alone(1, Work(self._sizing.small_files, 1, self._sizing.coarse))
         runs = FittedRuns(empty=empty, fine=measured[0], coarse=measured[1], small=small)
         streams = fit_streams(runs, steps, machine.cores)
@@ -165,6 +166,11 @@ class Bench:
 
     def _newest_output(self) -> Path:
         return self._folder / f"out-{self._outputs}"
+
+    def _steps(self, output: Path) -> Steps:
+        sizing = self._sizing
+        (inputs,) = self._inputs(Work(1, sizing.timed_rows, sizing.coarse)).iterdir()
+        return time_steps(inputs, sizing.coarse, output, self._folder)
 
     def _model_bytes(self) -> int:
         """Return the size of what a process downloads to load the champion."""
