@@ -1,8 +1,6 @@
 """Plans of nights, and the report of what was measured."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +9,9 @@ import pytest
 from benchmarks.cluster.fit import Steps, fit
 from benchmarks.cluster.measured import PlanCosts, Predicted, Results, Sizes
 from benchmarks.cluster.parts import Work
-from benchmarks.cluster.plan import BUSY, NIGHT_S, plan, plan_tables
+from benchmarks.cluster.plan import BUSY, NIGHT_S, plan
 from benchmarks.cluster.report import write_report
 from benchmarks.machine import describe
-from tasks.common.settings import REPOSITORY
 from tests.benchmarks.cluster.test_fit import CORES, COSTS, run_of, runs_of
 
 # A driver that is slow gets few tasks, which are simulated soon.
@@ -50,22 +47,6 @@ def test_larger_shards_need_fewer_drivers() -> None:
     fine, coarse = (plan(SLOW, 10**9, shard_rows) for shard_rows in (2_000, 200_000))
     assert coarse.drivers <= fine.drivers
     assert coarse.tasks * 100 == pytest.approx(fine.tasks, rel=0.05)
-
-
-@pytest.mark.slow
-def test_the_plan_of_a_file_of_costs_is_printed(tmp_path: Path) -> None:
-    file = tmp_path / "costs.json"
-    file.write_text(PlanCosts(costs=SLOW, sizes=SIZES).model_dump_json(), encoding="utf-8")
-    printed = subprocess.run(
-        [sys.executable, "-m", "benchmarks.cluster", "--plan", str(file)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert printed.rstrip() == "\n".join(plan_tables(PlanCosts(costs=SLOW, sizes=SIZES))).rstrip()
-    assert "| 10,000,000,000, 200,000 |" in printed
-    assert "### One driver with as many workers as it can feed" in printed
 
 
 def results() -> Results:
