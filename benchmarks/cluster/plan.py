@@ -73,10 +73,10 @@ def plan(costs: Costs, rows: int, shard_rows: int) -> Night:
     work = _work(rows, drivers, shard_rows)
     tasks = ceil(work.rows / shard_rows) * work.files
     scoring = tasks * costs.worker_task + work.files * work.rows * costs.worker_row
-    workers = max(1, ceil(scoring / (NIGHT_S * THREADS)))
+    workers = max(1, ceil(scoring / (_time_to_score(costs, work) * THREADS)))
     run = simulate(costs, own_machines(workers, THREADS), work)
     while run.wall_s > NIGHT_S:
-        # Loads, and the driver's part before and after, take time in which nobody scores.
+        # Some cores are idle at the end, and while the driver is behind.
         workers += max(1, workers // 50)
         run = simulate(costs, own_machines(workers, THREADS), work)
     servers = ceil(drivers * run.cpu_s[SERVER] / (BUSY * NIGHT_S))
@@ -93,6 +93,13 @@ def _rows_of_a_driver(costs: Costs, shard_rows: int) -> float:
     if left <= 0:
         raise ValueError(f"driver_run: {costs.driver_run} s; expected less than {BUSY * NIGHT_S} s")
     return left / (busiest or 1e-12)
+
+
+def _time_to_score(costs: Costs, work: Work) -> float:
+    """Return the seconds of the night that are left once the driver has surveyed all files."""
+    survey = work.files * (costs.driver_file + work.rows * costs.driver_survey_row)
+    before = costs.driver_run + costs.waiting_run + costs.registry_load + costs.worker_load
+    return max(1.0, NIGHT_S - before - survey)
 
 
 def _work(rows: int, drivers: int, shard_rows: int) -> Work:
