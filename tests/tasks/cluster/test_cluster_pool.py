@@ -14,6 +14,7 @@ from prefect import flow
 from tasks.cluster.cluster_pool import ClusterPool
 from tasks.cluster.cluster_runner import score_on_cluster
 from tasks.cluster.connection import check_workers, checked_roster, connected
+from tasks.cluster.prefect_tasks import score_group
 from tasks.common.errors import ClusterError
 from tasks.common.files import move_file
 from tasks.common.progress import show_progress
@@ -132,6 +133,7 @@ def test_one_shard_of_a_group_fails_alone_and_publishing_is_tried_again(
         move_file(draft, target)
 
     monkeypatch.setattr("tasks.staging.publishing.move_file", fail_once)
+    monkeypatch.setattr(score_group, "retry_delay_seconds", 0.1)
     for name in "abc":
         (tmp_path / f"{name}.csv").write_text(f"text\na great film {name}\n")
     uri = trained.pipeline["inference_pipeline_model"]
