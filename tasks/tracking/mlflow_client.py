@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -64,11 +65,15 @@ def connect() -> MlflowClient:
     if urlsplit(settings.tracking_uri).scheme in SERVER_SCHEMES:
         return MlflowClient()
     settings.root.mkdir(parents=True, exist_ok=True)
+    _open_database(settings.tracking_uri, _database_lock(settings))
+    return MlflowClient()
+
+
+@cache  # MLflow keeps it open in this process
+def _open_database(tracking_uri: str, lock: Path) -> None:
     # Concurrent migrations of a new database crash; the client begins with one.
-    with FileLock(_database_lock(settings)):
-        client = MlflowClient()
-        client.search_experiments(max_results=1)
-    return client
+    with FileLock(lock):
+        MlflowClient(tracking_uri).search_experiments(max_results=1)
 
 
 def ensure_experiment(name: str) -> str:
