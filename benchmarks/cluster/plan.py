@@ -67,7 +67,7 @@ def plan(costs: Costs, rows: int, shard_rows: int) -> Night:
         shard_rows: Rows of a shard at most.
 
     Raises:
-        ValueError: If what a run costs once takes all of the night.
+        ValueError: If what a run costs once, or with the survey, takes all of the night.
     """
     drivers = ceil(rows / _rows_of_a_driver(costs, shard_rows))
     work = _work(rows, drivers, shard_rows)
@@ -99,7 +99,12 @@ def _time_to_score(costs: Costs, work: Work) -> float:
     """Return the seconds of the night that are left once the driver has surveyed all files."""
     survey = work.files * (costs.driver_file + work.rows * costs.driver_survey_row)
     before = costs.driver_run + costs.waiting_run + costs.registry_load + costs.worker_load
-    return max(1.0, NIGHT_S - before - survey)
+    left = NIGHT_S - before - survey
+    if left <= 0:
+        raise ValueError(
+            f"costs: loads and survey take {before + survey:,.0f} s; expected less than {NIGHT_S} s"
+        )
+    return left
 
 
 def _work(rows: int, drivers: int, shard_rows: int) -> Work:

@@ -23,7 +23,7 @@ def time_steps(inputs: Path, shard_rows: int, output: Path, folder: Path) -> Ste
     """Time what the driver does alone.
 
     Args:
-        inputs: A file of many rows: of a small one, a row costs half as much.
+        inputs: A file of many rows: a row of a small one costs less.
         shard_rows: Rows of a shard of it.
         output: The output folder of a run.
         folder: For what is written.

@@ -41,6 +41,8 @@ def test_drivers_and_workers_grow_with_the_rows_until_the_night_is_enough() -> N
 def test_a_run_that_is_longer_than_the_night_is_refused() -> None:
     with pytest.raises(ValueError, match="driver_run: 90000"):
         plan(replace(COSTS, driver_run=90_000.0), 10**6, shard_rows=2_000)
+    with pytest.raises(ValueError, match="loads and survey take 90,"):
+        plan(replace(COSTS, worker_load=90_000.0), 10**6, shard_rows=2_000)
 
 
 def test_larger_shards_need_fewer_drivers() -> None:

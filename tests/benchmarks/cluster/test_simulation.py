@@ -67,6 +67,13 @@ def test_two_workers_on_machines_of_their_own_take_half_as_long() -> None:
     assert two.utilisation[WORKERS] == pytest.approx(1)
 
 
+def test_the_limit_is_the_workers_though_one_has_more_to_do_than_the_other() -> None:
+    costs = Costs(worker_row=0.01)
+    uneven = simulate(costs, own_machines(workers=2, threads=1), Work(1, 3_000, shard_rows=1_000))
+    assert uneven.utilisation[WORKERS] == pytest.approx(0.75)
+    assert uneven.limit == WORKERS
+
+
 def test_threads_of_a_worker_score_as_workers_do() -> None:
     costs = Costs(worker_row=0.01)
     threads = simulate(costs, own_machines(1, threads=2), WORK)
